@@ -1,0 +1,6 @@
+//! wgpt: a GPT that learns to talk, on any GPU.
+
+pub mod error;
+pub mod trusted;
+
+pub use error::{Error, Result};

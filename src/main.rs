@@ -1,0 +1,2 @@
+//! The `wgpt` program.
+fn main() {}
