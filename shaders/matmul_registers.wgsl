@@ -1,7 +1,7 @@
 // matmul_registers: every invocation keeps an M x N block of the result in registers; no workgroup memory, no barrier.
 // Lanes lie along the columns: workgroup (x, y, z) computes rows y * M.. and columns x * LANES * N.. of batch z.
 // Overwrites or accumulates, see lib/matmul.wgsl.
-// @include "lib/matmul.wgsl"
+// @include "lib/matmul_scalar.wgsl"
 const M: u32 = 8u;
 const N: u32 = 8u;
 const LANES: u32 = 8u;

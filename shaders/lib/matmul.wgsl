@@ -8,6 +8,9 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const RESIDUAL: bool = false;
 
+// Four elements of each operand at a time, where the sizes allow it.
+alias element = f32;
+
 struct Params {
     m: u32, n: u32, k: u32,
     a_row: u32, b_row: u32, out_row: u32,
@@ -15,39 +18,9 @@ struct Params {
     accumulate: u32,
 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
-@group(0) @binding(5) var<storage, read_write> preactivation: array<f32>;
-
-// A[z, row, column]; both must be in range.
-fn load_a(z: u32, row: u32, column: u32) -> f32 {
-    return a[z * p.a_batch + select(row * p.a_row + column, column * p.a_row + row, TRANS_A)];
-}
-
-// B[z, row, column]; both must be in range.
-fn load_b(z: u32, row: u32, column: u32) -> f32 {
-    return b[z * p.b_batch + select(row * p.b_row + column, column * p.b_row + row, TRANS_B)];
-}
-
-// Applies the epilogue to one sum and stores it, if it is inside the result.
-fn store(z: u32, row: u32, column: u32, sum: f32) {
-    if (row >= p.m || column >= p.n) {
-        return;
-    }
-    let i = z * p.out_batch + row * p.out_row + column;
-    var value = sum;
-    if (BIAS) {
-        value += bias[column];
-    }
-    if (GELU) {
-        preactivation[i] = value;
-        value = gelu(value);
-    }
-    if (RESIDUAL) {
-        value += residual[i];
-    }
-    out[i] = select(0.0, out[i], p.accumulate != 0u) + value;
-}
+@group(0) @binding(0) var<storage, read> a: array<element>;
+@group(0) @binding(1) var<storage, read> b: array<element>;
+@group(0) @binding(2) var<storage, read> bias: array<element>;
+@group(0) @binding(3) var<storage, read> residual: array<element>;
+@group(0) @binding(4) var<storage, read_write> out: array<element>;
+@group(0) @binding(5) var<storage, read_write> preactivation: array<element>;

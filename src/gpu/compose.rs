@@ -9,6 +9,8 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/gelu.wgsl", include_str!("../../shaders/lib/gelu.wgsl")),
     ("lib/index.wgsl", include_str!("../../shaders/lib/index.wgsl")),
     ("lib/matmul.wgsl", include_str!("../../shaders/lib/matmul.wgsl")),
+    ("lib/matmul_scalar.wgsl", include_str!("../../shaders/lib/matmul_scalar.wgsl")),
+    ("lib/matmul_vec4.wgsl", include_str!("../../shaders/lib/matmul_vec4.wgsl")),
     ("lib/random.wgsl", include_str!("../../shaders/lib/random.wgsl")),
     ("lib/rows.wgsl", include_str!("../../shaders/lib/rows.wgsl")),
 ];

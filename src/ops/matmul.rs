@@ -138,7 +138,7 @@ pub fn matmul_with(
         .set("GELU", epilogue.gelu.is_some())
         .set("RESIDUAL", epilogue.residual.is_some());
     // Unused bindings still need buffers; a writable one must not be any of the others.
-    let spare = if epilogue.gelu.is_none() { Some(Tensor::empty_f32(gpu, &[1])?) } else { None };
+    let spare = if epilogue.gelu.is_none() { Some(Tensor::empty_f32(gpu, &[4])?) } else { None };
     let preactivation = epilogue.gelu.or(spare.as_ref()).unwrap_or(out);
     let binds = binds![
         a: a.bind(), b: b.bind(), bias: epilogue.bias.unwrap_or(a).bind(),

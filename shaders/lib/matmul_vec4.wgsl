@@ -1,0 +1,25 @@
+// Stores of matmul by four elements. `element` is vec4<f32>; n is a multiple of four.
+// @include "lib/matmul.wgsl"
+
+// Applies the epilogue to four sums in the columns column..column + 4 and stores them, if inside the result.
+fn store4(z: u32, row: u32, column: u32, sum: vec4<f32>) {
+    if (row >= p.m || column >= p.n) {
+        return;
+    }
+    let i = (z * p.out_batch + row * p.out_row + column) / 4u;
+    var value = sum;
+    if (BIAS) {
+        value += bias[column / 4u];
+    }
+    if (GELU) {
+        preactivation[i] = value;
+        value = vec4<f32>(gelu(value.x), gelu(value.y), gelu(value.z), gelu(value.w));
+    }
+    if (RESIDUAL) {
+        value += residual[i];
+    }
+    if (p.accumulate != 0u) {
+        value += out[i];
+    }
+    out[i] = value;
+}
