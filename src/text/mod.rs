@@ -1,0 +1,16 @@
+//! Text in, token batches out: tokenizers, memory-mapped token files, batches.
+
+mod bpe;
+mod char;
+
+pub mod batches;
+pub mod corpus;
+pub mod shards;
+pub mod stream;
+pub mod tokenizer;
+
+pub use batches::{Batch, TokenGroups};
+pub use corpus::Corpus;
+pub use shards::{Split, TokenFile};
+pub use stream::StreamDecoder;
+pub use tokenizer::Tokenizer;
