@@ -53,6 +53,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Points)
     let room = ((high - low) * 0.06).max(0.01);
     let mut chart = ChartBuilder::on(area)
         .margin(16)
+        .margin_right(30)
         .x_label_area_size(46)
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..last, low - room..high + room)?;
@@ -103,16 +104,17 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Point
     Ok(())
 }
 
-/// Exponential moving average over about a fiftieth of the points, without the bias of its start.
+/// Means over windows of about a fiftieth of the points, centred so that the curve does not lag; the window shrinks
+/// towards the first point and is one-sided at the last.
 fn smoothed(points: &Points) -> Points {
-    let decay = 1.0 - 1.0 / (1.0 + points.len() as f64 / 50.0);
-    let (mut sum, mut weight) = (0.0, 0.0);
-    let mut step = |&(x, y): &(f64, f64)| {
-        sum = decay * sum + y;
-        weight = decay * weight + 1.0;
-        (x, sum / weight)
+    let radius = points.len() / 100;
+    let mut sums = vec![0.0];
+    points.iter().for_each(|p| sums.push(sums[sums.len() - 1] + p.1));
+    let mean = |i: usize| {
+        let (from, to) = (i - radius.min(i), (i + radius.min(i) + 1).min(points.len()));
+        (points[i].0, (sums[to] - sums[from]) / (to - from) as f64)
     };
-    points.iter().map(&mut step).collect()
+    (0..points.len()).map(mean).collect()
 }
 
 fn thinned(points: &Points) -> Points {

@@ -42,6 +42,8 @@ pub struct BpeTokenizer {
     special: tokenizers::Tokenizer,
     /// What each token stands for; ids without a token are empty.
     bytes: Vec<Vec<u8>>,
+    /// The file as it was read: saved unchanged, whatever this version of the library would write.
+    json: String,
 }
 
 impl BpeTokenizer {
@@ -69,11 +71,11 @@ impl BpeTokenizer {
             TokenizerImpl::<BPE, tokenizers::NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel>::new(BPE::default());
         learner.with_pre_tokenizer(Some(level)).with_post_processor(Some(level)).with_decoder(Some(level));
         learner.train(&mut trainer, texts.flat_map(|t| pieces(t, PIECE))).map_err(error)?;
-        Self::from_bytes(learner.to_string(false).map_err(error)?.as_bytes())
+        Self::from_json(learner.to_string(false).map_err(error)?)
     }
 
-    pub(super) fn from_bytes(json: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(json).map_err(|e| Error::Tokenizer(format!("not JSON: {e}")))?;
+    pub(super) fn from_json(json: String) -> Result<Self> {
+        let value: Value = serde_json::from_str(&json).map_err(|e| Error::Tokenizer(format!("not JSON: {e}")))?;
         let model = value["model"]["type"].as_str().unwrap_or("none");
         // Older files leave the type out; merges are what only BPE has.
         if model != "BPE" && !(model == "none" && value["model"]["merges"].is_array()) {
@@ -82,7 +84,7 @@ impl BpeTokenizer {
         if !mentions_byte_level(&value["decoder"]) {
             return Err(Error::Tokenizer("BPE, but not byte-level (no ByteLevel decoder)".into()));
         }
-        let mut plain = tokenizers::Tokenizer::from_bytes(json).map_err(error)?;
+        let mut plain = tokenizers::Tokenizer::from_bytes(&json).map_err(error)?;
         // A file may ask for texts to be cut and filled up to a length; here they are encoded as they are.
         plain.with_truncation(None).map_err(error)?.with_padding(None);
         let special = plain.clone();
@@ -94,11 +96,11 @@ impl BpeTokenizer {
         for (token, id) in vocab {
             bytes[id as usize] = if added.contains_key(&id) { token.into_bytes() } else { spelled(&token) };
         }
-        Ok(Self { plain, special, bytes })
+        Ok(Self { plain, special, bytes, json })
     }
 
-    pub(super) fn to_json(&self) -> Result<String> {
-        self.special.to_string(false).map_err(error)
+    pub(super) fn json(&self) -> &str {
+        &self.json
     }
 
     pub(super) fn len(&self) -> usize {

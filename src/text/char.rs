@@ -2,11 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 const UNKNOWN: u32 = u32::MAX;
+
+/// The content of a character tokenizer's file.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CharFile {
+    #[serde(rename = "type")]
+    kind: Kind,
+    version: u32,
+    chars: String,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Kind {
+    #[serde(rename = "char")]
+    Char,
+}
 
 /// The characters of a text; a character's place is its token id.
 #[derive(Clone, Debug)]
@@ -47,13 +62,12 @@ impl CharTokenizer {
         Ok(Self { chars, ids })
     }
 
-    pub(super) fn from_json(value: &Value) -> Result<Self> {
-        let chars = value["chars"].as_str().ok_or_else(|| Error::Tokenizer("no \"chars\" in the file".into()))?;
-        Self::from_chars(chars.chars().collect())
+    pub(super) fn from_file(file: CharFile) -> Result<Self> {
+        Self::from_chars(file.chars.chars().collect())
     }
 
-    pub(super) fn to_json(&self) -> Value {
-        json!({"type": "char", "version": 1, "chars": self.chars.iter().collect::<String>()})
+    pub(super) fn to_file(&self) -> CharFile {
+        CharFile { kind: Kind::Char, version: 1, chars: self.chars.iter().collect() }
     }
 
     pub(super) fn len(&self) -> usize {

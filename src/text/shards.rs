@@ -154,7 +154,7 @@ pub fn prepare(
         return Err(Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1")));
     }
     let corpus = Corpus::open(data)?;
-    let fingerprint = tokenizer.fingerprint()?;
+    let fingerprint = tokenizer.fingerprint();
     let mut hasher = Hasher::default();
     hasher.add(&corpus.content_hash().to_le_bytes());
     hasher.add(&val_fraction.to_le_bytes());

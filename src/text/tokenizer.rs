@@ -5,9 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::json;
 
-use super::{bpe::BpeTokenizer, char::CharTokenizer};
+use super::{
+    bpe::BpeTokenizer,
+    char::{CharFile, CharTokenizer},
+};
 use crate::{Error, Result, io::atomic};
 
 /// The token that ends a document, as GPT-2 names it.
@@ -51,8 +54,8 @@ impl Tokenizer {
     /// [`Error::Io`], or [`Error::Tokenizer`] when it is no such file.
     pub fn load(path: &Path) -> Result<Self> {
         let file = file_in(path);
-        let bytes = fs::read(&file).map_err(Error::io(&file, "read"))?;
-        Self::from_json(&bytes).map_err(|e| match e {
+        let json = fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
+        Self::from_json(json).map_err(|e| match e {
             Error::Tokenizer(reason) => Error::Tokenizer(format!("{}: {reason}", file.display())),
             other => other,
         })
@@ -62,41 +65,35 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
-    pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| Error::Tokenizer(format!("not JSON: {e}")))?;
-        if value["type"] == "char" {
-            return CharTokenizer::from_json(&value).map(Self::Char);
+    pub fn from_json(json: impl Into<String>) -> Result<Self> {
+        let json = json.into();
+        match serde_json::from_str::<CharFile>(&json) {
+            Ok(file) => CharTokenizer::from_file(file).map(Self::Char),
+            Err(_) => BpeTokenizer::from_json(json).map(|t| Self::Bpe(Box::new(t))),
         }
-        BpeTokenizer::from_bytes(bytes).map(|t| Self::Bpe(Box::new(t)))
     }
 
-    /// The content of `tokenizer.json`.
-    ///
-    /// # Errors
-    /// [`Error::Tokenizer`] when the library cannot write it.
-    pub fn to_json(&self) -> Result<String> {
+    /// The content of `tokenizer.json`; a file that was loaded comes out unchanged.
+    pub fn to_json(&self) -> String {
         match self {
-            Self::Char(t) => Ok(t.to_json().to_string()),
-            Self::Bpe(t) => t.to_json(),
+            Self::Char(t) => json!(t.to_file()).to_string(),
+            Self::Bpe(t) => t.json().into(),
         }
     }
 
     /// Writes `tokenizer.json` (into `path`, if that is a folder) atomically.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Tokenizer`].
+    /// [`Error::Io`].
     pub fn save(&self, path: &Path) -> Result<()> {
-        atomic::write(&file_in(path), self.to_json()?.as_bytes())
+        atomic::write(&file_in(path), self.to_json().as_bytes())
     }
 
-    /// A hash that is the same for the same tokenizer, in any run and on any machine.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::to_json`].
-    pub fn fingerprint(&self) -> Result<u64> {
+    /// A hash of the tokenizer's file, the same in any run and on any machine.
+    pub fn fingerprint(&self) -> u64 {
         let mut hasher = Hasher::default();
-        hasher.add(self.to_json()?.as_bytes());
-        Ok(hasher.finish())
+        hasher.add(self.to_json().as_bytes());
+        hasher.finish()
     }
 
     /// One more than the largest token id.
@@ -162,9 +159,9 @@ impl Tokenizer {
         }
     }
 
-    /// The id of [`END_OF_TEXT`], if the vocabulary has it.
+    /// The id of the token that ends a document, [`END_OF_TEXT`] or Llama 3's, if the vocabulary has one.
     pub fn end_of_text(&self) -> Option<u32> {
-        self.token_id(END_OF_TEXT)
+        [END_OF_TEXT, "<|end_of_text|>"].iter().find_map(|token| self.token_id(token))
     }
 }
 
@@ -218,19 +215,19 @@ mod tests {
         let t = Tokenizer::chars_of(["hello", "wörld"]).unwrap();
         assert_eq!((t.vocab_size(), t.decode(&[0, 1, 7])), (8, "deö".to_string()));
         assert_eq!(t.decode(&t.encode("wörld").unwrap()), "wörld");
-        let again = Tokenizer::from_json(t.to_json().unwrap().as_bytes()).unwrap();
-        assert_eq!(again.fingerprint().unwrap(), t.fingerprint().unwrap());
+        let again = Tokenizer::from_json(t.to_json()).unwrap();
+        assert_eq!(again.fingerprint(), t.fingerprint());
         assert_eq!((again.token_id("ö"), again.token_id("x"), again.token_id("ld")), (Some(7), None, None));
         let text = t.encode("wö话").unwrap_err().to_string();
         assert!(text.contains("'话'") && text.contains("U+8BDD") && text.contains("byte 3"), "{text}");
         assert!(Tokenizer::chars_of([""]).is_err());
-        assert!(Tokenizer::from_json(br#"{"type":"char","chars":"aba"}"#).is_err());
+        assert!(Tokenizer::from_json(r#"{"type":"char","chars":"aba"}"#).is_err());
     }
 
     #[test]
     fn bpe_is_deterministic_and_lossless() {
         let t = bpe();
-        assert_eq!(t.to_json().unwrap(), bpe().to_json().unwrap());
+        assert_eq!(t.to_json(), bpe().to_json());
         assert_eq!(t.vocab_size(), 310);
         assert_eq!((t.end_of_text(), t.token_bytes(0), t.token_text(2)), (Some(0), END_OF_TEXT.into(), "!".into()));
         let ids = t.encode(TEXT).unwrap();
@@ -268,9 +265,9 @@ mod tests {
         let t = bpe();
         t.save(dir.path()).unwrap();
         let again = Tokenizer::load(&dir.path().join("tokenizer.json")).unwrap();
-        assert_eq!(again.to_json().unwrap(), t.to_json().unwrap());
+        assert_eq!(again.to_json(), t.to_json());
         assert_eq!(again.encode(TEXT).unwrap(), t.encode(TEXT).unwrap());
-        let foreign = br#"{"model":{"type":"WordPiece","vocab":{}}}"#;
+        let foreign = r#"{"model":{"type":"WordPiece","vocab":{}}}"#;
         assert!(Tokenizer::from_json(foreign).unwrap_err().to_string().contains("WordPiece"));
         fs::write(dir.path().join("tokenizer.json"), "text").unwrap();
         assert!(Tokenizer::load(dir.path()).unwrap_err().to_string().contains("tokenizer.json: not JSON"));
