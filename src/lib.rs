@@ -1,8 +1,14 @@
 //! wgpt: a GPT that learns to talk, on any GPU.
 
 pub mod error;
+pub mod gpu;
 pub mod io;
+pub mod model;
+pub mod ops;
+pub mod optim;
 pub mod random;
+pub mod tape;
+pub mod tensor;
 pub mod text;
 pub mod trusted;
 

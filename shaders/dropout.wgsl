@@ -1,0 +1,21 @@
+// dropout: out[count] = x[count] / (1 - rate) where random_bits(key, index) >= threshold, else 0; overwrites.
+// threshold = rate * 2^32. The backward pass is the same kernel over the gradient with the same key.
+// @include "lib/index.wgsl"
+// @include "lib/random.wgsl"
+struct Params { count: u32, key: u32, threshold: u32, keep_scale: f32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_index(group, groups, local);
+    if (i >= p.count) {
+        return;
+    }
+    out[i] = select(0.0, x[i] * p.keep_scale, random_bits(p.key, i) >= p.threshold);
+}

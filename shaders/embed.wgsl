@@ -1,0 +1,38 @@
+// embed: out[rows, width] = table[ids[row]] + (POSITIONS) positions[past + row % context]; count = rows * width.
+// table holds the vocabulary's rows first..first + held. The piece with first = 0 overwrites everything (0 for ids that
+// it does not hold), later pieces write only the rows that they hold.
+// @include "lib/index.wgsl"
+const POSITIONS: bool = false;
+struct Params { count: u32, width: u32, first: u32, held: u32, context: u32, past: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> ids: array<u32>;
+@group(0) @binding(1) var<storage, read> table: array<f32>;
+@group(0) @binding(2) var<storage, read> positions: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_index(group, groups, local);
+    if (i >= p.count) {
+        return;
+    }
+    let row = i / p.width;
+    let column = i % p.width;
+    let id = ids[row];
+    let here = id >= p.first && id - p.first < p.held;
+    if (!here && p.first != 0u) {
+        return;
+    }
+    var value = 0.0;
+    if (here) {
+        value = table[(id - p.first) * p.width + column];
+        if (POSITIONS) {
+            value += positions[(p.past + row % p.context) * p.width + column];
+        }
+    }
+    out[i] = value;
+}

@@ -1,0 +1,21 @@
+// gelu_backward: grad_x[count] = grad_out[count] * gelu'(x[count]); overwrites.
+// @include "lib/index.wgsl"
+// @include "lib/gelu.wgsl"
+struct Params { count: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> grad_out: array<f32>;
+@group(0) @binding(2) var<storage, read_write> grad_x: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_index(group, groups, local);
+    if (i >= p.count) {
+        return;
+    }
+    grad_x[i] = grad_out[i] * gelu_derivative(x[i]);
+}

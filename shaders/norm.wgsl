@@ -1,0 +1,54 @@
+// norm: out[rows, width] = (x - mean) * rstd * weight (+ bias); rstd = 1 / sqrt(variance + epsilon).
+// LayerNorm: CENTER. RMSNorm: no CENTER, mean = 0 and variance = mean(x^2). Saves stats[rows, 2] = (mean, rstd).
+// Overwrites.
+// @include "lib/rows.wgsl"
+const CENTER: bool = true;
+const BIAS: bool = true;
+struct Params { rows: u32, width: u32, epsilon: f32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> stats: array<f32>;
+
+@compute @workgroup_size(LANES * ROWS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let wanted = row_of(group, groups, local);
+    let row = min(wanted, p.rows - 1u);
+    let writes = wanted < p.rows;
+    let lane = local % LANES;
+    let base = row * p.width;
+    var mean = 0.0;
+    if (CENTER) {
+        var sum = 0.0;
+        for (var c = lane; c < p.width; c += LANES) {
+            sum += x[base + c];
+        }
+        mean = row_sum(sum, local) / f32(p.width);
+    }
+    var squares = 0.0;
+    for (var c = lane; c < p.width; c += LANES) {
+        let d = x[base + c] - mean;
+        squares = fma(d, d, squares);
+    }
+    let rstd = 1.0 / sqrt(row_sum(squares, local) / f32(p.width) + p.epsilon);
+    if (!writes) {
+        return;
+    }
+    for (var c = lane; c < p.width; c += LANES) {
+        var value = (x[base + c] - mean) * rstd * weight[c];
+        if (BIAS) {
+            value += bias[c];
+        }
+        out[base + c] = value;
+    }
+    if (lane == 0u) {
+        stats[row * 2u] = mean;
+        stats[row * 2u + 1u] = rstd;
+    }
+}

@@ -1,0 +1,20 @@
+// scale: out[count] = factor * x[count], or out += factor * x when accumulate is set.
+// @include "lib/index.wgsl"
+struct Params { count: u32, factor: f32, accumulate: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_index(group, groups, local);
+    if (i >= p.count) {
+        return;
+    }
+    let before = select(0.0, out[i], p.accumulate != 0u);
+    out[i] = before + p.factor * x[i];
+}

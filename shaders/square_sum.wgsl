@@ -1,0 +1,20 @@
+// square_sum: sums[slot + b] = sum of x[i]^2 over block b of BLOCK elements; overwrites one number per block.
+// @include "lib/rows.wgsl"
+const BLOCK: u32 = 16384u;
+struct Params { count: u32, slot: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> sums: array<f32>;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let first = group.x * BLOCK;
+    var sum = 0.0;
+    for (var i = first + local; i < min(first + BLOCK, p.count); i += LANES) {
+        sum = fma(x[i], x[i], sum);
+    }
+    let total = row_sum(sum, local);
+    if (local == 0u) {
+        sums[p.slot + group.x] = total;
+    }
+}

@@ -1,0 +1,74 @@
+//! Which adapters this machine has, and which one is taken.
+
+use wgpu::{Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor};
+
+use crate::{Error, Result};
+
+/// The install line for machines without any driver.
+pub const INSTALL_HINT: &str = if cfg!(target_os = "linux") {
+    "install your GPU's Vulkan driver, or the software one: apt-get install mesa-vulkan-drivers libvulkan1"
+} else if cfg!(target_os = "windows") {
+    "install your GPU vendor's current driver (DirectX 12 or Vulkan)"
+} else if cfg!(target_os = "macos") {
+    "Metal comes with macOS 10.13 or newer; update the system"
+} else {
+    "install a Vulkan driver"
+};
+
+/// Discrete before integrated before virtual before software.
+fn rank(kind: DeviceType) -> u8 {
+    match kind {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other => 3,
+        DeviceType::Cpu => 4,
+    }
+}
+
+/// Every adapter that can compute, best first.
+pub async fn list() -> Vec<Adapter> {
+    let mut descriptor = InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = Backends::PRIMARY;
+    // Validation layers are for debugging drivers: WGPU_VALIDATION=1 brings them back.
+    descriptor.flags = wgpu::InstanceFlags::empty().with_env();
+    let mut adapters = Instance::new(descriptor).enumerate_adapters(Backends::PRIMARY).await;
+    adapters.retain(|adapter| adapter.get_info().backend != Backend::Noop);
+    adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+    adapters
+}
+
+/// One adapter in words: name, backend, driver.
+pub fn describe(info: &AdapterInfo) -> String {
+    let driver = format!("{} {}", info.driver, info.driver_info);
+    format!("{} ({:?}, {:?}, {})", info.name, info.device_type, info.backend, driver.trim())
+}
+
+/// The adapter that `wanted` names by index or by a part of its name; the best one without a wish.
+///
+/// # Errors
+/// [`Error::NoAdapter`] with the platform's install line, [`Error::UnknownAdapter`] with what exists.
+pub async fn choose(wanted: Option<&str>) -> Result<Adapter> {
+    let adapters = list().await;
+    if adapters.is_empty() {
+        return Err(Error::NoAdapter(INSTALL_HINT.to_string()));
+    }
+    let Some(wanted) = wanted.map(str::trim).filter(|wanted| !wanted.is_empty()) else {
+        return Ok(adapters.into_iter().next().expect("the list is not empty"));
+    };
+    let available = adapters
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| format!("{index}: {}", describe(&adapter.get_info())))
+        .collect::<Vec<_>>()
+        .join("; ");
+    let position = match wanted.parse::<usize>() {
+        Ok(index) => (index < adapters.len()).then_some(index),
+        Err(_) => {
+            let wanted = wanted.to_lowercase();
+            adapters.iter().position(|adapter| describe(&adapter.get_info()).to_lowercase().contains(&wanted))
+        }
+    };
+    let position = position.ok_or_else(|| Error::UnknownAdapter { wanted: wanted.to_string(), available })?;
+    Ok(adapters.into_iter().nth(position).expect("the position was found in this list"))
+}

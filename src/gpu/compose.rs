@@ -1,0 +1,84 @@
+//! Kernel text: includes, rewritten constants, and parameters for adapters without immediates.
+
+/// Why a kernel's text could not be composed.
+pub type Reason = String;
+
+/// The files below `shaders/lib`, by the name that an `// @include` line uses.
+const LIBRARY: &[(&str, &str)] = &[
+    ("lib/attention.wgsl", include_str!("../../shaders/lib/attention.wgsl")),
+    ("lib/gelu.wgsl", include_str!("../../shaders/lib/gelu.wgsl")),
+    ("lib/index.wgsl", include_str!("../../shaders/lib/index.wgsl")),
+    ("lib/matmul.wgsl", include_str!("../../shaders/lib/matmul.wgsl")),
+    ("lib/random.wgsl", include_str!("../../shaders/lib/random.wgsl")),
+    ("lib/rows.wgsl", include_str!("../../shaders/lib/rows.wgsl")),
+];
+
+/// Resolves `// @include "lib/x.wgsl"` lines (each file once) and replaces the right-hand sides of declared
+/// top-level `const` and `alias` lines.
+///
+/// # Errors
+/// An unknown include, or a replacement for a name that the text does not declare.
+pub fn compose(source: &str, replacements: &[(&str, String)], immediates: bool) -> Result<String, Reason> {
+    let mut lines = Vec::new();
+    include(source, &mut Vec::new(), &mut lines)?;
+    for (name, value) in replacements {
+        let line = lines
+            .iter_mut()
+            .find(|line| declares(line, name))
+            .ok_or_else(|| format!("no top-level const or alias '{name}' to replace"))?;
+        let (left, right) = line.split_once('=').ok_or_else(|| format!("'{name}' has no right-hand side"))?;
+        let comment = right.split_once(';').map_or("", |(_, comment)| comment);
+        *line = format!("{left}= {value};{comment}");
+    }
+    let mut text = lines.join("\n");
+    if !immediates {
+        text = text.replace("var<immediate> p: Params;", "@group(1) @binding(0) var<uniform> p: Params;");
+    }
+    if text.contains("f16") {
+        text.insert_str(0, "enable f16;\n");
+    }
+    Ok(text)
+}
+
+fn include(source: &str, seen: &mut Vec<String>, lines: &mut Vec<String>) -> Result<(), Reason> {
+    for line in source.lines() {
+        let Some(name) = line.strip_prefix("// @include \"").and_then(|rest| rest.strip_suffix('"')) else {
+            lines.push(line.to_string());
+            continue;
+        };
+        if seen.iter().any(|earlier| earlier == name) {
+            continue;
+        }
+        seen.push(name.to_string());
+        let text = LIBRARY.iter().find(|(file, _)| *file == name);
+        include(text.ok_or_else(|| format!("no shader file '{name}' to include"))?.1, seen, lines)?;
+    }
+    Ok(())
+}
+
+/// Whether `line` is the top-level declaration of `name`.
+fn declares(line: &str, name: &str) -> bool {
+    let rest = line.strip_prefix("const ").or_else(|| line.strip_prefix("alias "));
+    let rest = rest.and_then(|rest| rest.trim_start().strip_prefix(name));
+    rest.is_some_and(|rest| rest.starts_with([' ', ':', '=']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compose;
+
+    #[test]
+    fn replaces_only_what_is_declared() {
+        let source = "const TILE: u32 = 4u; // rows\nalias elem = f32;\nfn f() { let TILE_M = 1; }";
+        let text = compose(source, &[("TILE", "8u".into()), ("elem", "u32".into())], true).expect("both are declared");
+        assert_eq!(text, "const TILE: u32 = 8u; // rows\nalias elem = u32;\nfn f() { let TILE_M = 1; }");
+        assert!(compose(source, &[("TILE_M", "2u".into())], true).is_err());
+        assert!(compose("// @include \"lib/nothing.wgsl\"", &[], true).is_err());
+    }
+
+    #[test]
+    fn parameters_become_a_uniform_without_immediates() {
+        let text = compose("var<immediate> p: Params;", &[], false).expect("nothing to resolve");
+        assert_eq!(text, "@group(1) @binding(0) var<uniform> p: Params;");
+    }
+}

@@ -1,0 +1,266 @@
+//! An opened device with its caches.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    Capabilities, Storage, Variant, adapter,
+    fault::Fault,
+    kernel::{self, Pipeline},
+    pool::{Pool, Purpose},
+    profile::{Entry, Profile},
+    recorder::Recorder,
+    tune::Tuner,
+};
+use crate::{Error, Result};
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Index or part of the name of the adapter; the best one without a wish.
+    pub adapter: Option<String>,
+    /// Capabilities to leave unused, comma-separated.
+    pub without: String,
+    /// Keep index clamps and loop bounds in the kernels.
+    pub checked: bool,
+}
+
+impl Options {
+    /// The options that `WGPT_ADAPTER`, `WGPT_WITHOUT` and `WGPT_CHECKED` ask for.
+    pub fn from_environment() -> Self {
+        let read = |name| std::env::var(name).unwrap_or_default();
+        Self {
+            adapter: Some(read("WGPT_ADAPTER")).filter(|name| !name.is_empty()),
+            without: read("WGPT_WITHOUT"),
+            checked: !read("WGPT_CHECKED").is_empty(),
+        }
+    }
+}
+
+/// What was created since the device was opened. After the first training step none of these grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Buffers.
+    pub buffers: u64,
+    /// Bind groups.
+    pub bind_groups: u64,
+    /// Pipelines.
+    pub pipelines: u64,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    capabilities: Capabilities,
+    fault: Fault,
+    pool: Arc<Pool>,
+    pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    recorder: Mutex<Recorder>,
+    tuner: Tuner,
+    checked: bool,
+    poison: AtomicBool,
+    next_id: AtomicU64,
+}
+
+/// An opened device. Clones share it.
+#[derive(Clone)]
+pub struct Gpu(Arc<Inner>);
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Gpu").field(&self.description()).finish()
+    }
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` ask for.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`] or [`Error::NoDevice`].
+    pub async fn open(options: &Options) -> Result<Self> {
+        let adapter = adapter::choose(options.adapter.as_deref()).await?;
+        let info = adapter.get_info();
+        let (required_features, required_limits) = Capabilities::request(&adapter, &options.without);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgpt"),
+            required_features,
+            required_limits,
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| Error::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
+        let capabilities = Capabilities::of(&device, &info);
+        Ok(Self(Arc::new(Inner {
+            fault: Fault::watch(&device),
+            pool: Arc::default(),
+            pipelines: Mutex::default(),
+            recorder: Mutex::new(Recorder::new(&device)),
+            tuner: Tuner::new(&info),
+            checked: options.checked,
+            poison: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+            capabilities,
+            device,
+            queue,
+            info,
+        })))
+    }
+
+    /// The wgpu device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// The wgpu queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// Name, kind, backend and driver of the adapter.
+    pub fn description(&self) -> String {
+        adapter::describe(&self.0.info)
+    }
+
+    /// What wgpu says of the adapter.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.0.info
+    }
+
+    /// What the adapter can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    /// The remembered choices between variants.
+    pub fn tuner(&self) -> &Tuner {
+        &self.0.tuner
+    }
+
+    /// Whether kernels keep their run-time checks.
+    pub fn checked(&self) -> bool {
+        self.0.checked
+    }
+
+    /// Fills every new tensor with NaN from now on: tests find kernels that leave part of their output unwritten.
+    pub fn poison(&self, on: bool) {
+        self.0.poison.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether new tensors are filled with NaN.
+    pub fn poisons(&self) -> bool {
+        self.0.poison.load(Ordering::Relaxed)
+    }
+
+    /// A number that no other tensor of this device has.
+    pub fn next_id(&self) -> u64 {
+        self.0.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A buffer of at least `bytes`, with whatever contents.
+    pub fn allocate(&self, bytes: u64, purpose: Purpose) -> Arc<Storage> {
+        self.0.pool.take(&self.0.device, bytes, purpose)
+    }
+
+    /// Bytes of buffers in use, the most that ever were, and bytes held.
+    pub fn memory(&self) -> (u64, u64, u64) {
+        self.0.pool.bytes()
+    }
+
+    /// Frees the buffers that nothing uses, and forgets the bind groups that keep them.
+    pub fn trim(&self) {
+        self.recorder().groups.clear();
+        self.0.pool.trim();
+    }
+
+    /// What the driver reported since the device was opened.
+    ///
+    /// # Errors
+    /// The report, naming the last kernel recorded.
+    pub fn check(&self) -> Result<()> {
+        // The recorder may be locked by the caller; the kernel's name is worth a try, not a deadlock.
+        let kernel = self.0.recorder.try_lock().map_or_else(|_| String::new(), |recorder| recorder.last_kernel().into());
+        self.0.fault.check(&kernel)
+    }
+
+    /// The pipeline of `variant`, compiled on first use.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] with the compiler's words.
+    pub fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+        if let Some(pipeline) = self.pipelines().get(variant) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Pipeline::new(self, variant)?;
+        self.pipelines().insert(variant.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// The layout and the group that binds the parameter ring.
+    pub(super) fn uniform_group(&self) -> (wgpu::BindGroupLayout, wgpu::BindGroup) {
+        let entries = [kernel::entry(0, wgpu::BufferBindingType::Uniform)];
+        let layout = self
+            .0
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("parameters"), entries: &entries });
+        let recorder = self.recorder();
+        let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: recorder.params_ring(),
+            offset: 0,
+            size: std::num::NonZeroU64::new(256),
+        });
+        let group = self.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("parameters"),
+            layout: &layout,
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource }],
+        });
+        (layout, group)
+    }
+
+    fn pipelines(&self) -> MutexGuard<'_, HashMap<Variant, Arc<Pipeline>>> {
+        self.0.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.0.recorder.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Counts of what was created so far.
+    pub fn created(&self) -> Created {
+        Created {
+            buffers: self.0.pool.created(),
+            bind_groups: self.recorder().groups.created(),
+            pipelines: self.pipelines().len() as u64,
+        }
+    }
+
+    /// Starts (or restarts) timing every dispatch.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] on an adapter without timestamps.
+    pub fn start_profile(&self) -> Result<()> {
+        if !self.capabilities().timestamps {
+            return Err(Error::Usage(format!("--profile: {} has no timestamp queries", self.description())));
+        }
+        self.submit()?;
+        self.recorder().profile = Some(Profile::new(self.device(), self.queue()));
+        Ok(())
+    }
+
+    /// Kernels by time since the profile was started, the slowest first; empty without one.
+    ///
+    /// # Errors
+    /// Whatever the driver complained about.
+    pub fn profile_table(&self) -> Result<Vec<(String, Entry)>> {
+        self.submit()?;
+        Ok(self.recorder().profile.as_ref().map(Profile::table).unwrap_or_default())
+    }
+}

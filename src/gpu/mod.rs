@@ -1,0 +1,41 @@
+//! The adapter, its kernels and its memory. This layer knows buffers and bytes; tensors come above it.
+//!
+//! * [`context`]: [`Gpu`], opened on a chosen adapter.
+//! * [`adapter`]: which adapters exist, which one is taken.
+//! * [`capabilities`]: what the adapter offers beyond the WebGPU baseline.
+//! * [`compose`] and [`reflect`]: WGSL text to pipeline layout; [`kernel`] caches the result.
+//! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
+//! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host.
+//! * [`profile`]: time per kernel; [`tune`]: the variant that is fastest on this adapter.
+
+pub mod adapter;
+pub mod bindings;
+pub mod capabilities;
+pub mod compose;
+pub mod context;
+pub mod fault;
+pub mod kernel;
+pub mod pool;
+pub mod profile;
+pub mod readback;
+pub mod recorder;
+pub mod reflect;
+pub mod tune;
+
+pub use bindings::{Bind, Param};
+pub use capabilities::Capabilities;
+pub use context::{Gpu, Options};
+pub use kernel::{Constant, Kernel, Variant};
+pub use pool::Storage;
+
+/// Names the buffers of a dispatch: `binds![a: a.bind(), out: out.bind()]`.
+#[macro_export]
+macro_rules! binds {
+    ($($name:ident : $bind:expr),* $(,)?) => { &[$((stringify!($name), $bind)),*] };
+}
+
+/// Names the parameters of a dispatch: `params![rows: rows, scale: 0.5f32]`.
+#[macro_export]
+macro_rules! params {
+    ($($name:ident : $value:expr),* $(,)?) => { &[$((stringify!($name), $crate::gpu::Param::from($value))),*] };
+}

@@ -1,0 +1,141 @@
+//! Buffers by size class. A dropped tensor's buffer is handed out again.
+//!
+//! Invariant: among the free buffers of a class the one with the smallest number is taken. So a step that allocates
+//! and frees in the same order as the step before gets the same buffers, and every cached bind group fits again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, Weak},
+};
+
+/// What a buffer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Read and written by kernels.
+    Compute,
+    /// Copied to and mapped by the host.
+    Readback,
+}
+
+/// One buffer, returned to its pool when dropped.
+#[derive(Debug)]
+pub struct Storage {
+    buffer: wgpu::Buffer,
+    id: u64,
+    purpose: Purpose,
+    pool: Weak<Pool>,
+}
+
+impl Storage {
+    /// The buffer; it may be larger than what was asked for.
+    pub fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    /// Distinct for each buffer of a process, and kept when the buffer is handed out again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            let mut state = pool.lock();
+            let size = self.buffer.size();
+            state.live_bytes -= size;
+            state.free.entry((self.purpose, size)).or_default().insert(self.id, self.buffer.clone());
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    free: HashMap<(Purpose, u64), BTreeMap<u64, wgpu::Buffer>>,
+    created: u64,
+    live_bytes: u64,
+    peak_bytes: u64,
+    total_bytes: u64,
+}
+
+/// The buffers of one device.
+#[derive(Default)]
+pub struct Pool {
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Pool").field("created", &self.created()).finish_non_exhaustive()
+    }
+}
+
+/// Rounds up to an eighth of the power of two below, so at most an eighth is wasted and classes stay few.
+fn class(bytes: u64) -> u64 {
+    let bytes = bytes.max(4);
+    if bytes <= 2048 {
+        return bytes.next_multiple_of(256);
+    }
+    bytes.next_multiple_of((1 << (63 - bytes.leading_zeros())) / 8)
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A buffer of at least `bytes`; its contents are whatever was there before.
+    pub fn take(self: &Arc<Self>, device: &wgpu::Device, bytes: u64, purpose: Purpose) -> Arc<Storage> {
+        let size = class(bytes);
+        let mut state = self.lock();
+        state.live_bytes += size;
+        state.peak_bytes = state.peak_bytes.max(state.live_bytes);
+        let recycled = state.free.get_mut(&(purpose, size)).and_then(BTreeMap::pop_first);
+        let (id, buffer) = recycled.unwrap_or_else(|| {
+            state.created += 1;
+            state.total_bytes += size;
+            let usage = match purpose {
+                Purpose::Compute => {
+                    wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST
+                }
+                Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            };
+            let descriptor =
+                wgpu::BufferDescriptor { label: Some("pool"), size, usage, mapped_at_creation: false };
+            (state.created, device.create_buffer(&descriptor))
+        });
+        Arc::new(Storage { buffer, id, purpose, pool: Arc::downgrade(self) })
+    }
+
+    /// Buffers created so far.
+    pub fn created(&self) -> u64 {
+        self.lock().created
+    }
+
+    /// Bytes in use now, the most that ever were, and bytes held including free buffers.
+    pub fn bytes(&self) -> (u64, u64, u64) {
+        let state = self.lock();
+        (state.live_bytes, state.peak_bytes, state.total_bytes)
+    }
+
+    /// Forgets the free buffers.
+    pub fn trim(&self) {
+        let mut state = self.lock();
+        let freed: u64 = state.free.iter().map(|((_, size), buffers)| size * buffers.len() as u64).sum();
+        state.free.clear();
+        state.total_bytes -= freed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::class;
+
+    #[test]
+    fn classes_waste_little_and_hold_what_was_asked() {
+        for bytes in [0, 1, 255, 256, 257, 2048, 2049, 4097, 1_000_003, (1 << 27) + 5] {
+            let size = class(bytes);
+            assert!(size >= bytes && size % 256 == 0 && (bytes < 2048 || size <= bytes + bytes / 8));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Commands in order: dispatches, uploads and copies go into one encoder and few submissions.
+//!
+//! Invariant: whatever the host writes for a submission goes through the two rings below and is copied inside the
+//! encoder. A plain `write_buffer` into a tensor would land before work that was recorded earlier.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    Bind, Gpu, Param, Storage, Variant,
+    bindings::{BindGroups, pack},
+    kernel::Pipeline,
+    profile::Profile,
+};
+use crate::{Error, Result};
+
+/// Bytes that one submission can upload.
+const UPLOAD_RING: u64 = 4 << 20;
+/// Bytes that one submission's parameters can take where the adapter has no immediates.
+const PARAMS_RING: u64 = 1 << 20;
+/// Dispatches per submission: the GPU starts on the first while the host records the next.
+const DISPATCHES: u32 = 512;
+
+/// The open encoder and what belongs to its submission.
+pub struct Recorder {
+    encoder: Option<wgpu::CommandEncoder>,
+    pass: Option<wgpu::ComputePass<'static>>,
+    bound: u32,
+    dispatches: u32,
+    upload: wgpu::Buffer,
+    uploads: Vec<u8>,
+    params: wgpu::Buffer,
+    params_bytes: Vec<u8>,
+    epoch: u64,
+    submissions: VecDeque<(u64, wgpu::SubmissionIndex)>,
+    last_kernel: String,
+    /// Bind groups made so far.
+    pub groups: BindGroups,
+    /// Time per kernel, while profiling.
+    pub profile: Option<Profile>,
+}
+
+impl Recorder {
+    /// An empty recorder with its rings.
+    pub fn new(device: &wgpu::Device) -> Self {
+        let ring = |label, size, usage| {
+            device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+        };
+        let (source, target) = (wgpu::BufferUsages::COPY_SRC, wgpu::BufferUsages::COPY_DST);
+        Self {
+            encoder: None,
+            pass: None,
+            bound: u32::MAX,
+            dispatches: 0,
+            upload: ring("upload ring", UPLOAD_RING, source | target),
+            uploads: Vec::new(),
+            params: ring("parameter ring", PARAMS_RING, wgpu::BufferUsages::UNIFORM | target),
+            params_bytes: Vec::new(),
+            epoch: 0,
+            submissions: VecDeque::new(),
+            last_kernel: String::new(),
+            groups: BindGroups::default(),
+            profile: None,
+        }
+    }
+
+    /// The ring that group 1 binds.
+    pub fn params_ring(&self) -> &wgpu::Buffer {
+        &self.params
+    }
+
+    /// The last kernel recorded, for error messages.
+    pub fn last_kernel(&self) -> &str {
+        &self.last_kernel
+    }
+
+    fn end_pass(&mut self) {
+        self.pass = None;
+        self.bound = u32::MAX;
+    }
+
+    fn encoder(&mut self, gpu: &Gpu) -> &mut wgpu::CommandEncoder {
+        self.end_pass();
+        self.open(gpu)
+    }
+
+    fn open(&mut self, gpu: &Gpu) -> &mut wgpu::CommandEncoder {
+        self.encoder.get_or_insert_with(|| gpu.device().create_command_encoder(&Default::default()))
+    }
+
+    fn dispatch(
+        &mut self,
+        gpu: &Gpu,
+        pipeline: &Pipeline,
+        binds: &[(&str, Bind<'_>)],
+        params: &[(&str, Param)],
+        grid: [u32; 3],
+    ) -> Result<()> {
+        let group = self.groups.get(gpu.device(), pipeline, binds)?;
+        let bytes = pack(pipeline, params)?;
+        let offset = self.params_bytes.len();
+        let immediates = pipeline.uniform.is_none();
+        if !immediates {
+            self.params_bytes.extend_from_slice(&bytes);
+            self.params_bytes.resize((offset + bytes.len()).next_multiple_of(256), 0);
+        }
+        if self.pass.is_none() {
+            let timestamps = self.profile.as_mut().and_then(|profile| profile.next(&pipeline.label));
+            let pass = self
+                .open(gpu)
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: timestamps.as_ref().map(super::profile::Slot::writes) })
+                .forget_lifetime();
+            self.pass = Some(pass);
+        }
+        let Some(pass) = self.pass.as_mut() else { return Ok(()) };
+        if self.bound != pipeline.id {
+            pass.set_pipeline(&pipeline.pipeline);
+            self.bound = pipeline.id;
+        }
+        pass.set_bind_group(0, &group, &[]);
+        if let Some(uniform) = &pipeline.uniform {
+            pass.set_bind_group(1, uniform, &[offset as u32]);
+        } else if !bytes.is_empty() {
+            pass.set_immediates(0, &bytes);
+        }
+        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+        self.last_kernel.clone_from(&pipeline.label);
+        self.dispatches += 1;
+        if self.profile.is_some() {
+            self.end_pass();
+        }
+        let full = self.params_bytes.len() as u64 + 512 > PARAMS_RING || self.dispatches >= DISPATCHES;
+        if full || self.profile.as_ref().is_some_and(Profile::is_full) {
+            self.submit(gpu);
+        }
+        Ok(())
+    }
+
+    fn upload(&mut self, gpu: &Gpu, target: Bind<'_>, bytes: &[u8]) {
+        for (index, chunk) in bytes.chunks(UPLOAD_RING as usize).enumerate() {
+            let start = (self.uploads.len() as u64).next_multiple_of(16);
+            if start + chunk.len() as u64 > UPLOAD_RING {
+                self.submit(gpu);
+            }
+            let start = self.uploads.len().next_multiple_of(16);
+            self.uploads.resize(start, 0);
+            self.uploads.extend_from_slice(chunk);
+            let (ring, offset) = (self.upload.clone(), target.offset + index as u64 * UPLOAD_RING);
+            let buffer = target.storage.buffer();
+            self.encoder(gpu).copy_buffer_to_buffer(&ring, start as u64, buffer, offset, chunk.len() as u64);
+        }
+    }
+
+    fn submit(&mut self, gpu: &Gpu) {
+        self.end_pass();
+        if let Some(profile) = self.profile.as_mut() {
+            if let Some(encoder) = self.encoder.as_mut() {
+                profile.resolve(encoder);
+            }
+        }
+        let Some(encoder) = self.encoder.take() else { return };
+        for (ring, bytes) in [(&self.upload, &mut self.uploads), (&self.params, &mut self.params_bytes)] {
+            if !bytes.is_empty() {
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+                gpu.queue().write_buffer(ring, 0, bytes);
+                bytes.clear();
+            }
+        }
+        let submission = gpu.queue().submit([encoder.finish()]);
+        self.submissions.push_back((self.epoch, submission));
+        // Two dozen submissions are far more than readbacks that can still be under way.
+        if self.submissions.len() > 24 {
+            self.submissions.pop_front();
+        }
+        self.epoch += 1;
+        self.dispatches = 0;
+        if let Some(profile) = self.profile.as_mut() {
+            profile.collect(gpu.device());
+        }
+    }
+}
+
+impl Gpu {
+    /// Records one dispatch of `variant` over `grid` workgroups.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile.
+    pub fn run(
+        &self,
+        variant: &Variant,
+        binds: &[(&str, Bind<'_>)],
+        params: &[(&str, Param)],
+        grid: [u32; 3],
+    ) -> Result<()> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let most = self.capabilities().groups;
+        if grid.iter().any(|&groups| groups > most) {
+            return Err(variant.error(format!("grid {grid:?} is over the adapter's limit of {most} per dimension")));
+        }
+        let pipeline = self.pipeline(variant)?;
+        self.recorder().dispatch(self, &pipeline, binds, params, grid)
+    }
+
+    /// Copies host bytes (a multiple of four) into a buffer, in order with the dispatches around it.
+    pub fn upload(&self, target: Bind<'_>, bytes: &[u8]) {
+        self.recorder().upload(self, target, bytes);
+    }
+
+    /// Copies between buffers, in order with the dispatches around it. Offsets and size are multiples of four.
+    pub fn copy(&self, source: Bind<'_>, target: Bind<'_>) {
+        let mut recorder = self.recorder();
+        let (from, to) = (source.storage.buffer(), target.storage.buffer());
+        recorder.encoder(self).copy_buffer_to_buffer(from, source.offset, to, target.offset, source.size);
+    }
+
+    /// Zeroes a range, in order with the dispatches around it.
+    pub fn clear(&self, target: Bind<'_>) {
+        self.recorder().encoder(self).clear_buffer(target.storage.buffer(), target.offset, Some(target.size));
+    }
+
+    /// Hands everything recorded so far to the GPU and frees what it has finished with.
+    ///
+    /// # Errors
+    /// Whatever the driver complained about meanwhile.
+    pub fn submit(&self) -> Result<()> {
+        self.recorder().submit(self);
+        // A failed poll means a lost device, which the check below reports with its reason.
+        let _ = self.device().poll(wgpu::PollType::Poll);
+        self.check()
+    }
+
+    /// Waits until the submission of `epoch` is done; `None` waits for everything.
+    pub(super) fn wait(&self, epoch: Option<u64>) -> Result<()> {
+        let submission_index = {
+            let mut recorder = self.recorder();
+            if epoch.is_none_or(|epoch| epoch >= recorder.epoch) {
+                recorder.submit(self);
+            }
+            let found = |epoch| recorder.submissions.iter().find(|(other, _)| *other == epoch);
+            epoch.and_then(found).map(|(_, index)| index.clone())
+        };
+        let waited = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.check()?;
+        waited.map(|_| ()).map_err(|error| Error::DeviceLost {
+            reason: error.to_string(),
+            kernel: self.recorder().last_kernel().to_string(),
+        })
+    }
+
+    /// Records a copy of `source` into `staging` and returns the number of the submission it goes out with.
+    pub(super) fn copy_out(&self, source: Bind<'_>, staging: &Arc<Storage>) -> u64 {
+        let mut recorder = self.recorder();
+        let buffer = source.storage.buffer();
+        recorder.encoder(self).copy_buffer_to_buffer(buffer, source.offset, staging.buffer(), 0, source.size);
+        recorder.epoch
+    }
+}

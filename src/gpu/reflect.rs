@@ -1,0 +1,88 @@
+//! What a kernel's text declares: bindings, parameters, workgroup size. Rust mirrors none of it by hand.
+
+use wgpu::naga::{
+    self, AddressSpace, ScalarKind, TypeInner,
+    valid::{Capabilities, ValidationFlags, Validator},
+};
+
+/// A storage buffer that the kernel declares in group 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The variable's name.
+    pub name: String,
+    /// The binding number.
+    pub index: u32,
+    /// Declared `read` rather than `read_write`.
+    pub read_only: bool,
+}
+
+/// A scalar of the kernel's `Params`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The member's name.
+    pub name: String,
+    /// Its byte offset.
+    pub offset: u32,
+    /// Its scalar kind; all are four bytes wide.
+    pub kind: ScalarKind,
+}
+
+/// Everything the host needs to know of a kernel.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// By binding number.
+    pub bindings: Vec<Binding>,
+    /// In order of declaration; empty without `Params`.
+    pub params: Vec<Field>,
+    /// Size of `Params` in bytes.
+    pub params_bytes: u32,
+    /// Invocations per workgroup in x, y, z.
+    pub workgroup: [u32; 3],
+}
+
+/// Parses and validates WGSL.
+///
+/// # Errors
+/// The compiler's message, with line and column.
+pub fn parse(text: &str) -> Result<naga::Module, String> {
+    let module = naga::front::wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
+    Validator::new(ValidationFlags::all(), Capabilities::all())
+        .validate(&module)
+        .map_err(|error| error.emit_to_string(text))?;
+    Ok(module)
+}
+
+/// Reads the interface of a module with the one entry point `main`.
+///
+/// # Errors
+/// What the module lacks or what the host cannot supply.
+pub fn interface(module: &naga::Module) -> Result<Interface, String> {
+    let entry = module.entry_points.iter().find(|entry| entry.name == "main").ok_or("no entry point 'main'")?;
+    let (mut bindings, mut params, mut params_bytes) = (Vec::new(), Vec::new(), 0);
+    for (_, global) in module.global_variables.iter() {
+        let name = global.name.clone().unwrap_or_default();
+        match global.space {
+            AddressSpace::Storage { access } => {
+                let binding = global.binding.ok_or_else(|| format!("'{name}' has no @binding"))?;
+                let read_only = !access.contains(naga::StorageAccess::STORE);
+                bindings.push(Binding { name, index: binding.binding, read_only });
+            }
+            AddressSpace::Immediate | AddressSpace::Uniform => {
+                let TypeInner::Struct { members, span } = &module.types[global.ty].inner else {
+                    return Err(format!("'{name}' is not a struct"));
+                };
+                params_bytes = *span;
+                for member in members {
+                    let name = member.name.clone().unwrap_or_default();
+                    let TypeInner::Scalar(scalar) = module.types[member.ty].inner else {
+                        return Err(format!("parameter '{name}' is not a scalar"));
+                    };
+                    params.push(Field { name, offset: member.offset, kind: scalar.kind });
+                }
+            }
+            _ => {}
+        }
+    }
+    bindings.sort_by_key(|binding| binding.index);
+    Ok(Interface { bindings, params, params_bytes, workgroup: entry.workgroup_size })
+}

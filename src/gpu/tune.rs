@@ -1,0 +1,102 @@
+//! The variant that is fastest on this adapter, by operation and shape class.
+//!
+//! An operation asks [`Tuner::choice`]; where nothing is known yet it takes its default, and the tuner notes the
+//! question. [`crate::ops::tuning`] answers the noted questions by checking and timing every variant.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+};
+
+use super::Gpu;
+use crate::Result;
+
+/// The questions and answers of one adapter.
+pub struct Tuner {
+    adapter: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    choices: BTreeMap<String, String>,
+    open: BTreeMap<String, Vec<u32>>,
+}
+
+impl Tuner {
+    /// An empty tuner for an adapter.
+    pub fn new(info: &wgpu::AdapterInfo) -> Self {
+        let parts = [&info.name, &info.driver, &info.driver_info];
+        let words: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
+        let text = format!("{} {:?}", words.join(" "), info.backend);
+        let adapter = text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
+        Self { adapter, state: Mutex::default() }
+    }
+
+    /// The adapter and its driver as a file name: choices hold for these only.
+    pub fn adapter(&self) -> &str {
+        &self.adapter
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The chosen variant for `class`, or a note that somebody asked, with the `shape` that stands for the class.
+    pub fn choice(&self, class: &str, shape: &[u32]) -> Option<String> {
+        let mut state = self.state();
+        let choice = state.choices.get(class).cloned();
+        if choice.is_none() && !state.open.contains_key(class) {
+            state.open.insert(class.to_string(), shape.to_vec());
+        }
+        choice
+    }
+
+    /// Answers a question.
+    pub fn remember(&self, class: &str, variant: &str) {
+        let mut state = self.state();
+        state.open.remove(class);
+        state.choices.insert(class.to_string(), variant.to_string());
+    }
+
+    /// The questions without an answer: class and shape.
+    pub fn open(&self) -> Vec<(String, Vec<u32>)> {
+        self.state().open.iter().map(|(class, shape)| (class.clone(), shape.clone())).collect()
+    }
+
+    /// All answers by class.
+    pub fn choices(&self) -> BTreeMap<String, String> {
+        self.state().choices.clone()
+    }
+
+    /// Takes over answers that were kept from an earlier run.
+    pub fn adopt(&self, choices: BTreeMap<String, String>) {
+        let mut state = self.state();
+        for class in choices.keys() {
+            state.open.remove(class);
+        }
+        state.choices.extend(choices);
+    }
+}
+
+impl Gpu {
+    /// Seconds of one call of `record`, the median of `rounds` rounds of `repeat` calls after a warm-up.
+    ///
+    /// # Errors
+    /// Those of `record` and of the driver.
+    pub fn time(&self, rounds: usize, repeat: usize, mut record: impl FnMut() -> Result<()>) -> Result<f64> {
+        record()?;
+        self.finish()?;
+        let mut seconds = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
+            let start = std::time::Instant::now();
+            for _ in 0..repeat {
+                record()?;
+            }
+            self.finish()?;
+            seconds.push(start.elapsed().as_secs_f64() / repeat as f64);
+        }
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds[seconds.len() / 2])
+    }
+}

@@ -1,0 +1,9 @@
+//! The GPT: configuration, parameters, forward pass, and the cache for decoding.
+
+pub mod cache;
+pub mod config;
+pub mod gpt;
+pub mod parameters;
+
+pub use config::Config;
+pub use gpt::Gpt;

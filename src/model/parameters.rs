@@ -1,0 +1,95 @@
+//! Names, shapes and first values of a model's parameters.
+
+use super::config::{Activation, Config, Norm, Positions};
+use crate::random;
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f32),
+    /// Every element the same.
+    Constant(f32),
+}
+
+/// A parameter before it exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Its name in checkpoints.
+    pub name: String,
+    /// Its shape; linear weights are `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Its first values.
+    pub init: Init,
+}
+
+/// Every parameter of `config`, in a fixed order.
+///
+/// Weights start as in GPT-2: N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), biases 0,
+/// norms 1.
+pub fn specs(config: &Config) -> Vec<Spec> {
+    let mut specs = Vec::new();
+    let mut add = |name: String, shape: &[usize], init| specs.push(Spec { name, shape: shape.to_vec(), init });
+    let deviation = Init::Normal(0.02);
+    let projection = Init::Normal(0.02 / (2.0 * config.layers as f32).sqrt());
+    let (width, dim) = (config.width, config.head_dim());
+    let norm_bias = config.bias && config.norm == Norm::Layer;
+
+    add("embed.weight".into(), &[config.vocabulary, width], deviation);
+    if config.positions == Positions::Learned {
+        add("position.weight".into(), &[config.context, width], deviation);
+    }
+    let up = if config.activation == Activation::Swiglu { 2 * config.hidden } else { config.hidden };
+    for block in 0..config.layers {
+        let layers: [(&str, usize, usize, Init); 4] = [
+            ("attention.qkv", (config.heads + 2 * config.kv_heads) * dim, width, deviation),
+            ("attention.out", width, width, projection),
+            ("mlp.up", up, width, deviation),
+            ("mlp.down", width, config.hidden, projection),
+        ];
+        for (index, (layer, features, inputs, init)) in layers.into_iter().enumerate() {
+            if index % 2 == 0 {
+                let norm = format!("blocks.{block}.norm{}", index / 2 + 1);
+                add(format!("{norm}.weight"), &[width], Init::Constant(1.0));
+                if norm_bias {
+                    add(format!("{norm}.bias"), &[width], Init::Constant(0.0));
+                }
+            }
+            add(format!("blocks.{block}.{layer}.weight"), &[features, inputs], init);
+            if config.bias {
+                add(format!("blocks.{block}.{layer}.bias"), &[features], Init::Constant(0.0));
+            }
+        }
+    }
+    add("norm.weight".into(), &[width], Init::Constant(1.0));
+    if norm_bias {
+        add("norm.bias".into(), &[width], Init::Constant(0.0));
+    }
+    if !config.tied {
+        add("head.weight".into(), &[config.vocabulary, width], deviation);
+    }
+    specs
+}
+
+impl Spec {
+    /// The first values, drawn from the parameter's own stream of `seed`.
+    pub fn values(&self, seed: u64, stream: u64) -> Vec<f32> {
+        let elements: usize = self.shape.iter().product();
+        match self.init {
+            Init::Constant(value) => vec![value; elements],
+            Init::Normal(deviation) => {
+                (0..elements as u64).map(|counter| deviation * random::normal(seed, stream, counter)).collect()
+            }
+        }
+    }
+}
+
+/// Fixed position vectors `[context, width]`: `sin(p / 10000^(2i/width))` in even, `cos` in odd columns (Vaswani et
+/// al. 2017).
+pub fn sinusoidal(context: usize, width: usize) -> Vec<f32> {
+    let value = |position: usize, column: usize| {
+        let angle = position as f64 / 10_000f64.powf((column / 2 * 2) as f64 / width as f64);
+        if column % 2 == 0 { angle.sin() as f32 } else { angle.cos() as f32 }
+    };
+    (0..context * width).map(|index| value(index / width, index % width)).collect()
+}

@@ -1,0 +1,61 @@
+//! SwiGLU, and the backward pass of GELU (its forward pass is an epilogue of matmul).
+
+use super::{expect, flat_grid, require};
+use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
+
+kernels! {
+    /// `silu(gate) * up`
+    SWIGLU = "swiglu";
+    /// Its gradient.
+    SWIGLU_BACKWARD = "swiglu_backward";
+    /// The gradient of GELU.
+    GELU_BACKWARD = "gelu_backward";
+}
+
+/// `silu(gate) * up` of rows that hold gate, then up: `[.., 2 width] -> [.., width]` (Shazeer 2020).
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the innermost dimension is odd.
+pub fn swiglu(tape: &Tape, x: &Tensor) -> Result<Tensor> {
+    require(x.width() % 2 == 0, "swiglu", || format!("{:?} has an odd width", x.shape()))?;
+    let gpu = tape.gpu();
+    let mut shape = x.shape().to_vec();
+    let width = x.width() / 2;
+    shape[x.shape().len() - 1] = width;
+    let out = Tensor::empty_f32(gpu, &shape)?;
+    let count = out.elements();
+    let params = params![count: count, width: width];
+    gpu.run(&SWIGLU.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
+    let input = x.clone();
+    tape.push(&[x], &out, move |gradients, gradient| {
+        let grad_x = swiglu_backward(&input, &gradient)?;
+        gradients.give(&input, grad_x)
+    });
+    Ok(out)
+}
+
+/// The gradient of [`swiglu`]'s input.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
+    let (gpu, count, width) = (x.gpu(), grad_out.elements(), x.width() / 2);
+    require(count * 2 == x.elements(), "swiglu_backward", || format!("{:?} and {:?}", x.shape(), grad_out.shape()))?;
+    let grad_x = Tensor::empty_f32(gpu, x.shape())?;
+    let binds = binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()];
+    gpu.run(&SWIGLU_BACKWARD.plain(), binds, params![count: count, width: width], flat_grid(gpu, count))?;
+    Ok(grad_x)
+}
+
+/// `grad_out * gelu'(x)` for the values `x` before the activation.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes differ.
+pub fn gelu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
+    expect("gelu_backward", "the gradient", grad_out, x.shape())?;
+    let (gpu, count) = (x.gpu(), x.elements());
+    let grad_x = Tensor::empty_f32(gpu, x.shape())?;
+    let binds = binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()];
+    gpu.run(&GELU_BACKWARD.plain(), binds, params![count: count], flat_grid(gpu, count))?;
+    Ok(grad_x)
+}

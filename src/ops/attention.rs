@@ -1,0 +1,153 @@
+//! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
+
+use super::{attention_variants as kernels, flat_grid, require};
+use crate::{Result, binds, model::cache::Layer, params, tape::Tape, tensor::Tensor};
+
+/// How many heads share a row of qkv, and how wide each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Heads {
+    /// Query heads.
+    pub query: usize,
+    /// Key and value heads, each shared by `query / key_value` query heads.
+    pub key_value: usize,
+    /// Width of one head.
+    pub dim: usize,
+}
+
+impl Heads {
+    /// Width of a row of queries, keys and values.
+    pub fn qkv_width(&self) -> usize {
+        (self.query + 2 * self.key_value) * self.dim
+    }
+
+    /// Scores are scaled by `1 / sqrt(dim)`.
+    pub fn scale(&self) -> f32 {
+        1.0 / (self.dim as f32).sqrt()
+    }
+}
+
+/// What the forward kernel writes.
+pub struct Forward {
+    /// `[batch, context, query * dim]`
+    pub out: Tensor,
+    /// Log-sum-exp of each query's scores: `[batch, query, context]`.
+    pub lse: Tensor,
+}
+
+fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
+    require(qkv.shape().len() == 3 && qkv.width() == heads.qkv_width(), "attention", || {
+        format!("qkv {:?} is not [batch, context, {}] for {heads:?}", qkv.shape(), heads.qkv_width())
+    })
+}
+
+/// Each token attends to itself and what comes before it: `[batch, context, query * dim]`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when qkv's width is not that of `heads`.
+pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads) -> Result<Tensor> {
+    let Forward { out, lse } = forward(qkv, heads)?;
+    let (qkv_kept, out_kept) = (qkv.clone(), out.clone());
+    tape.push(&[qkv], &out, move |gradients, gradient| {
+        let grad_qkv = backward(&qkv_kept, &out_kept, &lse, &gradient, heads)?;
+        gradients.give(&qkv_kept, grad_qkv)
+    });
+    Ok(out)
+}
+
+/// The forward kernel of the variant that is fastest here.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn forward(qkv: &Tensor, heads: Heads) -> Result<Forward> {
+    check(qkv, heads)?;
+    forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, heads)
+}
+
+/// [`forward`] by a given variant.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn forward_with(spec: &kernels::Spec, qkv: &Tensor, heads: Heads) -> Result<Forward> {
+    check(qkv, heads)?;
+    let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
+    let out = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
+    let lse = Tensor::empty_f32(gpu, &[batch, heads.query, context])?;
+    gpu.run(
+        &spec.forward(heads),
+        binds![qkv: qkv.bind(), out: out.bind(), lse: lse.bind()],
+        params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()],
+        spec.grid(context, heads.query, batch),
+    )?;
+    Ok(Forward { out, lse })
+}
+
+/// The gradient of qkv, by recomputation from the saved log-sum-exp.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward(qkv: &Tensor, out: &Tensor, lse: &Tensor, grad_out: &Tensor, heads: Heads) -> Result<Tensor> {
+    check(qkv, heads)?;
+    backward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, out, lse, grad_out, heads)
+}
+
+/// [`backward`] by a given variant.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward_with(
+    spec: &kernels::Spec,
+    qkv: &Tensor,
+    out: &Tensor,
+    lse: &Tensor,
+    grad_out: &Tensor,
+    heads: Heads,
+) -> Result<Tensor> {
+    check(qkv, heads)?;
+    let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
+    let delta = Tensor::empty_f32(gpu, lse.shape())?;
+    let grad_qkv = Tensor::empty_f32(gpu, qkv.shape())?;
+    let params = params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()];
+    let by_query = spec.grid(context, heads.query, batch);
+    let binds = binds![out: out.bind(), grad_out: grad_out.bind(), delta: delta.bind()];
+    gpu.run(&spec.delta(heads), binds, params, by_query)?;
+    let binds = binds![
+        qkv: qkv.bind(), grad_out: grad_out.bind(), lse: lse.bind(), delta: delta.bind(), grad_qkv: grad_qkv.bind(),
+    ];
+    gpu.run(&spec.backward_q(heads), binds, params, by_query)?;
+    gpu.run(&spec.backward_kv(heads), binds, params, spec.grid(context, heads.key_value, batch))?;
+    Ok(grad_qkv)
+}
+
+/// Appends the new tokens' keys and values to the cache at `past`, and lets the new queries attend to all of it.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the cache is too short.
+pub fn decode(qkv: &Tensor, heads: Heads, cache: &Layer, past: usize) -> Result<Tensor> {
+    check(qkv, heads)?;
+    let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
+    let capacity = cache.keys.shape()[2];
+    require(past + context <= capacity && cache.keys.shape()[0] == batch, "decode", || {
+        format!("{past} + {context} tokens of {batch} sequences, the cache is {:?}", cache.keys.shape())
+    })?;
+    let count = batch * context * heads.key_value * heads.dim;
+    gpu.run(
+        &kernels::KV_APPEND.plain(),
+        binds![qkv: qkv.bind(), keys: cache.keys.bind(), values: cache.values.bind()],
+        params![
+            count: count, dim: heads.dim, heads: heads.query, kv_heads: heads.key_value,
+            context: context, past: past, capacity: capacity,
+        ],
+        flat_grid(gpu, count),
+    )?;
+    let out = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
+    gpu.run(
+        &kernels::ATTENTION_DECODE.set("D", heads.dim as u32),
+        binds![qkv: qkv.bind(), keys: cache.keys.bind(), values: cache.values.bind(), out: out.bind()],
+        params![
+            context: context, heads: heads.query, kv_heads: heads.key_value, past: past, capacity: capacity,
+            scale: heads.scale(),
+        ],
+        [context as u32, heads.query as u32, batch as u32],
+    )?;
+    Ok(out)
+}

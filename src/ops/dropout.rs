@@ -1,0 +1,38 @@
+//! Dropout from a counter: the backward pass draws the same mask again instead of storing it.
+
+use super::flat_grid;
+use crate::{Error, Result, binds, kernels, params, tape::Tape, tensor::Tensor};
+
+kernels! {
+    /// Zeroes elements at random and scales the rest.
+    DROPOUT = "dropout";
+}
+
+/// Zeroes each element with probability `rate` and divides the others by `1 - rate`. `key` chooses the mask.
+///
+/// # Errors
+/// [`Error::Config`] unless `0 <= rate < 1`.
+pub fn dropout(tape: &Tape, x: &Tensor, rate: f32, key: u32) -> Result<Tensor> {
+    if rate == 0.0 {
+        return Ok(x.clone());
+    }
+    if !(0.0..1.0).contains(&rate) {
+        return Err(Error::Config(format!("dropout {rate} is not in 0..1")));
+    }
+    let out = mask(x, rate, key)?;
+    let input = x.clone();
+    tape.push(&[x], &out, move |gradients, gradient| {
+        let grad_x = mask(&gradient, rate, key)?;
+        gradients.give(&input, grad_x)
+    });
+    Ok(out)
+}
+
+fn mask(x: &Tensor, rate: f32, key: u32) -> Result<Tensor> {
+    let (gpu, count) = (x.gpu(), x.elements());
+    let out = Tensor::empty_f32(gpu, x.shape())?;
+    let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
+    let params = params![count: count, key: key, threshold: threshold, keep_scale: 1.0 / (1.0 - rate)];
+    gpu.run(&DROPOUT.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
+    Ok(out)
+}

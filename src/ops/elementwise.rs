@@ -1,0 +1,67 @@
+//! Flat kernels: fill, scale-and-add, sum of two tensors.
+
+use super::{expect, flat_grid};
+use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
+
+kernels! {
+    /// `out = value`
+    FILL = "fill";
+    /// `out (+)= factor * x`
+    SCALE = "scale";
+    /// `out = a + b`
+    ADD = "add";
+}
+
+/// Sets every element of `out` to `value`.
+///
+/// # Errors
+/// Those of the driver.
+pub fn fill(out: &Tensor, value: f32) -> Result<()> {
+    let gpu = out.gpu();
+    for piece in out.flat_pieces()? {
+        let count = piece.elements();
+        gpu.run(&FILL.plain(), binds![out: piece.bind()], params![count: count, value: value], flat_grid(gpu, count))?;
+    }
+    Ok(())
+}
+
+/// `out = factor * x`, or `out += factor * x`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the numbers of elements differ.
+pub fn copy(x: &Tensor, out: &Tensor, factor: f32, accumulate: bool) -> Result<()> {
+    let gpu = out.gpu();
+    expect("scale", "the source", &x.reshape(&[x.elements()])?, &[out.elements()])?;
+    for (x, out) in x.flat_pieces()?.iter().zip(out.flat_pieces()?) {
+        let count = out.elements();
+        let params = params![count: count, factor: factor, accumulate: accumulate];
+        gpu.run(&SCALE.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
+    }
+    Ok(())
+}
+
+/// `a + b`, elementwise over one shape.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes differ.
+pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    expect("add", "the second operand", b, a.shape())?;
+    let gpu = tape.gpu();
+    let out = Tensor::empty_f32(gpu, a.shape())?;
+    let count = out.elements();
+    let binds = binds![a: a.bind(), b: b.bind(), out: out.bind()];
+    gpu.run(&ADD.plain(), binds, params![count: count], flat_grid(gpu, count))?;
+    let (kept_a, kept_b) = (tape.tracks(a).then(|| a.clone()), tape.tracks(b).then(|| b.clone()));
+    tape.push(&[a, b], &out, move |gradients, gradient| {
+        match (kept_a, kept_b) {
+            (Some(a), Some(b)) => {
+                let (slot, accumulate) = gradients.slot(&a)?;
+                copy(&gradient, &slot, 1.0, accumulate)?;
+                gradients.give(&b, gradient)
+            }
+            (Some(only), None) | (None, Some(only)) => gradients.give(&only, gradient),
+            (None, None) => Ok(()),
+        }
+    });
+    Ok(out)
+}

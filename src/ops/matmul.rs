@@ -1,0 +1,153 @@
+//! Matrix products: one call, many kernels, the fastest correct one by shape class.
+
+use super::{matmul_variants::{Spec, VARIANTS}, require};
+use crate::{Result, binds, gpu::Gpu, params, tensor::Tensor};
+
+/// The product `out[batch, m, n] = A . B` and how its operands lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// Length of each dot product.
+    pub k: usize,
+    /// Independent products.
+    pub batch: usize,
+    /// A is stored as `[k, m]`.
+    pub trans_a: bool,
+    /// B is stored as `[n, k]`.
+    pub trans_b: bool,
+}
+
+/// What happens to a result on its way to memory: `[residual +] [gelu](sum [+ bias])`.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// `[n]`, added to every row.
+    pub bias: Option<&'a Tensor>,
+    /// Applies GELU, and writes the value before it here: `[batch, m, n]`.
+    pub gelu: Option<&'a Tensor>,
+    /// `[batch, m, n]`, added last.
+    pub residual: Option<&'a Tensor>,
+    /// Adds to what `out` holds.
+    pub accumulate: bool,
+}
+
+impl Shape {
+    /// A product of plain row-major matrices.
+    pub fn new(m: usize, n: usize, k: usize) -> Self {
+        Self { m, n, k, batch: 1, trans_a: false, trans_b: false }
+    }
+
+    /// A is stored as `[k, m]`.
+    #[must_use]
+    pub fn trans_a(self) -> Self {
+        Self { trans_a: true, ..self }
+    }
+
+    /// B is stored as `[n, k]`.
+    #[must_use]
+    pub fn trans_b(self) -> Self {
+        Self { trans_b: true, ..self }
+    }
+
+    /// The class of shapes for which one choice is made: sizes by powers of two, m exactly below 9.
+    pub fn class(&self) -> String {
+        let form = match (self.trans_a, self.trans_b) {
+            (false, false) => "nn",
+            (false, true) => "nt",
+            (true, false) => "tn",
+            (true, true) => "tt",
+        };
+        let m = if self.m <= 8 { self.m } else { self.m.next_power_of_two() };
+        let odd = if self.k % 4 == 0 && self.n % 4 == 0 && self.m % 4 == 0 { "" } else { " odd" };
+        format!("matmul {form} {m}x{}x{}{odd}", self.n.next_power_of_two(), self.k.next_power_of_two())
+    }
+
+    /// The shape as numbers, for the tuner's notes.
+    pub fn numbers(&self) -> Vec<u32> {
+        [self.m, self.n, self.k, self.batch, usize::from(self.trans_a), usize::from(self.trans_b)]
+            .map(|number| number as u32)
+            .to_vec()
+    }
+
+    /// The inverse of [`Shape::numbers`].
+    pub fn from_numbers(numbers: &[u32]) -> Option<Self> {
+        let &[m, n, k, batch, trans_a, trans_b] = numbers else { return None };
+        let [m, n, k, batch] = [m, n, k, batch].map(|number| number as usize);
+        Some(Self { m, n, k, batch, trans_a: trans_a != 0, trans_b: trans_b != 0 })
+    }
+
+    /// Floating-point operations of the product.
+    pub fn flops(&self) -> f64 {
+        2.0 * self.batch as f64 * self.m as f64 * self.n as f64 * self.k as f64
+    }
+}
+
+/// The variant for `shape`: the tuner's, else the first in the table that fits.
+pub fn choose(gpu: &Gpu, shape: Shape) -> &'static Spec {
+    let choice = gpu.tuner().choice(&shape.class(), &shape.numbers());
+    let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape));
+    fitting()
+        .find(|spec| choice.as_deref() == Some(spec.name))
+        .or_else(|| fitting().next())
+        .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
+}
+
+/// Computes `shape` from `a` and `b` into `out`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when an operand does not hold the shape's elements.
+pub fn matmul(shape: Shape, a: &Tensor, b: &Tensor, out: &Tensor, epilogue: Epilogue<'_>) -> Result<()> {
+    matmul_with(choose(out.gpu(), shape), shape, a, b, out, epilogue)
+}
+
+/// [`matmul`] by a given variant.
+///
+/// # Errors
+/// As [`matmul`].
+pub fn matmul_with(
+    spec: &Spec,
+    shape: Shape,
+    a: &Tensor,
+    b: &Tensor,
+    out: &Tensor,
+    epilogue: Epilogue<'_>,
+) -> Result<()> {
+    let Shape { m, n, k, batch, trans_a, trans_b } = shape;
+    let sizes = [("A", a, batch * m * k), ("B", b, batch * k * n), ("out", out, batch * m * n)];
+    for (name, tensor, elements) in sizes {
+        require(tensor.elements() == elements, "matmul", || {
+            format!("{name} is {:?}, {shape:?} needs {elements} elements", tensor.shape())
+        })?;
+    }
+    for tensor in [epilogue.gelu, epilogue.residual].into_iter().flatten() {
+        require(tensor.elements() == batch * m * n, "matmul", || {
+            format!("the epilogue has {:?} for {shape:?}", tensor.shape())
+        })?;
+    }
+    if let Some(bias) = epilogue.bias {
+        super::expect("matmul", "the bias", bias, &[n])?;
+    }
+    let gpu = out.gpu();
+    let variant = spec
+        .variant()
+        .set("TRANS_A", trans_a)
+        .set("TRANS_B", trans_b)
+        .set("BIAS", epilogue.bias.is_some())
+        .set("GELU", epilogue.gelu.is_some())
+        .set("RESIDUAL", epilogue.residual.is_some());
+    // Unused bindings still need buffers; a writable one must not be any of the others.
+    let spare = if epilogue.gelu.is_none() { Some(Tensor::empty_f32(gpu, &[1])?) } else { None };
+    let preactivation = epilogue.gelu.or(spare.as_ref()).unwrap_or(out);
+    let binds = binds![
+        a: a.bind(), b: b.bind(), bias: epilogue.bias.unwrap_or(a).bind(),
+        residual: epilogue.residual.unwrap_or(a).bind(), out: out.bind(), preactivation: preactivation.bind(),
+    ];
+    let params = params![
+        m: m, n: n, k: k,
+        a_row: if trans_a { m } else { k }, b_row: if trans_b { k } else { n }, out_row: n,
+        a_batch: m * k, b_batch: k * n, out_batch: m * n, accumulate: epilogue.accumulate,
+    ];
+    gpu.run(&variant, binds, params, spec.grid(&shape))
+}

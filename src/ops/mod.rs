@@ -1,0 +1,50 @@
+//! Operations on tensors, a file per family. Each checks shapes, dispatches its kernels and, where the tape records,
+//! pushes its backward pass right beside the forward one.
+
+pub mod activation;
+pub mod attention;
+pub mod attention_variants;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod elementwise;
+pub mod embedding;
+pub mod linear;
+pub mod matmul;
+pub mod matmul_variants;
+pub mod norm;
+pub mod optimizer;
+pub mod reduce;
+pub mod rope;
+pub mod rows;
+pub mod softmax;
+pub mod tuning;
+
+use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
+
+/// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
+const FLAT_GROUP: usize = 64;
+
+/// The grid of a flat kernel over `count` elements; counts over 65,535 groups fold into y.
+fn flat_grid(gpu: &Gpu, count: usize) -> [u32; 3] {
+    fold(gpu, count.div_ceil(FLAT_GROUP))
+}
+
+/// `groups` workgroups as a grid of at most two dimensions.
+fn fold(gpu: &Gpu, groups: usize) -> [u32; 3] {
+    let most = gpu.capabilities().groups as usize;
+    if groups <= most {
+        return [groups as u32, 1, 1];
+    }
+    let y = groups.div_ceil(most);
+    [groups.div_ceil(y) as u32, y as u32, 1]
+}
+
+/// Refuses operands that an operation cannot work on; `reason` is only built when it is needed.
+fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::shape(op, reason())) }
+}
+
+/// Refuses a tensor whose shape is not `shape`.
+fn expect(op: &'static str, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+    require(tensor.shape() == shape, op, || format!("{name} is {:?}, expected {shape:?}", tensor.shape()))
+}

@@ -1,0 +1,148 @@
+//! LayerNorm and RMSNorm over the innermost dimension.
+
+use super::{expect, flat_grid, reduce, rows::Plan};
+use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
+
+kernels! {
+    /// The forward pass.
+    NORM = "norm";
+    /// The gradient of its input.
+    NORM_BACKWARD = "norm_backward";
+    /// The gradient of its weight and bias, chunk by chunk.
+    NORM_BACKWARD_WEIGHT = "norm_backward_weight";
+}
+
+/// LayerNorm (subtracts the mean) or RMSNorm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `(x - mean) / sqrt(variance + epsilon) * weight + bias`
+    Layer,
+    /// `x / sqrt(mean(x^2) + epsilon) * weight`
+    RootMeanSquare,
+}
+
+impl Kind {
+    fn centers(self) -> bool {
+        self == Self::Layer
+    }
+}
+
+/// What the forward kernel writes.
+pub struct Forward {
+    /// The normalised rows.
+    pub out: Tensor,
+    /// (mean, 1 / standard deviation) of each row: `[rows, 2]`.
+    pub stats: Tensor,
+}
+
+/// Normalises the rows of `x [.., width]`; `weight` and `bias` are `[width]`.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn norm(
+    tape: &Tape,
+    kind: Kind,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    epsilon: f32,
+) -> Result<Tensor> {
+    let Forward { out, stats } = forward(kind, x, weight, bias, epsilon, Plan::choose(tape.gpu(), x.height(), x.width()))?;
+    let (x_kept, weight_kept, bias_kept) = (x.clone(), weight.clone(), bias.cloned());
+    let (need_x, need_weight) = (tape.tracks(x), tape.tracks(weight));
+    let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
+    tape.push(&inputs, &out, move |gradients, gradient| {
+        if need_weight {
+            let (grad_weight, add_weight) = gradients.slot(&weight_kept)?;
+            let grad_bias = bias_kept.as_ref().map(|bias| gradients.slot(bias)).transpose()?;
+            backward_weight(&x_kept, &stats, &gradient, (&grad_weight, add_weight), grad_bias)?;
+        }
+        if need_x {
+            let (grad_x, accumulate) = gradients.slot(&x_kept)?;
+            let plan = Plan::choose(x_kept.gpu(), x_kept.height(), x_kept.width());
+            backward(kind, &x_kept, &weight_kept, &stats, &gradient, (&grad_x, accumulate), plan)?;
+        }
+        Ok(())
+    });
+    Ok(out)
+}
+
+/// The forward kernel under a given plan.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn forward(
+    kind: Kind,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    epsilon: f32,
+    plan: Plan,
+) -> Result<Forward> {
+    expect("norm", "the weight", weight, &[x.width()])?;
+    if let Some(bias) = bias {
+        expect("norm", "the bias", bias, &[x.width()])?;
+    }
+    let gpu = x.gpu();
+    let out = Tensor::empty_f32(gpu, x.shape())?;
+    let stats = Tensor::empty_f32(gpu, &[x.height(), 2])?;
+    let variant = plan.variant(&NORM).set("CENTER", kind.centers()).set("BIAS", bias.is_some());
+    let binds = binds![
+        x: x.bind(), weight: weight.bind(), bias: bias.unwrap_or(weight).bind(), out: out.bind(), stats: stats.bind(),
+    ];
+    let params = params![rows: x.height(), width: x.width(), epsilon: epsilon];
+    gpu.run(&variant, binds, params, plan.grid(gpu, x.height()))?;
+    Ok(Forward { out, stats })
+}
+
+/// Writes (or adds) the gradient of `x` under a given plan.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward(
+    kind: Kind,
+    x: &Tensor,
+    weight: &Tensor,
+    stats: &Tensor,
+    grad_out: &Tensor,
+    (grad_x, accumulate): (&Tensor, bool),
+    plan: Plan,
+) -> Result<()> {
+    expect("norm_backward", "the gradient", grad_out, x.shape())?;
+    let variant = plan.variant(&NORM_BACKWARD).set("CENTER", kind.centers());
+    let binds = binds![
+        x: x.bind(), weight: weight.bind(), stats: stats.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind(),
+    ];
+    let params = params![rows: x.height(), width: x.width(), accumulate: accumulate];
+    x.gpu().run(&variant, binds, params, plan.grid(x.gpu(), x.height()))
+}
+
+/// Writes (or adds) the gradients of weight and bias.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward_weight(
+    x: &Tensor,
+    stats: &Tensor,
+    grad_out: &Tensor,
+    (grad_weight, add_weight): (&Tensor, bool),
+    grad_bias: Option<(Tensor, bool)>,
+) -> Result<()> {
+    let gpu: &Gpu = x.gpu();
+    let (rows, columns) = (x.height(), x.width());
+    let chunks = rows.div_ceil(reduce::CHUNK_ROWS);
+    let weight_sums = Tensor::empty_f32(gpu, &[chunks, columns])?;
+    let bias_sums = Tensor::empty_f32(gpu, &[if grad_bias.is_some() { chunks } else { 1 }, columns])?;
+    let binds = binds![
+        x: x.bind(), stats: stats.bind(), grad_out: grad_out.bind(),
+        weight_sums: weight_sums.bind(), bias_sums: bias_sums.bind(),
+    ];
+    let count = chunks * columns;
+    let params = params![count: count, rows: rows, columns: columns, chunk_rows: reduce::CHUNK_ROWS];
+    gpu.run(&NORM_BACKWARD_WEIGHT.set("BIAS", grad_bias.is_some()), binds, params, flat_grid(gpu, count))?;
+    reduce::column_sum(&weight_sums, grad_weight, add_weight)?;
+    if let Some((grad_bias, accumulate)) = grad_bias {
+        reduce::column_sum(&bias_sums, &grad_bias, accumulate)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Sums: columns, scalars, squares. No atomics, so the order of additions never changes.
+
+use super::{expect, flat_grid, require};
+use crate::{Result, binds, gpu::Gpu, kernels, params, tensor::Tensor};
+
+kernels! {
+    /// Sums over rows.
+    COLUMN_SUM = "column_sum";
+    /// One sum over everything.
+    SUM = "sum";
+    /// Sums of squares by block.
+    SQUARE_SUM = "square_sum";
+}
+
+/// Rows that one invocation adds up before the work is cut into chunks.
+pub(super) const CHUNK_ROWS: usize = 128;
+/// Lanes of the one-workgroup sums.
+const SUM_LANES: u32 = 256;
+/// Elements per block of [`square_sums`].
+pub const SQUARE_BLOCK: usize = 16384;
+
+/// `out[columns] (+)= sum over rows of x[rows, columns]`, in chunks of rows where there are many.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when `out` does not have x's columns.
+pub fn column_sum(x: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
+    let columns = out.elements();
+    require(columns > 0 && x.elements() % columns == 0, "column_sum", || {
+        format!("{:?} has no {columns} columns", x.shape())
+    })?;
+    let rows = x.elements() / columns;
+    let chunks = rows.div_ceil(CHUNK_ROWS);
+    if chunks <= 2 {
+        return column_sum_pass(x, out, rows, columns, rows, accumulate);
+    }
+    let partial = Tensor::empty_f32(x.gpu(), &[chunks, columns])?;
+    column_sum_pass(x, &partial, rows, columns, CHUNK_ROWS, false)?;
+    column_sum(&partial, out, accumulate)
+}
+
+fn column_sum_pass(
+    x: &Tensor,
+    out: &Tensor,
+    rows: usize,
+    columns: usize,
+    chunk_rows: usize,
+    accumulate: bool,
+) -> Result<()> {
+    let (gpu, count) = (x.gpu(), out.elements());
+    let params =
+        params![count: count, rows: rows, columns: columns, chunk_rows: chunk_rows, accumulate: accumulate];
+    gpu.run(&COLUMN_SUM.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))
+}
+
+/// `factor * sum of x[first + stride i]`, `i < count`, as a tensor of one element; the square root of it with `root`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the range is not inside `x`.
+pub fn sum(x: &Tensor, count: usize, first: usize, stride: usize, factor: f32, root: bool) -> Result<Tensor> {
+    let inside = count == 0 || first + stride * (count - 1) < x.elements();
+    require(inside, "sum", || format!("{count} elements by {stride} from {first} of {:?}", x.shape()))?;
+    let gpu = x.gpu();
+    let out = Tensor::empty_f32(gpu, &[1])?;
+    let variant = SUM.set("LANES", SUM_LANES).set("ROWS", 1).set("ROOT", root);
+    let params = params![count: count, first: first, stride: stride, factor: factor];
+    gpu.run(&variant, binds![x: x.bind(), out: out.bind()], params, [1, 1, 1])?;
+    Ok(out)
+}
+
+/// The number of blocks that [`square_sums`] writes for a tensor.
+pub fn square_blocks(x: &Tensor) -> Result<usize> {
+    Ok(x.flat_pieces()?.iter().map(|piece| piece.elements().div_ceil(SQUARE_BLOCK)).sum())
+}
+
+/// Writes the sum of squares of each block of `x` to `sums[slot..]`; returns the next free slot.
+///
+/// # Errors
+/// Those of the driver.
+pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> {
+    let gpu = x.gpu();
+    let variant = SQUARE_SUM.set("LANES", 64).set("ROWS", 1);
+    for piece in x.flat_pieces()? {
+        let blocks = piece.elements().div_ceil(SQUARE_BLOCK);
+        let params = params![count: piece.elements(), slot: slot];
+        gpu.run(&variant, binds![x: piece.bind(), sums: sums.bind()], params, [blocks as u32, 1, 1])?;
+        slot += blocks;
+    }
+    Ok(slot)
+}
+
+/// The norm of all `tensors` together, `sqrt(sum of squares)`, as a tensor of one element.
+///
+/// # Errors
+/// Those of the driver.
+pub fn global_norm(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Tensor> {
+    let mut blocks = 0;
+    for tensor in tensors {
+        blocks += square_blocks(tensor)?;
+    }
+    let sums = Tensor::empty_f32(gpu, &[blocks.max(1)])?;
+    let mut slot = 0;
+    for tensor in tensors {
+        slot = square_sums(tensor, &sums, slot)?;
+    }
+    expect("global_norm", "the sums", &sums, &[slot.max(1)])?;
+    sum(&sums, slot, 0, 1, 1.0, true)
+}

@@ -1,0 +1,61 @@
+//! Rotary position embedding (Su et al. 2021), pairs `(i, i + D/2)` as in the Llama family.
+
+use super::{flat_grid, require};
+use crate::{Result, binds, gpu::Gpu, kernels, ops::attention::Heads, params, tape::Tape, tensor::Tensor};
+
+kernels! {
+    /// Rotates queries and keys.
+    ROPE = "rope";
+}
+
+/// `[positions, D/2, 2]`: cosine and sine of `position * theta^(-2i/D)`, computed in f64, because the drivers' own
+/// sines are only good to 2^-11.
+///
+/// # Errors
+/// [`crate::Error::OutOfMemory`].
+pub fn table(gpu: &Gpu, positions: usize, dim: usize, theta: f64) -> Result<Tensor> {
+    let half = dim / 2;
+    let mut values = Vec::with_capacity(positions * half * 2);
+    for position in 0..positions {
+        for i in 0..half {
+            let angle = position as f64 * theta.powf(-2.0 * i as f64 / dim as f64);
+            values.extend([angle.cos() as f32, angle.sin() as f32]);
+        }
+    }
+    Tensor::from_f32(gpu, &[positions, half, 2], &values)
+}
+
+/// Rotates the query and key heads of `qkv [batch, context, (heads + 2 kv_heads) D]`; row `t` stands at position
+/// `past + t`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when positions run past the table or the widths disagree.
+pub fn rope(tape: &Tape, qkv: &Tensor, table: &Tensor, heads: Heads, past: usize) -> Result<Tensor> {
+    let context = qkv.shape()[1];
+    require(qkv.width() == heads.qkv_width() && heads.dim % 2 == 0, "rope", || {
+        format!("qkv {:?} does not hold {heads:?}", qkv.shape())
+    })?;
+    require(past + context <= table.shape()[0], "rope", || {
+        format!("position {} is past the table's {}", past + context - 1, table.shape()[0])
+    })?;
+    let out = rotate(qkv, table, heads, past, 1.0)?;
+    let (input, table) = (qkv.clone(), table.clone());
+    tape.push(&[qkv], &out, move |gradients, gradient| {
+        let grad = rotate(&gradient, &table, heads, past, -1.0)?;
+        gradients.give(&input, grad)
+    });
+    Ok(out)
+}
+
+fn rotate(x: &Tensor, table: &Tensor, heads: Heads, past: usize, direction: f32) -> Result<Tensor> {
+    let gpu = x.gpu();
+    let out = Tensor::empty_f32(gpu, x.shape())?;
+    let count = x.elements() / 2;
+    let params = params![
+        count: count, half_dim: heads.dim / 2, rotated_heads: heads.query + heads.key_value,
+        all_heads: heads.query + 2 * heads.key_value, context: x.shape()[1], past: past, direction: direction,
+    ];
+    let binds = binds![x: x.bind(), table: table.bind(), out: out.bind()];
+    gpu.run(&ROPE.plain(), binds, params, flat_grid(gpu, count))?;
+    Ok(out)
+}

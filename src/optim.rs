@@ -1,0 +1,148 @@
+//! AdamW over a model's parameters, and the learning-rate schedule.
+
+use crate::{
+    Result,
+    gpu::Gpu,
+    ops::{optimizer, reduce},
+    tape::Gradients,
+    tensor::Tensor,
+};
+
+/// The settings of AdamW (Loshchilov and Hutter 2019).
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AdamW {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Weight decay, on tensors of two or more dimensions only.
+    pub weight_decay: f32,
+    /// Gradients are scaled down to this global norm; 0 leaves them.
+    pub clip: f32,
+}
+
+/// One parameter with its gradient and moments.
+struct Slot {
+    name: String,
+    weight: Tensor,
+    gradient: Tensor,
+    m: Tensor,
+    v: Tensor,
+}
+
+/// The optimizer's state on the GPU.
+pub struct Optimizer {
+    settings: AdamW,
+    slots: Vec<Slot>,
+    /// Steps taken.
+    pub step: u64,
+}
+
+impl Optimizer {
+    /// Fresh moments for `parameters`; their gradients are kept in `gradients` over all steps.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn new(
+        gpu: &Gpu,
+        parameters: &[(String, Tensor)],
+        settings: AdamW,
+        gradients: &mut Gradients,
+    ) -> Result<Self> {
+        let mut slots = Vec::with_capacity(parameters.len());
+        for (name, weight) in parameters {
+            let zeros = || Tensor::zeros(gpu, weight.shape());
+            let slot =
+                Slot { name: name.clone(), weight: weight.clone(), gradient: zeros()?, m: zeros()?, v: zeros()? };
+            gradients.keep(weight, slot.gradient.clone());
+            slots.push(slot);
+        }
+        Ok(Self { settings, slots, step: 0 })
+    }
+
+    /// Updates every parameter; returns the global gradient norm before clipping, still on the GPU. A parameter that
+    /// no gradient reached counts as one with gradient 0.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn update(&mut self, gpu: &Gpu, gradients: &mut Gradients, lr: f32) -> Result<Tensor> {
+        for slot in &self.slots {
+            if gradients.get(&slot.weight).is_none() {
+                slot.gradient.clear();
+            }
+        }
+        let all: Vec<_> = self.slots.iter().map(|slot| &slot.gradient).collect();
+        let norm = reduce::global_norm(gpu, &all)?;
+        self.step += 1;
+        let power = i32::try_from(self.step).unwrap_or(i32::MAX);
+        let correction = |beta: f32| (1.0 - f64::from(beta).powi(power)) as f32;
+        for slot in &self.slots {
+            let decays = slot.weight.shape().len() >= 2;
+            let step = optimizer::Step {
+                lr,
+                beta1: self.settings.beta1,
+                beta2: self.settings.beta2,
+                epsilon: self.settings.epsilon,
+                decay: if decays { self.settings.weight_decay } else { 0.0 },
+                correction1: correction(self.settings.beta1),
+                correction2: correction(self.settings.beta2),
+                max_norm: self.settings.clip,
+            };
+            optimizer::adamw(step, &slot.weight, &slot.gradient, &slot.m, &slot.v, &norm)?;
+        }
+        gradients.reset();
+        Ok(norm)
+    }
+
+    /// The moments by name (`m.<parameter>`, `v.<parameter>`), for checkpoints.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let moments = |slot: &Slot| {
+            [(format!("m.{}", slot.name), slot.m.clone()), (format!("v.{}", slot.name), slot.v.clone())]
+        };
+        self.slots.iter().flat_map(moments).collect()
+    }
+}
+
+/// Linear warm-up, then half a cosine down to the minimum.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Schedule {
+    /// Highest learning rate.
+    pub lr: f32,
+    /// Learning rate of the last step.
+    pub min_lr: f32,
+    /// Steps of warm-up.
+    pub warmup: u64,
+    /// Steps in all.
+    pub steps: u64,
+}
+
+impl Schedule {
+    /// The learning rate of `step`, counted from 0 (nanoGPT's `get_lr`).
+    pub fn at(&self, step: u64) -> f32 {
+        if step < self.warmup {
+            return self.lr * (step + 1) as f32 / (self.warmup + 1) as f32;
+        }
+        if step >= self.steps {
+            return self.min_lr;
+        }
+        let done = (step - self.warmup) as f64 / (self.steps - self.warmup).max(1) as f64;
+        let share = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+        (f64::from(self.min_lr) + share * f64::from(self.lr - self.min_lr)) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Schedule;
+
+    #[test]
+    fn warms_up_and_ends_at_the_minimum() {
+        let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000 };
+        assert!(schedule.at(0) < schedule.at(50) && schedule.at(50) < schedule.at(99));
+        assert!((schedule.at(100) - 1e-3).abs() < 1e-9);
+        assert!((schedule.at(1050) - 5.5e-4).abs() < 1e-6);
+        assert!((schedule.at(2000) - 1e-4).abs() < 1e-9);
+    }
+}

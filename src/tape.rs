@@ -1,0 +1,200 @@
+//! Autograd: a list of nodes in execution order, and the reverse loop over it.
+//!
+//! The tape knows no operation. An operation runs, and pushes one node that holds what its backward pass needs.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+};
+
+use crate::{Result, gpu::Gpu, ops::elementwise, tensor::Tensor};
+
+type Backward = Box<dyn FnOnce(&mut Gradients, Tensor) -> Result<()>>;
+
+struct Node {
+    output: u64,
+    backward: Backward,
+}
+
+/// Records operations, or (off) lets them pass without keeping anything.
+pub struct Tape {
+    gpu: Gpu,
+    /// `None` when off.
+    nodes: Option<RefCell<Vec<Node>>>,
+    tracked: RefCell<HashSet<u64>>,
+}
+
+impl Tape {
+    /// A tape that records what depends on watched tensors.
+    pub fn new(gpu: &Gpu) -> Self {
+        Self { gpu: gpu.clone(), nodes: Some(RefCell::default()), tracked: RefCell::default() }
+    }
+
+    /// A tape that records nothing: inference, validation.
+    pub fn off(gpu: &Gpu) -> Self {
+        Self { gpu: gpu.clone(), nodes: None, tracked: RefCell::default() }
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Marks a leaf whose gradient is wanted.
+    pub fn watch(&self, tensor: &Tensor) {
+        if self.nodes.is_some() {
+            self.tracked.borrow_mut().insert(tensor.id());
+        }
+    }
+
+    /// Whether a gradient will be asked for this tensor.
+    pub fn tracks(&self, tensor: &Tensor) -> bool {
+        self.tracked.borrow().contains(&tensor.id())
+    }
+
+    /// Whether anything is recorded at all.
+    pub fn is_recording(&self) -> bool {
+        self.nodes.is_some()
+    }
+
+    /// Records that `output` came from `inputs`. `backward` gets the output's gradient, to use and to give away.
+    pub fn push(
+        &self,
+        inputs: &[&Tensor],
+        output: &Tensor,
+        backward: impl FnOnce(&mut Gradients, Tensor) -> Result<()> + 'static,
+    ) {
+        let Some(nodes) = &self.nodes else { return };
+        if inputs.iter().any(|input| self.tracks(input)) {
+            self.tracked.borrow_mut().insert(output.id());
+            nodes.borrow_mut().push(Node { output: output.id(), backward: Box::new(backward) });
+        }
+    }
+
+    /// Runs every node backward, last first, starting from `gradient` of `output`. The tape is used up: what the
+    /// nodes held is freed on the way.
+    ///
+    /// # Errors
+    /// Those of the backward kernels.
+    pub fn backward(self, output: &Tensor, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
+        gradients.give(output, gradient)?;
+        let mut nodes = self.nodes.map(RefCell::into_inner).unwrap_or_default();
+        while let Some(node) = nodes.pop() {
+            // A node whose output nobody used has no gradient and passes none on.
+            if let Some(gradient) = gradients.take(node.output) {
+                (node.backward)(gradients, gradient)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `block` without keeping its insides and runs it again when its gradient is needed (activation
+    /// checkpointing): memory of one block instead of all, for one more forward pass.
+    ///
+    /// `leaves` are the parameters that `block` uses. The block must give the same result both times.
+    ///
+    /// # Errors
+    /// Those of the block.
+    pub fn checkpoint(
+        &self,
+        input: &Tensor,
+        leaves: &[Tensor],
+        block: impl Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
+    ) -> Result<Tensor> {
+        let output = block(&Self::off(&self.gpu), input)?;
+        let (gpu, kept, leaves) = (self.gpu.clone(), input.clone(), leaves.to_vec());
+        let needed: Vec<_> = leaves.iter().chain([input]).collect();
+        let watched: Vec<_> = needed.iter().filter(|leaf| self.tracks(leaf)).map(|leaf| leaf.id()).collect();
+        self.push(&needed, &output, move |gradients, gradient| {
+            let inner = Self::new(&gpu);
+            inner.tracked.borrow_mut().extend(watched);
+            let again = block(&inner, &kept)?;
+            inner.backward(&again, gradient, gradients)
+        });
+        Ok(output)
+    }
+}
+
+struct Gradient {
+    tensor: Tensor,
+    written: bool,
+    kept: bool,
+}
+
+/// Gradients by tensor identity.
+#[derive(Default)]
+pub struct Gradients {
+    map: HashMap<u64, Gradient>,
+    /// Whether the write in parts that is under way adds to an earlier gradient.
+    part_adds: bool,
+}
+
+impl Gradients {
+    /// Keeps `buffer` for the gradient of `leaf` over all steps, instead of freeing it on the way.
+    pub fn keep(&mut self, leaf: &Tensor, buffer: Tensor) {
+        self.map.insert(leaf.id(), Gradient { tensor: buffer, written: false, kept: true });
+    }
+
+    /// Forgets the values of kept gradients: the next write replaces instead of adding.
+    pub fn reset(&mut self) {
+        for gradient in self.map.values_mut() {
+            gradient.written = false;
+        }
+    }
+
+    /// Where to write the gradient of `tensor`, and whether to add to what is there.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn slot(&mut self, tensor: &Tensor) -> Result<(Tensor, bool)> {
+        if let Some(gradient) = self.map.get_mut(&tensor.id()) {
+            let accumulate = std::mem::replace(&mut gradient.written, true);
+            return Ok((gradient.tensor.clone(), accumulate));
+        }
+        let fresh = Tensor::empty_f32(tensor.gpu(), tensor.shape())?;
+        self.map.insert(tensor.id(), Gradient { tensor: fresh.clone(), written: true, kept: false });
+        Ok((fresh, false))
+    }
+
+    /// [`Gradients::slot`] for a gradient that is written part by part: `later` parts belong to the write that the
+    /// first part began, and add only if that one did.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn slot_part(&mut self, tensor: &Tensor, later: bool) -> Result<(Tensor, bool)> {
+        if !later {
+            let (slot, accumulate) = self.slot(tensor)?;
+            self.part_adds = accumulate;
+            return Ok((slot, accumulate));
+        }
+        let adds = self.part_adds;
+        Ok((self.slot(tensor)?.0, adds))
+    }
+
+    /// Adds a gradient that the caller has no more use for; it may become the stored one.
+    ///
+    /// # Errors
+    /// Those of the adding kernel.
+    pub fn give(&mut self, tensor: &Tensor, gradient: Tensor) -> Result<()> {
+        let stored = self.map.get(&tensor.id());
+        if stored.is_none() {
+            let entry = Gradient { tensor: gradient, written: true, kept: false };
+            self.map.insert(tensor.id(), entry);
+            return Ok(());
+        }
+        let (target, accumulate) = self.slot(tensor)?;
+        elementwise::copy(&gradient, &target, 1.0, accumulate)
+    }
+
+    /// The gradient of `tensor`, if anything reached it.
+    pub fn get(&self, tensor: &Tensor) -> Option<&Tensor> {
+        self.map.get(&tensor.id()).filter(|gradient| gradient.written).map(|gradient| &gradient.tensor)
+    }
+
+    fn take(&mut self, id: u64) -> Option<Tensor> {
+        if self.map.get(&id)?.kept {
+            return self.map.get(&id).map(|gradient| gradient.tensor.clone());
+        }
+        self.map.remove(&id).map(|gradient| gradient.tensor)
+    }
+}

@@ -1,0 +1,230 @@
+//! A tensor: a pooled buffer, a shape and an element type. Row-major and dense.
+
+use std::sync::Arc;
+
+use crate::{
+    Error, Result,
+    gpu::{Bind, Gpu, Storage, pool::Purpose, readback::Readback},
+};
+
+/// Element types in GPU memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 32-bit unsigned integer: token ids and positions.
+    U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> u64 {
+        4
+    }
+}
+
+/// A dense row-major tensor on a GPU. Clones share the buffer and the identity.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    gpu: Gpu,
+    storage: Arc<Storage>,
+    offset: u64,
+    shape: Vec<usize>,
+    dtype: DType,
+    id: u64,
+}
+
+impl Tensor {
+    /// A tensor with whatever contents (NaN where the device poisons).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the tensor is over the adapter's largest buffer, [`Error::OutOfMemory`].
+    pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Self> {
+        let elements: usize = shape.iter().product();
+        let bytes = elements as u64 * dtype.bytes();
+        let most = gpu.capabilities().buffer;
+        if bytes > most || u32::try_from(elements).is_err() {
+            return Err(Error::shape("tensor", format!("{shape:?} takes {bytes} bytes, the adapter allows {most}")));
+        }
+        let storage = gpu.allocate(bytes, Purpose::Compute);
+        gpu.check()?;
+        let tensor = Self { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype, id: gpu.next_id() };
+        if gpu.poisons() && dtype == DType::F32 {
+            crate::ops::elementwise::fill(&tensor, f32::NAN)?;
+        }
+        Ok(tensor)
+    }
+
+    /// An f32 tensor with whatever contents.
+    ///
+    /// # Errors
+    /// As [`Tensor::empty`].
+    pub fn empty_f32(gpu: &Gpu, shape: &[usize]) -> Result<Self> {
+        Self::empty(gpu, shape, DType::F32)
+    }
+
+    /// An f32 tensor of zeros.
+    ///
+    /// # Errors
+    /// As [`Tensor::empty`].
+    pub fn zeros(gpu: &Gpu, shape: &[usize]) -> Result<Self> {
+        let tensor = Self::empty(gpu, shape, DType::F32)?;
+        tensor.clear();
+        Ok(tensor)
+    }
+
+    /// An f32 tensor with these values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of values is not the shape's.
+    pub fn from_f32(gpu: &Gpu, shape: &[usize], values: &[f32]) -> Result<Self> {
+        let tensor = Self::empty(gpu, shape, DType::F32)?;
+        tensor.write(values)?;
+        Ok(tensor)
+    }
+
+    /// A u32 tensor with these values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of values is not the shape's.
+    pub fn from_u32(gpu: &Gpu, shape: &[usize], values: &[u32]) -> Result<Self> {
+        let tensor = Self::empty(gpu, shape, DType::U32)?;
+        tensor.write(values)?;
+        Ok(tensor)
+    }
+
+    /// Replaces the contents, in order with what is recorded.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of values is not the shape's.
+    pub fn write<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len() as u64 != self.bytes() {
+            let reason = format!("{} values given for the shape {:?}", values.len(), self.shape);
+            return Err(Error::shape("upload", reason));
+        }
+        self.gpu.upload(self.bind(), bytes);
+        Ok(())
+    }
+
+    /// Zeroes the contents, in order with what is recorded.
+    pub fn clear(&self) {
+        if self.elements() > 0 {
+            self.gpu.clear(self.bind());
+        }
+    }
+
+    /// Starts a copy to the host.
+    pub fn read(&self) -> Readback {
+        self.gpu.read(self.bind())
+    }
+
+    /// The values on the host.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub async fn to_f32(&self) -> Result<Vec<f32>> {
+        self.read().numbers().await
+    }
+
+    /// The values on the host.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub async fn to_u32(&self) -> Result<Vec<u32>> {
+        self.read().numbers().await
+    }
+
+    /// The same elements under another shape; the identity stays.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of elements differs.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
+        if shape.iter().product::<usize>() != self.elements() {
+            return Err(Error::shape("reshape", format!("{:?} does not hold {shape:?}", self.shape)));
+        }
+        Ok(Self { shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// Rows `first..first + count` of the leading dimension, without a copy; a new identity.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the range is outside or its start does not meet the adapter's binding alignment.
+    pub fn rows(&self, first: usize, count: usize) -> Result<Self> {
+        let row: usize = self.shape[1..].iter().product();
+        let start = (first * row) as u64 * self.dtype.bytes();
+        if first + count > self.shape[0] || (self.offset + start) % self.gpu.capabilities().alignment != 0 {
+            let reason = format!("rows {first}..{} of {:?} cannot be bound", first + count, self.shape);
+            return Err(Error::shape("rows", reason));
+        }
+        let mut shape = self.shape.clone();
+        shape[0] = count;
+        Ok(Self { offset: self.offset + start, shape, id: self.gpu.next_id(), ..self.clone() })
+    }
+
+    /// The leading dimension cut so that every piece can be bound and starts at an aligned offset: (first, count).
+    pub fn row_pieces(&self) -> Vec<(usize, usize)> {
+        let (rows, row) = (self.shape[0], self.shape[1..].iter().product::<usize>().max(1));
+        let row_bytes = row as u64 * self.dtype.bytes();
+        // Any 64 rows of four-byte elements end at a multiple of 256 bytes, the strictest alignment that WebGPU allows.
+        let most = (self.gpu.capabilities().binding / row_bytes / 64 * 64).max(64) as usize;
+        (0..rows).step_by(most.max(1)).map(|first| (first, most.min(rows - first))).collect()
+    }
+
+    /// All of it, flat, in pieces that can be bound.
+    ///
+    /// # Errors
+    /// Does not fail on a tensor of this type's constructors.
+    pub fn flat_pieces(&self) -> Result<Vec<Self>> {
+        let flat = self.reshape(&[self.elements()])?;
+        if flat.bytes() <= self.gpu.capabilities().binding {
+            return Ok(vec![flat]);
+        }
+        flat.row_pieces().into_iter().map(|(first, count)| flat.rows(first, count)).collect()
+    }
+
+    /// The buffer range to bind.
+    pub fn bind(&self) -> Bind<'_> {
+        Bind { storage: &self.storage, offset: self.offset, size: self.bytes().max(4) }
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.elements() as u64 * self.dtype.bytes()
+    }
+
+    /// The innermost dimension; 1 for a scalar.
+    pub fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Elements over the innermost dimension.
+    pub fn height(&self) -> usize {
+        self.elements() / self.width().max(1)
+    }
+
+    /// The identity by which a tape knows this tensor.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
