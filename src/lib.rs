@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod gpu;
+pub mod io;
 pub mod model;
 pub mod ops;
 pub mod optim;

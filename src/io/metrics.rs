@@ -1,0 +1,107 @@
+//! `metrics.jsonl`: one JSON object per line, readable while training runs and after a crash.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::atomic;
+use crate::{Error, Result};
+
+/// Appends to a metrics file.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Starts an empty file, replacing what was there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: &Path) -> Result<Self> {
+        atomic::write(path, b"")?;
+        Self::append_to(path)
+    }
+
+    /// Continues a file at `step`: lines whose `"step"` is `step` or later (of an attempt that was lost) and a cut last
+    /// line are dropped. A missing file is begun.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] for a line that is not JSON.
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        let earlier = |line: &Value| line["step"].as_u64().is_none_or(|s| s < step);
+        let kept = if path.exists() { read(path)? } else { Vec::new() };
+        let text: String = kept.iter().filter(|line| earlier(line)).map(|line| format!("{line}\n")).collect();
+        atomic::write(path, text.as_bytes())?;
+        Self::append_to(path)
+    }
+
+    fn append_to(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().append(true).open(path).map_err(Error::io(path, "open"))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Appends one line, visible to readers at once.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn append(&mut self, line: &Value) -> Result<()> {
+        // One write call per line: a kill cannot leave two half lines.
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path, "write"))
+    }
+}
+
+/// Reads all lines. A last line that a crash cut short is left out.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Data`] for any other line that is not JSON.
+pub fn read(path: &Path) -> Result<Vec<Value>> {
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    let mut lines = Vec::new();
+    for (index, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(value) => lines.push(value),
+            Err(_) if !line.ends_with(b"\n") || line.trim_ascii().is_empty() => {}
+            Err(e) => return Err(Error::data(path, format!("line {} is not JSON: {e}", index + 1))),
+        }
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn resuming_drops_lost_and_cut_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/metrics.jsonl");
+        let mut metrics = Metrics::create(&path).unwrap();
+        metrics.append(&json!({"note": "start"})).unwrap();
+        (0..5).for_each(|s| metrics.append(&json!({"step": s, "train_loss": 0.1})).unwrap());
+        assert_eq!(read(&path).unwrap().len(), 6);
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 1, \"tr").unwrap();
+        assert_eq!(read(&path).unwrap().len(), 6);
+
+        let mut metrics = Metrics::resume(&path, 3).unwrap();
+        metrics.append(&json!({"step": 3})).unwrap();
+        let steps: Vec<_> = read(&path).unwrap().iter().map(|l| l["step"].as_u64()).collect();
+        assert_eq!(steps, [None, Some(0), Some(1), Some(2), Some(3)]);
+        assert!(Metrics::resume(&dir.path().join("new.jsonl"), 7).is_ok());
+    }
+
+    #[test]
+    fn a_broken_line_in_the_middle_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        fs::write(&path, "{}\n{oops}\n{}\n").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("line 2"));
+    }
+}

@@ -1,0 +1,10 @@
+//! Files: atomic writes, safetensors, checkpoints, metrics and the loss curve.
+//!
+//! Everything that must survive a crash goes through [`atomic`]: a reader sees the old content or the new, never a mix.
+//! Nothing here knows tensors, kernels or tokenizers; weights come and go as `f32` slices.
+
+pub mod atomic;
+pub mod checkpoint;
+pub mod curve;
+pub mod metrics;
+pub mod tensors;

@@ -1,0 +1,142 @@
+//! Batches of windows, and the grouping of positions by token that the embedding's gradient needs.
+
+use super::TokenFile;
+use crate::{Result, random};
+
+/// The stream of [`validation_windows`]; training streams are the caller's.
+const VALIDATION: u64 = u64::from_le_bytes(*b"validate");
+
+/// `rows` windows of `context` tokens, row after row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// [rows, context] token ids.
+    pub inputs: Vec<u32>,
+    /// [rows, context]: the token after each input.
+    pub targets: Vec<u32>,
+    /// Number of windows.
+    pub rows: usize,
+    /// Tokens per window.
+    pub context: usize,
+}
+
+/// Batch number `counter`: windows at starts uniform over `0..len - context` (as in nanoGPT). Row r is sample
+/// `counter * rows + r` of the sequence (seed, stream), so two batches of 6 hold the same windows as one of 12.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) when the file holds no window.
+pub fn random_batch(
+    file: &TokenFile,
+    seed: u64,
+    stream: u64,
+    counter: u64,
+    rows: usize,
+    context: usize,
+) -> Result<Batch> {
+    file.check_window(context)?;
+    let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), rows, context };
+    for row in 0..rows as u64 {
+        let sample = counter.wrapping_mul(rows as u64).wrapping_add(row);
+        let start = random::below(seed, stream, sample, (file.len() - context) as u64) as usize;
+        file.extend(&mut batch.inputs, start, context);
+        file.extend(&mut batch.targets, start + 1, context);
+    }
+    Ok(batch)
+}
+
+/// The fixed set of windows that a validation loss is the mean over: the same for the same seed and sizes, whatever
+/// else a run draws.
+///
+/// # Errors
+/// Each item as [`random_batch`].
+pub fn validation_windows(
+    file: &TokenFile,
+    seed: u64,
+    batches: usize,
+    rows: usize,
+    context: usize,
+) -> impl Iterator<Item = Result<Batch>> {
+    (0..batches as u64).map(move |counter| random_batch(file, seed, VALIDATION, counter, rows, context))
+}
+
+/// Positions grouped by token id, so that the gradient of an embedding row is a sum in a fixed order by one worker
+/// instead of atomic additions: group g, of token `ids[g]`, is `order[starts[g]..starts[g + 1]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenGroups {
+    /// All positions, by token id and then by position.
+    pub order: Vec<u32>,
+    /// Where each group begins in `order`, and at last its length; one more than `ids`.
+    pub starts: Vec<u32>,
+    /// The distinct token ids, ascending.
+    pub ids: Vec<u32>,
+}
+
+impl TokenGroups {
+    /// Groups the positions `0..tokens.len()` by a stable counting sort.
+    pub fn new(tokens: &[u32]) -> Self {
+        let mut counts = vec![0u32; tokens.iter().max().map_or(0, |&id| id as usize + 1)];
+        tokens.iter().for_each(|&id| counts[id as usize] += 1);
+        let (mut ids, mut starts, mut total) = (Vec::new(), Vec::new(), 0);
+        // From here on `counts` is where the next position of a token goes.
+        for (id, count) in counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            ids.push(id as u32);
+            starts.push(total);
+            total += std::mem::replace(count, total);
+        }
+        starts.push(total);
+        let mut order = vec![0; tokens.len()];
+        for (position, &id) in tokens.iter().enumerate() {
+            let next = &mut counts[id as usize];
+            order[*next as usize] = position as u32;
+            *next += 1;
+        }
+        Self { order, starts, ids }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{super::Tokenizer, *};
+
+    fn file(dir: &tempfile::TempDir, text: &str) -> TokenFile {
+        let data = dir.path().join("t.txt");
+        fs::write(&data, text).unwrap();
+        let tokenizer = Tokenizer::chars_of([text]).unwrap();
+        super::super::shards::prepare(&data, &tokenizer, dir.path(), 0.0, &mut |_, _| {}).unwrap().train
+    }
+
+    #[test]
+    fn windows_cover_every_start_and_targets_follow_inputs() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = file(&dir, "abcdefgh");
+        let batch = random_batch(&file, 1, 0, 0, 200, 3).unwrap();
+        let mut starts: Vec<u32> = batch.inputs.chunks(3).map(|w| w[0]).collect();
+        batch.inputs.iter().zip(&batch.targets).for_each(|(i, t)| assert_eq!(i + 1, *t));
+        starts.sort_unstable();
+        starts.dedup();
+        assert_eq!(starts, [0, 1, 2, 3, 4]);
+        assert_eq!(random_batch(&file, 1, 0, 5, 1, 7).unwrap().targets, [1, 2, 3, 4, 5, 6, 7]);
+        assert!(random_batch(&file, 1, 0, 5, 1, 8).unwrap_err().to_string().contains("8 tokens"));
+    }
+
+    #[test]
+    fn small_batches_add_up_to_large_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = file(&dir, &"the quick brown fox".repeat(30));
+        let one = random_batch(&file, 9, 4, 3, 12, 8).unwrap();
+        let halves = [6, 7].map(|c| random_batch(&file, 9, 4, c, 6, 8).unwrap().inputs);
+        assert_eq!(one.inputs, halves.concat());
+        let fixed = |seed| validation_windows(&file, seed, 3, 2, 8).collect::<Result<Vec<_>>>().unwrap();
+        assert_eq!((fixed(1).len(), fixed(1) == fixed(1), fixed(1) == fixed(2)), (3, true, false));
+    }
+
+    #[test]
+    fn groups_are_sorted_by_token_then_position() {
+        let groups = TokenGroups::new(&[7, 2, 7, 0, 2, 7]);
+        assert_eq!(groups.ids, [0, 2, 7]);
+        assert_eq!(groups.starts, [0, 1, 3, 6]);
+        assert_eq!(groups.order, [3, 1, 4, 0, 2, 5]);
+        assert_eq!(TokenGroups::new(&[]), TokenGroups { order: vec![], starts: vec![0], ids: vec![] });
+    }
+}

@@ -1,0 +1,140 @@
+//! Byte-level BPE in the Hugging Face format, by the `tokenizers` crate.
+//!
+//! A byte-level vocabulary spells every byte as a printable character (GPT-2's table), so any text can be encoded and
+//! no token is unknown. Decoding goes from token to bytes here, since a token may end within a character.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
+
+use serde_json::Value;
+use tokenizers::{
+    AddedToken, TokenizerImpl,
+    models::bpe::{BPE, BpeTrainer},
+    pre_tokenizers::byte_level::ByteLevel,
+};
+
+use super::corpus::pieces;
+use crate::{Error, Result};
+
+/// Bytes per piece that is encoded at once; pieces go to all cores.
+const PIECE: usize = 1 << 16;
+
+fn error(e: tokenizers::Error) -> Error {
+    Error::Tokenizer(e.to_string())
+}
+
+/// The byte that a character of a byte-level vocabulary stands for: printable Latin-1 stands for itself, the other 68
+/// bytes, in order, are U+0100 and on (GPT-2's `bytes_to_unicode`).
+static BYTE_OF: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
+    let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let others = (0..=255).filter(|b| !printable(b)).zip('\u{100}'..);
+    (0..=255).filter(printable).map(|b| (char::from(b), b)).chain(others.map(|(b, c)| (c, b))).collect()
+});
+
+/// A byte-level BPE tokenizer.
+#[derive(Clone, Debug)]
+pub struct BpeTokenizer {
+    /// Takes special tokens in a text for text.
+    plain: tokenizers::Tokenizer,
+    /// Takes them for special tokens.
+    special: tokenizers::Tokenizer,
+    /// What each token stands for; ids without a token are empty.
+    bytes: Vec<Vec<u8>>,
+    /// The file as it was read: saved unchanged, whatever this version of the library would write.
+    json: String,
+}
+
+impl BpeTokenizer {
+    /// Learns merges from texts; `special` tokens get the first ids, then come the 256 bytes. The same texts give the
+    /// same tokenizer, whatever their order. A small text may give fewer than `vocab_size` tokens.
+    pub(super) fn train<'a>(
+        texts: impl Iterator<Item = &'a str> + Send,
+        vocab_size: usize,
+        special: &[&str],
+    ) -> Result<Self> {
+        let least = 256 + special.len();
+        if vocab_size < least {
+            let reason = format!("a vocabulary of {vocab_size} is too small: bytes and special tokens take {least}");
+            return Err(Error::Tokenizer(reason));
+        }
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .show_progress(false)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect::<HashSet<_>>())
+            .special_tokens(special.iter().map(|s| AddedToken::from(*s, true)).collect())
+            .build();
+        let level = ByteLevel::default().add_prefix_space(false);
+        let mut learner =
+            TokenizerImpl::<BPE, tokenizers::NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel>::new(BPE::default());
+        learner.with_pre_tokenizer(Some(level)).with_post_processor(Some(level)).with_decoder(Some(level));
+        learner.train(&mut trainer, texts.flat_map(|t| pieces(t, PIECE))).map_err(error)?;
+        Self::from_json(learner.to_string(false).map_err(error)?)
+    }
+
+    pub(super) fn from_json(json: String) -> Result<Self> {
+        let value: Value = serde_json::from_str(&json).map_err(|e| Error::Tokenizer(format!("not JSON: {e}")))?;
+        let model = value["model"]["type"].as_str().unwrap_or("none");
+        // Older files leave the type out; merges are what only BPE has.
+        if model != "BPE" && !(model == "none" && value["model"]["merges"].is_array()) {
+            return Err(Error::Tokenizer(format!("the model is {model}; wgpt reads byte-level BPE")));
+        }
+        if !mentions_byte_level(&value["decoder"]) {
+            return Err(Error::Tokenizer("BPE, but not byte-level (no ByteLevel decoder)".into()));
+        }
+        let mut plain = tokenizers::Tokenizer::from_bytes(&json).map_err(error)?;
+        // A file may ask for texts to be cut and filled up to a length; here they are encoded as they are.
+        plain.with_truncation(None).map_err(error)?.with_padding(None);
+        let special = plain.clone();
+        plain.set_encode_special_tokens(true);
+
+        let added = plain.get_added_tokens_decoder();
+        let vocab = plain.get_vocab(true);
+        let mut bytes = vec![Vec::new(); vocab.values().max().map_or(0, |&id| id as usize + 1)];
+        for (token, id) in vocab {
+            bytes[id as usize] = if added.contains_key(&id) { token.into_bytes() } else { spelled(&token) };
+        }
+        Ok(Self { plain, special, bytes, json })
+    }
+
+    pub(super) fn json(&self) -> &str {
+        &self.json
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id as usize).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn id(&self, token: &str) -> Option<u32> {
+        self.special.token_to_id(token)
+    }
+
+    pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        if special {
+            // Not in pieces: a special token may hold a space.
+            return Ok(self.special.encode_fast(text, false).map_err(error)?.get_ids().to_vec());
+        }
+        let encoded = self.plain.encode_batch_fast(pieces(text, PIECE).collect(), false).map_err(error)?;
+        Ok(encoded.iter().flat_map(|e| e.get_ids()).copied().collect())
+    }
+}
+
+fn spelled(token: &str) -> Vec<u8> {
+    token.chars().map(|c| BYTE_OF.get(&c).copied()).collect::<Option<_>>().unwrap_or_else(|| token.into())
+}
+
+fn mentions_byte_level(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => {
+            map.get("type").is_some_and(|t| t == "ByteLevel") || map.values().any(mentions_byte_level)
+        }
+        Value::Array(all) => all.iter().any(mentions_byte_level),
+        _ => false,
+    }
+}

@@ -1,0 +1,340 @@
+//! Token files: a text encoded once, memory-mapped in training.
+//!
+//! Layout, little-endian: `wgtk`, version u16, bytes per token u16, number of tokens u64, tokenizer fingerprint u64,
+//! source key u64, then the tokens as u16 (vocabularies up to 65,536) or u32.
+
+use std::{
+    io::{Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Corpus, Tokenizer,
+    corpus::{Text, pieces},
+    tokenizer::Hasher,
+};
+use crate::{Error, Result, io::atomic, trusted};
+
+const MAGIC: &[u8; 4] = b"wgtk";
+const VERSION: u16 = 1;
+const HEADER: usize = 32;
+/// Bytes of text that are encoded between two calls of the progress callback.
+const BLOCK: usize = 4 << 20;
+
+/// Tokens in a memory-mapped file.
+#[derive(Debug)]
+pub struct TokenFile {
+    path: PathBuf,
+    map: memmap2::Mmap,
+    width: usize,
+    count: usize,
+    fingerprint: u64,
+    source: u64,
+}
+
+impl TokenFile {
+    /// Opens a token file and checks that it is complete.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] when it is truncated or something else.
+    pub fn open(path: &Path) -> Result<Self> {
+        let map = trusted::map(path)?;
+        if map.len() < HEADER || &map[..4] != MAGIC {
+            return Err(Error::data(path, "not a token file"));
+        }
+        let short = |at: usize| u16::from_le_bytes([map[at], map[at + 1]]);
+        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| map[at + i]));
+        let (version, width, count) = (short(4), usize::from(short(6)), long(8));
+        if version != VERSION || !matches!(width, 2 | 4) {
+            return Err(Error::data(path, format!("token file of version {version} with {width}-byte tokens")));
+        }
+        let expected = u128::from(count) * width as u128 + HEADER as u128;
+        if map.len() as u128 != expected {
+            let reason = format!("truncated token file: {} bytes, and {count} tokens take {expected}", map.len());
+            return Err(Error::data(path, reason));
+        }
+        let (count, fingerprint, source) = (count as usize, long(16), long(24));
+        Ok(Self { path: path.to_path_buf(), width, count, fingerprint, source, map })
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The fingerprint of the tokenizer that made the tokens.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Tokens `start..start + len`.
+    ///
+    /// # Panics
+    /// When the range ends beyond [`TokenFile::len`].
+    pub fn slice(&self, start: usize, len: usize) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(len);
+        self.extend(&mut ids, start, len);
+        ids
+    }
+
+    /// Appends tokens `start..start + len` to `ids`.
+    ///
+    /// # Panics
+    /// When the range ends beyond [`TokenFile::len`].
+    pub fn extend(&self, ids: &mut Vec<u32>, start: usize, len: usize) {
+        let bytes = &self.map[HEADER + start * self.width..HEADER + (start + len) * self.width];
+        if self.width == 2 {
+            ids.extend(bytes.as_chunks::<2>().0.iter().map(|&b| u32::from(u16::from_le_bytes(b))));
+        } else {
+            ids.extend(bytes.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)));
+        }
+    }
+
+    /// [`Error::Data`] with the numbers when there is not one window of `context` inputs and their targets.
+    pub(super) fn check_window(&self, context: usize) -> Result<()> {
+        if self.count > context {
+            return Ok(());
+        }
+        let need = context.saturating_add(1);
+        let reason = format!(
+            "{} tokens, and a window of context {context} takes {need}; use more text or a smaller --context",
+            self.count
+        );
+        Err(Error::data(&self.path, reason))
+    }
+}
+
+/// A text's tokens in two parts.
+#[derive(Debug)]
+pub struct Split {
+    /// What is learned from.
+    pub train: TokenFile,
+    /// The tail, held out; empty for a fraction of 0.
+    pub val: TokenFile,
+}
+
+impl Split {
+    /// Checks that each part (validation only if there is any) holds at least one window.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with the numbers.
+    pub fn check_window(&self, context: usize) -> Result<()> {
+        self.train.check_window(context)?;
+        if self.val.is_empty() { Ok(()) } else { self.val.check_window(context) }
+    }
+}
+
+/// Encodes the text at `data` (a UTF-8 file or a folder of `.txt` files) into `out/train.tokens` and `out/val.tokens`,
+/// or opens them if they were made from the same text by the same tokenizer.
+///
+/// Training gets the first `floor((1 - val_fraction) chars)` characters, as in nanoGPT. The files of a folder each end
+/// with `<|endoftext|>` where the tokenizer has it. `progress` gets the bytes done and the bytes in all.
+///
+/// # Errors
+/// [`Error::Usage`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
+/// or one with a character that the tokenizer lacks; [`Error::Io`].
+pub fn prepare(
+    data: &Path,
+    tokenizer: &Tokenizer,
+    out: &Path,
+    val_fraction: f64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Split> {
+    if !(0.0..1.0).contains(&val_fraction) {
+        return Err(Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1")));
+    }
+    let corpus = Corpus::open(data)?;
+    let fingerprint = tokenizer.fingerprint();
+    let mut hasher = Hasher::default();
+    hasher.add(&corpus.content_hash().to_le_bytes());
+    hasher.add(&val_fraction.to_le_bytes());
+    let source = hasher.finish();
+    let (train, val) = (out.join("train.tokens"), out.join("val.tokens"));
+    let made_of_this = |path: &Path| {
+        TokenFile::open(path).ok().filter(|file| file.fingerprint == fingerprint && file.source == source)
+    };
+    if let (Some(train), Some(val)) = (made_of_this(&train), made_of_this(&val)) {
+        return Ok(Split { train, val });
+    }
+
+    let texts = corpus.texts()?;
+    let chars: usize = texts.iter().map(|t| t.text.chars().count()).sum();
+    let (head, tail) = split(&texts, ((1.0 - val_fraction) * chars as f64) as usize);
+    let separator = tokenizer.end_of_text().filter(|_| texts.len() > 1);
+    let mut encoder = Encoder { tokenizer, fingerprint, source, separator, progress, done: 0, total: corpus.bytes() };
+    encoder.write(&train, &head)?;
+    encoder.write(&val, &tail)?;
+    Ok(Split { train: TokenFile::open(&train)?, val: TokenFile::open(&val)? })
+}
+
+/// Part of a file: the text, where it begins in the file, and whether the file ends with it.
+struct Part<'a> {
+    whole: Text<'a>,
+    start: usize,
+    end: usize,
+}
+
+/// Splits texts after `chars` characters.
+fn split<'a>(texts: &[Text<'a>], mut chars: usize) -> (Vec<Part<'a>>, Vec<Part<'a>>) {
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    for &whole in texts {
+        let len = whole.text.len();
+        // The byte after `chars` characters, or how many of them are still to be found in the next texts.
+        let at = whole.text.char_indices().nth(chars).map_or(len, |(at, _)| at);
+        chars -= if at == len { whole.text.chars().count() } else { chars };
+        let part = |start, end| Part { whole, start, end };
+        head.extend((at > 0).then(|| part(0, at)));
+        tail.extend((at < len).then(|| part(at, len)));
+    }
+    (head, tail)
+}
+
+struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    fingerprint: u64,
+    source: u64,
+    separator: Option<u32>,
+    progress: &'a mut dyn FnMut(u64, u64),
+    done: u64,
+    total: u64,
+}
+
+impl Encoder<'_> {
+    fn write(&mut self, path: &Path, parts: &[Part<'_>]) -> Result<()> {
+        let width: u16 = if self.tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
+        atomic::write_with(path, |file| {
+            // The header is known when the tokens are counted.
+            file.write_all(&[0; HEADER]).map_err(Error::io(path, "write"))?;
+            let mut count = 0u64;
+            let mut put = |ids: &[u32]| {
+                count += ids.len() as u64;
+                let bytes: Vec<u8> = if width == 2 {
+                    ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect()
+                } else {
+                    ids.iter().flat_map(|id| id.to_le_bytes()).collect()
+                };
+                file.write_all(&bytes).map_err(Error::io(path, "write"))
+            };
+            for part in parts {
+                self.encode(part, &mut put)?;
+            }
+            let mut header = Vec::from(MAGIC);
+            header.extend(VERSION.to_le_bytes());
+            header.extend(width.to_le_bytes());
+            header.extend([count, self.fingerprint, self.source].iter().flat_map(|field| field.to_le_bytes()));
+            file.seek(SeekFrom::Start(0)).map_err(Error::io(path, "write"))?;
+            file.write_all(&header).map_err(Error::io(path, "write"))
+        })
+    }
+
+    fn encode(&mut self, part: &Part<'_>, put: &mut dyn FnMut(&[u32]) -> Result<()>) -> Result<()> {
+        let mut start = part.start;
+        for piece in pieces(&part.whole.text[part.start..part.end], BLOCK) {
+            let ids = self.tokenizer.encode_at(piece, start as u64).map_err(|e| match e {
+                Error::Tokenizer(reason) => Error::data(part.whole.path, reason),
+                other => other,
+            })?;
+            put(&ids)?;
+            start += piece.len();
+            self.done += piece.len() as u64;
+            (self.progress)(self.done, self.total);
+        }
+        let separator = self.separator.filter(|_| part.end == part.whole.text.len());
+        separator.map_or(Ok(()), |id| put(&[id]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn quiet(data: &Path, tokenizer: &Tokenizer, out: &Path, fraction: f64) -> Result<Split> {
+        prepare(data, tokenizer, out, fraction, &mut |_, _| {})
+    }
+
+    #[test]
+    fn the_tail_is_held_out_by_characters() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("t.txt");
+        fs::write(&data, "話話話話話話話話ab").unwrap();
+        let t = Tokenizer::chars_of(["話ab"]).unwrap();
+        let split = quiet(&data, &t, dir.path(), 0.25).unwrap();
+        assert_eq!(split.train.slice(0, split.train.len()), [2; 7]);
+        assert_eq!(split.val.slice(0, 3), [2, 0, 1]);
+        assert_eq!(split.val.slice(1, 1), [0]);
+        split.check_window(2).unwrap();
+        let text = split.check_window(3).unwrap_err().to_string();
+        assert!(text.contains("3 tokens") && text.contains("takes 4") && text.contains("val"), "{text}");
+        let all = quiet(&data, &t, dir.path(), 0.0).unwrap();
+        assert_eq!((all.train.len(), all.val.len()), (10, 0));
+        all.check_window(9).unwrap();
+        assert!(quiet(&data, &t, dir.path(), 1.0).is_err());
+    }
+
+    #[test]
+    fn shards_are_reused_until_text_tokenizer_or_fraction_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("t.txt");
+        let mut t = Tokenizer::chars_of(["abc"]).unwrap();
+        let encoded = |text: &str, t: &Tokenizer, fraction: f64| {
+            fs::write(&data, text).unwrap();
+            let mut calls = Vec::new();
+            prepare(&data, t, dir.path(), fraction, &mut |done, total| calls.push((done, total))).unwrap();
+            assert!(calls.last().is_none_or(|&last| last == (text.len() as u64, text.len() as u64)));
+            !calls.is_empty()
+        };
+        assert!(encoded("abcabc", &t, 0.5));
+        assert!(!encoded("abcabc", &t, 0.5));
+        assert!(encoded("abcabb", &t, 0.5));
+        assert!(encoded("abcabb", &t, 0.4));
+        t = Tokenizer::chars_of(["abcd"]).unwrap();
+        assert!(encoded("abcabb", &t, 0.4));
+        let train = dir.path().join("train.tokens");
+        let bytes = fs::read(&train).unwrap();
+        fs::write(&train, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(TokenFile::open(&train).unwrap_err().to_string().contains("truncated"));
+        assert!(encoded("abcabb", &t, 0.4));
+    }
+
+    #[test]
+    fn folders_are_split_across_files_and_separated() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        fs::create_dir(&data).unwrap();
+        ["ab", "", "cd", "ef"]
+            .iter()
+            .enumerate()
+            .for_each(|(i, s)| fs::write(data.join(format!("{i}.txt")), s).unwrap());
+        let t = Tokenizer::train_bpe(["x"].into_iter(), 257, &["<|endoftext|>"]).unwrap();
+        let split = quiet(&data, &t, dir.path(), 0.5).unwrap();
+        let text = |f: &TokenFile| t.decode(&f.slice(0, f.len()));
+        assert_eq!(
+            (text(&split.train), text(&split.val)),
+            ("ab<|endoftext|>c".into(), "d<|endoftext|>ef<|endoftext|>".into())
+        );
+        let text = quiet(&data, &Tokenizer::chars_of(["abc"]).unwrap(), dir.path(), 0.1).unwrap_err().to_string();
+        assert!(text.contains("2.txt") && text.contains("'d'") && text.contains("byte 1"), "{text}");
+    }
+
+    #[test]
+    fn large_vocabularies_take_four_bytes() {
+        let chars: String = ('\u{20}'..'\u{11000}').collect();
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("t.txt");
+        fs::write(&data, "\u{10fff}a").unwrap();
+        let split = quiet(&data, &Tokenizer::chars_of([chars.as_str()]).unwrap(), dir.path(), 0.0).unwrap();
+        assert_eq!(split.train.slice(0, 2), [0x11000 - 0x20 - 0x800 - 1, 0x41]);
+    }
+}
