@@ -1,7 +1,9 @@
 //! wgpt: a GPT that learns to talk, on any GPU.
 
+pub mod cli;
 pub mod error;
 pub mod gpu;
+pub mod infer;
 pub mod io;
 pub mod model;
 pub mod ops;
@@ -10,6 +12,7 @@ pub mod random;
 pub mod tape;
 pub mod tensor;
 pub mod text;
+pub mod train;
 pub mod trusted;
 
 pub use error::{Error, Result};

@@ -1,2 +1,5 @@
-//! The `wgpt` program.
-fn main() {}
+//! The `wgpt` program: a thin shell around [`wgpt::cli`].
+
+fn main() -> std::process::ExitCode {
+    wgpt::cli::main()
+}

@@ -1,0 +1,13 @@
+//! `wgpt doctor`
+use clap::Args;
+use super::Shared;
+use crate::Result;
+
+/// Check every kernel on this adapter
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {}
+
+/// Runs the command.
+pub(crate) async fn run(_shared: &Shared, _arguments: &Arguments) -> Result<()> {
+    Ok(())
+}

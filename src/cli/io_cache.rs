@@ -1,0 +1,45 @@
+//! What the tuner learned, kept in the user's cache folder by adapter and driver.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::{gpu::Gpu, io::atomic};
+
+/// Counts up when variants change their names or meaning, so that old choices are not taken for new ones.
+const VERSION: u32 = 1;
+
+/// The cache file of this adapter: below `WGPT_CACHE`, `XDG_CACHE_HOME`, the platform's cache folder or the home.
+fn file(gpu: &Gpu) -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = variable("WGPT_CACHE").or_else(|| {
+        let base = variable("XDG_CACHE_HOME")
+            .or_else(|| variable("LOCALAPPDATA"))
+            .or_else(|| variable("HOME").map(|home| home.join(".cache")));
+        base.map(|base| base.join("wgpt"))
+    })?;
+    Some(folder.join(format!("tuning-v{VERSION}-{}.json", gpu.tuner().adapter())))
+}
+
+/// Where the choices of this adapter are kept, for messages.
+pub fn place(gpu: &Gpu) -> String {
+    file(gpu).map_or_else(|| "nowhere (no home folder)".to_string(), |file| file.display().to_string())
+}
+
+/// Takes over what was kept. A missing or broken file only means tuning again.
+pub fn load(gpu: &Gpu) {
+    let text = file(gpu).and_then(|file| std::fs::read_to_string(file).ok());
+    if let Some(choices) = text.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(&text).ok()) {
+        gpu.tuner().adopt(choices);
+    }
+}
+
+/// Keeps what is known. A read-only home must not end a training run, so failures are not errors.
+pub fn save(gpu: &Gpu) {
+    let (Some(file), choices) = (file(gpu), gpu.tuner().choices()) else { return };
+    if choices.is_empty() {
+        return;
+    }
+    if let (Some(folder), Ok(text)) = (file.parent(), serde_json::to_string_pretty(&choices)) {
+        let _ = std::fs::create_dir_all(folder);
+        let _ = atomic::write(&file, text.as_bytes());
+    }
+}

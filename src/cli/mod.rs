@@ -1,0 +1,132 @@
+//! The command line: a file per subcommand.
+//!
+//! Progress and talk go to stderr. With `--json` the last line of stdout is one JSON object.
+
+mod doctor;
+mod eval;
+mod generate;
+mod io_cache;
+mod pretrain;
+mod profile;
+mod report;
+mod terminal;
+mod tokenize;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    Result,
+    gpu::{Gpu, Options},
+};
+
+/// A GPT that learns to talk, on any GPU.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, after_help = "Examples:
+  wgpt doctor                                    what this machine's GPU can do
+  wgpt pretrain --data book.txt                  train a small model on a text
+  wgpt generate --model runs/book --prompt 'The' let it write
+  wgpt report runs/book                          curves and samples as a page")]
+struct Program {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Shared {
+    /// GPU adapter by index or by part of its name [default: the fastest kind]
+    #[arg(long, global = true, env = "WGPT_ADAPTER", value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// Print one JSON object as the last line of stdout
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print a table of GPU time per kernel at the end
+    #[arg(long, global = true)]
+    profile: bool,
+    /// Say nothing but results
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Pretrain(Box<pretrain::Arguments>),
+    Generate(generate::Arguments),
+    Eval(eval::Arguments),
+    Tokenize(tokenize::Arguments),
+    Tokenizer(tokenize::TokenizerArguments),
+    Doctor(doctor::Arguments),
+    Report(report::Arguments),
+}
+
+/// Parses the arguments, runs the command, and turns an error into one line and an exit status.
+pub fn main() -> ExitCode {
+    let Program { shared, command } = Program::parse();
+    let outcome = match command {
+        Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
+        Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
+        Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
+        Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),
+        Command::Tokenizer(arguments) => tokenize::train(&shared, &arguments),
+        Command::Doctor(arguments) => pollster::block_on(doctor::run(&shared, &arguments)),
+        Command::Report(arguments) => report::run(&shared, &arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if shared.json {
+                println!("{}", serde_json::json!({ "error": error.to_string() }));
+            }
+            eprintln!("wgpt: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Shared {
+    /// Opens the adapter that the user asked for, and remembers what was tuned on it.
+    async fn open(&self) -> Result<Gpu> {
+        let options = Options { adapter: self.adapter.clone(), ..Options::from_environment() };
+        let gpu = Gpu::open(&options).await?;
+        io_cache::load(&gpu);
+        if self.profile {
+            gpu.start_profile()?;
+        }
+        self.say(format_args!("adapter: {}", gpu.description()));
+        Ok(gpu)
+    }
+
+    /// Ends a command that used a GPU: the profile, if asked for, and what the tuner learned.
+    fn close(&self, gpu: &Gpu) -> Result<()> {
+        io_cache::save(gpu);
+        if self.profile {
+            eprint!("{}", profile::table(&gpu.profile_table()?));
+        }
+        Ok(())
+    }
+
+    /// A line for people.
+    fn say(&self, line: std::fmt::Arguments<'_>) {
+        if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+
+    /// The result: JSON for programs, `words` for people.
+    fn result(&self, json: &impl serde::Serialize, words: impl FnOnce() -> String) -> Result<()> {
+        if self.json {
+            let text = serde_json::to_string(json).map_err(|error| crate::Error::Failed(error.to_string()))?;
+            println!("{text}");
+        } else {
+            let words = words();
+            if !words.is_empty() {
+                println!("{words}");
+            }
+        }
+        Ok(())
+    }
+}

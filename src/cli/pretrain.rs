@@ -1,0 +1,339 @@
+//! `wgpt pretrain`
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use clap::{Args, ValueEnum};
+
+use super::{Shared, io_cache, terminal};
+use crate::{
+    Error, Result,
+    gpu::Gpu,
+    io::checkpoint,
+    model::{Config, Gpt, config::Positions},
+    optim::{AdamW, Schedule},
+    text::{Corpus, Tokenizer, shards, tokenizer::END_OF_TEXT},
+    train::{
+        Settings,
+        pretrain::{Event, Pretrain},
+        run,
+        trainer::Trainer,
+    },
+};
+
+/// Train a new model on plain text
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wgpt pretrain --data shakespeare.txt --preset nano-char
+  wgpt pretrain --data texts/ --tokenizer bpe --family llama --layers 6 --heads 6 --width 384 --context 256
+  wgpt pretrain --data shakespeare.txt --out runs/shakespeare --resume")]
+pub(crate) struct Arguments {
+    /// UTF-8 text file, or folder of .txt files
+    #[arg(long, value_name = "FILE|DIR")]
+    data: PathBuf,
+    /// Folder of the run [default: runs/ and the data's name]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// char, bpe (trained on the text), or a tokenizer.json
+    #[arg(long, default_value = "char", value_name = "char|bpe|PATH")]
+    tokenizer: String,
+    /// Tokens of a trained bpe tokenizer
+    #[arg(long, default_value_t = 4096)]
+    vocabulary: usize,
+    /// A known recipe; other options change it
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
+    /// Family of the model
+    #[arg(long, value_enum)]
+    family: Option<Family>,
+    /// Transformer blocks
+    #[arg(long)]
+    layers: Option<usize>,
+    /// Attention heads
+    #[arg(long)]
+    heads: Option<usize>,
+    /// Key and value heads [default: as many as heads]
+    #[arg(long)]
+    kv_heads: Option<usize>,
+    /// Width of the residual stream
+    #[arg(long)]
+    width: Option<usize>,
+    /// Tokens per window
+    #[arg(long)]
+    context: Option<usize>,
+    /// How positions enter [default: the family's]
+    #[arg(long, value_enum)]
+    positions: Option<PositionArgument>,
+    /// Biases in linear layers and norms
+    #[arg(long)]
+    bias: Option<bool>,
+    /// The head shares the embedding's weight [default: the family's]
+    #[arg(long)]
+    tied: Option<bool>,
+    /// Windows per micro-batch
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Micro-batches per step
+    #[arg(long, default_value_t = 1)]
+    accumulate: usize,
+    /// Steps
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Highest learning rate
+    #[arg(long)]
+    lr: Option<f32>,
+    /// Last learning rate [default: a tenth of --lr]
+    #[arg(long)]
+    min_lr: Option<f32>,
+    /// Steps of warm-up
+    #[arg(long)]
+    warmup: Option<u64>,
+    /// Decay of AdamW's second moment
+    #[arg(long, default_value_t = 0.99)]
+    beta2: f32,
+    /// Weight decay
+    #[arg(long, default_value_t = 0.1)]
+    weight_decay: f32,
+    /// Largest gradient norm; 0 for no limit
+    #[arg(long, default_value_t = 1.0)]
+    clip: f32,
+    /// Probability of dropping an activation
+    #[arg(long, default_value_t = 0.0)]
+    dropout: f32,
+    /// Seed of weights, batches and masks
+    #[arg(long, default_value_t = 1337)]
+    seed: u64,
+    /// Share of the text held out, from its end
+    #[arg(long, default_value_t = 0.1)]
+    val_fraction: f64,
+    /// Batches per validation
+    #[arg(long, default_value_t = 200)]
+    val_batches: usize,
+    /// Steps between validations [default: a quarter of the steps]
+    #[arg(long)]
+    val_every: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 250)]
+    save_every: u64,
+    /// Checkpoints kept
+    #[arg(long, default_value_t = 1)]
+    keep: usize,
+    /// Recompute blocks in the backward pass: less memory, more time
+    #[arg(long)]
+    checkpoint_activations: bool,
+    /// Tokens per sample at each validation; 0 for none
+    #[arg(long, default_value_t = 160)]
+    sample_tokens: usize,
+    /// Go on from the newest checkpoint in --out
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// nanoGPT's CPU setting: 4 layers, 4 heads, width 128, context 64, batch 12, 2000 steps
+    NanoChar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Family {
+    /// Learned positions, LayerNorm, GELU
+    Gpt2,
+    /// Rotary positions, RMSNorm, SwiGLU
+    Llama,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PositionArgument {
+    Learned,
+    Sinusoidal,
+    Rotary,
+}
+
+impl Arguments {
+    fn out(&self) -> PathBuf {
+        let name = || self.data.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(name()))
+    }
+
+    /// The preset (nano-char unless another is named) with what the user changed.
+    fn settings(&self, vocabulary: usize) -> Settings {
+        let (context, heads) = (self.context.unwrap_or(64), self.heads.unwrap_or(4));
+        let (layers, width) = (self.layers.unwrap_or(4), self.width.unwrap_or(128));
+        let mut config = match self.family.unwrap_or(Family::Gpt2) {
+            Family::Gpt2 => Config { bias: false, ..Config::gpt2(vocabulary, context, layers, heads, width) },
+            Family::Llama => Config::llama(vocabulary, context, layers, heads, width),
+        };
+        config.kv_heads = self.kv_heads.unwrap_or(heads);
+        config.bias = self.bias.unwrap_or(config.bias);
+        config.tied = self.tied.unwrap_or(config.tied);
+        config.positions = match self.positions {
+            None => config.positions,
+            Some(PositionArgument::Learned) => Positions::Learned,
+            Some(PositionArgument::Sinusoidal) => Positions::Sinusoidal,
+            Some(PositionArgument::Rotary) => Positions::Rotary,
+        };
+        let (lr, steps) = (self.lr.unwrap_or(1e-3), self.steps.unwrap_or(2000));
+        Settings {
+            config,
+            batch: self.batch.unwrap_or(12),
+            accumulate: self.accumulate,
+            context,
+            schedule: Schedule {
+                lr,
+                min_lr: self.min_lr.unwrap_or(lr / 10.0),
+                warmup: self.warmup.unwrap_or_else(|| 100.min(steps / 10)),
+                steps,
+            },
+            optimizer: AdamW {
+                beta1: 0.9,
+                beta2: self.beta2,
+                epsilon: 1e-8,
+                weight_decay: self.weight_decay,
+                clip: self.clip,
+            },
+            dropout: self.dropout,
+            seed: self.seed,
+            val_fraction: self.val_fraction,
+            val_batches: self.val_batches,
+            val_every: self.val_every.unwrap_or_else(|| steps.div_ceil(4).max(1)),
+            save_every: self.save_every,
+            keep: self.keep,
+            checkpoint_activations: self.checkpoint_activations,
+            sample_tokens: self.sample_tokens,
+        }
+    }
+
+    fn make_tokenizer(&self, shared: &Shared) -> Result<Tokenizer> {
+        match self.tokenizer.as_str() {
+            "char" => Tokenizer::chars_of(Corpus::open(&self.data)?.texts()?.iter().map(|text| text.text)),
+            "bpe" => {
+                shared.say(format_args!("training a byte-level BPE tokenizer of {} tokens", self.vocabulary));
+                let corpus = Corpus::open(&self.data)?;
+                let texts: Vec<_> = corpus.texts()?.iter().map(|text| text.text).collect();
+                Tokenizer::train_bpe(texts.into_iter(), self.vocabulary, &[END_OF_TEXT])
+            }
+            path => Tokenizer::load(Path::new(path)),
+        }
+    }
+
+    /// A trainer, its tokenizer and settings: new, or where the run in `out` stopped.
+    fn trainer(&self, shared: &Shared, gpu: &Gpu, out: &Path) -> Result<(Trainer, Tokenizer, Settings, Option<f64>)> {
+        if self.resume {
+            let (trainer, tokenizer, state) = run::resume(gpu, out)?;
+            let settings = self.settings(tokenizer.vocab_size());
+            settings.agrees_with(&state.settings)?;
+            shared.say(format_args!("resuming {} after step {}", out.display(), state.step));
+            return Ok((trainer, tokenizer, settings, state.best_val_loss));
+        }
+        if checkpoint::resolve(out).is_ok() {
+            let reason = "already holds a run; add --resume to go on with it, or choose another --out".to_string();
+            return Err(Error::checkpoint(out, reason));
+        }
+        let tokenizer = self.make_tokenizer(shared)?;
+        let settings = self.settings(tokenizer.vocab_size());
+        settings.validate()?;
+        let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+        Ok((Trainer::new(gpu, model, &settings)?, tokenizer, settings, None))
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    arguments.settings(1).validate()?;
+    Corpus::open(&arguments.data)?.texts()?;
+    let gpu = shared.open().await?;
+    let out = arguments.out();
+    let (trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &out)?;
+    std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
+    let split = shards::prepare(&arguments.data, &tokenizer, &out, settings.val_fraction, &mut |_, _| {})?;
+    split.check_window(settings.context)?;
+    shared.say(format_args!(
+        "{} parameters, {} training and {} validation tokens of {}, {} steps of {} tokens -> {}",
+        trainer.model.size(),
+        split.train.len(),
+        split.val.len(),
+        settings.config.vocabulary,
+        settings.schedule.steps,
+        settings.tokens_per_step(),
+        out.display()
+    ));
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // A second Ctrl-C ends at once; the last checkpoint is complete whenever that happens. Where a handler cannot be
+    // set (embedded use), Ctrl-C keeps its default.
+    let _ = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing this step and saving; press Ctrl-C again to end at once");
+    });
+
+    let bar = terminal::bar(settings.schedule.steps, shared.quiet);
+    bar.set_position(trainer.optimizer.step);
+    bar.reset_eta();
+    let tokens = settings.tokens_per_step() as f64;
+    let pretrain = Pretrain { out: &out, settings, split, tokenizer, trainer, best_val_loss, stop: &stop };
+    let quiet = shared.quiet;
+    let summary = pretrain
+        .run(|event| match event {
+            Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
+            Event::Step(progress) => {
+                bar.set_message(format!("loss {:.4}, {:.0} tokens/s", progress.loss, tokens / progress.seconds));
+                bar.set_position(progress.step);
+                // Without a terminal there is no bar: a line now and then shows that it lives.
+                if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
+                    let Progressed { step, loss, ms } = Progressed::from(progress);
+                    eprintln!("step {step}: loss {loss:.4}, {ms:.0} ms");
+                }
+            }
+            Event::Validated(step, loss) if !quiet => {
+                bar.suspend(|| eprintln!("step {step}: validation loss {loss:.4}"));
+            }
+            Event::Sample(step, text) if !quiet => {
+                bar.suspend(|| eprintln!("--- the model writes, after {step} steps ---\n{text}\n---"));
+            }
+            _ => {}
+        })
+        .await;
+    bar.finish_and_clear();
+    io_cache::save(&gpu);
+    let summary = summary?;
+    shared.close(&gpu)?;
+    shared.result(&summary, || {
+        let val = summary.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
+        let stopped = if summary.stopped { " (stopped; go on with --resume)" } else { "" };
+        format!(
+            "{} steps: training loss {:.4} -> {:.4}{val}; {:.0} tokens/s, {:.1} ms per step{stopped}\n\
+             the run is in {}: checkpoint, metrics.jsonl, loss.svg\n\
+             try: wgpt generate --model {} --prompt 'The'",
+            summary.step,
+            summary.first_loss,
+            summary.train_loss,
+            summary.tokens_per_second,
+            summary.ms_per_step,
+            out.display(),
+            out.display()
+        )
+    })
+}
+
+/// A step as the plain log shows it.
+struct Progressed {
+    step: u64,
+    loss: f32,
+    ms: f64,
+}
+
+impl From<&crate::train::pretrain::Progress> for Progressed {
+    fn from(progress: &crate::train::pretrain::Progress) -> Self {
+        Self { step: progress.step, loss: progress.loss, ms: progress.seconds * 1e3 }
+    }
+}

@@ -1,0 +1,18 @@
+//! Progress bars on stderr, and the bars of a distribution.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar of `length` steps with the time left; hidden when `quiet` or when stderr is not a terminal.
+pub fn bar(length: u64, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+    let style = ProgressStyle::with_template("{bar:32.cyan/blue} {pos}/{len} {msg} {elapsed} (left {eta})")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(length), target).with_style(style)
+}
+
+/// A horizontal bar for a share between 0 and 1, `width` cells wide, by eighths of a cell.
+pub fn share(share: f64, width: usize) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+    let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+    format!("{}{part}", "█".repeat(eighths / 8))
+}

@@ -1,0 +1,4 @@
+//! Text from a trained model.
+
+pub mod generate;
+pub mod sampler;

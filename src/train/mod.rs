@@ -1,0 +1,9 @@
+//! Training stages, one file each, readable from top to bottom.
+
+pub mod pretrain;
+pub mod run;
+pub mod settings;
+pub mod trainer;
+pub mod validation;
+
+pub use settings::Settings;

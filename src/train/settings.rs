@@ -1,0 +1,116 @@
+//! What a pretraining run is told to do. Saved with every checkpoint; a resumed run must agree with it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    model::Config,
+    optim::{AdamW, Schedule},
+};
+
+/// The settings of a pretraining run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The model's shape.
+    pub config: Config,
+    /// Windows per micro-batch.
+    pub batch: usize,
+    /// Micro-batches per step.
+    pub accumulate: usize,
+    /// Tokens per window.
+    pub context: usize,
+    /// The learning rate over the steps.
+    pub schedule: Schedule,
+    /// The optimizer.
+    pub optimizer: AdamW,
+    /// Probability of dropping an activation.
+    pub dropout: f32,
+    /// Seed of weights, batches and masks.
+    pub seed: u64,
+    /// Share of the text that is held out.
+    pub val_fraction: f64,
+    /// Batches per validation.
+    pub val_batches: usize,
+    /// Steps between validations.
+    pub val_every: u64,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+    /// Run blocks again in the backward pass instead of keeping their activations.
+    pub checkpoint_activations: bool,
+    /// Tokens per sample written at each validation; 0 for none.
+    pub sample_tokens: usize,
+}
+
+impl Settings {
+    /// Refuses settings that cannot be trained with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting and what would do.
+    pub fn validate(&self) -> Result<()> {
+        self.config.validate()?;
+        let sizes = [
+            ("--batch", self.batch),
+            ("--accumulate", self.accumulate),
+            ("--context", self.context),
+            ("--val-batches", self.val_batches),
+            ("--val-every", self.val_every as usize),
+            ("--save-every", self.save_every as usize),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(Error::Config(format!("{name} 0: give at least 1")));
+        }
+        if self.schedule.steps == 0 {
+            return Err(Error::Config("--steps 0: give at least 1".to_string()));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::Config(format!("--dropout {}: give 0 or more and less than 1", self.dropout)));
+        }
+        if !(self.schedule.lr.is_finite() && self.schedule.lr > 0.0) {
+            return Err(Error::Config(format!("--lr {}: give a positive number", self.schedule.lr)));
+        }
+        Ok(())
+    }
+
+    /// Tokens that one step learns from.
+    pub fn tokens_per_step(&self) -> usize {
+        self.batch * self.accumulate * self.context
+    }
+
+    /// Refuses to resume a run that was started with other settings, naming the first that differs. How often a run
+    /// reports, validates and saves may change, and it may be made longer only by its own schedule.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn agrees_with(&self, earlier: &Self) -> Result<()> {
+        let free = |settings: &Self| Self {
+            val_every: 1,
+            save_every: 1,
+            keep: 1,
+            sample_tokens: 0,
+            checkpoint_activations: false,
+            ..settings.clone()
+        };
+        let json = |settings: &Self| serde_json::to_value(free(settings)).unwrap_or_default();
+        let (now, then) = (json(self), json(earlier));
+        match difference("", &now, &then) {
+            None => Ok(()),
+            Some((name, now, then)) => Err(Error::Config(format!(
+                "--resume: the run was started with {name} = {then}, now it is {now}; use the same settings, or another \
+                 --out for a new run"
+            ))),
+        }
+    }
+}
+
+type Difference = (String, serde_json::Value, serde_json::Value);
+
+/// The first leaf at which two JSON objects differ.
+fn difference(path: &str, now: &serde_json::Value, then: &serde_json::Value) -> Option<Difference> {
+    if let (Some(fields), Some(_)) = (now.as_object(), then.as_object()) {
+        let name = |field: &str| if path.is_empty() { field.to_string() } else { format!("{path}.{field}") };
+        return fields.iter().find_map(|(field, value)| difference(&name(field), value, &then[field]));
+    }
+    (now != then).then(|| (path.to_string(), now.clone(), then.clone()))
+}

@@ -1,0 +1,50 @@
+//! Loss of a model without learning from it.
+
+use std::collections::VecDeque;
+
+use crate::{
+    Result,
+    gpu::Gpu,
+    model::{Gpt, gpt::Pass},
+    ops::{cross_entropy::Targets, embedding::Tokens},
+    tape::Tape,
+    text::batches::Batch,
+};
+
+/// Batches recorded ahead of the one that is read.
+const AHEAD: usize = 4;
+
+/// The mean loss over `batches`, each weighted by its number of tokens; `progress` gets the batches done.
+///
+/// # Errors
+/// Those of the batches and of the driver.
+pub async fn mean_loss(
+    gpu: &Gpu,
+    model: &Gpt,
+    batches: impl Iterator<Item = Result<Batch>>,
+    mut progress: impl FnMut(usize),
+) -> Result<f64> {
+    let tape = Tape::off(gpu);
+    let (mut total, mut tokens, mut done) = (0.0, 0, 0);
+    let mut ahead = VecDeque::new();
+    let mut batches = batches.fuse();
+    loop {
+        if let Some(batch) = batches.next().transpose()? {
+            let inputs = Tokens::new(gpu, &batch.inputs, batch.rows, batch.context, false)?;
+            let targets = Targets::new(gpu, &batch.targets)?;
+            let hidden = model.forward(&tape, &inputs, Pass::default(), None)?;
+            let loss = model.loss(&tape, &hidden, &targets, 1.0)?;
+            ahead.push_back((loss.mean.read(), targets.scored));
+            gpu.submit()?;
+            if ahead.len() < AHEAD {
+                continue;
+            }
+        }
+        let Some((loss, scored)) = ahead.pop_front() else { break };
+        total += f64::from(loss.numbers::<f32>().await?[0]) * scored as f64;
+        tokens += scored;
+        done += 1;
+        progress(done);
+    }
+    Ok(total / tokens.max(1) as f64)
+}
