@@ -45,12 +45,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
-    pub fn new(
-        gpu: &Gpu,
-        parameters: &[(String, Tensor)],
-        settings: AdamW,
-        gradients: &mut Gradients,
-    ) -> Result<Self> {
+    pub fn new(gpu: &Gpu, parameters: &[(String, Tensor)], settings: AdamW, gradients: &mut Gradients) -> Result<Self> {
         let mut slots = Vec::with_capacity(parameters.len());
         for (name, weight) in parameters {
             let zeros = || Tensor::zeros(gpu, weight.shape());
@@ -98,9 +93,8 @@ impl Optimizer {
 
     /// The moments by name (`m.<parameter>`, `v.<parameter>`), for checkpoints.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let moments = |slot: &Slot| {
-            [(format!("m.{}", slot.name), slot.m.clone()), (format!("v.{}", slot.name), slot.v.clone())]
-        };
+        let moments =
+            |slot: &Slot| [(format!("m.{}", slot.name), slot.m.clone()), (format!("v.{}", slot.name), slot.v.clone())];
         self.slots.iter().flat_map(moments).collect()
     }
 }

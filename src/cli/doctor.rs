@@ -1,7 +1,7 @@
 //! `wgpt doctor`
-use clap::Args;
 use super::Shared;
 use crate::Result;
+use clap::Args;
 
 /// Check every kernel on this adapter
 #[derive(Debug, Args)]

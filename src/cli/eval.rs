@@ -15,11 +15,13 @@ use crate::{
 
 /// Loss and perplexity of a text
 #[derive(Debug, Args)]
-#[command(after_help = "Consecutive windows of --context tokens, none overlapping; tokens 2 to the last of each window \
+#[command(
+    after_help = "Consecutive windows of --context tokens, none overlapping; tokens 2 to the last of each window \
 are scored, an incomplete window at the end is dropped. Natural logarithm.
 
 Examples:
-  wgpt eval --model runs/shakespeare --text sonnets.txt")]
+  wgpt eval --model runs/shakespeare --text sonnets.txt"
+)]
 pub(crate) struct Arguments {
     /// Checkpoint or run folder
     #[arg(long, value_name = "PATH")]

@@ -23,11 +23,16 @@ use crate::{
 
 /// A GPT that learns to talk, on any GPU.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, after_help = "Examples:
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Examples:
   wgpt doctor                                    what this machine's GPU can do
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
-  wgpt report runs/book                          curves and samples as a page")]
+  wgpt report runs/book                          curves and samples as a page"
+)]
 struct Program {
     #[command(flatten)]
     shared: Shared,

@@ -1,7 +1,7 @@
 //! `wgpt report`
-use clap::Args;
 use super::Shared;
 use crate::Result;
+use clap::Args;
 
 /// Curves and samples of a run as a page
 #[derive(Debug, Args)]

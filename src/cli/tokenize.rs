@@ -93,7 +93,5 @@ pub(crate) fn train(shared: &Shared, arguments: &TokenizerArguments) -> Result<(
     let tokenizer = Tokenizer::train_bpe(texts.into_iter(), arguments.vocabulary, &[END_OF_TEXT])?;
     tokenizer.save(&arguments.out)?;
     let output = json!({ "tokenizer": arguments.out.display().to_string(), "vocabulary": tokenizer.vocab_size() });
-    shared.result(&output, || {
-        format!("{} tokens, written to {}", tokenizer.vocab_size(), arguments.out.display())
-    })
+    shared.result(&output, || format!("{} tokens, written to {}", tokenizer.vocab_size(), arguments.out.display()))
 }

@@ -6,6 +6,8 @@ pub type Reason = String;
 /// The files below `shaders/lib`, by the name that an `// @include` line uses.
 const LIBRARY: &[(&str, &str)] = &[
     ("lib/attention.wgsl", include_str!("../../shaders/lib/attention.wgsl")),
+    ("lib/attention_plain.wgsl", include_str!("../../shaders/lib/attention_plain.wgsl")),
+    ("lib/attention_shared.wgsl", include_str!("../../shaders/lib/attention_shared.wgsl")),
     ("lib/gelu.wgsl", include_str!("../../shaders/lib/gelu.wgsl")),
     ("lib/index.wgsl", include_str!("../../shaders/lib/index.wgsl")),
     ("lib/matmul.wgsl", include_str!("../../shaders/lib/matmul.wgsl")),
@@ -16,14 +18,22 @@ const LIBRARY: &[(&str, &str)] = &[
 ];
 
 /// Resolves `// @include "lib/x.wgsl"` lines (each file once) and replaces the right-hand sides of declared
-/// top-level `const` and `alias` lines.
+/// top-level `const`, `alias` and `// @include name = "lib/x.wgsl"` lines.
 ///
 /// # Errors
 /// An unknown include, or a replacement for a name that the text does not declare.
 pub fn compose(source: &str, replacements: &[(&str, String)], immediates: bool) -> Result<String, Reason> {
     let mut lines = Vec::new();
-    include(source, &mut Vec::new(), &mut lines)?;
-    for (name, value) in replacements {
+    let (files, constants): (Vec<_>, Vec<_>) = replacements.iter().partition(|(_, value)| value.starts_with('"'));
+    let mut source = source.to_string();
+    for (name, value) in files {
+        let start = format!("// @include {name} = ");
+        let line = source.lines().find(|line| line.starts_with(&start)).map(str::to_string);
+        let line = line.ok_or_else(|| format!("no include named '{name}' to replace"))?;
+        source = source.replace(&line, &format!("{start}{value}"));
+    }
+    include(&source, &mut Vec::new(), &mut lines)?;
+    for (name, value) in constants {
         let line = lines
             .iter_mut()
             .find(|line| declares(line, name))
@@ -44,7 +54,8 @@ pub fn compose(source: &str, replacements: &[(&str, String)], immediates: bool) 
 
 fn include(source: &str, seen: &mut Vec<String>, lines: &mut Vec<String>) -> Result<(), Reason> {
     for line in source.lines() {
-        let Some(name) = line.strip_prefix("// @include \"").and_then(|rest| rest.strip_suffix('"')) else {
+        let quoted = line.strip_prefix("// @include ").and_then(|rest| rest.strip_suffix('"'));
+        let Some((_, name)) = quoted.and_then(|rest| rest.split_once('"')) else {
             lines.push(line.to_string());
             continue;
         };

@@ -187,7 +187,8 @@ impl Gpu {
     /// The report, naming the last kernel recorded.
     pub fn check(&self) -> Result<()> {
         // The recorder may be locked by the caller; the kernel's name is worth a try, not a deadlock.
-        let kernel = self.0.recorder.try_lock().map_or_else(|_| String::new(), |recorder| recorder.last_kernel().into());
+        let kernel =
+            self.0.recorder.try_lock().map_or_else(|_| String::new(), |recorder| recorder.last_kernel().into());
         self.0.fault.check(&kernel)
     }
 
@@ -207,10 +208,10 @@ impl Gpu {
     /// The layout and the group that binds the parameter ring.
     pub(super) fn uniform_group(&self) -> (wgpu::BindGroupLayout, wgpu::BindGroup) {
         let entries = [kernel::entry(0, wgpu::BufferBindingType::Uniform)];
-        let layout = self
-            .0
-            .device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("parameters"), entries: &entries });
+        let layout = self.0.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("parameters"),
+            entries: &entries,
+        });
         let recorder = self.recorder();
         let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: recorder.params_ring(),

@@ -37,6 +37,8 @@ pub enum Constant {
     Bool(bool),
     /// A type's name.
     Type(&'static str),
+    /// The file of a named include.
+    File(&'static str),
 }
 
 impl std::fmt::Display for Constant {
@@ -45,6 +47,7 @@ impl std::fmt::Display for Constant {
             Self::Uint(value) => write!(formatter, "{value}u"),
             Self::Bool(value) => write!(formatter, "{value}"),
             Self::Type(name) => formatter.write_str(name),
+            Self::File(name) => write!(formatter, "\"{name}\""),
         }
     }
 }
@@ -176,7 +179,8 @@ impl Pipeline {
                 [..if uniform.is_some() { 2 } else { 1 }],
             immediate_size: if immediates { interface.params_bytes } else { 0 },
         });
-        let shader = wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(text.into()) };
+        let shader =
+            wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(text.into()) };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),

@@ -100,8 +100,7 @@ impl Pool {
                 }
                 Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             };
-            let descriptor =
-                wgpu::BufferDescriptor { label: Some("pool"), size, usage, mapped_at_creation: false };
+            let descriptor = wgpu::BufferDescriptor { label: Some("pool"), size, usage, mapped_at_creation: false };
             (state.created, device.create_buffer(&descriptor))
         });
         Arc::new(Storage { buffer, id, purpose, pool: Arc::downgrade(self) })

@@ -47,7 +47,12 @@ impl Profile {
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         let buffer = |usage| {
             let size = u64::from(SLOTS) * 16;
-            device.create_buffer(&wgpu::BufferDescriptor { label: Some("profile"), size, usage, mapped_at_creation: false })
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("profile"),
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
         };
         let set = device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("profile"),

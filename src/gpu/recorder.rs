@@ -107,7 +107,10 @@ impl Recorder {
             let timestamps = self.profile.as_mut().and_then(|profile| profile.next(&pipeline.label));
             let pass = self
                 .open(gpu)
-                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: timestamps.as_ref().map(super::profile::Slot::writes) })
+                .begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: timestamps.as_ref().map(super::profile::Slot::writes),
+                })
                 .forget_lifetime();
             self.pass = Some(pass);
         }

@@ -90,10 +90,8 @@ pub fn top(logits: &[f32], count: usize) -> Vec<Candidate> {
     let total: f64 = logits.iter().map(|logit| f64::from(logit - greatest).exp()).sum();
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     order.sort_unstable_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
-    let candidate = |id: u32| Candidate {
-        id,
-        logprob: (f64::from(logits[id as usize] - greatest) - total.ln()) as f32,
-    };
+    let candidate =
+        |id: u32| Candidate { id, logprob: (f64::from(logits[id as usize] - greatest) - total.ln()) as f32 };
     order.into_iter().take(count).map(candidate).collect()
 }
 

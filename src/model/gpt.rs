@@ -167,7 +167,14 @@ impl Gpt {
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
         x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for (index, block) in self.blocks.iter().enumerate() {
-            let runner = Runner { config: self.config.clone(), block: block.clone(), table: self.rope_table.clone(), pass, index, past };
+            let runner = Runner {
+                config: self.config.clone(),
+                block: block.clone(),
+                table: self.rope_table.clone(),
+                pass,
+                index,
+                past,
+            };
             x = match cache.as_mut() {
                 Some(cache) => runner.run(tape, &x, Some(&cache.layers[index]))?,
                 None if pass.checkpoint && tape.is_recording() => {
@@ -240,7 +247,8 @@ impl Runner {
         let heads = Heads { query: config.heads, key_value: config.kv_heads, dim: config.head_dim() };
         let normal = normalise(tape, config, x, &block.norm1)?;
         let bias = |affine: &Affine| affine.bias.clone();
-        let mut qkv = linear(tape, &normal, &block.qkv.weight, Fuse { bias: bias(&block.qkv).as_ref(), ..Fuse::default() })?;
+        let mut qkv =
+            linear(tape, &normal, &block.qkv.weight, Fuse { bias: bias(&block.qkv).as_ref(), ..Fuse::default() })?;
         if let Some(table) = &self.table {
             qkv = rope::rope(tape, &qkv, table, heads, self.past)?;
         }

@@ -2,7 +2,7 @@
 
 use super::attention::Heads;
 use crate::{
-    gpu::{Capabilities, Gpu, Variant},
+    gpu::{Capabilities, Constant, Gpu, Kernel, Variant},
     kernels,
 };
 
@@ -28,32 +28,44 @@ pub struct Spec {
     pub name: &'static str,
     /// Rows (queries or keys) per workgroup, one per invocation.
     pub rows: u32,
+    /// Lanes share the loads of a row by broadcasts; every subgroup must have exactly 8 lanes.
+    pub shares: bool,
 }
 
-/// Every variant, the default first.
-pub static VARIANTS: &[Spec] = &[Spec { name: "rows8", rows: 8 }, Spec { name: "rows64", rows: 64 }];
+/// Every variant, the plainest first.
+pub static VARIANTS: &[Spec] = &[
+    Spec { name: "rows 64", rows: 64, shares: false },
+    Spec { name: "rows 8", rows: 8, shares: false },
+    Spec { name: "shared rows 8", rows: 8, shares: true },
+];
 
 /// The variant for a context length: the tuner's, else the default.
 pub fn choose(gpu: &Gpu, heads: Heads, context: usize) -> &'static Spec {
     let class = format!("attention {}x{}", context.next_power_of_two(), heads.dim);
     let shape = [context, heads.query, heads.key_value, heads.dim].map(|number| number as u32);
     let choice = gpu.tuner().choice(&class, &shape);
-    VARIANTS.iter().find(|spec| choice.as_deref() == Some(spec.name)).unwrap_or(&VARIANTS[0])
+    let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
+    fitting().find(|spec| choice.as_deref() == Some(spec.name)).or_else(|| fitting().next()).unwrap_or(&VARIANTS[0])
 }
 
 impl Spec {
     /// Whether the variant may run on an adapter with these capabilities.
-    pub fn fits(&self, capabilities: &Capabilities, _heads: Heads) -> bool {
-        self.rows <= capabilities.invocations
+    pub fn fits(&self, capabilities: &Capabilities) -> bool {
+        self.rows <= capabilities.invocations && (!self.shares || capabilities.subgroups_of(self.rows))
     }
 
-    fn set(&self, kernel: &'static crate::gpu::Kernel, heads: Heads) -> Variant {
-        kernel.set("D", heads.dim as u32).set("WORKGROUP", self.rows)
+    fn set(&self, kernel: &'static Kernel, heads: Heads) -> Variant {
+        kernel.set("D4", heads.dim as u32 / 4).set("WORKGROUP", self.rows)
+    }
+
+    fn by_rows(&self, kernel: &'static Kernel, heads: Heads) -> Variant {
+        let variant = self.set(kernel, heads);
+        if self.shares { variant.set("rows", Constant::File("lib/attention_shared.wgsl")) } else { variant }
     }
 
     /// The forward kernel.
     pub fn forward(&self, heads: Heads) -> Variant {
-        self.set(&ATTENTION_FORWARD, heads)
+        self.by_rows(&ATTENTION_FORWARD, heads)
     }
 
     /// The kernel of the shared row sums.
@@ -63,12 +75,12 @@ impl Spec {
 
     /// The kernel of the queries' gradient.
     pub fn backward_q(&self, heads: Heads) -> Variant {
-        self.set(&ATTENTION_BACKWARD_Q, heads)
+        self.by_rows(&ATTENTION_BACKWARD_Q, heads)
     }
 
     /// The kernel of the keys' and values' gradient.
     pub fn backward_kv(&self, heads: Heads) -> Variant {
-        self.set(&ATTENTION_BACKWARD_KV, heads)
+        self.by_rows(&ATTENTION_BACKWARD_KV, heads)
     }
 
     /// The grid over `context` rows, heads and batch.

@@ -52,16 +52,14 @@ pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let binds = binds![a: a.bind(), b: b.bind(), out: out.bind()];
     gpu.run(&ADD.plain(), binds, params![count: count], flat_grid(gpu, count))?;
     let (kept_a, kept_b) = (tape.tracks(a).then(|| a.clone()), tape.tracks(b).then(|| b.clone()));
-    tape.push(&[a, b], &out, move |gradients, gradient| {
-        match (kept_a, kept_b) {
-            (Some(a), Some(b)) => {
-                let (slot, accumulate) = gradients.slot(&a)?;
-                copy(&gradient, &slot, 1.0, accumulate)?;
-                gradients.give(&b, gradient)
-            }
-            (Some(only), None) | (None, Some(only)) => gradients.give(&only, gradient),
-            (None, None) => Ok(()),
+    tape.push(&[a, b], &out, move |gradients, gradient| match (kept_a, kept_b) {
+        (Some(a), Some(b)) => {
+            let (slot, accumulate) = gradients.slot(&a)?;
+            copy(&gradient, &slot, 1.0, accumulate)?;
+            gradients.give(&b, gradient)
         }
+        (Some(only), None) | (None, Some(only)) => gradients.give(&only, gradient),
+        (None, None) => Ok(()),
     });
     Ok(out)
 }

@@ -51,13 +51,7 @@ impl Tokens {
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.
-pub fn embed(
-    tape: &Tape,
-    tokens: &Tokens,
-    table: &Tensor,
-    positions: Option<&Tensor>,
-    past: usize,
-) -> Result<Tensor> {
+pub fn embed(tape: &Tape, tokens: &Tokens, table: &Tensor, positions: Option<&Tensor>, past: usize) -> Result<Tensor> {
     let gpu = tape.gpu();
     let (batch, context, width) = (tokens.ids.shape()[0], tokens.ids.shape()[1], table.width());
     if let Some(positions) = positions {
@@ -77,7 +71,8 @@ pub fn embed(
         gpu.run(&EMBED.set("POSITIONS", positions.is_some()), binds, params, flat_grid(gpu, count))?;
     }
     let Some(groups) = &tokens.groups else { return Ok(out) };
-    let groups = Groups { ids: groups.ids.clone(), starts: groups.starts.clone(), order: groups.order.clone(), ..*groups };
+    let groups =
+        Groups { ids: groups.ids.clone(), starts: groups.starts.clone(), order: groups.order.clone(), ..*groups };
     let need_positions = positions.filter(|positions| tape.tracks(positions)).cloned();
     let (need_table, table_kept) = (tape.tracks(table), table.clone());
     let inputs: Vec<_> = [table].into_iter().chain(positions).collect();

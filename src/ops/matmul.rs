@@ -1,6 +1,9 @@
 //! Matrix products: one call, many kernels, the fastest correct one by shape class.
 
-use super::{matmul_variants::{Spec, VARIANTS}, require};
+use super::{
+    matmul_variants::{Spec, VARIANTS},
+    require,
+};
 use crate::{Result, binds, gpu::Gpu, params, tensor::Tensor};
 
 /// The product `out[batch, m, n] = A . B` and how its operands lie in memory.

@@ -34,7 +34,13 @@ pub struct Spec {
     pub lanes: u32,
 }
 
-const fn scalar(name: &'static str, kernel: &'static Kernel, constants: &'static [(&'static str, u32)], tile: (usize, usize), lanes: u32) -> Spec {
+const fn scalar(
+    name: &'static str,
+    kernel: &'static Kernel,
+    constants: &'static [(&'static str, u32)],
+    tile: (usize, usize),
+    lanes: u32,
+) -> Spec {
     Spec { name, kernel, constants, tile_m: tile.0, tile_n: tile.1, vec4: false, lanes }
 }
 
@@ -56,7 +62,8 @@ impl Spec {
 
     /// The kernel with this variant's constants.
     pub fn variant(&self) -> Variant {
-        let variant = self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
+        let variant =
+            self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
         if self.vec4 { variant.set("element", Constant::Type("vec4<f32>")) } else { variant }
     }
 

@@ -47,7 +47,8 @@ pub fn norm(
     bias: Option<&Tensor>,
     epsilon: f32,
 ) -> Result<Tensor> {
-    let Forward { out, stats } = forward(kind, x, weight, bias, epsilon, Plan::choose(tape.gpu(), x.height(), x.width()))?;
+    let Forward { out, stats } =
+        forward(kind, x, weight, bias, epsilon, Plan::choose(tape.gpu(), x.height(), x.width()))?;
     let (x_kept, weight_kept, bias_kept) = (x.clone(), weight.clone(), bias.cloned());
     let (need_x, need_weight) = (tape.tracks(x), tape.tracks(weight));
     let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();

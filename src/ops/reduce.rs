@@ -47,8 +47,7 @@ fn column_sum_pass(
     accumulate: bool,
 ) -> Result<()> {
     let (gpu, count) = (x.gpu(), out.elements());
-    let params =
-        params![count: count, rows: rows, columns: columns, chunk_rows: chunk_rows, accumulate: accumulate];
+    let params = params![count: count, rows: rows, columns: columns, chunk_rows: chunk_rows, accumulate: accumulate];
     gpu.run(&COLUMN_SUM.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))
 }
 

@@ -150,8 +150,7 @@ impl Pretrain<'_> {
                 self.sample(done, &mut metrics, &mut event).await?;
             }
             if saves {
-                let folder =
-                    run::save(self.out, &self.trainer, &self.tokenizer, &settings, self.best_val_loss).await?;
+                let folder = run::save(self.out, &self.trainer, &self.tokenizer, &settings, self.best_val_loss).await?;
                 self.draw(&log)?;
                 event(Event::Saved(&folder));
             }
