@@ -1,1 +1,4 @@
-//! Every kernel against its oracle.
+//! Every kernel against its oracle, and training steps as a whole.
+
+mod device;
+mod training;
