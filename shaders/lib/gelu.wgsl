@@ -3,16 +3,20 @@
 const GELU_SCALE: f32 = 0.7978845608028654;
 const GELU_CUBE: f32 = 0.044715;
 
-fn gelu_tanh(x: f32) -> f32 {
+fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
     let u = GELU_SCALE * (x + GELU_CUBE * x * x * x);
-    return 1.0 - 2.0 / (exp(2.0 * min(u, 40.0)) + 1.0);
+    return 1.0 - 2.0 / (exp(2.0 * min(u, vec4<f32>(40.0))) + 1.0);
 }
 
-fn gelu(x: f32) -> f32 {
+fn gelu4(x: vec4<f32>) -> vec4<f32> {
     return 0.5 * x * (1.0 + gelu_tanh(x));
 }
 
-fn gelu_derivative(x: f32) -> f32 {
+fn gelu(x: f32) -> f32 {
+    return gelu4(vec4<f32>(x)).x;
+}
+
+fn gelu_derivative4(x: vec4<f32>) -> vec4<f32> {
     let t = gelu_tanh(x);
     return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * GELU_SCALE * (1.0 + 3.0 * GELU_CUBE * x * x);
 }
