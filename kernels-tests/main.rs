@@ -1,4 +1,7 @@
-//! Every kernel against its oracle, and training steps as a whole.
+//! Every kernel against its oracle, the oracles against finite differences, and training steps as a whole.
 
 mod device;
+mod gradients;
+mod kernels;
+mod support;
 mod training;
