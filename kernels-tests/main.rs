@@ -1,6 +1,7 @@
 //! Every kernel against its oracle, the oracles against finite differences, and training steps as a whole.
 
 mod device;
+mod fixtures;
 mod gradients;
 mod kernels;
 mod support;
