@@ -4,5 +4,6 @@ mod device;
 mod fixtures;
 mod gradients;
 mod kernels;
+mod structure;
 mod support;
 mod training;
