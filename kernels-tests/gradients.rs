@@ -64,7 +64,8 @@ fn position_oracles() {
     proves("table", &table, &g, |t| position::embed(&ids, t, 3, Some(&positions), 4, 0), &grad_table);
     proves("positions", &positions, &g, |p| position::embed(&ids, &table, 3, Some(p), 4, 0), &grad_positions);
     let (x, g) = (data(12, 2 * 3 * 16), data(13, 2 * 3 * 16));
-    let turn = |x: &[f64], direction| position::rope(x, 4, 3, 4, 3, 5, 100.0, direction);
+    let rotary = position::Rotary { heads: 4, rotated: 3, dim: 4, context: 3, past: 5, theta: 100.0 };
+    let turn = |x: &[f64], direction| position::rope(rotary, x, direction);
     proves("rope", &x, &g, |x| turn(x, 1.0), &turn(&g, -1.0));
 }
 

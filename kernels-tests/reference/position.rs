@@ -34,26 +34,33 @@ pub fn embed_backward(
     (table, positions)
 }
 
-/// Rotates the first `rotated` of `heads` heads of `dim` columns in rows of a fused qkv: the pair `(i, i + dim/2)` by
-/// `direction * position * theta^(-2i/dim)`. `direction = -1` is the gradient.
-pub fn rope(
-    x: &[f64],
-    heads: usize,
-    rotated: usize,
-    dim: usize,
-    context: usize,
-    past: usize,
-    theta: f64,
-    direction: f64,
-) -> Vec<f64> {
+/// What rotates in the rows of a fused qkv.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotary {
+    /// Heads per row.
+    pub heads: usize,
+    /// The first this many of them are rotated.
+    pub rotated: usize,
+    /// Columns per head.
+    pub dim: usize,
+    /// Rows per sequence.
+    pub context: usize,
+    /// Position of a sequence's first row.
+    pub past: usize,
+    /// Base of the angles.
+    pub theta: f64,
+}
+
+/// Rotates the pair `(i, i + dim/2)` by `direction * position * theta^(-2i/dim)`; `direction = -1` is the gradient.
+pub fn rope(r: Rotary, x: &[f64], direction: f64) -> Vec<f64> {
     let mut out = x.to_vec();
-    for row in 0..x.len() / (heads * dim) {
-        let position = (past + row % context) as f64;
-        for head in 0..rotated {
-            for i in 0..dim / 2 {
-                let low = (row * heads + head) * dim + i;
-                let high = low + dim / 2;
-                let (sine, cosine) = (direction * position * theta.powf(-2.0 * i as f64 / dim as f64)).sin_cos();
+    for row in 0..x.len() / (r.heads * r.dim) {
+        let position = (r.past + row % r.context) as f64;
+        for head in 0..r.rotated {
+            for i in 0..r.dim / 2 {
+                let low = (row * r.heads + head) * r.dim + i;
+                let high = low + r.dim / 2;
+                let (sine, cosine) = (direction * position * r.theta.powf(-2.0 * i as f64 / r.dim as f64)).sin_cos();
                 out[low] = x[low] * cosine - x[high] * sine;
                 out[high] = x[high] * cosine + x[low] * sine;
             }

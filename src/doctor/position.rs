@@ -59,9 +59,9 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let tape = Tape::new(doctor.gpu);
         tape.watch(&gpu_x);
         let out = rope::rope(&tape, &gpu_x, &table, heads, past)?;
-        let turn = |values: &[f64], direction| {
-            oracle::rope(values, query + 2 * key_value, query + key_value, dim, context, past, 10_000.0, direction)
-        };
+        let (all, rotated) = (query + 2 * key_value, query + key_value);
+        let rotary = oracle::Rotary { heads: all, rotated, dim, context, past, theta: 10_000.0 };
+        let turn = |values: &[f64], direction| oracle::rope(rotary, values, direction);
         let what = format!("{heads:?} past {past}");
         doctor.compare(("rope", "flat"), &what, &out, &turn(&x, 1.0), 1).await?;
         let mut gradients = Gradients::default();

@@ -155,10 +155,8 @@ impl Recorder {
 
     fn submit(&mut self, gpu: &Gpu) {
         self.end_pass();
-        if let Some(profile) = self.profile.as_mut() {
-            if let Some(encoder) = self.encoder.as_mut() {
-                profile.resolve(encoder);
-            }
+        if let (Some(profile), Some(encoder)) = (self.profile.as_mut(), self.encoder.as_mut()) {
+            profile.resolve(encoder);
         }
         let Some(encoder) = self.encoder.take() else { return };
         for (ring, bytes) in [(&self.upload, &mut self.uploads), (&self.params, &mut self.params_bytes)] {

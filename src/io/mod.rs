@@ -7,4 +7,5 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod curve;
 pub mod metrics;
+pub mod page;
 pub mod tensors;
