@@ -1,1 +1,8 @@
-//! Every kernel against its oracle.
+//! Every kernel against its oracle, the oracles against finite differences, and training steps as a whole.
+
+mod device;
+mod fixtures;
+mod gradients;
+mod kernels;
+mod support;
+mod training;

@@ -1,4 +1,4 @@
-// adamw: one AdamW step (Loshchilov and Hutter 2019, PyTorch's order of operations) over count elements, in place.
+// adamw: one AdamW step (Loshchilov and Hutter 2019, PyTorch's order of operations) over count vectors of four, in place.
 // g = gradient * min(1, max_norm / (norm[0] + 1e-6)); w -= lr * decay * w; m = beta1 m + (1 - beta1) g;
 // v = beta2 v + (1 - beta2) g^2; w -= lr / correction1 * m / (sqrt(v / correction2) + epsilon).
 // correction = 1 - beta^step. max_norm = 0 leaves the gradient as it is.
@@ -8,11 +8,11 @@ struct Params {
     correction1: f32, correction2: f32, max_norm: f32,
 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> gradient: array<f32>;
+@group(0) @binding(0) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> norm: array<f32>;
-@group(0) @binding(2) var<storage, read_write> weight: array<f32>;
-@group(0) @binding(3) var<storage, read_write> m: array<f32>;
-@group(0) @binding(4) var<storage, read_write> v: array<f32>;
+@group(0) @binding(2) var<storage, read_write> weight: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> m: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> v: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

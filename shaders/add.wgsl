@@ -1,10 +1,10 @@
-// add: out[count] = a[count] + b[count]; overwrites.
+// add: out[count] = a[count] + b[count], in vectors of four; overwrites.
 // @include "lib/index.wgsl"
 struct Params { count: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -1,11 +1,12 @@
-// dropout: out[count] = x[count] / (1 - rate) where random_bits(key, index) >= threshold, else 0; overwrites.
+// dropout: out = x / (1 - rate) where random_bits(key, index of the element) >= threshold, else 0; overwrites. count
+// vectors of four.
 // threshold = rate * 2^32. The backward pass is the same kernel over the gradient with the same key.
 // @include "lib/index.wgsl"
 // @include "lib/random.wgsl"
 struct Params { count: u32, key: u32, threshold: u32, keep_scale: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -17,5 +18,9 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    out[i] = select(0.0, x[i] * p.keep_scale, random_bits(p.key, i) >= p.threshold);
+    let bits = vec4<u32>(
+        random_bits(p.key, 4u * i), random_bits(p.key, 4u * i + 1u),
+        random_bits(p.key, 4u * i + 2u), random_bits(p.key, 4u * i + 3u),
+    );
+    out[i] = select(vec4<f32>(), x[i] * p.keep_scale, bits >= vec4<u32>(p.threshold));
 }

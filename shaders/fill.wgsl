@@ -1,8 +1,8 @@
-// fill: out[count] = value; overwrites.
+// fill: out[count] = value, in vectors of four; overwrites.
 // @include "lib/index.wgsl"
 struct Params { count: u32, value: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -14,5 +14,5 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    out[i] = p.value;
+    out[i] = vec4<f32>(p.value);
 }

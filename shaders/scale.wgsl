@@ -1,9 +1,9 @@
-// scale: out[count] = factor * x[count], or out += factor * x when accumulate is set.
+// scale: out[count] = factor * x[count], or out += factor * x when accumulate is set; in vectors of four.
 // @include "lib/index.wgsl"
 struct Params { count: u32, factor: f32, accumulate: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -15,6 +15,9 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    let before = select(0.0, out[i], p.accumulate != 0u);
-    out[i] = before + p.factor * x[i];
+    var value = p.factor * x[i];
+    if (p.accumulate != 0u) {
+        value += out[i];
+    }
+    out[i] = value;
 }

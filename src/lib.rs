@@ -1,6 +1,7 @@
 //! wgpt: a GPT that learns to talk, on any GPU.
 
 pub mod cli;
+pub mod doctor;
 pub mod error;
 pub mod gpu;
 pub mod infer;

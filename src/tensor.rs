@@ -188,6 +188,17 @@ impl Tensor {
         Bind { storage: &self.storage, offset: self.offset, size: self.bytes().max(4) }
     }
 
+    /// The buffer range to bind as vectors of four: whole vectors, the last one reaching into the buffer's padding.
+    /// Every size class is a multiple of 256 bytes, and every piece but a tensor's last ends on one.
+    pub fn bind4(&self) -> Bind<'_> {
+        Bind { size: self.bytes().max(4).next_multiple_of(16), ..self.bind() }
+    }
+
+    /// The number of vectors of four that [`Tensor::bind4`] binds.
+    pub fn vectors(&self) -> usize {
+        self.elements().div_ceil(4)
+    }
+
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu

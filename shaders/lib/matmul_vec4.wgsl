@@ -13,7 +13,7 @@ fn store4(z: u32, row: u32, column: u32, sum: vec4<f32>) {
     }
     if (GELU) {
         preactivation[i] = value;
-        value = vec4<f32>(gelu(value.x), gelu(value.y), gelu(value.z), gelu(value.w));
+        value = gelu4(value);
     }
     if (RESIDUAL) {
         value += residual[i];

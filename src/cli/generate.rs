@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 200)]
     max_tokens: usize,
     /// 0 takes the best token; higher is wilder
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f32,
     /// Choose among this many best tokens; 0 for all
     #[arg(long, default_value_t = 0)]

@@ -14,7 +14,7 @@ use super::{Shared, io_cache, terminal};
 use crate::{
     Error, Result,
     gpu::Gpu,
-    io::checkpoint,
+    io::{atomic, checkpoint},
     model::{Config, Gpt, config::Positions},
     optim::{AdamW, Schedule},
     text::{Corpus, Tokenizer, shards, tokenizer::END_OF_TEXT},
@@ -26,16 +26,20 @@ use crate::{
     },
 };
 
+/// Text for a first run without flags; see scripts/data.
+const SHAKESPEARE: &str = include_str!("../../data/shakespeare.txt");
+
 /// Train a new model on plain text
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  wgpt pretrain --data shakespeare.txt --preset nano-char
+  wgpt pretrain                                   learn Shakespeare; five minutes without a GPU
+  wgpt pretrain --data book.txt --preset nano-char
   wgpt pretrain --data texts/ --tokenizer bpe --family llama --layers 6 --heads 6 --width 384 --context 256
   wgpt pretrain --data shakespeare.txt --out runs/shakespeare --resume")]
 pub(crate) struct Arguments {
-    /// UTF-8 text file, or folder of .txt files
+    /// UTF-8 text file, or folder of .txt files [default: eight plays of Shakespeare]
     #[arg(long, value_name = "FILE|DIR")]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// Folder of the run [default: runs/ and the data's name]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -157,8 +161,22 @@ enum PositionArgument {
 
 impl Arguments {
     fn out(&self) -> PathBuf {
-        let name = || self.data.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+        let stem = self.data.as_deref().and_then(Path::file_stem);
+        let name = || stem.map_or_else(|| "shakespeare".into(), |stem| stem.to_string_lossy().into_owned());
         self.out.clone().unwrap_or_else(|| Path::new("runs").join(name()))
+    }
+
+    /// The text to learn from; without one the built-in text, written into the run's folder.
+    fn text(&self, out: &Path) -> Result<PathBuf> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
+        }
+        let path = out.join("shakespeare.txt");
+        if !path.exists() {
+            std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+            atomic::write(&path, SHAKESPEARE.as_bytes())?;
+        }
+        Ok(path)
     }
 
     /// The preset (nano-char unless another is named) with what the user changed.
@@ -209,12 +227,12 @@ impl Arguments {
         }
     }
 
-    fn make_tokenizer(&self, shared: &Shared) -> Result<Tokenizer> {
+    fn make_tokenizer(&self, shared: &Shared, data: &Path) -> Result<Tokenizer> {
         match self.tokenizer.as_str() {
-            "char" => Tokenizer::chars_of(Corpus::open(&self.data)?.texts()?.iter().map(|text| text.text)),
+            "char" => Tokenizer::chars_of(Corpus::open(data)?.texts()?.iter().map(|text| text.text)),
             "bpe" => {
                 shared.say(format_args!("training a byte-level BPE tokenizer of {} tokens", self.vocabulary));
-                let corpus = Corpus::open(&self.data)?;
+                let corpus = Corpus::open(data)?;
                 let texts: Vec<_> = corpus.texts()?.iter().map(|text| text.text).collect();
                 Tokenizer::train_bpe(texts.into_iter(), self.vocabulary, &[END_OF_TEXT])
             }
@@ -223,7 +241,13 @@ impl Arguments {
     }
 
     /// A trainer, its tokenizer and settings: new, or where the run in `out` stopped.
-    fn trainer(&self, shared: &Shared, gpu: &Gpu, out: &Path) -> Result<(Trainer, Tokenizer, Settings, Option<f64>)> {
+    fn trainer(
+        &self,
+        shared: &Shared,
+        gpu: &Gpu,
+        data: &Path,
+        out: &Path,
+    ) -> Result<(Trainer, Tokenizer, Settings, Option<f64>)> {
         if self.resume {
             let (trainer, tokenizer, state) = run::resume(gpu, out)?;
             let settings = self.settings(tokenizer.vocab_size());
@@ -235,7 +259,7 @@ impl Arguments {
             let reason = "already holds a run; add --resume to go on with it, or choose another --out".to_string();
             return Err(Error::checkpoint(out, reason));
         }
-        let tokenizer = self.make_tokenizer(shared)?;
+        let tokenizer = self.make_tokenizer(shared, data)?;
         let settings = self.settings(tokenizer.vocab_size());
         settings.validate()?;
         let model = Gpt::new(gpu, &settings.config, settings.seed)?;
@@ -247,12 +271,13 @@ impl Arguments {
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     // Everything that can be wrong with the input is found before a GPU is opened or a file written.
     arguments.settings(1).validate()?;
-    Corpus::open(&arguments.data)?.texts()?;
-    let gpu = shared.open().await?;
     let out = arguments.out();
-    let (trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &out)?;
+    let data = arguments.text(&out)?;
+    Corpus::open(&data)?.texts()?;
+    let gpu = shared.open().await?;
+    let (trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &data, &out)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
-    let split = shards::prepare(&arguments.data, &tokenizer, &out, settings.val_fraction, &mut |_, _| {})?;
+    let split = shards::prepare(&data, &tokenizer, &out, settings.val_fraction, &mut |_, _| {})?;
     split.check_window(settings.context)?;
     shared.say(format_args!(
         "{} parameters, {} training and {} validation tokens of {}, {} steps of {} tokens -> {}",

@@ -42,10 +42,11 @@ impl Tuner {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The chosen variant for `class`, or a note that somebody asked, with the `shape` that stands for the class.
-    pub fn choice(&self, class: &str, shape: &[u32]) -> Option<String> {
+    /// The chosen variant for `class`, or a note that somebody asked, with the `shape` that stands for the class. A
+    /// choice that is not `usable` (kept by another version, or for shapes with other divisors) counts as none.
+    pub fn choice(&self, class: &str, shape: &[u32], usable: impl Fn(&str) -> bool) -> Option<String> {
         let mut state = self.state();
-        let choice = state.choices.get(class).cloned();
+        let choice = state.choices.get(class).filter(|name| usable(name)).cloned();
         if choice.is_none() && !state.open.contains_key(class) {
             state.open.insert(class.to_string(), shape.to_vec());
         }

@@ -53,9 +53,9 @@ pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
 /// [`crate::Error::Shape`] when the shapes differ.
 pub fn gelu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     expect("gelu_backward", "the gradient", grad_out, x.shape())?;
-    let (gpu, count) = (x.gpu(), x.elements());
+    let (gpu, count) = (x.gpu(), x.vectors());
     let grad_x = Tensor::empty_f32(gpu, x.shape())?;
-    let binds = binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()];
+    let binds = binds![x: x.bind4(), grad_out: grad_out.bind4(), grad_x: grad_x.bind4()];
     gpu.run(&GELU_BACKWARD.plain(), binds, params![count: count], flat_grid(gpu, count))?;
     Ok(grad_x)
 }

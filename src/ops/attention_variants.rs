@@ -43,8 +43,9 @@ pub static VARIANTS: &[Spec] = &[
 pub fn choose(gpu: &Gpu, heads: Heads, context: usize) -> &'static Spec {
     let class = format!("attention {}x{}", context.next_power_of_two(), heads.dim);
     let shape = [context, heads.query, heads.key_value, heads.dim].map(|number| number as u32);
-    let choice = gpu.tuner().choice(&class, &shape);
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
+    let usable = |name: &str| fitting().any(|spec| spec.name == name);
+    let choice = gpu.tuner().choice(&class, &shape, usable);
     fitting().find(|spec| choice.as_deref() == Some(spec.name)).or_else(|| fitting().next()).unwrap_or(&VARIANTS[0])
 }
 

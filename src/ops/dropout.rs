@@ -29,10 +29,10 @@ pub fn dropout(tape: &Tape, x: &Tensor, rate: f32, key: u32) -> Result<Tensor> {
 }
 
 fn mask(x: &Tensor, rate: f32, key: u32) -> Result<Tensor> {
-    let (gpu, count) = (x.gpu(), x.elements());
+    let (gpu, count) = (x.gpu(), x.vectors());
     let out = Tensor::empty_f32(gpu, x.shape())?;
     let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
     let params = params![count: count, key: key, threshold: threshold, keep_scale: 1.0 / (1.0 - rate)];
-    gpu.run(&DROPOUT.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
+    gpu.run(&DROPOUT.plain(), binds![x: x.bind4(), out: out.bind4()], params, flat_grid(gpu, count))?;
     Ok(out)
 }

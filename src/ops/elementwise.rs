@@ -19,8 +19,8 @@ kernels! {
 pub fn fill(out: &Tensor, value: f32) -> Result<()> {
     let gpu = out.gpu();
     for piece in out.flat_pieces()? {
-        let count = piece.elements();
-        gpu.run(&FILL.plain(), binds![out: piece.bind()], params![count: count, value: value], flat_grid(gpu, count))?;
+        let count = piece.vectors();
+        gpu.run(&FILL.plain(), binds![out: piece.bind4()], params![count: count, value: value], flat_grid(gpu, count))?;
     }
     Ok(())
 }
@@ -33,9 +33,9 @@ pub fn copy(x: &Tensor, out: &Tensor, factor: f32, accumulate: bool) -> Result<(
     let gpu = out.gpu();
     expect("scale", "the source", &x.reshape(&[x.elements()])?, &[out.elements()])?;
     for (x, out) in x.flat_pieces()?.iter().zip(out.flat_pieces()?) {
-        let count = out.elements();
+        let count = out.vectors();
         let params = params![count: count, factor: factor, accumulate: accumulate];
-        gpu.run(&SCALE.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
+        gpu.run(&SCALE.plain(), binds![x: x.bind4(), out: out.bind4()], params, flat_grid(gpu, count))?;
     }
     Ok(())
 }
@@ -48,8 +48,8 @@ pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     expect("add", "the second operand", b, a.shape())?;
     let gpu = tape.gpu();
     let out = Tensor::empty_f32(gpu, a.shape())?;
-    let count = out.elements();
-    let binds = binds![a: a.bind(), b: b.bind(), out: out.bind()];
+    let count = out.vectors();
+    let binds = binds![a: a.bind4(), b: b.bind4(), out: out.bind4()];
     gpu.run(&ADD.plain(), binds, params![count: count], flat_grid(gpu, count))?;
     let (kept_a, kept_b) = (tape.tracks(a).then(|| a.clone()), tape.tracks(b).then(|| b.clone()));
     tape.push(&[a, b], &out, move |gradients, gradient| match (kept_a, kept_b) {

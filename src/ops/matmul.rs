@@ -89,8 +89,9 @@ impl Shape {
 
 /// The variant for `shape`: the tuner's, else the first in the table that fits.
 pub fn choose(gpu: &Gpu, shape: Shape) -> &'static Spec {
-    let choice = gpu.tuner().choice(&shape.class(), &shape.numbers());
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape));
+    let usable = |name: &str| fitting().any(|spec| spec.name == name);
+    let choice = gpu.tuner().choice(&shape.class(), &shape.numbers(), usable);
     fitting()
         .find(|spec| choice.as_deref() == Some(spec.name))
         .or_else(|| fitting().next())

@@ -48,7 +48,6 @@ const fn scalar(
 pub static VARIANTS: &[Spec] = &[
     Spec { vec4: true, ..scalar("broadcast 32x4", &MATMUL_BROADCAST, &[("N", 4)], (32, 32), 8) },
     Spec { vec4: true, ..scalar("broadcast 32x8", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8) },
-    Spec { vec4: true, ..scalar("broadcast 32x16", &MATMUL_BROADCAST, &[("N", 16)], (32, 128), 8) },
     scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8),
     scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
 ];

@@ -37,9 +37,9 @@ pub fn adamw(step: Step, weight: &Tensor, gradient: &Tensor, m: &Tensor, v: &Ten
     let gpu = weight.gpu();
     let pieces = weight.flat_pieces()?.into_iter().zip(gradient.flat_pieces()?);
     for ((weight, gradient), (m, v)) in pieces.zip(m.flat_pieces()?.into_iter().zip(v.flat_pieces()?)) {
-        let count = weight.elements();
+        let count = weight.vectors();
         let binds = binds![
-            gradient: gradient.bind(), norm: norm.bind(), weight: weight.bind(), m: m.bind(), v: v.bind(),
+            gradient: gradient.bind4(), norm: norm.bind(), weight: weight.bind4(), m: m.bind4(), v: v.bind4(),
         ];
         let params = params![
             count: count, lr: step.lr, beta1: step.beta1, beta2: step.beta2, epsilon: step.epsilon, decay: step.decay,

@@ -81,7 +81,7 @@ pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> 
     for piece in x.flat_pieces()? {
         let blocks = piece.elements().div_ceil(SQUARE_BLOCK);
         let params = params![count: piece.elements(), slot: slot];
-        gpu.run(&variant, binds![x: piece.bind(), sums: sums.bind()], params, [blocks as u32, 1, 1])?;
+        gpu.run(&variant, binds![x: piece.bind4(), sums: sums.bind()], params, [blocks as u32, 1, 1])?;
         slot += blocks;
     }
     Ok(slot)

@@ -31,9 +31,10 @@ pub fn class(rows: usize, width: usize) -> String {
 impl Plan {
     /// The plan to use for `rows` rows of `width` elements.
     pub fn choose(gpu: &Gpu, rows: usize, width: usize) -> Self {
-        let choice = gpu.tuner().choice(&class(rows, width), &[rows as u32, width as u32]);
-        let found = PLANS.iter().find(|plan| choice.as_deref() == Some(plan.name));
-        *found.unwrap_or(&PLANS[3])
+        let find = |name: &str| PLANS.iter().find(|plan| plan.name == name);
+        let shape = [rows as u32, width as u32];
+        let choice = gpu.tuner().choice(&class(rows, width), &shape, |name| find(name).is_some());
+        *choice.and_then(|name| find(&name)).unwrap_or(&PLANS[3])
     }
 
     /// `kernel` under this plan.

@@ -105,6 +105,10 @@ impl Pretrain<'_> {
         let settings = self.settings.clone();
         let first = self.trainer.optimizer.step;
         let log = self.out.join("metrics.jsonl");
+        if first == 0 {
+            // From here on the folder always holds a checkpoint, whenever the run is killed.
+            run::save(self.out, &self.trainer, &self.tokenizer, &settings, None).await?;
+        }
         let mut metrics = if first == 0 { Metrics::create(&log)? } else { Metrics::resume(&log, first)? };
         self.tune(&mut event).await?;
 

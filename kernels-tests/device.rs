@@ -1,0 +1,26 @@
+//! The one device of the test binary: several at once crash some software drivers, and a recorder is no place for two
+//! tests at the same time.
+
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use wgpt::gpu::{Gpu, Options};
+
+/// The shared device, for as long as the guard lives. Every new tensor is filled with NaN.
+pub struct Device {
+    /// The device.
+    pub gpu: Gpu,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Waits for the device.
+pub fn device() -> Device {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let gpu = GPU.get_or_init(|| {
+        let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
+        gpu.poison(true);
+        gpu
+    });
+    Device { gpu: gpu.clone(), _alone: alone }
+}

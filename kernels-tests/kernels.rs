@@ -1,0 +1,39 @@
+//! Every kernel and every variant that could be chosen on this adapter, against the oracles.
+
+use wgpt::doctor::Doctor;
+
+use crate::device::device;
+
+fn family(name: &str) {
+    let device = device();
+    let mut doctor = Doctor::new(&device.gpu, false);
+    pollster::block_on(doctor.check(name)).expect("the driver works");
+    assert!(!doctor.rows().is_empty());
+    let failed: Vec<_> = doctor.rows().iter().filter(|row| !row.pass).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn matmul() {
+    family("matmul");
+}
+
+#[test]
+fn attention() {
+    family("attention");
+}
+
+#[test]
+fn rows() {
+    family("rows");
+}
+
+#[test]
+fn flat() {
+    family("flat");
+}
+
+#[test]
+fn position() {
+    family("position");
+}

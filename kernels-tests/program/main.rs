@@ -1,0 +1,6 @@
+//! The program as people run it: real processes, real files, kills, and everything that can be wrong with the input.
+
+mod chinese;
+mod input;
+mod program;
+mod resume;

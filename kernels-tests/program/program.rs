@@ -1,0 +1,102 @@
+//! Runs `wgpt` in a folder of its own, with a tuning cache that all tests share.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A model so small that a step takes a few milliseconds anywhere.
+pub const TINY: &[&str] = &[
+    "--layers",
+    "1",
+    "--heads",
+    "2",
+    "--width",
+    "16",
+    "--context",
+    "16",
+    "--batch",
+    "2",
+    "--val-batches",
+    "2",
+    "--sample-tokens",
+    "0",
+    "--quiet",
+    "--json",
+];
+
+/// A folder with a text in it.
+pub struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    /// A folder that holds `text.txt`.
+    pub fn with_text(text: impl AsRef<[u8]>) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("text.txt"), text).expect("the text is written");
+        Self { folder }
+    }
+
+    /// A file or folder in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuning");
+        command.args(arguments).current_dir(self.folder.path()).env("WGPT_CACHE", cache);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("wgpt starts")
+    }
+
+    /// Runs to the end, which must be a good one, and reads the JSON on the last line.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "wgpt {arguments:?}: {stderr}");
+        serde_json::from_str(stdout.lines().last().unwrap_or_default()).expect("the last line is JSON")
+    }
+
+    /// Runs to the end, which must be a clean failure, and returns what it said.
+    pub fn failure(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "wgpt {arguments:?} should fail");
+        assert!(!stderr.contains("panicked"), "wgpt {arguments:?} panicked: {stderr}");
+        stderr
+    }
+
+    /// Starts and returns at once.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wgpt starts")
+    }
+
+    /// The training losses in `out/metrics.jsonl`, by step, as written.
+    pub fn losses(&self, out: &str) -> Vec<(u64, String)> {
+        let text = std::fs::read_to_string(self.path(out).join("metrics.jsonl")).expect("metrics exist");
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let loss = |line: Value| Some((line["step"].as_u64()?, line.get("train_loss")?.to_string()));
+        lines.filter_map(loss).collect()
+    }
+}
+
+/// `pretrain` on the folder's text with the tiny model.
+pub fn pretrain<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    ["pretrain", "--data", "text.txt", "--out", out].iter().chain(TINY).chain(more).copied().collect()
+}
+
+/// A few kilobytes of English with some variety.
+pub fn english() -> String {
+    (0..400).map(|i| format!("Line {i} of the tale: the {} wind blew {} times.\n", i * i % 97, i % 13)).collect()
+}

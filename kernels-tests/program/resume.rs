@@ -1,0 +1,73 @@
+//! A killed run goes on where it was, bit for bit.
+
+use std::time::{Duration, Instant};
+
+use wgpt::random;
+
+use crate::program::{Place, english, pretrain};
+
+const STEPS: &str = "400";
+
+#[test]
+fn twenty_kills_change_nothing() {
+    let place = Place::with_text(english());
+    let settings = ["--steps", STEPS, "--save-every", "7", "--dropout", "0.1", "--val-every", "50"];
+    place.json(&pretrain("whole", &settings));
+    let resumed: Vec<_> = settings.iter().copied().chain(["--resume"]).collect();
+
+    let start = Instant::now();
+    let mut kills = 0;
+    while kills < 20 {
+        let fresh = !place.path("killed").join("metrics.jsonl").exists();
+        let mut child = place.start(&pretrain("killed", if fresh { &settings } else { &resumed }));
+        // From a start that has just begun to a run that is well under way, and beyond a save or two.
+        let wait = 150 + random::below(7, 0, kills, 900);
+        std::thread::sleep(Duration::from_millis(wait));
+        let over = child.try_wait().expect("the process can be asked").is_some();
+        child.kill().expect("the process can be killed");
+        child.wait().expect("the process ends");
+        kills += 1;
+        if place.path("killed").join("metrics.jsonl").exists() {
+            let model = place.json(&["tokenize", "--model", "killed", "--text", "Line", "--json"]);
+            assert_eq!(model["ids"].as_array().map(Vec::len), Some(4), "after kill {kills}");
+        }
+        if over && last_step(&place) + 1 == STEPS.parse().unwrap_or(0) {
+            // Finished before the kill: start over, so that all twenty kills hit a run.
+            std::fs::remove_dir_all(place.path("killed")).expect("the run is removed");
+        }
+        assert!(start.elapsed() < Duration::from_secs(300), "{kills} kills took five minutes");
+    }
+    let end = if place.path("killed").join("metrics.jsonl").exists() { &resumed[..] } else { &settings[..] };
+    let summary = place.json(&pretrain("killed", end));
+    assert_eq!(summary["step"].to_string(), STEPS);
+    assert_eq!(place.losses("killed"), place.losses("whole"));
+    let weights = |run: &str| {
+        let folder = place.path(run).join(format!("checkpoint-{:08}", STEPS.parse::<u32>().unwrap_or(0)));
+        std::fs::read(folder.join("model.safetensors")).expect("the last checkpoint exists")
+    };
+    assert!(weights("killed") == weights("whole"), "the last weights differ");
+}
+
+fn last_step(place: &Place) -> u64 {
+    place.losses("killed").last().map_or(0, |(step, _)| *step)
+}
+
+#[test]
+fn an_interrupted_run_saves_and_says_how_to_go_on() {
+    let place = Place::with_text(english());
+    let settings = ["--steps", "100000", "--save-every", "100000"];
+    let child = place.start(&pretrain("run", &settings));
+    let log = place.path("run").join("metrics.jsonl");
+    let start = Instant::now();
+    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < 5 {
+        assert!(start.elapsed() < Duration::from_secs(60), "no step within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.is_ok_and(|status| status.success()));
+    let ended = child.wait_with_output().expect("the process ends");
+    assert!(ended.status.success(), "an interrupted run ends well");
+    let losses = place.losses("run");
+    let last = losses.last().map_or(0, |(step, _)| *step) + 1;
+    assert!(place.path("run").join(format!("checkpoint-{last:08}")).exists(), "saved after step {last}");
+}

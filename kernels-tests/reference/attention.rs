@@ -1,0 +1,97 @@
+//! Causal attention over a fused qkv, with grouped-query heads.
+
+/// The sizes of an attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Sequences.
+    pub batch: usize,
+    /// Tokens per sequence.
+    pub context: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub dim: usize,
+}
+
+impl Sizes {
+    /// Elements per row of qkv.
+    pub fn row(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.dim
+    }
+
+    /// The columns of a head in row t of sequence z: query heads, then key heads, then value heads.
+    fn at(&self, z: usize, t: usize, head: usize) -> std::ops::Range<usize> {
+        let start = (z * self.context + t) * self.row() + head * self.dim;
+        start..start + self.dim
+    }
+
+    fn key(&self, head: usize) -> usize {
+        self.heads + head / (self.heads / self.kv_heads)
+    }
+
+    fn value(&self, head: usize) -> usize {
+        self.key(head) + self.kv_heads
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The weights of one query over the keys up to it, and their log-sum-exp.
+fn weights(s: Sizes, qkv: &[f64], z: usize, t: usize, head: usize) -> (Vec<f64>, f64) {
+    let scale = 1.0 / (s.dim as f64).sqrt();
+    let score = |j: usize| scale * dot(&qkv[s.at(z, t, head)], &qkv[s.at(z, j, s.key(head))]);
+    let scores: Vec<f64> = (0..=t).map(score).collect();
+    let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let lse = greatest + scores.iter().map(|x| (x - greatest).exp()).sum::<f64>().ln();
+    (scores.iter().map(|x| (x - lse).exp()).collect(), lse)
+}
+
+/// `out [batch, context, heads * dim]` and the log-sum-exp `[batch, heads, context]`.
+pub fn attention(s: Sizes, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let mut out = vec![0.0; s.batch * s.context * s.heads * s.dim];
+    let mut lse = vec![0.0; s.batch * s.heads * s.context];
+    for z in 0..s.batch {
+        for head in 0..s.heads {
+            for t in 0..s.context {
+                let (w, sum) = weights(s, qkv, z, t, head);
+                lse[(z * s.heads + head) * s.context + t] = sum;
+                let row = &mut out[((z * s.context + t) * s.heads + head) * s.dim..][..s.dim];
+                for (j, w) in w.iter().enumerate() {
+                    let value = &qkv[s.at(z, j, s.value(head))];
+                    row.iter_mut().zip(value).for_each(|(o, v)| *o += w * v);
+                }
+            }
+        }
+    }
+    (out, lse)
+}
+
+/// The gradient of qkv.
+pub fn attention_backward(s: Sizes, qkv: &[f64], grad_out: &[f64]) -> Vec<f64> {
+    let scale = 1.0 / (s.dim as f64).sqrt();
+    let mut grad = vec![0.0; qkv.len()];
+    for z in 0..s.batch {
+        for head in 0..s.heads {
+            for t in 0..s.context {
+                let (w, _) = weights(s, qkv, z, t, head);
+                let g = &grad_out[((z * s.context + t) * s.heads + head) * s.dim..][..s.dim];
+                let rises: Vec<f64> = (0..=t).map(|j| dot(g, &qkv[s.at(z, j, s.value(head))])).collect();
+                let mean = dot(&w, &rises);
+                for j in 0..=t {
+                    let slope = w[j] * (rises[j] - mean) * scale;
+                    for c in 0..s.dim {
+                        let (q, k) = (s.at(z, t, head).start + c, s.at(z, j, s.key(head)).start + c);
+                        grad[q] += slope * qkv[k];
+                        grad[k] += slope * qkv[q];
+                        grad[s.at(z, j, s.value(head)).start + c] += w[j] * g[c];
+                    }
+                }
+            }
+        }
+    }
+    grad
+}

@@ -1,0 +1,41 @@
+# Sourced by the other scripts: finds or installs what wgpt needs, and says so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
+}
+
+# Some drivers look for this folder and complain without it.
+if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
+    XDG_RUNTIME_DIR=$(mktemp -d)
+    export XDG_RUNTIME_DIR
+    trap 'rm -rf "$XDG_RUNTIME_DIR"' EXIT
+fi
+
+install_packages() {
+    if ! command -v apt-get >/dev/null; then
+        say "please install: $*"
+        return 1
+    fi
+    say "installing $*"
+    as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+need_toolchain() {
+    if ! command -v cargo >/dev/null; then
+        say "cargo is missing: install Rust from https://rustup.rs (or apt-get install rustup), then run this again"
+        exit 1
+    fi
+    command -v cc >/dev/null || install_packages gcc libc6-dev
+}
+
+# An adapter that wgpu can use; a software Vulkan driver where there is none.
+need_adapter() {
+    if ./target/release/wgpt doctor --list >/dev/null 2>&1; then return; fi
+    say "no GPU adapter found: a software Vulkan driver (llvmpipe) will do, slowly"
+    install_packages mesa-vulkan-drivers libvulkan1
+    ./target/release/wgpt doctor --list
+}

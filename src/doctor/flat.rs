@@ -1,0 +1,125 @@
+//! Flat kernels, sums and the optimizer.
+
+use super::{
+    Doctor, Work,
+    reference::{optimizer as step_oracle, pointwise as oracle},
+};
+use crate::{
+    Result,
+    ops::{activation, dropout, elementwise, optimizer, reduce},
+    tape::Tape,
+};
+
+/// Lengths around the borders of vectors and workgroups.
+const LENGTHS: &[usize] = &[1, 3, 64, 255, 1030, 70_001];
+
+pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
+    let tape = Tape::off(doctor.gpu);
+    for &length in LENGTHS {
+        let (a, b) = (doctor.data(length), doctor.data(length));
+        let (x, y) = (doctor.upload(&[length], &a)?, doctor.upload(&[length], &b)?);
+        let what = format!("[{length}]");
+        let out = doctor.poisoned(&[length])?;
+        elementwise::fill(&out, 2.5)?;
+        doctor.compare(("fill", "flat"), &what, &out, &vec![2.5; length], 1).await?;
+        let out = doctor.poisoned(&[length])?;
+        elementwise::copy(&x, &out, -1.5, false)?;
+        doctor.compare(("scale", "flat"), &what, &out, &oracle::scale(&a, -1.5, None), 1).await?;
+        elementwise::copy(&y, &out, 0.5, true)?;
+        let expected = oracle::scale(&b, 0.5, Some(&oracle::scale(&a, -1.5, None)));
+        doctor.compare(("scale", "flat"), &format!("{what} accumulated"), &out, &expected, 1).await?;
+        doctor.compare(("add", "flat"), &what, &elementwise::add(&tape, &x, &y)?, &oracle::add(&a, &b), 1).await?;
+        let wide: Vec<f64> = a.iter().map(|x| x * 6.0).collect();
+        let actual = activation::gelu_backward(&doctor.upload(&[length], &wide)?, &y)?;
+        doctor.compare(("gelu_backward", "flat"), &what, &actual, &oracle::gelu_backward(&wide, &b), 1).await?;
+        let actual = dropout::dropout(&tape, &x, 0.25, 99)?;
+        doctor.compare(("dropout", "flat"), &what, &actual, &oracle::dropout(&a, 0.25, 99), 1).await?;
+        let total = reduce::sum(&x, length, 0, 1, 0.5, false)?;
+        doctor.compare(("sum", "group"), &what, &total, &[a.iter().sum::<f64>() * 0.5], length).await?;
+        let norm = reduce::global_norm(doctor.gpu, &[&x, &y])?;
+        let both: Vec<f64> = a.iter().chain(&b).copied().collect();
+        doctor.compare(("square_sum", "group"), &what, &norm, &[oracle::norm(&both)], 1).await?;
+        adamw(doctor, length).await?;
+    }
+    for (rows, width) in [(1, 1), (7, 5), (33, 64), (300, 66), (1000, 3)] {
+        let (x, g) = (doctor.data(rows * 2 * width), doctor.data(rows * width));
+        let what = format!("[{rows}, {width}]");
+        let (gates, grad) = (doctor.upload(&[rows, 2 * width], &x)?, doctor.upload(&[rows, width], &g)?);
+        let actual = activation::swiglu(&tape, &gates)?;
+        doctor.compare(("swiglu", "flat"), &what, &actual, &oracle::swiglu(&x, width), 1).await?;
+        let actual = activation::swiglu_backward(&gates, &grad)?;
+        doctor.compare(("swiglu_backward", "flat"), &what, &actual, &oracle::swiglu_backward(&x, &g, width), 1).await?;
+        let out = doctor.poisoned(&[width])?;
+        reduce::column_sum(&grad, &out, false)?;
+        let once = oracle::column_sum(&g, width, None);
+        doctor.compare(("column_sum", "flat"), &what, &out, &once, rows).await?;
+        reduce::column_sum(&grad, &out, true)?;
+        let twice = oracle::column_sum(&g, width, Some(&once));
+        doctor.compare(("column_sum", "flat"), &format!("{what} accumulated"), &out, &twice, rows).await?;
+    }
+    time(doctor)
+}
+
+async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
+    let mut host = [doctor.data(length), doctor.data(length), doctor.data(length)];
+    // Second moments are never negative.
+    host[2].iter_mut().for_each(|v| *v = v.abs());
+    let gradient = doctor.data(length);
+    let gpu =
+        [doctor.upload(&[length], &host[0])?, doctor.upload(&[length], &host[1])?, doctor.upload(&[length], &host[2])?];
+    let g = doctor.upload(&[length], &gradient)?;
+    let norm = doctor.upload(&[1], &[3.0])?;
+    for (number, max_norm) in [(1, 1.0), (2, 0.0)] {
+        let step =
+            step_oracle::Step { lr: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decay: 0.1, step: number, max_norm };
+        let [w, m, v] = &mut host;
+        step_oracle::adamw(step, w, m, v, &gradient, 3.0);
+        let step = optimizer::Step {
+            lr: 0.01,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            decay: 0.1,
+            correction1: (1.0 - 0.9f64.powi(number)) as f32,
+            correction2: (1.0 - 0.99f64.powi(number)) as f32,
+            max_norm: max_norm as f32,
+        };
+        optimizer::adamw(step, &gpu[0], &g, &gpu[1], &gpu[2], &norm)?;
+        for (name, actual, expected) in
+            [("weight", &gpu[0], &host[0]), ("m", &gpu[1], &host[1]), ("v", &gpu[2], &host[2])]
+        {
+            let what = format!("[{length}] {name}, step {number}");
+            doctor.compare(("adamw", "flat"), &what, actual, expected, 1).await?;
+        }
+    }
+    Ok(())
+}
+
+fn time(doctor: &mut Doctor<'_>) -> Result<()> {
+    let length = 1 << 20;
+    let (bytes, tape) = (4.0 * f64::from(1 << 20), Tape::off(doctor.gpu));
+    let x = doctor.upload(&[length], &vec![0.5; length])?;
+    let out = [
+        doctor.poisoned(&[length])?,
+        doctor.upload(&[length], &vec![0.1; length])?,
+        doctor.upload(&[length], &vec![0.1; length])?,
+    ];
+    doctor.time(("fill", "flat"), Work::Bytes(bytes), || elementwise::fill(&out[0], 1.0))?;
+    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || elementwise::copy(&x, &out[0], 1.5, false))?;
+    doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), || elementwise::add(&tape, &x, &x).map(|_| ()))?;
+    let call = || activation::gelu_backward(&x, &x).map(|_| ());
+    doctor.time(("gelu_backward", "flat"), Work::Bytes(3.0 * bytes), call)?;
+    let step = optimizer::Step {
+        lr: 1e-3,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        decay: 0.1,
+        correction1: 0.1,
+        correction2: 0.01,
+        max_norm: 1.0,
+    };
+    let norm = doctor.upload(&[1], &[1.0])?;
+    let call = || optimizer::adamw(step, &out[0], &x, &out[1], &out[2], &norm);
+    doctor.time(("adamw", "flat"), Work::Bytes(7.0 * bytes), call)
+}

@@ -1,0 +1,94 @@
+//! All forms and variants of matmul.
+
+use super::{Doctor, Work, reference::matmul as oracle};
+use crate::{
+    Result,
+    ops::{
+        matmul::{Epilogue, Shape, matmul_with},
+        matmul_variants::{Spec, VARIANTS},
+    },
+};
+
+/// Odd, prime and degenerate sizes, and one that vectors of four divide.
+const SIZES: &[(usize, usize, usize, usize)] =
+    &[(1, 1, 1, 1), (3, 5, 7, 2), (65, 33, 17, 1), (1, 130, 67, 1), (40, 68, 36, 2), (33, 260, 12, 1)];
+
+pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
+    for spec in VARIANTS {
+        for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut checked = false;
+            for &(m, n, k, batch) in SIZES {
+                let shape = Shape { m, n, k, batch, trans_a, trans_b };
+                if spec.fits(doctor.gpu.capabilities(), &shape) {
+                    plain(doctor, spec, shape).await?;
+                    fused(doctor, spec, shape).await?;
+                    checked = true;
+                }
+            }
+            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b };
+            if checked {
+                let (a, b) =
+                    (doctor.upload(&[512 * 512], &doctor_data(1)), doctor.upload(&[512 * 512], &doctor_data(2)));
+                let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
+                let call = || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
+                doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn doctor_data(salt: usize) -> Vec<f64> {
+    (0..512 * 512).map(|i| ((i * 7919 + salt) % 1009) as f64 / 1009.0 - 0.4).collect()
+}
+
+fn shape_form(shape: &Shape) -> &'static str {
+    match (shape.trans_a, shape.trans_b) {
+        (false, false) => "nn",
+        (false, true) => "nt",
+        (true, false) => "tn",
+        (true, true) => "tt",
+    }
+}
+
+fn name(form: &str) -> String {
+    format!("matmul {form}")
+}
+
+fn layout(shape: Shape) -> oracle::Layout {
+    let Shape { m, n, k, batch, trans_a, trans_b } = shape;
+    oracle::Layout { m, n, k, batch, trans_a, trans_b }
+}
+
+/// The product alone, overwriting and then accumulating.
+async fn plain(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape) -> Result<()> {
+    let Shape { m, n, k, batch, .. } = shape;
+    let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));
+    let sums = oracle::matmul(layout(shape), &a, &b);
+    let (a, b) = (doctor.upload(&[a.len()], &a)?, doctor.upload(&[b.len()], &b)?);
+    let out = doctor.poisoned(&[batch * m * n])?;
+    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?}"));
+    matmul_with(spec, shape, &a, &b, &out, Epilogue::default())?;
+    doctor.compare((&kernel, spec.name), &what, &out, &sums, k).await?;
+    matmul_with(spec, shape, &a, &b, &out, Epilogue { accumulate: true, ..Epilogue::default() })?;
+    let twice: Vec<f64> = sums.iter().map(|x| 2.0 * x).collect();
+    doctor.compare((&kernel, spec.name), &format!("{what} accumulated"), &out, &twice, k).await
+}
+
+/// Bias, GELU and residual in the epilogue.
+async fn fused(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape) -> Result<()> {
+    let Shape { m, n, k, batch, .. } = shape;
+    let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));
+    let (bias, residual) = (doctor.data(n), doctor.data(batch * m * n));
+    let sums = oracle::matmul(layout(shape), &a, &b);
+    let (expected, before) = oracle::epilogue(&sums, n, Some(&bias), true, Some(&residual), None);
+    let (a, b) = (doctor.upload(&[a.len()], &a)?, doctor.upload(&[b.len()], &b)?);
+    let (bias, residual) = (doctor.upload(&[n], &bias)?, doctor.upload(&[batch, m, n], &residual)?);
+    let (out, preactivation) = (doctor.poisoned(&[batch, m, n])?, doctor.poisoned(&[batch, m, n])?);
+    let epilogue =
+        Epilogue { bias: Some(&bias), gelu: Some(&preactivation), residual: Some(&residual), accumulate: false };
+    matmul_with(spec, shape, &a, &b, &out, epilogue)?;
+    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?}"));
+    doctor.compare((&kernel, spec.name), &format!("{what} fused"), &out, &expected, k).await?;
+    doctor.compare((&kernel, spec.name), &format!("{what} before GELU"), &preactivation, &before, k).await
+}

@@ -1,0 +1,154 @@
+//! Every kernel, in every variant that could be chosen here, against its oracle.
+//!
+//! The kernels-tests run the same checks; `wgpt doctor` adds their speed.
+
+mod attention;
+mod flat;
+mod matmul;
+mod position;
+mod rows;
+
+#[path = "../../kernels-tests/reference/mod.rs"]
+pub mod reference;
+
+use serde::Serialize;
+
+use crate::{Result, gpu::Gpu, random, tensor::Tensor};
+use reference::compare::compare;
+
+/// The families of checks, by name.
+pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position"];
+
+/// What was found out about one variant of a kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The kernel.
+    pub kernel: String,
+    /// The variant.
+    pub variant: String,
+    /// Every result was within its tolerance.
+    pub pass: bool,
+    /// Largest absolute difference from the oracle.
+    pub max_error: f64,
+    /// Billions of floating-point operations per second, where that is what limits the kernel.
+    pub gflops: Option<f64>,
+    /// Billions of bytes read and written per second, where that limits it.
+    pub gbps: Option<f64>,
+    /// The first element that was wrong, in words.
+    pub failure: Option<String>,
+}
+
+/// Collects rows.
+pub struct Doctor<'a> {
+    gpu: &'a Gpu,
+    /// Time the kernels too.
+    times: bool,
+    rows: Vec<Row>,
+    seed: u64,
+}
+
+/// Work per call, for the rate.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// Floating-point operations.
+    Flops(f64),
+    /// Bytes read and written.
+    Bytes(f64),
+}
+
+impl<'a> Doctor<'a> {
+    /// A doctor for `gpu`; with `times` every kernel is timed at a size that keeps the adapter busy.
+    pub fn new(gpu: &'a Gpu, times: bool) -> Self {
+        Self { gpu, times, rows: Vec::new(), seed: 0 }
+    }
+
+    /// Runs a family of [`FAMILIES`].
+    ///
+    /// # Errors
+    /// Those of the driver. A wrong result is no error here but a row that does not pass.
+    pub async fn check(&mut self, family: &str) -> Result<()> {
+        match family {
+            "matmul" => matmul::check(self).await,
+            "attention" => attention::check(self).await,
+            "rows" => rows::check(self).await,
+            "flat" => flat::check(self).await,
+            _ => position::check(self).await,
+        }
+    }
+
+    /// The rows so far.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The next data: asymmetric, exactly representable in f32, never the same twice.
+    fn data(&mut self, len: usize) -> Vec<f64> {
+        self.seed += 1;
+        (0..len as u64).map(|i| f64::from((random::uniform(self.seed, 1, i) * 2.5 - 1.0) as f32)).collect()
+    }
+
+    /// Values on the GPU.
+    fn upload(&self, shape: &[usize], values: &[f64]) -> Result<Tensor> {
+        Tensor::from_f32(self.gpu, shape, &values.iter().map(|value| *value as f32).collect::<Vec<_>>())
+    }
+
+    /// An output that holds NaN, so that what a kernel leaves unwritten shows.
+    fn poisoned(&self, shape: &[usize]) -> Result<Tensor> {
+        let elements = shape.iter().product();
+        Tensor::from_f32(self.gpu, shape, &vec![f32::NAN; elements])
+    }
+
+    /// Compares a result with its oracle: `|x - oracle| <= 1e-5 + 1e-4 |oracle|`, scaled by `depth`, the number of
+    /// terms that each element sums up.
+    async fn compare(
+        &mut self,
+        (kernel, variant): (&str, &str),
+        what: &str,
+        actual: &Tensor,
+        oracle: &[f64],
+        depth: usize,
+    ) -> Result<()> {
+        let values = actual.to_f32().await?;
+        let terms = (depth as f64).sqrt().max(1.0);
+        let found = compare(&values, oracle, 1e-5 * terms, 1e-4);
+        let row = self.row(kernel, variant);
+        row.max_error = row.max_error.max(found.max_error);
+        if !found.passes() && row.failure.is_none() {
+            row.pass = false;
+            let at = found.worst.map_or(String::new(), |(i, x, y)| format!(" [{i}] is {x}, the oracle says {y};"));
+            row.failure = Some(format!("{what}:{at} normalised error {:.1e}", found.normalised));
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, kernel: &str, variant: &str) -> &mut Row {
+        let position = self.rows.iter().position(|row| row.kernel == kernel && row.variant == variant);
+        let position = position.unwrap_or_else(|| {
+            self.rows.push(Row {
+                kernel: kernel.to_string(),
+                variant: variant.to_string(),
+                pass: true,
+                max_error: 0.0,
+                gflops: None,
+                gbps: None,
+                failure: None,
+            });
+            self.rows.len() - 1
+        });
+        &mut self.rows[position]
+    }
+
+    /// Times `call`, if times are wanted.
+    fn time(&mut self, (kernel, variant): (&str, &str), work: Work, call: impl FnMut() -> Result<()>) -> Result<()> {
+        if !self.times {
+            return Ok(());
+        }
+        let seconds = self.gpu.time(3, 3, call)?;
+        let row = self.row(kernel, variant);
+        match work {
+            Work::Flops(flops) => row.gflops = Some(flops / seconds * 1e-9),
+            Work::Bytes(bytes) => row.gbps = Some(bytes / seconds * 1e-9),
+        }
+        Ok(())
+    }
+}

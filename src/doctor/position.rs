@@ -1,0 +1,74 @@
+//! Embedding, its gradient, and rotary positions.
+
+use super::{Doctor, reference::position as oracle};
+use crate::{
+    Result,
+    ops::{
+        attention::Heads,
+        embedding::{self, Tokens},
+        rope,
+    },
+    tape::{Gradients, Tape},
+};
+
+pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
+    for (batch, context, width, vocabulary) in [(1, 1, 1, 1), (2, 5, 3, 7), (3, 33, 20, 11), (2, 64, 128, 300)] {
+        let ids: Vec<u32> = (0..batch * context).map(|i| (i * i * 7 % vocabulary) as u32).collect();
+        // One position more than the batch reaches: its gradient must be zero.
+        let (table, positions) = (doctor.data(vocabulary * width), doctor.data((context + 1) * width));
+        let grad = doctor.data(batch * context * width);
+        let what = format!("[{batch}, {context}, {width}] of {vocabulary}");
+        let gpu_table = doctor.upload(&[vocabulary, width], &table)?;
+        let gpu_positions = doctor.upload(&[context + 1, width], &positions)?;
+        let tokens = Tokens::new(doctor.gpu, &ids, batch, context, true)?;
+        let tape = Tape::new(doctor.gpu);
+        tape.watch(&gpu_table);
+        tape.watch(&gpu_positions);
+        let out = embedding::embed(&tape, &tokens, &gpu_table, Some(&gpu_positions), 0)?;
+        let expected = oracle::embed(&ids, &table, width, Some(&positions), context, 0);
+        doctor.compare(("embed", "flat"), &what, &out, &expected, 1).await?;
+        let mut gradients = Gradients::default();
+        let incoming = doctor.upload(&[batch, context, width], &grad)?;
+        tape.backward(&out, incoming, &mut gradients)?;
+        let (grad_table, mut grad_positions) = oracle::embed_backward(&ids, &grad, width, vocabulary, context);
+        grad_positions.extend(vec![0.0; width]);
+        for (tensor, expected) in [(&gpu_table, &grad_table), (&gpu_positions, &grad_positions)] {
+            if let Some(actual) = gradients.get(tensor).cloned() {
+                doctor.compare(("embed_backward", "flat"), &what, &actual, expected, batch * context).await?;
+            }
+        }
+        let past = embedding::embed(
+            &Tape::off(doctor.gpu),
+            &Tokens::new(doctor.gpu, &ids[..1], 1, 1, false)?,
+            &gpu_table,
+            Some(&gpu_positions),
+            context,
+        )?;
+        let expected = oracle::embed(&ids[..1], &table, width, Some(&positions), 1, context);
+        doctor.compare(("embed", "flat"), &format!("{what} at the last position"), &past, &expected, 1).await?;
+    }
+    for (batch, context, query, key_value, dim, past) in
+        [(1, 1, 1, 1, 2, 0), (2, 5, 3, 1, 4, 0), (1, 40, 4, 2, 64, 900)]
+    {
+        let heads = Heads { query, key_value, dim };
+        let (x, grad) =
+            (doctor.data(batch * context * heads.qkv_width()), doctor.data(batch * context * heads.qkv_width()));
+        let shape = [batch, context, heads.qkv_width()];
+        let (gpu_x, gpu_grad) = (doctor.upload(&shape, &x)?, doctor.upload(&shape, &grad)?);
+        let table = rope::table(doctor.gpu, past + context, dim, 10_000.0)?;
+        let tape = Tape::new(doctor.gpu);
+        tape.watch(&gpu_x);
+        let out = rope::rope(&tape, &gpu_x, &table, heads, past)?;
+        let turn = |values: &[f64], direction| {
+            oracle::rope(values, query + 2 * key_value, query + key_value, dim, context, past, 10_000.0, direction)
+        };
+        let what = format!("{heads:?} past {past}");
+        doctor.compare(("rope", "flat"), &what, &out, &turn(&x, 1.0), 1).await?;
+        let mut gradients = Gradients::default();
+        tape.backward(&out, gpu_grad, &mut gradients)?;
+        if let Some(actual) = gradients.get(&gpu_x).cloned() {
+            doctor.compare(("rope", "flat"), &format!("{what} backward"), &actual, &turn(&grad, -1.0), 1).await?;
+        }
+    }
+    Ok(())
+}
