@@ -8,7 +8,7 @@
 //! | `matmul_registers` | M x LANES N | nothing | ascending k |
 //! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
 //!
-//! Those with ascending k differ only in how the driver rounds `fma`: on one adapter they usually agree bit for bit.
+//! Those with ascending k add in the same order; they agreed bit for bit on the software adapter, which is not a promise.
 
 use super::matmul::Shape;
 use crate::{
