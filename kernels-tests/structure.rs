@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use wgpt::gpu::{compose, reflect};
+use wgpt::{
+    gpu::{compose, reflect},
+    ops::matmul_variants,
+};
 
 /// What each module may use. `error` and the macros are everybody's.
 const EDGES: &[(&str, &[&str])] = &[
@@ -86,7 +89,7 @@ fn dependencies_point_one_way() {
             let target = path.split("::").next().unwrap_or_default();
             let fine = target == module || !known.contains(&target) || target == "error";
             let allows = |edge: &&str| path == **edge || path.starts_with(&format!("{edge}::"));
-            assert!(fine || allowed.iter().any(|edge| allows(&edge)), "{} uses crate::{path}", relative.display());
+            assert!(fine || allowed.iter().any(allows), "{} uses crate::{path}", relative.display());
         }
     }
 }
@@ -108,21 +111,27 @@ fn unsafe_stands_in_one_file() {
     }
 }
 
-/// Every kernel parses as it stands, with and without immediates, and says in its first line what it computes.
+/// Every kernel says in its first line what it computes, parses, and keeps to WebGPU's limits, with and without
+/// immediates.
 #[test]
 fn kernels_stand_on_their_own() {
     for file in files("shaders", "wgsl").iter().filter(|file| !file.to_string_lossy().contains("shaders/lib")) {
         let text = read(file);
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         assert!(text.starts_with(&format!("// {name}: ")), "{name} does not begin with what it computes");
-        // The vector kernels share their bindings with the scalar ones and differ in the element.
-        let element = text.contains("lib/matmul_vec4.wgsl").then(|| ("element", "vec4<f32>".to_string()));
         for immediates in [true, false] {
-            let composed = compose::compose(&text, element.as_slice(), immediates).expect("composes");
-            let module = reflect::parse(&composed).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let interface = reflect::interface(&module).expect("has an interface");
-            assert!(interface.bindings.len() <= 8, "{name} binds more than WebGPU's 8 storage buffers");
-            assert!(interface.params_bytes <= 128, "{name} has more parameters than immediates hold");
+            // A matmul kernel's element type is its variant's.
+            let variants = matmul_variants::VARIANTS.iter().filter(|spec| spec.kernel.name == name);
+            let mut texts: Vec<_> = variants.map(|spec| spec.variant().text(immediates).expect("composes")).collect();
+            if texts.is_empty() {
+                texts.push(compose::compose(&text, &[], immediates).expect("composes"));
+            }
+            for text in texts {
+                let module = reflect::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let interface = reflect::interface(&module).expect("has an interface");
+                assert!(interface.bindings.len() <= 8, "{name} binds more than WebGPU's 8 storage buffers");
+                assert!(interface.params_bytes <= 128, "{name} has more parameters than immediates hold");
+            }
         }
     }
 }

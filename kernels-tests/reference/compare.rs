@@ -20,7 +20,8 @@ pub fn compare(actual: &[f32], oracle: &[f64], atol: f64, rtol: f64) -> Comparis
     let (mut max_error, mut squares, mut size, mut worst) = (0.0f64, 0.0, 0.0, None);
     for (index, (&value, &expected)) in actual.iter().zip(oracle).enumerate() {
         let value = f64::from(value);
-        let error = if value.is_nan() { f64::INFINITY } else { (value - expected).abs() };
+        let difference = (value - expected).abs();
+        let error = if difference.is_nan() { f64::INFINITY } else { difference };
         max_error = max_error.max(error);
         squares += error * error;
         size += expected * expected;

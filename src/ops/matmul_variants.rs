@@ -3,7 +3,7 @@
 //! | kernel | tile per workgroup | needs | sums |
 //! |---|---|---|---|
 //! | `matmul_broadcast` | 32 x 8N | subgroups of exactly 8; k, n and (A transposed) m multiples of 4 | ascending k |
-//! | `matmul_subgroup` | M x 8N | subgroups of exactly 8 | ascending k |
+//! | `matmul_subgroup` | M x 8N | subgroups of exactly 8; sizes that `matmul_broadcast` does not fit | ascending k |
 //! | `matmul_tiled` | TILE_M x TILE_N | at most 8.3 KiB of workgroup memory, 256 invocations | ascending k |
 //! | `matmul_registers` | M x LANES N | nothing | ascending k |
 //! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
@@ -34,6 +34,8 @@ kernels! {
 pub enum Fours {
     /// Nothing: every size is right.
     None,
+    /// Nothing, and only used where a variant of the same kind that loads by four does not fit: it would be slower.
+    Odd,
     /// A and B along k, for up to this many rows: k is a multiple of four, A [m, k] and B [n, k].
     Rows(usize),
     /// Everything, along the contiguous dimensions: k, n and (A transposed) m are multiples of four.
@@ -77,8 +79,8 @@ const fn vector(name: &'static str, constants: &'static [(&'static str, u32)], r
 pub static VARIANTS: &[Spec] = &[
     Spec { fours: Fours::All, ..scalar("broadcast 32x8", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8) },
     Spec { fours: Fours::All, ..scalar("broadcast 32x4", &MATMUL_BROADCAST, &[("N", 4)], (32, 32), 8) },
-    scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8),
-    scalar("subgroup 32x4", &MATMUL_SUBGROUP, &[("M", 32), ("N", 4)], (32, 32), 8),
+    Spec { fours: Fours::Odd, ..scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8) },
+    Spec { fours: Fours::Odd, ..scalar("subgroup 32x4", &MATMUL_SUBGROUP, &[("M", 32), ("N", 4)], (32, 32), 8) },
     vector("vector 1, 8 lanes", &[("M", 1), ("LANES", 8)], 1),
     vector("vector 1, 32 lanes", &[("M", 1), ("LANES", 32)], 1),
     vector("vector 4, 8 lanes", &[("M", 4), ("LANES", 8)], 4),
@@ -99,10 +101,12 @@ pub static VARIANTS: &[Spec] = &[
 impl Spec {
     /// Whether the variant may compute `shape` on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
+        let all = shape.k % 4 == 0 && shape.n % 4 == 0 && (!shape.trans_a || shape.m % 4 == 0);
         let fours = match self.fours {
             Fours::None => true,
             Fours::Rows(most) => shape.k % 4 == 0 && shape.m <= most && shape.trans_b && !shape.trans_a,
-            Fours::All => shape.k % 4 == 0 && shape.n % 4 == 0 && (!shape.trans_a || shape.m % 4 == 0),
+            Fours::All => all,
+            Fours::Odd => !all,
         };
         fours && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
     }
@@ -113,7 +117,7 @@ impl Spec {
             self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
         let vec4 = Constant::Type("vec4<f32>");
         match self.fours {
-            Fours::None => variant,
+            Fours::None | Fours::Odd => variant,
             Fours::Rows(_) => variant.set("element", vec4),
             Fours::All => variant.set("element", vec4).set("result", vec4),
         }
