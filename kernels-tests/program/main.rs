@@ -1,6 +1,7 @@
 //! The program as people run it: real processes, real files, kills, and everything that can be wrong with the input.
 
 mod chinese;
+mod device_loss;
 mod input;
 mod program;
 mod resume;

@@ -1,7 +1,7 @@
 //! Matrix products: one call, many kernels, the fastest correct one by shape class.
 
 use super::{
-    matmul_variants::{Spec, VARIANTS},
+    matmul_variants::{Fours, Spec, VARIANTS},
     require,
 };
 use crate::{Result, binds, gpu::Gpu, params, tensor::Tensor};
@@ -87,13 +87,16 @@ impl Shape {
     }
 }
 
-/// The variant for `shape`: the tuner's, else the first in the table that fits.
+/// The variant for `shape`: the tuner's; else, for a few rows, the first vector kernel that fits, and the first of all
+/// that fit for more.
 pub fn choose(gpu: &Gpu, shape: Shape) -> &'static Spec {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     let choice = gpu.tuner().choice(&shape.class(), &shape.numbers(), usable);
+    let few_rows = |spec: &&Spec| matches!(spec.fours, Fours::Rows(_));
     fitting()
         .find(|spec| choice.as_deref() == Some(spec.name))
+        .or_else(|| fitting().find(few_rows))
         .or_else(|| fitting().next())
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
