@@ -4,5 +4,6 @@ mod device;
 mod fixtures;
 mod gradients;
 mod kernels;
+mod oracles;
 mod support;
 mod training;
