@@ -36,8 +36,10 @@ pub fn compare(actual: &[f32], oracle: &[f64], atol: f64, rtol: f64) -> Comparis
 }
 
 impl Comparison {
-    /// Every element inside its tolerance, and the whole inside the normalised one.
+    /// Every element inside its tolerance, and the whole inside the normalised one or within 1e-7.
     pub fn passes(&self) -> bool {
-        self.worst.is_none() && self.normalised <= 1e-7
+        // Where terms of order one cancel (softmax's gradient in saturated rows), correct f32 arithmetic has a large
+        // normalised error too: what lies within f32's own resolution passes.
+        self.worst.is_none() && (self.normalised <= 1e-7 || self.max_error <= 1e-7)
     }
 }
