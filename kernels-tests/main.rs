@@ -5,5 +5,6 @@ mod fixtures;
 mod gradients;
 mod kernels;
 mod oracles;
+mod structure;
 mod support;
 mod training;

@@ -2,7 +2,12 @@
 
 use wgpt::{
     model::{Config, Gpt},
-    ops::tuning,
+    ops::{
+        attention::Heads,
+        attention_variants,
+        matmul::{self, Shape},
+        rows, tuning,
+    },
     optim::{AdamW, Schedule},
     random,
     text::batches::Batch,
@@ -48,7 +53,6 @@ fn steps_after_the_first_create_nothing() {
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
         trainer.rehearse(&settings, &batch(&settings, 0)).expect("a rehearsal");
-        pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
         let mut step = |counter| {
             let pending = trainer.step(&settings, &[batch(&settings, counter)]).expect("a step");
             pollster::block_on(pending.outcome()).expect("an outcome")
@@ -140,4 +144,28 @@ fn a_step_of_gpt2_124m_works() {
     assert!(second.loss < first.loss && first.norm.is_finite(), "the same batch again: {first:?} {second:?}");
     drop(trainer);
     gpu.trim();
+}
+
+/// One class of each operation is tuned; the choice is among the variants that fit, and is the fastest that passed.
+#[test]
+fn the_tuner_answers_what_was_asked() {
+    let device = device();
+    let gpu = &device.gpu;
+    // Nobody else's open questions: this test is about three of its own.
+    let shape = Shape::new(40, 36, 24).trans_b();
+    let earlier: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
+    earlier.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
+    matmul::choose(gpu, shape);
+    rows::Plan::choose(gpu, 1000, 9);
+    attention_variants::choose(gpu, Heads { query: 2, key_value: 1, dim: 8 }, 9);
+    let timings = pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
+    assert!(gpu.tuner().open().is_empty());
+    let choices = gpu.tuner().choices();
+    for class in ["matmul nt 64x64x32", "rows 1024x16", "attention 16x8"] {
+        let of_class = || timings.iter().filter(|timing| timing.class == class && timing.seconds.is_some());
+        let fastest = of_class().min_by(|a, b| a.seconds.partial_cmp(&b.seconds).expect("times compare"));
+        assert!(of_class().count() > 1, "{class} has variants");
+        assert_eq!(choices.get(class).map(String::as_str), fastest.map(|timing| timing.variant), "{class}");
+    }
+    assert_eq!(matmul::choose(gpu, shape).name, choices["matmul nt 64x64x32"]);
 }

@@ -6,6 +6,46 @@
 const N: u32 = 8u; // columns per lane, a multiple of 4
 const SUBGROUPS: u32 = 1u;
 
+// sums[i][q] are four columns of row i; with TRANS_A, of row i % 8 * 4 + i / 8.
+var<private> sums: array<array<vec4<f32>, N / 4u>, 32>;
+// left[i] holds four k of row i * 8 + lane, or (TRANS_A) rows lane * 4 + 0..4 at k + i.
+var<private> left: array<vec4<f32>, 4>;
+// right[q * 4 + i] holds four columns at k + i, or (TRANS_B) four k of column q * 32 + i.
+var<private> right: array<vec4<f32>, N>;
+
+// One row of the block, all four k at once: a sum that lives in memory is then loaded and stored once for four k.
+fn add_row(row: u32, x: vec4<f32>) {
+    for (var q = 0u; q < N / 4u; q += 1u) {
+        var sum = sums[row][q];
+        for (var kk = 0u; kk < 4u; kk += 1u) {
+            var r = right[q * 4u + kk];
+            if (TRANS_B) {
+                let c = q * 4u;
+                r = vec4<f32>(right[c][kk], right[c + 1u][kk], right[c + 2u][kk], right[c + 3u][kk]);
+            }
+            sum = fma(vec4<f32>(x[kk]), r, sum);
+        }
+        sums[row][q] = sum;
+    }
+}
+
+// Called with constants, not in a loop: compilers refuse to unroll a loop this long, and arrays with an index that is
+// not constant leave the registers.
+fn add_rows(i: u32) {
+    var mine = left[i];
+    if (TRANS_A) {
+        mine = vec4<f32>(left[0][i], left[1][i], left[2][i], left[3][i]);
+    }
+    add_row(i * 8u, subgroupBroadcast(mine, 0u));
+    add_row(i * 8u + 1u, subgroupBroadcast(mine, 1u));
+    add_row(i * 8u + 2u, subgroupBroadcast(mine, 2u));
+    add_row(i * 8u + 3u, subgroupBroadcast(mine, 3u));
+    add_row(i * 8u + 4u, subgroupBroadcast(mine, 4u));
+    add_row(i * 8u + 5u, subgroupBroadcast(mine, 5u));
+    add_row(i * 8u + 6u, subgroupBroadcast(mine, 6u));
+    add_row(i * 8u + 7u, subgroupBroadcast(mine, 7u));
+}
+
 @compute @workgroup_size(SUBGROUPS * 8u)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -15,7 +55,6 @@ fn main(
     let row = group.y * 32u;
     // A lane owns the columns column + 32 * q + 0..4 for q in 0..N / 4.
     let column = (group.x * SUBGROUPS + local / 8u) * 8u * N + lane * 4u;
-    var sums: array<array<vec4<f32>, N / 4u>, 32>;
     for (var i = 0u; i < 32u; i += 1u) {
         for (var q = 0u; q < N / 4u; q += 1u) {
             sums[i][q] = vec4<f32>();
@@ -39,47 +78,16 @@ fn main(
     let right_step = select(p.b_row, 1u, TRANS_B);
 
     for (var k = 0u; k < p.k / 4u; k += 1u) {
-        // left[i] holds four k of row i * 8 + lane, or (TRANS_A) rows lane * 4 + 0..4 at k * 4 + i.
-        var left: array<vec4<f32>, 4>;
         for (var i = 0u; i < 4u; i += 1u) {
             left[i] = a[left_at[i] + k * left_step];
         }
-        // right[q * 4 + i] holds four columns at k * 4 + i, or (TRANS_B) four k of column q * 32 + i.
-        var right: array<vec4<f32>, N>;
         for (var j = 0u; j < N; j += 1u) {
             right[j] = b[right_at[j] + k * right_step];
         }
-        for (var kk = 0u; kk < 4u; kk += 1u) {
-            for (var i = 0u; i < 4u; i += 1u) {
-                var mine = left[i][kk];
-                if (TRANS_A) {
-                    mine = left[kk][i];
-                }
-                let l0 = subgroupBroadcast(mine, 0u);
-                let l1 = subgroupBroadcast(mine, 1u);
-                let l2 = subgroupBroadcast(mine, 2u);
-                let l3 = subgroupBroadcast(mine, 3u);
-                let l4 = subgroupBroadcast(mine, 4u);
-                let l5 = subgroupBroadcast(mine, 5u);
-                let l6 = subgroupBroadcast(mine, 6u);
-                let l7 = subgroupBroadcast(mine, 7u);
-                for (var q = 0u; q < N / 4u; q += 1u) {
-                    var r = right[q * 4u + kk];
-                    if (TRANS_B) {
-                        let c = q * 4u;
-                        r = vec4<f32>(right[c][kk], right[c + 1u][kk], right[c + 2u][kk], right[c + 3u][kk]);
-                    }
-                    sums[i * 8u][q] = fma(vec4(l0), r, sums[i * 8u][q]);
-                    sums[i * 8u + 1u][q] = fma(vec4(l1), r, sums[i * 8u + 1u][q]);
-                    sums[i * 8u + 2u][q] = fma(vec4(l2), r, sums[i * 8u + 2u][q]);
-                    sums[i * 8u + 3u][q] = fma(vec4(l3), r, sums[i * 8u + 3u][q]);
-                    sums[i * 8u + 4u][q] = fma(vec4(l4), r, sums[i * 8u + 4u][q]);
-                    sums[i * 8u + 5u][q] = fma(vec4(l5), r, sums[i * 8u + 5u][q]);
-                    sums[i * 8u + 6u][q] = fma(vec4(l6), r, sums[i * 8u + 6u][q]);
-                    sums[i * 8u + 7u][q] = fma(vec4(l7), r, sums[i * 8u + 7u][q]);
-                }
-            }
-        }
+        add_rows(0u);
+        add_rows(1u);
+        add_rows(2u);
+        add_rows(3u);
     }
     for (var i = 0u; i < 32u; i += 1u) {
         let r = row + select(i, i % 8u * 4u + i / 8u, TRANS_A);

@@ -8,8 +8,9 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const RESIDUAL: bool = false;
 
-// Four elements of each operand at a time, where the sizes allow it.
+// Four elements of A and B, and of everything of the result's shape, at a time, where the sizes allow it.
 alias element = f32;
+alias result = f32;
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -20,7 +21,7 @@ struct Params {
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<element>;
 @group(0) @binding(1) var<storage, read> b: array<element>;
-@group(0) @binding(2) var<storage, read> bias: array<element>;
-@group(0) @binding(3) var<storage, read> residual: array<element>;
-@group(0) @binding(4) var<storage, read_write> out: array<element>;
-@group(0) @binding(5) var<storage, read_write> preactivation: array<element>;
+@group(0) @binding(2) var<storage, read> bias: array<result>;
+@group(0) @binding(3) var<storage, read> residual: array<result>;
+@group(0) @binding(4) var<storage, read_write> out: array<result>;
+@group(0) @binding(5) var<storage, read_write> preactivation: array<result>;

@@ -1,4 +1,4 @@
-// Stores of matmul by four elements. `element` is vec4<f32>; n is a multiple of four.
+// Stores of matmul by four elements. `element` and `result` are vec4<f32>; n is a multiple of four.
 // @include "lib/matmul.wgsl"
 
 // Applies the epilogue to four sums in the columns column..column + 4 and stores them, if inside the result.

@@ -3,9 +3,8 @@
 use super::{Doctor, Work, reference::attention as oracle};
 use crate::{
     Result,
-    model::cache::Layer,
     ops::{
-        attention::{self, Heads},
+        attention::{self, Cached, Heads},
         attention_variants::VARIANTS,
     },
 };
@@ -31,19 +30,19 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             let actual = attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads)?;
             doctor.compare(("attention_backward", spec.name), &what, &actual, &grad_qkv, context + dim).await?;
         }
-        decode(doctor, sizes, &out).await?;
+        decode(doctor, sizes).await?;
     }
     time(doctor)
 }
 
 /// The same attention through a cache: a prompt of all but two tokens, then one token at a time.
-async fn decode(doctor: &mut Doctor<'_>, sizes: oracle::Sizes, _: &[f64]) -> Result<()> {
+async fn decode(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
     let qkv = doctor.data(batch * context * sizes.row());
     let (out, _) = oracle::attention(sizes, &qkv);
     let capacity = context + 3;
-    let cache = Layer {
+    let cache = Cached {
         keys: doctor.poisoned(&[batch, key_value, capacity, dim])?,
         values: doctor.poisoned(&[batch, key_value, capacity, dim])?,
     };

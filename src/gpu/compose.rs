@@ -12,6 +12,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/index.wgsl", include_str!("../../shaders/lib/index.wgsl")),
     ("lib/matmul.wgsl", include_str!("../../shaders/lib/matmul.wgsl")),
     ("lib/matmul_scalar.wgsl", include_str!("../../shaders/lib/matmul_scalar.wgsl")),
+    ("lib/matmul_store.wgsl", include_str!("../../shaders/lib/matmul_store.wgsl")),
     ("lib/matmul_vec4.wgsl", include_str!("../../shaders/lib/matmul_vec4.wgsl")),
     ("lib/random.wgsl", include_str!("../../shaders/lib/random.wgsl")),
     ("lib/rows.wgsl", include_str!("../../shaders/lib/rows.wgsl")),

@@ -1,7 +1,7 @@
 //! The forward pass, the same for training, evaluation and decoding.
 
 use super::{
-    cache::{Cache, Layer},
+    cache::Cache,
     config::{Activation, Config, Norm as NormKind, Positions},
     parameters,
 };
@@ -10,7 +10,7 @@ use crate::{
     gpu::Gpu,
     ops::{
         activation, attention,
-        attention::Heads,
+        attention::{Cached, Heads},
         cross_entropy::{self, Loss, Targets},
         dropout,
         elementwise::add,
@@ -242,7 +242,7 @@ struct Runner {
 
 impl Runner {
     /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
-    fn run(&self, tape: &Tape, x: &Tensor, cache: Option<&Layer>) -> Result<Tensor> {
+    fn run(&self, tape: &Tape, x: &Tensor, cache: Option<&Cached>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
         let heads = Heads { query: config.heads, key_value: config.kv_heads, dim: config.head_dim() };
         let normal = normalise(tape, config, x, &block.norm1)?;

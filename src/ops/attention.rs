@@ -1,7 +1,7 @@
 //! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
 
 use super::{attention_variants as kernels, flat_grid, require};
-use crate::{Result, binds, model::cache::Layer, params, tape::Tape, tensor::Tensor};
+use crate::{Result, binds, params, tape::Tape, tensor::Tensor};
 
 /// How many heads share a row of qkv, and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,11 +118,20 @@ pub fn backward_with(
     Ok(grad_qkv)
 }
 
+/// Keys and values of the tokens seen so far: `[batch, key_value, capacity, dim]` each.
+#[derive(Clone)]
+pub struct Cached {
+    /// Keys, rotated where the model rotates.
+    pub keys: Tensor,
+    /// Values.
+    pub values: Tensor,
+}
+
 /// Appends the new tokens' keys and values to the cache at `past`, and lets the new queries attend to all of it.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the cache is too short.
-pub fn decode(qkv: &Tensor, heads: Heads, cache: &Layer, past: usize) -> Result<Tensor> {
+pub fn decode(qkv: &Tensor, heads: Heads, cache: &Cached, past: usize) -> Result<Tensor> {
     check(qkv, heads)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let capacity = cache.keys.shape()[2];

@@ -1,7 +1,7 @@
 //! Token (and learned or fixed position) embedding; its gradient without atomics.
 
-use super::{expect, flat_grid, reduce, require};
-use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor, text::batches::TokenGroups};
+use super::{expect, flat_grid, reduce, require, token_groups::TokenGroups};
+use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
     /// Looks rows up and adds positions.

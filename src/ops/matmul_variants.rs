@@ -1,4 +1,14 @@
 //! The matmul kernels that a tuner may choose from.
+//!
+//! | kernel | tile per workgroup | needs | sums |
+//! |---|---|---|---|
+//! | `matmul_broadcast` | 32 x 8N | subgroups of exactly 8; k, n and (A transposed) m multiples of 4 | ascending k |
+//! | `matmul_subgroup` | M x 8N | subgroups of exactly 8; sizes that `matmul_broadcast` does not fit | ascending k |
+//! | `matmul_tiled` | TILE_M x TILE_N | at most 8.3 KiB of workgroup memory, 256 invocations | ascending k |
+//! | `matmul_registers` | M x LANES N | nothing | ascending k |
+//! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
+//!
+//! Those with ascending k add in the same order; they agreed bit for bit on the software adapter, which is not a promise.
 
 use super::matmul::Shape;
 use crate::{
@@ -13,6 +23,23 @@ kernels! {
     MATMUL_SUBGROUP = "matmul_subgroup";
     /// The same by four elements.
     MATMUL_BROADCAST = "matmul_broadcast";
+    /// Tiles in workgroup memory.
+    MATMUL_TILED = "matmul_tiled";
+    /// Few rows.
+    MATMUL_VECTOR = "matmul_vector";
+}
+
+/// What a kernel loads and stores by four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fours {
+    /// Nothing: every size is right.
+    None,
+    /// Nothing, and only used where a variant of the same kind that loads by four does not fit: it would be slower.
+    Odd,
+    /// A and B along k, for up to this many rows: k is a multiple of four, A [m, k] and B [n, k].
+    Rows(usize),
+    /// Everything, along the contiguous dimensions: k, n and (A transposed) m are multiples of four.
+    All,
 }
 
 /// One variant: a kernel, its constants, and where it may be used.
@@ -28,8 +55,8 @@ pub struct Spec {
     pub tile_m: usize,
     /// Columns of the result per workgroup.
     pub tile_n: usize,
-    /// Loads and stores by four: contiguous dimensions, k and n must be multiples of four.
-    pub vec4: bool,
+    /// What is loaded and stored by four.
+    pub fours: Fours,
     /// The number of lanes that every subgroup must have, 0 for any.
     pub lanes: u32,
 }
@@ -41,29 +68,59 @@ const fn scalar(
     tile: (usize, usize),
     lanes: u32,
 ) -> Spec {
-    Spec { name, kernel, constants, tile_m: tile.0, tile_n: tile.1, vec4: false, lanes }
+    Spec { name, kernel, constants, tile_m: tile.0, tile_n: tile.1, fours: Fours::None, lanes }
+}
+
+const fn vector(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize) -> Spec {
+    Spec { fours: Fours::Rows(rows), ..scalar(name, &MATMUL_VECTOR, constants, (rows, 8), 0) }
 }
 
 /// Every variant, the boldest first, the plainest last.
 pub static VARIANTS: &[Spec] = &[
-    Spec { vec4: true, ..scalar("broadcast 32x4", &MATMUL_BROADCAST, &[("N", 4)], (32, 32), 8) },
-    Spec { vec4: true, ..scalar("broadcast 32x8", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8) },
-    scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8),
+    Spec { fours: Fours::All, ..scalar("broadcast 32x8", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8) },
+    Spec { fours: Fours::All, ..scalar("broadcast 32x4", &MATMUL_BROADCAST, &[("N", 4)], (32, 32), 8) },
+    Spec { fours: Fours::Odd, ..scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8) },
+    Spec { fours: Fours::Odd, ..scalar("subgroup 32x4", &MATMUL_SUBGROUP, &[("M", 32), ("N", 4)], (32, 32), 8) },
+    vector("vector 1, 8 lanes", &[("M", 1), ("LANES", 8)], 1),
+    vector("vector 1, 32 lanes", &[("M", 1), ("LANES", 32)], 1),
+    vector("vector 4, 8 lanes", &[("M", 4), ("LANES", 8)], 4),
+    vector("vector 4, 32 lanes", &[("M", 4), ("LANES", 32)], 4),
+    vector("vector 8, 8 lanes", &[("M", 8), ("LANES", 8)], 8),
+    vector("vector 8, 32 lanes", &[("M", 8), ("LANES", 32)], 8),
+    scalar(
+        "tiled 128x128x8",
+        &MATMUL_TILED,
+        &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8), ("M", 8), ("N", 8)],
+        (128, 128),
+        0,
+    ),
+    scalar("tiled 64x64x16", &MATMUL_TILED, &[], (64, 64), 0),
     scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
 ];
 
 impl Spec {
     /// Whether the variant may compute `shape` on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
-        let fours = shape.k % 4 == 0 && shape.n % 4 == 0 && (!shape.trans_a || shape.m % 4 == 0);
-        (!self.vec4 || fours) && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
+        let all = shape.k % 4 == 0 && shape.n % 4 == 0 && (!shape.trans_a || shape.m % 4 == 0);
+        let fours = match self.fours {
+            Fours::None => true,
+            Fours::Rows(most) => shape.k % 4 == 0 && shape.m <= most && shape.trans_b && !shape.trans_a,
+            Fours::All => all,
+            Fours::Odd => !all,
+        };
+        fours && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
     }
 
     /// The kernel with this variant's constants.
     pub fn variant(&self) -> Variant {
         let variant =
             self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
-        if self.vec4 { variant.set("element", Constant::Type("vec4<f32>")) } else { variant }
+        let vec4 = Constant::Type("vec4<f32>");
+        match self.fours {
+            Fours::None | Fours::Odd => variant,
+            Fours::Rows(_) => variant.set("element", vec4),
+            Fours::All => variant.set("element", vec4).set("result", vec4),
+        }
     }
 
     /// Workgroups in x (columns), y (rows) and z (batch).

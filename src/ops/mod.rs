@@ -17,6 +17,7 @@ pub mod reduce;
 pub mod rope;
 pub mod rows;
 pub mod softmax;
+pub mod token_groups;
 pub mod tuning;
 
 use crate::{Error, Result, gpu::Gpu, tensor::Tensor};

@@ -77,9 +77,15 @@ fn normalised_error(values: &[f32], reference: &[f32]) -> f64 {
     if error.is_finite() { error / size.max(1e-30) } else { f64::INFINITY }
 }
 
-/// Calls per round so that a round takes about 20 ms, from the time of one call.
-fn repeats(seconds: f64) -> usize {
-    ((0.02 / seconds.max(1e-6)) as usize).clamp(1, 50)
+/// The median time of `call`. One that takes more than twice the best so far is not timed a second time.
+fn measure(gpu: &Gpu, timed: &Timed, call: impl Fn() -> Result<()>) -> Result<f64> {
+    let once = gpu.time(1, 1, &call)?;
+    let best = timed.iter().filter_map(|(_, seconds)| *seconds).fold(f64::INFINITY, f64::min);
+    if once > 2.0 * best {
+        return Ok(once);
+    }
+    // Rounds of about 20 ms.
+    gpu.time(ROUNDS, ((0.02 / once.max(1e-6)) as usize).clamp(1, 50), &call)
 }
 
 async fn time_matmul(gpu: &Gpu, shape: Shape) -> Result<Timed> {
@@ -95,12 +101,7 @@ async fn time_matmul(gpu: &Gpu, shape: Shape) -> Result<Timed> {
         call()?;
         let values = out.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
-        let seconds = if passes {
-            let repeat = repeats(gpu.time(1, 1, call)?);
-            Some(gpu.time(ROUNDS, repeat, call)?)
-        } else {
-            None
-        };
+        let seconds = if passes { Some(measure(gpu, &timed, call)?) } else { None };
         reference.get_or_insert(values);
         timed.push((spec.name, seconds));
     }
@@ -115,12 +116,7 @@ async fn time_rows(gpu: &Gpu, rows: usize, width: usize) -> Result<Timed> {
         let values = softmax::forward(&x, *plan)?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
         let call = || softmax::forward(&x, *plan).map(|_| ());
-        let seconds = if passes {
-            let repeat = repeats(gpu.time(1, 1, call)?);
-            Some(gpu.time(ROUNDS, repeat, call)?)
-        } else {
-            None
-        };
+        let seconds = if passes { Some(measure(gpu, &timed, call)?) } else { None };
         reference.get_or_insert(values);
         timed.push((plan.name, seconds));
     }
@@ -140,12 +136,7 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize) -> Result<Timed
         };
         let values = call()?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
-        let seconds = if passes {
-            let repeat = repeats(gpu.time(1, 1, || call().map(|_| ()))?);
-            Some(gpu.time(ROUNDS, repeat, || call().map(|_| ()))?)
-        } else {
-            None
-        };
+        let seconds = if passes { Some(measure(gpu, &timed, || call().map(|_| ()))?) } else { None };
         reference.get_or_insert(values);
         timed.push((spec.name, seconds));
     }

@@ -9,7 +9,7 @@ pub mod shards;
 pub mod stream;
 pub mod tokenizer;
 
-pub use batches::{Batch, TokenGroups};
+pub use batches::Batch;
 pub use corpus::Corpus;
 pub use shards::{Split, TokenFile};
 pub use stream::StreamDecoder;

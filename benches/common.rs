@@ -1,0 +1,43 @@
+//! What the benches share: one device, and criterion's clock around recorded work.
+
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use wgpt::{
+    Result,
+    gpu::{Gpu, Options},
+    tensor::Tensor,
+};
+
+/// Opens the adapter that `WGPT_ADAPTER` names, the best one otherwise.
+pub fn device() -> Gpu {
+    let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
+    eprintln!("adapter: {}", gpu.description());
+    gpu
+}
+
+/// Few samples: the whole suite takes minutes on a software adapter, not an hour.
+pub fn criterion() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600))
+        .configure_from_args()
+}
+
+/// Seconds for `count` calls, recorded one after the other and waited for once.
+pub fn clock(gpu: &Gpu, count: u64, mut call: impl FnMut() -> Result<()>) -> Duration {
+    let start = Instant::now();
+    for _ in 0..count {
+        call().expect("the call is recorded");
+    }
+    gpu.finish().expect("the driver works");
+    start.elapsed()
+}
+
+/// Values that no transposition maps onto themselves.
+pub fn data(gpu: &Gpu, shape: &[usize]) -> Tensor {
+    let elements = shape.iter().product::<usize>();
+    let values: Vec<f32> = (0..elements).map(|i| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.4).collect();
+    Tensor::from_f32(gpu, shape, &values).expect("the tensor fits")
+}

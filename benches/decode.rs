@@ -1,0 +1,37 @@
+//! Generation token by token over the cache.
+
+use std::time::Instant;
+
+use criterion::{Criterion, Throughput};
+use wgpt::{
+    gpu::Gpu,
+    infer::{generate::generate, sampler::Sampling},
+    model::{Config, Gpt},
+    ops::tuning,
+};
+
+const TOKENS: usize = 48;
+
+/// Medians over few samples; a sample is one or more whole runs.
+pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
+    let mut group = criterion.benchmark_group("decode");
+    let families =
+        [("gpt2 4x128", Config::gpt2(65, 64, 4, 4, 128)), ("llama 6x384", Config::llama(4096, 256, 6, 6, 384))];
+    for (name, config) in families {
+        let model = Gpt::new(gpu, &config, 1).expect("a model");
+        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+        let run = || pollster::block_on(generate(gpu, &model, &[1, 2, 3], TOKENS, &greedy, |_| true));
+        run().expect("a first run");
+        pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
+        run().expect("a second run");
+        group.throughput(Throughput::Elements(TOKENS as u64));
+        group.bench_function(format!("{name} (elements are tokens)"), |bencher| {
+            bencher.iter_custom(|count| {
+                let start = Instant::now();
+                (0..count).for_each(|_| drop(run().expect("a run")));
+                start.elapsed()
+            });
+        });
+    }
+    group.finish();
+}

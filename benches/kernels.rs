@@ -1,0 +1,198 @@
+//! The adapter's roofs (copy bandwidth, multiply-adds, cost of a dispatch and a submission), then every kernel.
+
+use crate::common::{clock, data};
+use criterion::{Criterion, Throughput};
+use wgpt::{
+    binds,
+    gpu::Gpu,
+    kernels,
+    ops::{
+        activation,
+        attention::{self, Heads},
+        attention_variants,
+        cross_entropy::{self, Targets},
+        elementwise,
+        matmul::{Epilogue, Shape, matmul_with},
+        matmul_variants, norm, optimizer, rows, softmax,
+    },
+    params,
+    tape::Tape,
+    tensor::Tensor,
+};
+
+kernels! {
+    /// Chains of multiply-adds.
+    FMA_RATE = "fma_rate";
+}
+
+fn roofline(criterion: &mut Criterion, gpu: &Gpu) {
+    let mut group = criterion.benchmark_group("roofline");
+    let bytes = 64 << 20;
+    let (from, to) = (data(gpu, &[bytes / 4]), data(gpu, &[bytes / 4]));
+    group.throughput(Throughput::Bytes(2 * bytes as u64));
+    group.bench_function("copy buffer 64 MiB", |bencher| {
+        bencher.iter_custom(|count| {
+            clock(gpu, count, || {
+                gpu.copy(from.bind(), to.bind());
+                Ok(())
+            })
+        });
+    });
+    group.bench_function("copy kernel 64 MiB", |bencher| {
+        bencher.iter_custom(|count| clock(gpu, count, || elementwise::copy(&from, &to, 1.0, false)));
+    });
+    let (groups, rounds) = (256, 4096);
+    let out = Tensor::empty_f32(gpu, &[groups * 64]).expect("the tensor fits");
+    group.throughput(Throughput::Elements((groups * 64 * 64 * rounds) as u64));
+    group.bench_function("multiply-add (elements are FLOP)", |bencher| {
+        bencher.iter_custom(|count| {
+            clock(gpu, count, || {
+                let params = params![rounds: rounds, factor: 0.5f32];
+                gpu.run(&FMA_RATE.plain(), binds![out: out.bind()], params, [groups as u32, 1, 1])
+            })
+        });
+    });
+    let small = data(gpu, &[64]);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("dispatch", |bencher| {
+        bencher.iter_custom(|count| clock(gpu, count, || elementwise::fill(&small, 1.0)));
+    });
+    group.bench_function("dispatch, submission and wait", |bencher| {
+        bencher.iter_custom(|count| clock(gpu, count, || elementwise::fill(&small, 1.0).and_then(|()| gpu.finish())));
+    });
+    group.finish();
+}
+
+fn matmuls(criterion: &mut Criterion, gpu: &Gpu) {
+    let mut group = criterion.benchmark_group("matmul");
+    let mut shapes = Vec::new();
+    for size in [256, 512, 1024] {
+        shapes.push(("nn", Shape::new(size, size, size)));
+        shapes.push(("nt", Shape::new(size, size, size).trans_b()));
+        shapes.push(("tn", Shape::new(size, size, size).trans_a()));
+    }
+    shapes.push(("nt", Shape::new(1024, 1536, 384).trans_b()));
+    shapes.push(("nt", Shape::new(1, 2048, 512).trans_b()));
+    for (form, shape) in shapes {
+        let (a, b) = (data(gpu, &[shape.m * shape.k]), data(gpu, &[shape.k * shape.n]));
+        let out = Tensor::empty_f32(gpu, &[shape.m * shape.n]).expect("the tensor fits");
+        group.throughput(Throughput::Elements(shape.flops() as u64));
+        for spec in matmul_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
+            let name = format!("{form} {}x{}x{} {}", shape.m, shape.n, shape.k, spec.name);
+            group.bench_function(name, |bencher| {
+                bencher.iter_custom(|count| {
+                    clock(gpu, count, || matmul_with(spec, shape, &a, &b, &out, Epilogue::default()))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn attentions(criterion: &mut Criterion, gpu: &Gpu) {
+    let mut group = criterion.benchmark_group("attention");
+    for (batch, context, query, dim) in [(12, 64, 4, 32), (4, 256, 6, 64)] {
+        let heads = Heads { query, key_value: query, dim };
+        let qkv = data(gpu, &[batch, context, heads.qkv_width()]);
+        let grad = data(gpu, &[batch, context, query * dim]);
+        let product = (batch * query * context * context * dim) as u64;
+        for spec in attention_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
+            let name = format!("{batch}x{context} {query}x{dim} {}", spec.name);
+            group.throughput(Throughput::Elements(2 * product));
+            group.bench_function(format!("forward {name}"), |bencher| {
+                bencher
+                    .iter_custom(|count| clock(gpu, count, || attention::forward_with(spec, &qkv, heads).map(|_| ())));
+            });
+            let forward = attention::forward_with(spec, &qkv, heads).expect("a forward pass");
+            group.throughput(Throughput::Elements(5 * product));
+            group.bench_function(format!("backward {name}"), |bencher| {
+                bencher.iter_custom(|count| {
+                    clock(gpu, count, || {
+                        attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads).map(|_| ())
+                    })
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn row_kernels(criterion: &mut Criterion, gpu: &Gpu) {
+    let mut group = criterion.benchmark_group("rows");
+    let (rows, width) = (1024, 384);
+    let (x, weight) = (data(gpu, &[rows, width]), data(gpu, &[width]));
+    let bytes = (rows * width * 4) as u64;
+    let targets: Vec<u32> = (0..rows as u32).map(|row| row * 7 % width as u32).collect();
+    let targets = Targets::new(gpu, &targets).expect("targets");
+    let stats = Tensor::empty_f32(gpu, &[rows, 4]).expect("the tensor fits");
+    let kind = norm::Kind::Layer;
+    for plan in rows::PLANS {
+        let forward = norm::forward(kind, &x, &weight, None, 1e-5, *plan).expect("a forward pass");
+        let grad = Tensor::empty_f32(gpu, &[rows, width]).expect("the tensor fits");
+        group.throughput(Throughput::Bytes(2 * bytes));
+        group.bench_function(format!("layernorm {}", plan.name), |bencher| {
+            bencher.iter_custom(|count| {
+                clock(gpu, count, || norm::forward(kind, &x, &weight, None, 1e-5, *plan).map(|_| ()))
+            });
+        });
+        group.bench_function(format!("softmax {}", plan.name), |bencher| {
+            bencher.iter_custom(|count| clock(gpu, count, || softmax::forward(&x, *plan).map(|_| ())));
+        });
+        group.throughput(Throughput::Bytes(3 * bytes));
+        group.bench_function(format!("layernorm backward {}", plan.name), |bencher| {
+            bencher.iter_custom(|count| {
+                clock(gpu, count, || norm::backward(kind, &x, &weight, &forward.stats, &x, (&grad, false), *plan))
+            });
+        });
+        group.throughput(Throughput::Bytes(bytes));
+        group.bench_function(format!("cross entropy {}", plan.name), |bencher| {
+            bencher.iter_custom(|count| {
+                clock(gpu, count, || cross_entropy::accumulate(&x, &targets.ids, &stats, 0, *plan))
+            });
+        });
+    }
+    group.finish();
+}
+
+fn flat_kernels(criterion: &mut Criterion, gpu: &Gpu) {
+    let mut group = criterion.benchmark_group("flat");
+    let length = 1 << 20;
+    let bytes = 4 * length as u64;
+    let tensors: Vec<_> = (0..4).map(|_| data(gpu, &[length])).collect();
+    let (norm, tape) = (data(gpu, &[1]), Tape::off(gpu));
+    group.throughput(Throughput::Bytes(3 * bytes));
+    group.bench_function("add", |bencher| {
+        bencher
+            .iter_custom(|count| clock(gpu, count, || elementwise::add(&tape, &tensors[0], &tensors[1]).map(|_| ())));
+    });
+    group.bench_function("gelu backward", |bencher| {
+        bencher
+            .iter_custom(|count| clock(gpu, count, || activation::gelu_backward(&tensors[0], &tensors[1]).map(|_| ())));
+    });
+    let step = optimizer::Step {
+        lr: 0.0,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        decay: 0.1,
+        correction1: 0.1,
+        correction2: 0.01,
+        max_norm: 1.0,
+    };
+    group.throughput(Throughput::Bytes(7 * bytes));
+    group.bench_function("adamw", |bencher| {
+        bencher.iter_custom(|count| {
+            clock(gpu, count, || optimizer::adamw(step, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
+        });
+    });
+    group.finish();
+}
+
+/// Roofs first, then the kernels under them.
+pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
+    roofline(criterion, gpu);
+    matmuls(criterion, gpu);
+    attentions(criterion, gpu);
+    row_kernels(criterion, gpu);
+    flat_kernels(criterion, gpu);
+}

@@ -1,0 +1,137 @@
+//! The source tree keeps its shape: dependencies point one way, files stay small, kernels stand on their own.
+
+use std::path::{Path, PathBuf};
+
+use wgpt::{
+    gpu::{compose, reflect},
+    ops::matmul_variants,
+};
+
+/// What each module may use. `error` and the macros are everybody's.
+const EDGES: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("trusted", &[]),
+    ("random", &[]),
+    ("gpu", &["trusted"]),
+    // A fresh tensor is poisoned, and gradients are added, by the elementwise kernels.
+    ("tensor", &["gpu", "ops::elementwise"]),
+    ("tape", &["gpu", "tensor", "ops::elementwise"]),
+    ("ops", &["gpu", "tensor", "tape"]),
+    ("optim", &["gpu", "tensor", "tape", "ops"]),
+    ("model", &["gpu", "tensor", "tape", "ops", "random"]),
+    ("io", &["trusted", "random"]),
+    ("text", &["trusted", "random", "io::atomic"]),
+    ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
+    ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "infer", "random"]),
+    ("doctor", &["gpu", "tensor", "tape", "ops", "random"]),
+    ("cli", &["gpu", "ops", "optim", "model", "text", "io", "infer", "train", "doctor"]),
+];
+
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut open = vec![root];
+    let mut found = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the folder can be read") {
+            let path = entry.expect("the entry can be read").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|other| other == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a source file is text")
+}
+
+/// The paths below `crate::` that a file uses, with grouped imports spelled out two levels deep.
+fn uses(text: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let (mut depth, mut path) = (0usize, String::new());
+            for letter in group.chars().chain([',']) {
+                match letter {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => {
+                        paths.push(path);
+                        break;
+                    }
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => paths.push(std::mem::take(&mut path)),
+                    letter if depth == 0 && !letter.is_whitespace() => path.push(letter),
+                    _ => {}
+                }
+            }
+        } else {
+            paths.push(rest.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect());
+        }
+    }
+    paths.retain(|path| path.starts_with(|c: char| c.is_lowercase()));
+    paths
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let known: Vec<_> = EDGES.iter().map(|(name, _)| *name).collect();
+    for file in files("src", "rs") {
+        let relative = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("below src");
+        let module = relative.iter().next().map(|part| part.to_string_lossy().replace(".rs", "")).unwrap_or_default();
+        let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == module) else { continue };
+        let code: String = read(&file).lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for path in uses(&code) {
+            let target = path.split("::").next().unwrap_or_default();
+            let fine = target == module || !known.contains(&target) || target == "error";
+            let allows = |edge: &&str| path == **edge || path.starts_with(&format!("{edge}::"));
+            assert!(fine || allowed.iter().any(allows), "{} uses crate::{path}", relative.display());
+        }
+    }
+}
+
+#[test]
+fn files_stay_small() {
+    for (folder, ending) in [("src", "rs"), ("shaders", "wgsl"), ("kernels-tests", "rs"), ("benches", "rs")] {
+        for file in files(folder, ending) {
+            let lines = read(&file).lines().count();
+            assert!(lines <= 400, "{} has {lines} lines: more than one idea?", file.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_stands_in_one_file() {
+    for file in files("src", "rs").iter().filter(|file| !file.ends_with("trusted.rs")) {
+        assert!(!read(file).contains("allow(unsafe_code)"), "{}", file.display());
+    }
+}
+
+/// Every kernel says in its first line what it computes, parses, and keeps to WebGPU's limits, with and without
+/// immediates.
+#[test]
+fn kernels_stand_on_their_own() {
+    for file in files("shaders", "wgsl").iter().filter(|file| !file.to_string_lossy().contains("shaders/lib")) {
+        let text = read(file);
+        let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        assert!(text.starts_with(&format!("// {name}: ")), "{name} does not begin with what it computes");
+        for immediates in [true, false] {
+            // A matmul kernel's element type is its variant's.
+            let variants = matmul_variants::VARIANTS.iter().filter(|spec| spec.kernel.name == name);
+            let mut texts: Vec<_> = variants.map(|spec| spec.variant().text(immediates).expect("composes")).collect();
+            if texts.is_empty() {
+                texts.push(compose::compose(&text, &[], immediates).expect("composes"));
+            }
+            for text in texts {
+                let module = reflect::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let interface = reflect::interface(&module).expect("has an interface");
+                assert!(interface.bindings.len() <= 8, "{name} binds more than WebGPU's 8 storage buffers");
+                assert!(interface.params_bytes <= 128, "{name} has more parameters than immediates hold");
+            }
+        }
+    }
+}
