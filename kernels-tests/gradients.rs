@@ -2,22 +2,30 @@
 
 use wgpt::doctor::reference::{attention, loss, matmul, norm, optimizer, pointwise, position};
 
-use crate::support::data;
+use crate::support;
 
-/// `analytic` is the gradient of `sum(weights * f(x))`: checked element by element against central differences.
+fn data(seed: u64, len: usize) -> Vec<f64> {
+    support::to_f64(&support::data(seed, len))
+}
+
+/// `analytic` is the gradient of `sum(weights * f(x))`: every element is held against central differences (five points,
+/// error of order step^4) to a relative 1e-6. Where gradients vanish the differences' own rounding remains: 1e-9 of the
+/// largest gradient.
 fn proves(name: &str, x: &[f64], weights: &[f64], f: impl Fn(&[f64]) -> Vec<f64>, analytic: &[f64]) {
-    let value = |x: &[f64]| f(x).iter().zip(weights).map(|(y, w)| y * w).sum::<f64>();
+    let (outputs, step) = (f(x).len(), 1e-3);
+    assert!(outputs == weights.len() && analytic.len() == x.len(), "{name}: the lengths differ");
     let scale = analytic.iter().fold(0.0f64, |most, g| most.max(g.abs()));
-    assert!(scale > 1e-3 && analytic.len() == x.len(), "{name}: the gradient is too small to prove anything");
+    assert!(scale > 1e-3, "{name}: the gradient is too small to prove anything");
     for i in 0..x.len() {
-        let mut moved = x.to_vec();
-        let step = 1e-5;
-        moved[i] = x[i] + step;
-        let up = value(&moved);
-        moved[i] = x[i] - step;
-        let numeric = (up - value(&moved)) / (2.0 * step);
+        let value = |steps: f64| {
+            let mut moved = x.to_vec();
+            moved[i] += steps * step;
+            f(&moved).iter().zip(weights).map(|(y, w)| y * w).sum::<f64>()
+        };
+        let numeric = (8.0 * (value(1.0) - value(-1.0)) - (value(2.0) - value(-2.0))) / (12.0 * step);
         let error = (numeric - analytic[i]).abs();
-        assert!(error <= 1e-6 * scale.max(1.0), "{name}[{i}]: {} analytic, {numeric} numeric", analytic[i]);
+        let proven = error <= 1e-6 * analytic[i].abs() + 1e-9 * scale;
+        assert!(proven, "{name}[{i}]: {} analytic, {numeric} numeric", analytic[i]);
     }
 }
 
@@ -28,6 +36,8 @@ fn pointwise_oracles() {
     proves("gelu", &x, &g, gelu, &pointwise::gelu_backward(&x, &g));
     let g = &g[..15];
     proves("swiglu", &x, g, |x| pointwise::swiglu(x, 5), &pointwise::swiglu_backward(&x, g, 5));
+    let drop = |x: &[f64]| pointwise::dropout(x, 0.4, 9);
+    proves("dropout", &x, &data(2, 30), drop, &drop(&data(2, 30)));
     let dropped = pointwise::dropout(&data(3, 1000), 0.3, 77);
     let zeros = dropped.iter().filter(|x| **x == 0.0).count();
     assert!((250..350).contains(&zeros), "{zeros} of 1000 dropped at 0.3");
@@ -52,6 +62,9 @@ fn loss_oracle() {
     let (logits, targets) = (data(8, 4 * 9), [3, loss::IGNORED, 8, 0]);
     let result = loss::cross_entropy(&logits, &targets);
     proves("cross entropy", &logits, &[1.0], |x| vec![loss::cross_entropy(x, &targets).mean], &result.grad_logits);
+    // Finite differences cannot see a factor that mean and gradient share: equal logits cost ln 9 in each scored row.
+    let equal = loss::cross_entropy(&[0.7; 4 * 9], &targets);
+    assert!((equal.mean - 9f64.ln()).abs() < 1e-12 && equal.rows[1] == 0.0, "{} {:?}", equal.mean, equal.rows);
     let none = loss::cross_entropy(&logits, &[loss::IGNORED; 4]);
     assert!(none.mean == 0.0 && none.grad_logits.iter().all(|g| *g == 0.0));
 }
@@ -85,15 +98,45 @@ fn attention_oracle() {
     }
 }
 
+/// `dA` and `dB` are products themselves: `G B^T` and `A^T G`, each transposed once more where its operand is stored so.
 #[test]
 fn matmul_oracle_gradients_are_products() {
-    let layout = matmul::Layout { m: 3, n: 5, k: 7, batch: 2, trans_a: false, trans_b: true };
+    let (m, n, k, batch) = (3, 5, 7, 2);
     let (a, b, g) = (data(16, 42), data(17, 70), data(18, 30));
-    // dA = G . B and dB = G^T . A, for B stored as [n, k].
-    let grad_a = matmul::matmul(matmul::Layout { n: 7, k: 5, trans_b: false, ..layout }, &g, &b);
-    let grad_b = matmul::matmul(matmul::Layout { m: 5, n: 7, k: 3, trans_a: true, trans_b: false, batch: 2 }, &g, &a);
-    proves("matmul A", &a, &g, |a| matmul::matmul(layout, a, &b), &grad_a);
-    proves("matmul B", &b, &g, |b| matmul::matmul(layout, &a, b), &grad_b);
+    let product = |m, n, k, trans_a, trans_b, a: &[f64], b: &[f64]| {
+        matmul::matmul(matmul::Layout { m, n, k, batch, trans_a, trans_b }, a, b)
+    };
+    for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+        let grad_a = match trans_a {
+            false => product(m, k, n, false, !trans_b, &g, &b),
+            true => product(k, m, n, trans_b, true, &b, &g),
+        };
+        let grad_b = match trans_b {
+            false => product(k, n, m, !trans_a, false, &a, &g),
+            true => product(n, k, m, true, trans_a, &g, &a),
+        };
+        let name = format!("matmul trans_a {trans_a}, trans_b {trans_b}");
+        proves(&format!("{name}: A"), &a, &g, |a| product(m, n, k, trans_a, trans_b, a, &b), &grad_a);
+        proves(&format!("{name}: B"), &b, &g, |b| product(m, n, k, trans_a, trans_b, &a, b), &grad_b);
+    }
+}
+
+/// Bias, residual and what was there before: their gradients are GELU's, its column sums and the gradient itself.
+#[test]
+fn epilogue_oracle() {
+    let (x, bias, residual, before, g) = (data(19, 15), data(20, 5), data(21, 15), data(22, 15), data(23, 15));
+    for gelu in [false, true] {
+        let all = |x: &[f64], bias: &[f64], residual: &[f64], before: &[f64]| {
+            matmul::epilogue(x, 5, Some(bias), gelu, Some(residual), Some(before)).0
+        };
+        let (_, plain) = matmul::epilogue(&x, 5, Some(&bias), gelu, None, None);
+        let grad_x = if gelu { pointwise::gelu_backward(&plain, &g) } else { g.clone() };
+        proves("epilogue sums", &x, &g, |x| all(x, &bias, &residual, &before), &grad_x);
+        let grad_bias = pointwise::column_sum(&grad_x, 5, None);
+        proves("epilogue bias", &bias, &g, |bias| all(&x, bias, &residual, &before), &grad_bias);
+        proves("epilogue residual", &residual, &g, |residual| all(&x, &bias, residual, &before), &g);
+        proves("epilogue before", &before, &g, |before| all(&x, &bias, &residual, before), &g);
+    }
 }
 
 #[test]
@@ -104,4 +147,17 @@ fn adamw_moves_against_the_gradient() {
     // The first step of Adam has the learning rate's length whatever the gradient's.
     assert!((w[0] - 0.9).abs() < 1e-6 && (w[1] + 0.9).abs() < 1e-6, "{w:?}");
     assert!((m[0] - 0.1 * 3.0 / 5.0).abs() < 1e-6, "clipped to norm 1: {m:?}");
+}
+
+#[test]
+fn adamw_clips_only_above_the_norm_and_decays_apart_from_the_gradient() {
+    let step = optimizer::Step { lr: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decay: 0.5, step: 3, max_norm: 9.0 };
+    let (mut w, mut m, mut v) = (vec![2.0, -4.0], vec![0.0; 2], vec![0.0; 2]);
+    optimizer::adamw(step, &mut w, &mut m, &mut v, &[0.0; 2], 0.0);
+    assert!(w[0] == 2.0 * 0.95 && w[1] == -4.0 * 0.95 && v == [0.0; 2], "decay alone: {w:?}");
+    // Below the largest norm nothing is clipped; then m = 0.3 and v = 0.09, with corrections 1 - 0.9^3 and 1 - 0.99^3.
+    optimizer::adamw(step, &mut w, &mut m, &mut v, &[3.0, -3.0], 5.0);
+    let expected = 2.0 * 0.95 * 0.95 - 0.1 * (0.3 / 0.271) / (0.09f64 / 0.029_701).sqrt();
+    assert!((m[0] - 0.3).abs() < 1e-12 && (v[1] - 0.09).abs() < 1e-12, "{m:?} {v:?}");
+    assert!((w[0] - expected).abs() < 1e-8, "{} is not {expected}", w[0]);
 }

@@ -4,6 +4,7 @@ mod device;
 mod fixtures;
 mod gradients;
 mod kernels;
+mod oracles;
 mod structure;
 mod support;
 mod training;

@@ -22,16 +22,18 @@ impl Sizes {
     }
 
     /// The columns of a head in row t of sequence z: query heads, then key heads, then value heads.
-    fn at(&self, z: usize, t: usize, head: usize) -> std::ops::Range<usize> {
+    pub(super) fn at(&self, z: usize, t: usize, head: usize) -> std::ops::Range<usize> {
         let start = (z * self.context + t) * self.row() + head * self.dim;
         start..start + self.dim
     }
 
-    fn key(&self, head: usize) -> usize {
+    /// The head column that query head `head` reads its keys from.
+    pub(super) fn key(&self, head: usize) -> usize {
         self.heads + head / (self.heads / self.kv_heads)
     }
 
-    fn value(&self, head: usize) -> usize {
+    /// The head column that query head `head` reads its values from.
+    pub(super) fn value(&self, head: usize) -> usize {
         self.key(head) + self.kv_heads
     }
 }

@@ -2,6 +2,7 @@
 //! differences; the kernels are then held against them, by the tests and by `wgpt doctor`.
 
 pub mod attention;
+pub mod cache;
 pub mod compare;
 pub mod loss;
 pub mod matmul;

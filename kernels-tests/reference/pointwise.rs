@@ -78,3 +78,13 @@ pub fn column_sum(x: &[f64], columns: usize, before: Option<&[f64]>) -> Vec<f64>
 pub fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
+
+/// `factor` times the sum of `count` elements, `stride` apart from `first` on.
+pub fn sum(x: &[f64], count: usize, first: usize, stride: usize, factor: f64) -> f64 {
+    factor * (0..count).map(|i| x[first + stride * i]).sum::<f64>()
+}
+
+/// The sum of squares of every block of `block` elements; the last block may be shorter.
+pub fn square_sums(x: &[f64], block: usize) -> Vec<f64> {
+    x.chunks(block).map(|block| block.iter().map(|x| x * x).sum()).collect()
+}

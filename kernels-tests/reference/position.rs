@@ -1,4 +1,4 @@
-//! Embeddings and rotary positions.
+//! Embeddings, rotary and sinusoidal positions.
 
 /// `table[id] + positions[past + row % context]` for every row.
 pub fn embed(
@@ -64,6 +64,20 @@ pub fn rope(r: Rotary, x: &[f64], direction: f64) -> Vec<f64> {
                 out[low] = x[low] * cosine - x[high] * sine;
                 out[high] = x[high] * cosine + x[low] * sine;
             }
+        }
+    }
+    out
+}
+
+/// Fixed position vectors `[context, width]` (Vaswani et al. 2017): columns 2i and 2i + 1 hold the sine and the cosine of
+/// `position / 10000^(2i / width)`; an odd width ends with a sine.
+pub fn sinusoidal(context: usize, width: usize) -> Vec<f64> {
+    let mut out = Vec::with_capacity(context * width);
+    for position in 0..context {
+        for column in 0..width {
+            let pair = column / 2;
+            let angle = position as f64 / 10_000f64.powf(2.0 * pair as f64 / width as f64);
+            out.push(if column % 2 == 0 { angle.sin() } else { angle.cos() });
         }
     }
     out
