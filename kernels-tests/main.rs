@@ -4,6 +4,7 @@ mod device;
 mod fixtures;
 mod gradients;
 mod kernels;
+mod oracle_fixtures;
 mod oracles;
 mod structure;
 mod support;
