@@ -57,7 +57,6 @@ pub static VARIANTS: &[Spec] = &[
     Spec { name: "tiles 64", lanes: 64, queries: 1, rows: Rows::Tiles },
     Spec { name: "shared rows 8", lanes: 8, queries: 1, rows: Rows::Shared },
     Spec { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
-    Spec { name: "shared rows 8x4", lanes: 8, queries: 4, rows: Rows::Shared },
 ];
 
 /// The variant for a context length: the tuner's, else the default.
