@@ -1,7 +1,7 @@
 // attention_backward_kv: the gradients of keys and values by recomputation. Over the queries t >= j of all query heads
 // of the group, dv = sum w grad_out and dk = scale * sum w (grad_out.v - delta) q, with w = exp(scale * q.k - lse).
-// Writes the key and value columns of grad_qkv, one key row per invocation. Grid: x over keys, y over key-value heads,
-// z over the batch. Overwrites those columns.
+// Writes the key and value columns of grad_qkv, QUERIES key rows per invocation. Grid: x over keys, y over key-value
+// heads, z over the batch. Overwrites those columns.
 // @include "lib/attention.wgsl"
 // @include rows = "lib/attention_plain.wgsl"
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
@@ -10,47 +10,81 @@
 @group(0) @binding(3) var<storage, read> delta: array<f32>;
 @group(0) @binding(4) var<storage, read_write> grad_qkv: array<vec4<f32>>;
 
+// What the rows library reads: the queries and the gradients of the output.
+fn source_a(index: u32) -> vec4<f32> {
+    return qkv[index];
+}
+
+fn source_b(index: u32) -> vec4<f32> {
+    return grad_out[index];
+}
+
+fn row_a(z: u32, t: u32, head: u32) -> u32 {
+    return qkv_at(z, t, head);
+}
+
+fn row_b(z: u32, t: u32, head: u32) -> u32 {
+    return out_at(z, t, head);
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let wanted = group.x * WORKGROUP + lane;
-    let j = min(wanted, p.context - 1u);
+    let first = group.x * WORKGROUP * QUERIES + lane;
     let kv = group.y;
-    let key = qkv_at(group.z, j, p.heads + kv);
-    let value = qkv_at(group.z, j, p.heads + p.kv_heads + kv);
     let shared_by = p.heads / p.kv_heads;
-    var k: Row;
-    var v: Row;
-    var grad_k: Row;
-    var grad_v: Row;
-    for (var c = 0u; c < D4; c += 1u) {
-        k[c] = qkv[key + c] * p.scale;
-        v[c] = qkv[value + c];
+    var k: Rows;
+    var v: Rows;
+    var grad_k: Rows;
+    var grad_v: Rows;
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        let j = min(first + r * WORKGROUP, p.context - 1u);
+        let key = qkv_at(group.z, j, p.heads + kv);
+        let value = qkv_at(group.z, j, p.heads + p.kv_heads + kv);
+        for (var c = 0u; c < D4; c += 1u) {
+            k[r * STRIDE + c] = qkv[key + c] * p.scale;
+            v[r * STRIDE + c] = qkv[value + c];
+        }
     }
     for (var head = kv * shared_by; head < (kv + 1u) * shared_by; head += 1u) {
         // All lanes start at the workgroup's first key; queries before a lane's own key get weight 0.
-        for (var t = group.x * WORKGROUP; t < p.context; t += 1u) {
-            let query = qkv_at(group.z, t, head);
-            let row = out_at(group.z, t, head);
+        for (var t = group.x * WORKGROUP * QUERIES; t < p.context; t += 1u) {
+            stage(group.z, t, head, lane);
+            let query = row_a(group.z, t, head);
+            let row = row_b(group.z, t, head);
             let state = state_at(group.z, t, head);
-            var score = 0.0;
-            var rise = 0.0;
+            var scores: Sums;
+            var rises: Sums;
+            var queries: array<vec4<f32>, PIECES>;
+            var gradients: array<vec4<f32>, PIECES>;
             for (var i = 0u; i < PIECES; i += 1u) {
-                score += piece_dot(&k, i, qkv[query + piece(i, lane)]);
-                rise += piece_dot(&v, i, grad_out[row + piece(i, lane)]);
+                queries[i] = piece_of_a(query, t, i, lane);
+                gradients[i] = piece_of_b(row, t, i, lane);
+                piece_dot(&k, i, queries[i], &scores);
+                piece_dot(&v, i, gradients[i], &rises);
             }
-            let weight = select(0.0, exp(score - lse[state]), j <= t);
-            let slope = weight * (rise - delta[state]) * p.scale;
+            let row_lse = lse[state];
+            let row_delta = delta[state];
+            var weights: array<f32, QUERIES>;
+            var slopes: array<f32, QUERIES>;
+            for (var r = 0u; r < QUERIES; r += 1u) {
+                weights[r] = select(0.0, exp(total_of(scores[r]) - row_lse), first + r * WORKGROUP <= t);
+                slopes[r] = weights[r] * (total_of(rises[r]) - row_delta) * p.scale;
+            }
             for (var i = 0u; i < PIECES; i += 1u) {
-                piece_add(&grad_v, i, weight, grad_out[row + piece(i, lane)]);
-                piece_add(&grad_k, i, slope, qkv[query + piece(i, lane)]);
+                piece_add(&grad_v, i, weights, gradients[i]);
+                piece_add(&grad_k, i, slopes, queries[i]);
             }
         }
     }
-    if (wanted >= p.context) {
-        return;
-    }
-    for (var c = 0u; c < D4; c += 1u) {
-        grad_qkv[key + c] = grad_k[c];
-        grad_qkv[value + c] = grad_v[c];
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        let j = first + r * WORKGROUP;
+        if (j < p.context) {
+            let key = qkv_at(group.z, j, p.heads + kv);
+            let value = qkv_at(group.z, j, p.heads + p.kv_heads + kv);
+            for (var c = 0u; c < D4; c += 1u) {
+                grad_qkv[key + c] = grad_k[r * STRIDE + c];
+                grad_qkv[value + c] = grad_v[r * STRIDE + c];
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
 // attention_backward_q: the gradient of the queries by recomputation. With w = exp(scale * q.k - lse),
-// dq = scale * sum over keys of w (grad_out.v - delta) k. Writes the query columns of grad_qkv (laid out as qkv), one
-// query row per invocation; grid as in attention_forward. Overwrites those columns.
+// dq = scale * sum over keys of w (grad_out.v - delta) k. Writes the query columns of grad_qkv (laid out as qkv), QUERIES
+// query rows per invocation; grid as in attention_forward. Overwrites those columns.
 // @include "lib/attention.wgsl"
+// @include "lib/attention_keys.wgsl"
 // @include rows = "lib/attention_plain.wgsl"
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> grad_out: array<vec4<f32>>;
@@ -11,40 +12,54 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let wanted = group.x * WORKGROUP + lane;
-    let t = min(wanted, p.context - 1u);
+    let first = group.x * WORKGROUP * QUERIES + lane;
     let head = group.y;
     let kv = head / (p.heads / p.kv_heads);
-    let query = qkv_at(group.z, t, head);
-    let row = out_at(group.z, t, head);
-    let row_lse = lse[state_at(group.z, t, head)];
-    let row_delta = delta[state_at(group.z, t, head)];
-    var q: Row;
-    var g: Row;
-    var sums: Row;
-    for (var c = 0u; c < D4; c += 1u) {
-        q[c] = qkv[query + c] * p.scale;
-        g[c] = grad_out[row + c];
+    var q: Rows;
+    var g: Rows;
+    var sums: Rows;
+    var row_lse: array<f32, QUERIES>;
+    var row_delta: array<f32, QUERIES>;
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        let t = min(first + r * WORKGROUP, p.context - 1u);
+        let query = qkv_at(group.z, t, head);
+        let row = out_at(group.z, t, head);
+        row_lse[r] = lse[state_at(group.z, t, head)];
+        row_delta[r] = delta[state_at(group.z, t, head)];
+        for (var c = 0u; c < D4; c += 1u) {
+            q[r * STRIDE + c] = qkv[query + c] * p.scale;
+            g[r * STRIDE + c] = grad_out[row + c];
+        }
     }
-    let end = min((group.x + 1u) * WORKGROUP, p.context);
+    let end = min((group.x + 1u) * WORKGROUP * QUERIES, p.context);
     for (var j = 0u; j < end; j += 1u) {
-        let key = qkv_at(group.z, j, p.heads + kv);
-        let value = qkv_at(group.z, j, p.heads + p.kv_heads + kv);
-        var score = 0.0;
-        var rise = 0.0;
+        stage(group.z, j, kv, lane);
+        let key = row_a(group.z, j, kv);
+        let value = row_b(group.z, j, kv);
+        var scores: Sums;
+        var rises: Sums;
+        var keys: array<vec4<f32>, PIECES>;
         for (var i = 0u; i < PIECES; i += 1u) {
-            score += piece_dot(&q, i, qkv[key + piece(i, lane)]);
-            rise += piece_dot(&g, i, qkv[value + piece(i, lane)]);
+            keys[i] = piece_of_a(key, j, i, lane);
+            piece_dot(&q, i, keys[i], &scores);
+            piece_dot(&g, i, piece_of_b(value, j, i, lane), &rises);
         }
-        let slope = select(0.0, exp(score - row_lse) * (rise - row_delta) * p.scale, j <= t);
+        var slopes: array<f32, QUERIES>;
+        for (var r = 0u; r < QUERIES; r += 1u) {
+            let slope = exp(total_of(scores[r]) - row_lse[r]) * (total_of(rises[r]) - row_delta[r]) * p.scale;
+            slopes[r] = select(0.0, slope, j <= first + r * WORKGROUP);
+        }
         for (var i = 0u; i < PIECES; i += 1u) {
-            piece_add(&sums, i, slope, qkv[key + piece(i, lane)]);
+            piece_add(&sums, i, slopes, keys[i]);
         }
     }
-    if (wanted >= p.context) {
-        return;
-    }
-    for (var c = 0u; c < D4; c += 1u) {
-        grad_qkv[query + c] = sums[c];
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        let t = first + r * WORKGROUP;
+        if (t < p.context) {
+            let query = qkv_at(group.z, t, head);
+            for (var c = 0u; c < D4; c += 1u) {
+                grad_qkv[query + c] = sums[r * STRIDE + c];
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
-// attention_forward: causal attention by online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), one query row
-// per invocation. out[batch, context, heads * D] = softmax(scale * q k^T, keys <= query) v; lse[batch, heads, context]
-// is the log of the softmax's denominator. Grid: x over queries, y over heads, z over the batch. Overwrites.
+// attention_forward: causal attention by online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), QUERIES query
+// rows per invocation. out[batch, context, heads * D] = softmax(scale * q k^T, keys <= query) v;
+// lse[batch, heads, context] is the log of the softmax's denominator. Grid: x over queries, y over heads, z over the batch. Overwrites.
 // @include "lib/attention.wgsl"
+// @include "lib/attention_keys.wgsl"
 // @include rows = "lib/attention_plain.wgsl"
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
@@ -9,45 +10,55 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let t = group.x * WORKGROUP + lane;
+    let first = group.x * WORKGROUP * QUERIES + lane;
     let head = group.y;
     let kv = head / (p.heads / p.kv_heads);
-    let query = qkv_at(group.z, min(t, p.context - 1u), head);
-    var q: Row;
-    var sums: Row;
-    for (var c = 0u; c < D4; c += 1u) {
-        q[c] = qkv[query + c] * p.scale;
-    }
-    var greatest = -3.4e38;
-    var total = 0.0;
-    // The loop is the same for all lanes of a workgroup; keys after a lane's own query get weight 0.
-    let end = min((group.x + 1u) * WORKGROUP, p.context);
-    for (var j = 0u; j < end; j += 1u) {
-        let key = qkv_at(group.z, j, p.heads + kv);
-        let value = qkv_at(group.z, j, p.heads + p.kv_heads + kv);
-        var score = 0.0;
-        for (var i = 0u; i < PIECES; i += 1u) {
-            score += piece_dot(&q, i, qkv[key + piece(i, lane)]);
-        }
-        score = select(-3.4e38, score, j <= t);
-        let higher = max(greatest, score);
-        let shrink = exp(greatest - higher);
-        let weight = select(0.0, exp(score - higher), j <= t);
-        greatest = higher;
-        total = fma(total, shrink, weight);
+    var q: Rows;
+    var sums: Rows;
+    var greatest: array<f32, QUERIES>;
+    var total: array<f32, QUERIES>;
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        let query = qkv_at(group.z, min(first + r * WORKGROUP, p.context - 1u), head);
         for (var c = 0u; c < D4; c += 1u) {
-            sums[c] *= shrink;
+            q[r * STRIDE + c] = qkv[query + c] * p.scale;
+        }
+        greatest[r] = -3.4e38;
+    }
+    // The loop is the same for all lanes of a workgroup; keys after a lane's own query get weight 0.
+    let end = min((group.x + 1u) * WORKGROUP * QUERIES, p.context);
+    for (var j = 0u; j < end; j += 1u) {
+        stage(group.z, j, kv, lane);
+        let key = row_a(group.z, j, kv);
+        let value = row_b(group.z, j, kv);
+        var scores: Sums;
+        for (var i = 0u; i < PIECES; i += 1u) {
+            piece_dot(&q, i, piece_of_a(key, j, i, lane), &scores);
+        }
+        var weights: array<f32, QUERIES>;
+        for (var r = 0u; r < QUERIES; r += 1u) {
+            let seen = j <= first + r * WORKGROUP;
+            let score = select(-3.4e38, total_of(scores[r]), seen);
+            let higher = max(greatest[r], score);
+            let shrink = exp(greatest[r] - higher);
+            weights[r] = select(0.0, exp(score - higher), seen);
+            greatest[r] = higher;
+            total[r] = fma(total[r], shrink, weights[r]);
+            for (var c = 0u; c < D4; c += 1u) {
+                sums[r * STRIDE + c] *= shrink;
+            }
         }
         for (var i = 0u; i < PIECES; i += 1u) {
-            piece_add(&sums, i, weight, qkv[value + piece(i, lane)]);
+            piece_add(&sums, i, weights, piece_of_b(value, j, i, lane));
         }
     }
-    if (t >= p.context) {
-        return;
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        let t = first + r * WORKGROUP;
+        if (t < p.context) {
+            let row = out_at(group.z, t, head);
+            for (var c = 0u; c < D4; c += 1u) {
+                out[row + c] = sums[r * STRIDE + c] / total[r];
+            }
+            lse[state_at(group.z, t, head)] = greatest[r] + log(total[r]);
+        }
     }
-    let row = out_at(group.z, t, head);
-    for (var c = 0u; c < D4; c += 1u) {
-        out[row + c] = sums[c] / total;
-    }
-    lse[state_at(group.z, t, head)] = greatest + log(total);
 }

@@ -22,3 +22,8 @@ fn out_at(z: u32, t: u32, head: u32) -> u32 {
 fn state_at(z: u32, t: u32, head: u32) -> u32 {
     return (z * p.heads + head) * p.context + t;
 }
+
+// The sum of the four elements.
+fn total_of(x: vec4<f32>) -> f32 {
+    return x.x + x.y + x.z + x.w;
+}

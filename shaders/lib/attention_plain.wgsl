@@ -1,18 +1,19 @@
 // Rows that all lanes read alike: every lane loads every piece itself.
-alias Row = array<vec4<f32>, D4>;
-const PIECES: u32 = D4;
+// @include "lib/attention_rows.wgsl"
 
 // The vector of a row that this lane loads as its piece i.
 fn piece(i: u32, lane: u32) -> u32 {
     return i;
 }
 
-// The part of the dot product of `row` that piece i covers.
-fn piece_dot(row: ptr<function, Row>, i: u32, mine: vec4<f32>) -> f32 {
-    return dot((*row)[i], mine);
+// Piece i of row j, which stands at `at`, of the kernel's first and second source.
+fn piece_of_a(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
+    return source_a(at + piece(i, lane));
 }
 
-// row += weight * the piece.
-fn piece_add(row: ptr<function, Row>, i: u32, weight: f32, mine: vec4<f32>) {
-    (*row)[i] = fma(vec4<f32>(weight), mine, (*row)[i]);
+fn piece_of_b(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
+    return source_b(at + piece(i, lane));
 }
+
+// Nothing to prepare before row j is read.
+fn stage(z: u32, j: u32, head: u32, lane: u32) {}

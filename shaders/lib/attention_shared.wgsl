@@ -1,38 +1,64 @@
 // Rows that all lanes read alike, for subgroups of exactly 8 lanes: each lane loads an eighth, broadcasts give it to the
-// others. Pays where a load costs each lane separately (software adapters). Rows are padded to a multiple of 8 vectors;
-// the padding of the row that is multiplied must be zero.
+// others. Pays where a load costs each lane separately (software adapters). A lane keeps QUERIES rows of its own, one
+// after the other in Rows, and uses each broadcast for all of them. Rows are padded to a multiple of 8 vectors; the
+// padding of rows that are multiplied must be zero.
+const QUERIES: u32 = 1u;
 const PIECES: u32 = (D4 + 7u) / 8u;
-alias Row = array<vec4<f32>, PIECES * 8u>;
+const STRIDE: u32 = PIECES * 8u;
+alias Rows = array<vec4<f32>, STRIDE * QUERIES>;
+alias Sums = array<vec4<f32>, QUERIES>;
 
 // The vector of a row that this lane loads as its share of piece i.
 fn piece(i: u32, lane: u32) -> u32 {
     return min(i * 8u + lane, D4 - 1u);
 }
 
-// The part of the dot product of `row` that piece i covers.
-fn piece_dot(row: ptr<function, Row>, i: u32, mine: vec4<f32>) -> f32 {
-    let first = i * 8u;
-    var sum = (*row)[first] * subgroupBroadcast(mine, 0u);
-    sum = fma((*row)[first + 1u], subgroupBroadcast(mine, 1u), sum);
-    sum = fma((*row)[first + 2u], subgroupBroadcast(mine, 2u), sum);
-    sum = fma((*row)[first + 3u], subgroupBroadcast(mine, 3u), sum);
-    sum = fma((*row)[first + 4u], subgroupBroadcast(mine, 4u), sum);
-    sum = fma((*row)[first + 5u], subgroupBroadcast(mine, 5u), sum);
-    sum = fma((*row)[first + 6u], subgroupBroadcast(mine, 6u), sum);
-    sum = fma((*row)[first + 7u], subgroupBroadcast(mine, 7u), sum);
-    return sum.x + sum.y + sum.z + sum.w;
+// Piece i of row j, which stands at `at`, of the kernel's first and second source.
+fn piece_of_a(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
+    return source_a(at + piece(i, lane));
 }
 
-// row += weight * the piece.
-fn piece_add(row: ptr<function, Row>, i: u32, weight: f32, mine: vec4<f32>) {
+fn piece_of_b(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
+    return source_b(at + piece(i, lane));
+}
+
+// Nothing to prepare before row j is read.
+fn stage(z: u32, j: u32, head: u32, lane: u32) {}
+
+fn column_dot(rows: ptr<function, Rows>, c: u32, x: vec4<f32>, sums: ptr<function, Sums>) {
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        (*sums)[r] = fma((*rows)[r * STRIDE + c], x, (*sums)[r]);
+    }
+}
+
+fn column_add(rows: ptr<function, Rows>, c: u32, weights: array<f32, QUERIES>, x: vec4<f32>) {
+    for (var r = 0u; r < QUERIES; r += 1u) {
+        (*rows)[r * STRIDE + c] = fma(vec4<f32>(weights[r]), x, (*rows)[r * STRIDE + c]);
+    }
+}
+
+// Adds to each sum the products of the piece with the same columns of that row; the dot product is the sum's total.
+fn piece_dot(rows: ptr<function, Rows>, i: u32, mine: vec4<f32>, sums: ptr<function, Sums>) {
     let first = i * 8u;
-    let w = vec4<f32>(weight);
-    (*row)[first] = fma(w, subgroupBroadcast(mine, 0u), (*row)[first]);
-    (*row)[first + 1u] = fma(w, subgroupBroadcast(mine, 1u), (*row)[first + 1u]);
-    (*row)[first + 2u] = fma(w, subgroupBroadcast(mine, 2u), (*row)[first + 2u]);
-    (*row)[first + 3u] = fma(w, subgroupBroadcast(mine, 3u), (*row)[first + 3u]);
-    (*row)[first + 4u] = fma(w, subgroupBroadcast(mine, 4u), (*row)[first + 4u]);
-    (*row)[first + 5u] = fma(w, subgroupBroadcast(mine, 5u), (*row)[first + 5u]);
-    (*row)[first + 6u] = fma(w, subgroupBroadcast(mine, 6u), (*row)[first + 6u]);
-    (*row)[first + 7u] = fma(w, subgroupBroadcast(mine, 7u), (*row)[first + 7u]);
+    column_dot(rows, first, subgroupBroadcast(mine, 0u), sums);
+    column_dot(rows, first + 1u, subgroupBroadcast(mine, 1u), sums);
+    column_dot(rows, first + 2u, subgroupBroadcast(mine, 2u), sums);
+    column_dot(rows, first + 3u, subgroupBroadcast(mine, 3u), sums);
+    column_dot(rows, first + 4u, subgroupBroadcast(mine, 4u), sums);
+    column_dot(rows, first + 5u, subgroupBroadcast(mine, 5u), sums);
+    column_dot(rows, first + 6u, subgroupBroadcast(mine, 6u), sums);
+    column_dot(rows, first + 7u, subgroupBroadcast(mine, 7u), sums);
+}
+
+// row += weight * the piece, for every row.
+fn piece_add(rows: ptr<function, Rows>, i: u32, weights: array<f32, QUERIES>, mine: vec4<f32>) {
+    let first = i * 8u;
+    column_add(rows, first, weights, subgroupBroadcast(mine, 0u));
+    column_add(rows, first + 1u, weights, subgroupBroadcast(mine, 1u));
+    column_add(rows, first + 2u, weights, subgroupBroadcast(mine, 2u));
+    column_add(rows, first + 3u, weights, subgroupBroadcast(mine, 3u));
+    column_add(rows, first + 4u, weights, subgroupBroadcast(mine, 4u));
+    column_add(rows, first + 5u, weights, subgroupBroadcast(mine, 5u));
+    column_add(rows, first + 6u, weights, subgroupBroadcast(mine, 6u));
+    column_add(rows, first + 7u, weights, subgroupBroadcast(mine, 7u));
 }

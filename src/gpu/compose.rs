@@ -6,8 +6,11 @@ pub type Reason = String;
 /// The files below `shaders/lib`, by the name that an `// @include` line uses.
 const LIBRARY: &[(&str, &str)] = &[
     ("lib/attention.wgsl", include_str!("../../shaders/lib/attention.wgsl")),
+    ("lib/attention_keys.wgsl", include_str!("../../shaders/lib/attention_keys.wgsl")),
     ("lib/attention_plain.wgsl", include_str!("../../shaders/lib/attention_plain.wgsl")),
+    ("lib/attention_rows.wgsl", include_str!("../../shaders/lib/attention_rows.wgsl")),
     ("lib/attention_shared.wgsl", include_str!("../../shaders/lib/attention_shared.wgsl")),
+    ("lib/attention_tiles.wgsl", include_str!("../../shaders/lib/attention_tiles.wgsl")),
     ("lib/gelu.wgsl", include_str!("../../shaders/lib/gelu.wgsl")),
     ("lib/index.wgsl", include_str!("../../shaders/lib/index.wgsl")),
     ("lib/matmul.wgsl", include_str!("../../shaders/lib/matmul.wgsl")),

@@ -21,22 +21,42 @@ kernels! {
     ATTENTION_DECODE = "attention_decode";
 }
 
+/// How lanes read the rows that all of them need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Every lane loads all of a row.
+    Plain,
+    /// Each lane loads an eighth and broadcasts it; every subgroup must have exactly 8 lanes.
+    Shared,
+    /// Workgroups load tiles of [`TILE`] rows into workgroup memory.
+    Tiles,
+}
+
+/// Rows per tile.
+pub const TILE: u32 = 16;
+
 /// One set of forward and backward kernels.
 #[derive(Debug)]
 pub struct Spec {
     /// The name under which the tuner remembers it.
     pub name: &'static str,
-    /// Rows (queries or keys) per workgroup, one per invocation.
-    pub rows: u32,
-    /// Lanes share the loads of a row by broadcasts; every subgroup must have exactly 8 lanes.
-    pub shares: bool,
+    /// Invocations per workgroup.
+    pub lanes: u32,
+    /// Rows (queries or keys) per invocation.
+    pub queries: u32,
+    /// How the other side's rows are read.
+    pub rows: Rows,
 }
 
-/// Every variant, the plainest first.
+/// Every variant, the plainest first. The grid of each kernel is `[ceil(context / (lanes * queries)), heads, batch]`,
+/// with key-value heads for the gradients of keys and values.
 pub static VARIANTS: &[Spec] = &[
-    Spec { name: "rows 64", rows: 64, shares: false },
-    Spec { name: "rows 8", rows: 8, shares: false },
-    Spec { name: "shared rows 8", rows: 8, shares: true },
+    Spec { name: "rows 64", lanes: 64, queries: 1, rows: Rows::Plain },
+    Spec { name: "rows 8", lanes: 8, queries: 1, rows: Rows::Plain },
+    Spec { name: "rows 8x2", lanes: 8, queries: 2, rows: Rows::Plain },
+    Spec { name: "tiles 64", lanes: 64, queries: 1, rows: Rows::Tiles },
+    Spec { name: "shared rows 8", lanes: 8, queries: 1, rows: Rows::Shared },
+    Spec { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
 ];
 
 /// The variant for a context length: the tuner's, else the default.
@@ -52,16 +72,26 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize) -> &'static Spec {
 impl Spec {
     /// Whether the variant may run on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities) -> bool {
-        self.rows <= capabilities.invocations && (!self.shares || capabilities.subgroups_of(self.rows))
+        let widest = 128; // head
+        self.lanes * self.queries <= capabilities.invocations
+            && match self.rows {
+                Rows::Plain => true,
+                Rows::Shared => capabilities.subgroups_of(self.lanes),
+                Rows::Tiles => 2 * TILE * widest * 4 <= capabilities.workgroup_memory,
+            }
     }
 
-    fn set(&self, kernel: &'static Kernel, heads: Heads) -> Variant {
-        kernel.set("D4", heads.dim as u32 / 4).set("WORKGROUP", self.rows)
+    fn set(&self, kernel: &'static Kernel, heads: Heads, workgroup: u32) -> Variant {
+        kernel.set("D4", heads.dim as u32 / 4).set("WORKGROUP", workgroup)
     }
 
     fn by_rows(&self, kernel: &'static Kernel, heads: Heads) -> Variant {
-        let variant = self.set(kernel, heads);
-        if self.shares { variant.set("rows", Constant::File("lib/attention_shared.wgsl")) } else { variant }
+        let variant = self.set(kernel, heads, self.lanes).set("QUERIES", self.queries);
+        match self.rows {
+            Rows::Plain => variant,
+            Rows::Shared => variant.set("rows", Constant::File("lib/attention_shared.wgsl")),
+            Rows::Tiles => variant.set("rows", Constant::File("lib/attention_tiles.wgsl")).set("TILE", TILE),
+        }
     }
 
     /// The forward kernel.
@@ -71,7 +101,8 @@ impl Spec {
 
     /// The kernel of the shared row sums.
     pub fn delta(&self, heads: Heads) -> Variant {
-        self.set(&ATTENTION_DELTA, heads)
+        // One row per invocation on the same grid as the others.
+        self.set(&ATTENTION_DELTA, heads, self.lanes * self.queries)
     }
 
     /// The kernel of the queries' gradient.
@@ -86,6 +117,6 @@ impl Spec {
 
     /// The grid over `context` rows, heads and batch.
     pub fn grid(&self, context: usize, heads: usize, batch: usize) -> [u32; 3] {
-        [context.div_ceil(self.rows as usize) as u32, heads as u32, batch as u32]
+        [context.div_ceil((self.lanes * self.queries) as usize) as u32, heads as u32, batch as u32]
     }
 }
