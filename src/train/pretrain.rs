@@ -128,13 +128,19 @@ impl Pretrain<'_> {
             let validates = done % settings.val_every == 0 || done == settings.schedule.steps;
             let saves = ends || done % settings.save_every == 0;
             let flush = if ends || validates || saves { pending.take() } else { None };
+            let mut outcomes = Vec::new();
             for (step, pending) in before.into_iter().chain(flush) {
-                let Outcome { loss, norm } = pending.outcome().await?;
+                outcomes.push((step, pending.outcome().await?));
+            }
+            // Two steps that are read together share the time since the one before them.
+            let seconds = clock.elapsed().as_secs_f64() / outcomes.len().max(1) as f64;
+            if !outcomes.is_empty() {
+                clock = Instant::now();
+            }
+            for (step, Outcome { loss, norm }) in outcomes {
                 if !loss.is_finite() {
                     return Err(Error::Diverged { step: step as usize, loss });
                 }
-                let seconds = clock.elapsed().as_secs_f64();
-                clock = Instant::now();
                 times.push(seconds);
                 let progress = Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds };
                 metrics.append(&json!({
