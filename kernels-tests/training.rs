@@ -1,7 +1,7 @@
 //! Properties of whole training steps.
 
 use wgpt::{
-    model::{Config, Gpt},
+    model::{Config, Gpt, config::Positions},
     ops::{
         attention::Heads,
         attention_variants,
@@ -112,6 +112,34 @@ fn accumulated_micro_batches_equal_one_batch() {
     for (whole, parts) in run(&whole).iter().zip(run(&single)) {
         assert!((whole.loss - parts.loss).abs() < 1e-5, "{whole:?} {parts:?}");
         assert!((whole.norm - parts.norm).abs() < 1e-4 * whole.norm, "{whole:?} {parts:?}");
+    }
+}
+
+/// Both families with every kind of position, grouped queries, tied and untied heads, with and without biases.
+#[test]
+fn every_configuration_learns_a_batch() {
+    let device = device();
+    let families = [Config::gpt2(40, 12, 2, 4, 32), Config::llama(40, 12, 2, 4, 32)];
+    for family in families {
+        for positions in [Positions::Learned, Positions::Sinusoidal, Positions::Rotary] {
+            for (kv_heads, tied, bias) in [(4, true, true), (2, false, false), (1, true, false)] {
+                let config = Config { positions, kv_heads, tied, bias, ..family.clone() };
+                let mut settings = settings(config, 2);
+                settings.schedule.lr = 1e-2;
+                let model = Gpt::new(&device.gpu, &settings.config, 3).expect("a model");
+                let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
+                let mut step = || {
+                    let pending = trainer.step(&settings, &[batch(&settings, 8)]).expect("a step");
+                    pollster::block_on(pending.outcome()).expect("an outcome").loss
+                };
+                let (first, last) = (step(), (0..8).map(|_| step()).last().expect("steps"));
+                assert!(
+                    (first - 40f32.ln()).abs() < 0.3 && last < 0.8 * first,
+                    "{first} {last}: {:?}",
+                    settings.config
+                );
+            }
+        }
     }
 }
 
