@@ -8,31 +8,10 @@ use wgpt::{
     gpu::Gpu,
     model::{Config, Gpt},
     ops::tuning,
-    optim::{AdamW, Schedule},
     random,
     text::batches::Batch,
     train::{Settings, trainer::Trainer},
 };
-
-fn settings(config: Config, batch: usize) -> Settings {
-    Settings {
-        batch,
-        accumulate: 1,
-        context: config.context,
-        schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 0, steps: 1_000_000 },
-        optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
-        dropout: 0.0,
-        seed: 1,
-        val_fraction: 0.1,
-        val_batches: 1,
-        val_every: 1,
-        save_every: 1,
-        keep: 1,
-        checkpoint_activations: false,
-        sample_tokens: 0,
-        config,
-    }
-}
 
 /// Medians over few samples; a sample is one or more whole runs.
 pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
@@ -41,7 +20,7 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
     let sizes = [("nano-char 4x128, 12x64", 4, 4, 128, 64, 12), ("6x384, 4x256", 6, 6, 384, 256, 4)];
     for (name, layers, heads, width, context, rows) in sizes {
         let config = Config { bias: false, ..Config::gpt2(65, context, layers, heads, width) };
-        let settings = settings(config, rows);
+        let settings = Settings { batch: rows, ..Settings::recipe(config) };
         let ids = |stream| (0..(rows * context) as u64).map(|i| random::below(1, stream, i, 65) as u32).collect();
         let batch = Batch { inputs: ids(1), targets: ids(2), rows, context };
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");

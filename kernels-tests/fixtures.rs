@@ -7,7 +7,7 @@ use wgpt::{
     io::tensors::TensorFile,
     model::{Config, Gpt, gpt::Pass},
     ops::embedding::Tokens,
-    optim::{AdamW, Schedule},
+    optim::Schedule,
     tape::Tape,
     tensor::Tensor,
     text::batches::Batch,
@@ -61,21 +61,11 @@ impl Fixture {
 
     fn settings(&self, rows: usize, checkpoint_activations: bool) -> Settings {
         Settings {
-            config: self.config.clone(),
             batch: rows,
             accumulate: ROWS / rows,
-            context: CONTEXT,
             schedule: Schedule { lr: LR, min_lr: LR, warmup: 0, steps: 10 },
-            optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
-            dropout: 0.0,
-            seed: 0,
-            val_fraction: 0.1,
-            val_batches: 1,
-            val_every: 1,
-            save_every: 1,
-            keep: 1,
             checkpoint_activations,
-            sample_tokens: 0,
+            ..Settings::recipe(self.config.clone())
         }
     }
 

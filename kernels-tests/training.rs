@@ -8,7 +8,7 @@ use wgpt::{
         matmul::{self, Shape},
         rows, tuning,
     },
-    optim::{AdamW, Schedule},
+    optim::Schedule,
     random,
     text::batches::Batch,
     train::{Settings, trainer::Trainer},
@@ -17,23 +17,8 @@ use wgpt::{
 use crate::device::device;
 
 fn settings(config: Config, batch: usize) -> Settings {
-    Settings {
-        batch,
-        accumulate: 1,
-        context: config.context,
-        schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 0, steps: 10 },
-        optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
-        dropout: 0.0,
-        seed: 1,
-        val_fraction: 0.1,
-        val_batches: 1,
-        val_every: 1,
-        save_every: 1,
-        keep: 1,
-        checkpoint_activations: false,
-        sample_tokens: 0,
-        config,
-    }
+    let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 0, steps: 10 };
+    Settings { batch, schedule, seed: 1, ..Settings::recipe(config) }
 }
 
 fn batch(settings: &Settings, counter: u64) -> Batch {

@@ -196,24 +196,22 @@ impl Arguments {
             Some(PositionArgument::Sinusoidal) => Positions::Sinusoidal,
             Some(PositionArgument::Rotary) => Positions::Rotary,
         };
-        let (lr, steps) = (self.lr.unwrap_or(1e-3), self.steps.unwrap_or(2000));
+        let recipe = Settings::recipe(config);
+        let (lr, steps) = (self.lr.unwrap_or(recipe.schedule.lr), self.steps.unwrap_or(recipe.schedule.steps));
         Settings {
-            config,
-            batch: self.batch.unwrap_or(12),
+            batch: self.batch.unwrap_or(recipe.batch),
             accumulate: self.accumulate,
-            context,
             schedule: Schedule {
                 lr,
                 min_lr: self.min_lr.unwrap_or(lr / 10.0),
-                warmup: self.warmup.unwrap_or_else(|| 100.min(steps / 10)),
+                warmup: self.warmup.unwrap_or_else(|| recipe.schedule.warmup.min(steps / 10)),
                 steps,
             },
             optimizer: AdamW {
-                beta1: 0.9,
                 beta2: self.beta2,
-                epsilon: 1e-8,
                 weight_decay: self.weight_decay,
                 clip: self.clip,
+                ..recipe.optimizer
             },
             dropout: self.dropout,
             seed: self.seed,
@@ -224,6 +222,7 @@ impl Arguments {
             keep: self.keep,
             checkpoint_activations: self.checkpoint_activations,
             sample_tokens: self.sample_tokens,
+            ..recipe
         }
     }
 

@@ -44,6 +44,28 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// nanoGPT's recipe for small models: 2000 steps of 12 windows, learning rate 1e-3 to 1e-4 after 100 steps of
+    /// warm-up, AdamW with betas 0.9 and 0.99, weight decay 0.1, clipping at 1, no dropout.
+    pub fn recipe(config: Config) -> Self {
+        Self {
+            batch: 12,
+            accumulate: 1,
+            context: config.context,
+            schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000 },
+            optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
+            dropout: 0.0,
+            seed: 1337,
+            val_fraction: 0.1,
+            val_batches: 200,
+            val_every: 500,
+            save_every: 250,
+            keep: 1,
+            checkpoint_activations: false,
+            sample_tokens: 160,
+            config,
+        }
+    }
+
     /// Refuses settings that cannot be trained with.
     ///
     /// # Errors
