@@ -12,6 +12,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("trusted", &[]),
     ("random", &[]),
+    // Files are written whole or not at all.
+    ("formats", &["trusted", "random", "io::atomic"]),
     ("gpu", &["trusted"]),
     // A fresh tensor is poisoned, and gradients are added, by the elementwise kernels.
     ("tensor", &["gpu", "ops::elementwise"]),

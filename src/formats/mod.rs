@@ -1,0 +1,10 @@
+//! How tensors lie in files: number formats, blocks of quantised values, GGUF files.
+
+mod format;
+mod rows;
+
+pub mod blocks;
+
+pub use blocks::{dequantise, quantise};
+pub use format::Format;
+pub use rows::Rows;
