@@ -1,7 +1,7 @@
 //! The only place with `unsafe`: memory-mapped files and shader modules without run-time checks.
 #![allow(unsafe_code)]
 
-use std::{fs::File, path::Path};
+use std::{fs::File, ops::Range, path::Path};
 
 use crate::{Error, Result};
 
@@ -15,6 +15,23 @@ pub fn map(path: &Path) -> Result<memmap2::Mmap> {
     // pages stay valid. Another program that truncates the file while it is mapped can end this process; the
     // alternative, reading whole shards into memory, would rule out large data sets.
     unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io(path, "map"))
+}
+
+/// Tells the system that the pages of a range of a mapped file need not stay in memory. Only a hint: a page that is read
+/// again comes back from the file. Does nothing where there is no such call.
+pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
+    #[cfg(unix)]
+    if range.start < range.end && range.end <= map.len() {
+        // SAFETY: `map` maps a file read-only and shared, so a dropped page holds nothing that the file does not: reading
+        // it again gives the same bytes (memory that is not backed by a file would come back as zeros).
+        let advised = unsafe {
+            map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.end - range.start)
+        };
+        // A refused hint changes nothing.
+        advised.ok();
+    }
+    #[cfg(not(unix))]
+    let _ = (map, range);
 }
 
 /// Creates a shader module without loop counters and index clamps.

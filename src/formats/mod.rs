@@ -4,6 +4,7 @@ mod format;
 mod rows;
 
 pub mod blocks;
+pub mod gguf;
 
 pub use blocks::{dequantise, quantise};
 pub use format::Format;

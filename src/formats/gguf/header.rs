@@ -1,0 +1,188 @@
+//! What stands before the data of a GGUF file: version, metadata, and where each tensor lies.
+
+use std::{collections::BTreeMap, ops::Range, path::Path};
+
+use super::{cursor::Cursor, metadata::Metadata};
+use crate::{Error, Result, formats::Format};
+
+pub(super) const MAGIC: [u8; 4] = *b"GGUF";
+/// Where the data begins, and each tensor in it, unless `general.alignment` says otherwise.
+const ALIGNMENT: u32 = 32;
+pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
+pub(super) const MAX_DIMENSIONS: usize = 4;
+/// Types of ggml that wgpt does not read, for messages.
+const FOREIGN: &[(u32, &str)] = &[
+    (9, "Q8_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+];
+
+/// Where a tensor lies.
+#[derive(Clone, Debug)]
+pub(super) struct TensorInfo {
+    pub name: String,
+    /// Outermost first.
+    pub shape: Vec<usize>,
+    pub format: Format,
+    /// In bytes of the file.
+    pub range: Range<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    pub metadata: Metadata,
+    pub tensors: Vec<TensorInfo>,
+    pub by_name: BTreeMap<String, usize>,
+}
+
+/// Reads the header of a file whose content is `bytes`; every tensor that it names lies within them.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
+    let wrong = |reason: String| Error::checkpoint(path, reason);
+    let mut cursor = Cursor::new(bytes);
+    let mut field = |name: &str| cursor.fixed::<4>().map_err(|reason| wrong(format!("{name} {reason}")));
+    if field("the magic number")? != MAGIC {
+        return Err(wrong("not a GGUF file (it does not begin with 'GGUF')".into()));
+    }
+    match u32::from_le_bytes(field("the version")?) {
+        2 | 3 => {}
+        big if big & 0xffff == 0 && big != 0 => {
+            return Err(wrong("a big-endian GGUF file; wgpt reads little-endian ones, convert it first".into()));
+        }
+        other => return Err(wrong(format!("GGUF version {other}; wgpt reads versions 2 and 3"))),
+    }
+    // The least entries: a name without letters (8), a dimension count (4), a type (4), an offset (8); a key without
+    // letters (8), a type (4), one byte. The tensors' count is checked before the bytes of the metadata are known.
+    let tensors = cursor.count(24).map_err(|reason| wrong(format!("the number of tensors {reason}")))?;
+    let entries = cursor.count(13).map_err(|reason| wrong(format!("the number of metadata entries {reason}")))?;
+
+    let mut metadata = Metadata::new(path);
+    for i in 0..entries {
+        let key = cursor.text().map_err(|reason| wrong(format!("the key of metadata entry {i} {reason}")))?;
+        let value = cursor.value().map_err(|reason| wrong(format!("metadata '{}' {reason}", shown(&key))))?;
+        if !metadata.insert(key.clone(), value) {
+            return Err(wrong(format!("metadata '{}' comes twice", shown(&key))));
+        }
+    }
+    let alignment = alignment(&metadata)?;
+
+    let mut infos = Vec::new();
+    let mut by_name = BTreeMap::new();
+    for i in 0..tensors {
+        let name = cursor.text().map_err(|reason| wrong(format!("the name of tensor {i} {reason}")))?;
+        let info = tensor(name, &mut cursor, alignment as u64)
+            .map_err(|(name, reason)| wrong(format!("tensor '{}' {reason}", shown(&name))))?;
+        if by_name.insert(info.name.clone(), i).is_some() {
+            return Err(wrong(format!("tensor '{}' comes twice", shown(&info.name))));
+        }
+        infos.push(info);
+    }
+    let tensors = place(infos, cursor.at().next_multiple_of(alignment), bytes.len()).map_err(wrong)?;
+    Ok(Header { metadata, tensors, by_name })
+}
+
+/// A name in a message, where it may be anything a broken file holds.
+fn shown(name: &str) -> String {
+    let mut short: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+    if name.chars().nth(80).is_some() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// The alignment of the data, by default 32 bytes.
+pub(super) fn alignment(metadata: &Metadata) -> Result<usize> {
+    let alignment = metadata.get::<u32>(ALIGNMENT_KEY)?.unwrap_or(ALIGNMENT);
+    metadata.check(alignment.is_power_of_two() && alignment <= 1 << 20, || {
+        format!("metadata '{ALIGNMENT_KEY}' is {alignment}; it must be a power of two up to 2^20")
+    })?;
+    Ok(alignment as usize)
+}
+
+/// The rest of a tensor's entry after its name; the range is still relative to the data.
+fn tensor(name: String, cursor: &mut Cursor<'_>, alignment: u64) -> Result<TensorInfo, (String, String)> {
+    let mut read = || -> Result<_, String> {
+        let dimensions = cursor.u32()? as usize;
+        if dimensions > MAX_DIMENSIONS {
+            return Err(format!("has {dimensions} dimensions; GGUF allows {MAX_DIMENSIONS}"));
+        }
+        let mut shape = vec![0; dimensions];
+        for size in shape.iter_mut().rev() {
+            *size = cursor.u64()?;
+        }
+        let (kind, offset) = (cursor.u32()?, cursor.u64()?);
+        let format = Format::from_gguf_type(kind).ok_or_else(|| unknown(kind))?;
+        let (shape, length) = measure(&shape, format)?;
+        if offset % alignment != 0 {
+            return Err(format!("has the offset {offset}, which is no multiple of {alignment}"));
+        }
+        let end = offset.checked_add(length as u64).and_then(|end| usize::try_from(end).ok());
+        let end = end.ok_or_else(|| format!("has the impossible offset {offset}"))?;
+        Ok((shape, format, offset as usize..end))
+    };
+    match read() {
+        Ok((shape, format, range)) => Ok(TensorInfo { name, shape, format, range }),
+        Err(reason) => Err((name, reason)),
+    }
+}
+
+fn unknown(kind: u32) -> String {
+    let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+    let name = FOREIGN.iter().find(|(id, _)| *id == kind).map_or("unknown", |(_, name)| name);
+    format!("has the type {kind} ({name}); wgpt reads {}", known.join(", "))
+}
+
+/// The shape in `usize` and the bytes of a tensor.
+pub(super) fn measure(shape: &[u64], format: Format) -> Result<(Vec<usize>, usize), String> {
+    if shape.contains(&0) {
+        return Err(format!("has the shape {shape:?}, with a dimension of 0"));
+    }
+    let width = shape.last().copied().unwrap_or(1);
+    if width % format.block() as u64 != 0 {
+        return Err(format!(
+            "has rows of {width} elements, which are no whole blocks of {} ({format})",
+            format.block()
+        ));
+    }
+    let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size));
+    let bytes = elements.and_then(|count| (count / format.block() as u64).checked_mul(format.block_bytes() as u64));
+    let fits = bytes.filter(|&bytes| bytes <= isize::MAX as u64);
+    let bytes = fits.ok_or_else(|| format!("has the impossible shape {shape:?}"))?;
+    Ok((shape.iter().map(|&size| size as usize).collect(), bytes as usize))
+}
+
+/// Ranges counted from the beginning of the file, all within it and none over another.
+fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec<TensorInfo>, String> {
+    let held = length.saturating_sub(data);
+    for tensor in &mut tensors {
+        let Range { start, end } = tensor.range;
+        if end > held {
+            let reason = format!("lies at {start}..{end} of the data, which is {held} bytes long: truncated?");
+            return Err(format!("tensor '{}' {reason}", shown(&tensor.name)));
+        }
+        tensor.range = data + start..data + end;
+    }
+    let mut order: Vec<_> = tensors.iter().collect();
+    order.sort_by_key(|tensor| tensor.range.start);
+    match order.windows(2).find(|pair| pair[0].range.end > pair[1].range.start) {
+        Some(pair) => Err(format!("tensors '{}' and '{}' overlap", shown(&pair[0].name), shown(&pair[1].name))),
+        None => Ok(tensors),
+    }
+}
