@@ -58,6 +58,16 @@ fn norm_oracles() {
 }
 
 #[test]
+fn head_norm_oracle() {
+    let shape = norm::HeadNorm { query: 3, key_value: 2, dim: 5, epsilon: 1e-3 };
+    let (x, q, k, g) = (data(30, 2 * 7 * 5), data(31, 5), data(32, 5), data(33, 2 * 7 * 5));
+    let (grad_x, [grad_q, grad_k]) = norm::head_norm_backward(shape, &x, [&q, &k], &g);
+    proves("head norm x", &x, &g, |x| norm::head_norm(shape, x, [&q, &k]), &grad_x);
+    proves("head norm of queries", &q, &g, |q| norm::head_norm(shape, &x, [q, &k]), &grad_q);
+    proves("head norm of keys", &k, &g, |k| norm::head_norm(shape, &x, [&q, k]), &grad_k);
+}
+
+#[test]
 fn loss_oracle() {
     let (logits, targets) = (data(8, 4 * 9), [3, loss::IGNORED, 8, 0]);
     let result = loss::cross_entropy(&logits, &targets);

@@ -67,3 +67,57 @@ pub fn softmax_backward(y: &[f64], grad_out: &[f64], width: usize) -> Vec<f64> {
     };
     y.chunks_exact(width).zip(grad_out.chunks_exact(width)).flat_map(row).collect()
 }
+
+/// How the heads of a fused qkv row are normalised.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadNorm {
+    /// Query heads, which share one weight.
+    pub query: usize,
+    /// Key heads, which share another; as many value heads follow, which stay as they are.
+    pub key_value: usize,
+    /// Columns per head.
+    pub dim: usize,
+    /// Added to the mean square.
+    pub epsilon: f64,
+}
+
+impl HeadNorm {
+    /// Applies `each` to every head with the index of its weight: 0 for queries, 1 for keys, none for values.
+    fn by_head(self, len: usize, mut each: impl FnMut(std::ops::Range<usize>, Option<usize>)) {
+        for row in 0..len / self.dim {
+            let head = row % (self.query + 2 * self.key_value);
+            let weight = [0, 1].into_iter().find(|kind| head < self.query + kind * self.key_value);
+            each(row * self.dim..(row + 1) * self.dim, weight);
+        }
+    }
+}
+
+/// RMSNorm of every query and key head; `weights` are those of the queries and of the keys.
+pub fn head_norm(shape: HeadNorm, x: &[f64], weights: [&[f64]; 2]) -> Vec<f64> {
+    let mut out = x.to_vec();
+    shape.by_head(x.len(), |range, weight| {
+        if let Some(kind) = weight {
+            out[range.clone()].copy_from_slice(&norm(&x[range], weights[kind], None, false, shape.epsilon));
+        }
+    });
+    out
+}
+
+/// The gradients of [`head_norm`]: of x, and of the two weights.
+pub fn head_norm_backward(
+    shape: HeadNorm,
+    x: &[f64],
+    weights: [&[f64]; 2],
+    grad_out: &[f64],
+) -> (Vec<f64>, [Vec<f64>; 2]) {
+    let mut grad_x = grad_out.to_vec();
+    let mut grad_weights = [vec![0.0; shape.dim], vec![0.0; shape.dim]];
+    shape.by_head(x.len(), |range, weight| {
+        if let Some(kind) = weight {
+            let back = norm_backward(&x[range.clone()], weights[kind], &grad_out[range.clone()], false, shape.epsilon);
+            grad_x[range].copy_from_slice(&back.x);
+            grad_weights[kind].iter_mut().zip(back.weight).for_each(|(sum, g)| *sum += g);
+        }
+    });
+    (grad_x, grad_weights)
+}

@@ -55,7 +55,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             (doctor.data(batch * context * heads.qkv_width()), doctor.data(batch * context * heads.qkv_width()));
         let shape = [batch, context, heads.qkv_width()];
         let (gpu_x, gpu_grad) = (doctor.upload(&shape, &x)?, doctor.upload(&shape, &grad)?);
-        let table = rope::table(doctor.gpu, past + context, dim, 10_000.0)?;
+        let table = rope::table(doctor.gpu, past + context, dim, 10_000.0, |_, _| 1.0)?;
         let tape = Tape::new(doctor.gpu);
         tape.watch(&gpu_x);
         let out = rope::rope(&tape, &gpu_x, &table, heads, past)?;

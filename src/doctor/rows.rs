@@ -7,7 +7,8 @@ use super::{
 use crate::{
     Result,
     ops::{
-        cross_entropy, norm,
+        attention::Heads,
+        cross_entropy, head_norm, norm,
         rows::{PLANS, Plan},
         softmax,
     },
@@ -24,6 +25,9 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             norms(doctor, *plan, rows, width).await?;
             softmaxes(doctor, *plan, rows, width).await?;
             losses(doctor, *plan, rows, width).await?;
+        }
+        for &(tokens, query, key_value, dim) in &[(1, 1, 1, 1), (5, 3, 1, 4), (37, 4, 2, 65)] {
+            head_norms(doctor, *plan, tokens, Heads { query, key_value, dim }).await?;
         }
         time(doctor, *plan)?;
     }
@@ -116,6 +120,30 @@ async fn losses(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize) 
         }
     }
     Ok(())
+}
+
+async fn head_norms(doctor: &mut Doctor<'_>, plan: Plan, tokens: usize, heads: Heads) -> Result<()> {
+    let (dim, epsilon) = (heads.dim, 0.01);
+    let len = tokens * heads.qkv_width();
+    let (x, grad) = (doctor.data(len), doctor.data(len));
+    let (query, key, before) = (doctor.data(dim), doctor.data(dim), doctor.data(dim));
+    let shape = oracle::HeadNorm { query: heads.query, key_value: heads.key_value, dim, epsilon };
+    let expected = oracle::head_norm(shape, &x, [&query, &key]);
+    let (grad_x, grad_weights) = oracle::head_norm_backward(shape, &x, [&query, &key], &grad);
+    let what = format!("{tokens} tokens of {heads:?}");
+    let size = [1, tokens, heads.qkv_width()];
+    let (x, g) = (doctor.upload(&size, &x)?, doctor.upload(&size, &grad)?);
+    let weights = head_norm::Weights { query: doctor.upload(&[dim], &query)?, key: doctor.upload(&[dim], &key)? };
+    let (out, rstds) = head_norm::forward(&x, &weights, heads, epsilon as f32, plan)?;
+    doctor.compare(("head_norm", plan.name), &what, &out, &expected, dim).await?;
+    let back = head_norm::backward(&x, &weights, &rstds, &g, heads, plan)?;
+    doctor.compare(("head_norm_backward", plan.name), &what, &back, &grad_x, dim).await?;
+    let (fresh, added) = (doctor.poisoned(&[dim])?, doctor.upload(&[dim], &before)?);
+    head_norm::backward_weights(&x, &rstds, &g, heads, (&fresh, false), (&added, true))?;
+    let sums: Vec<f64> = before.iter().zip(&grad_weights[1]).map(|(a, b)| a + b).collect();
+    let name = ("head_norm_backward_weight", "flat");
+    doctor.compare(name, &what, &fresh, &grad_weights[0], tokens * heads.query).await?;
+    doctor.compare(name, &format!("{what} accumulated"), &added, &sums, tokens * heads.key_value).await
 }
 
 fn time(doctor: &mut Doctor<'_>, plan: Plan) -> Result<()> {

@@ -15,6 +15,7 @@ use crate::{
         dropout,
         elementwise::add,
         embedding::{self, Tokens},
+        head_norm,
         linear::{Fuse, linear},
         norm, rope,
     },
@@ -33,6 +34,7 @@ struct Affine {
 struct Block {
     norm1: Affine,
     qkv: Affine,
+    head_norm: Option<head_norm::Weights>,
     out: Affine,
     norm2: Affine,
     up: Affine,
@@ -97,11 +99,16 @@ impl Gpt {
         let affine = |name: String| {
             Ok::<_, Error>(Affine { weight: need(format!("{name}.weight"))?, bias: find(format!("{name}.bias")) })
         };
+        let head_weights = |index| {
+            let part = |name| need(format!("blocks.{index}.attention.{name}.weight"));
+            Ok::<_, Error>(head_norm::Weights { query: part("q_norm")?, key: part("k_norm")? })
+        };
         let block = |index| {
             let part = |name| affine(format!("blocks.{index}.{name}"));
             Ok::<_, Error>(Block {
                 norm1: part("norm1")?,
                 qkv: part("attention.qkv")?,
+                head_norm: config.qk_norm.then(|| head_weights(index)).transpose()?,
                 out: part("attention.out")?,
                 norm2: part("norm2")?,
                 up: part("mlp.up")?,
@@ -117,7 +124,9 @@ impl Gpt {
             Positions::Rotary => None,
         };
         let rotary = config.positions == Positions::Rotary;
-        let rope_table = rotary.then(|| rope::table(gpu, config.context, config.head_dim(), config.rope_theta));
+        let divisor = |i, frequency| config.rope_scaling.as_ref().map_or(1.0, |scaling| scaling.divisor(i, frequency));
+        let rope_table =
+            rotary.then(|| rope::table(gpu, config.context, config.head_dim(), config.rope_theta, divisor));
         Ok(Self {
             config: config.clone(),
             embed: need("embed.weight".into())?,
@@ -226,7 +235,9 @@ fn normalise(tape: &Tape, config: &Config, x: &Tensor, affine: &Affine) -> Resul
 impl Block {
     fn leaves(&self) -> Vec<Tensor> {
         let parts = [&self.norm1, &self.qkv, &self.out, &self.norm2, &self.up, &self.down];
-        parts.iter().flat_map(|part| [Some(part.weight.clone()), part.bias.clone()]).flatten().collect()
+        let affine = parts.into_iter().flat_map(|part| [Some(part.weight.clone()), part.bias.clone()]).flatten();
+        let heads = self.head_norm.iter().flat_map(|weights| [weights.query.clone(), weights.key.clone()]);
+        affine.chain(heads).collect()
     }
 }
 
@@ -249,6 +260,9 @@ impl Runner {
         let bias = |affine: &Affine| affine.bias.clone();
         let mut qkv =
             linear(tape, &normal, &block.qkv.weight, Fuse { bias: bias(&block.qkv).as_ref(), ..Fuse::default() })?;
+        if let Some(weights) = &block.head_norm {
+            qkv = head_norm::head_norm(tape, &qkv, weights, heads, config.norm_epsilon)?;
+        }
         if let Some(table) = &self.table {
             qkv = rope::rope(tape, &qkv, table, heads, self.past)?;
         }

@@ -43,7 +43,7 @@ pub fn specs(config: &Config) -> Vec<Spec> {
     for block in 0..config.layers {
         let layers: [(&str, usize, usize, Init); 4] = [
             ("attention.qkv", (config.heads + 2 * config.kv_heads) * dim, width, deviation),
-            ("attention.out", width, width, projection),
+            ("attention.out", width, config.heads * dim, projection),
             ("mlp.up", up, width, deviation),
             ("mlp.down", width, config.hidden, projection),
         ];
@@ -56,7 +56,12 @@ pub fn specs(config: &Config) -> Vec<Spec> {
                 }
             }
             add(format!("blocks.{block}.{layer}.weight"), &[features, inputs], init);
-            if config.bias {
+            if layer == "attention.qkv" && config.qk_norm {
+                for norm in ["q_norm", "k_norm"] {
+                    add(format!("blocks.{block}.attention.{norm}.weight"), &[dim], Init::Constant(1.0));
+                }
+            }
+            if config.bias || config.qkv_bias && layer == "attention.qkv" {
                 add(format!("blocks.{block}.{layer}.bias"), &[features], Init::Constant(0.0));
             }
         }

@@ -8,6 +8,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod head_norm;
 pub mod linear;
 pub mod matmul;
 pub mod matmul_variants;

@@ -8,17 +8,25 @@ kernels! {
     ROPE = "rope";
 }
 
-/// `[positions, D/2, 2]`: cosine and sine of `position * theta^(-2i/D)`, computed in f64, because the drivers' own
-/// sines are only good to 2^-11.
+/// `[positions, D/2, 2]`: cosine and sine of `position * theta^(-2i/D) / divisor(i, theta^(-2i/D))`, computed in f64,
+/// because the drivers' own sines are only good to 2^-11.
 ///
 /// # Errors
 /// [`crate::Error::OutOfMemory`].
-pub fn table(gpu: &Gpu, positions: usize, dim: usize, theta: f64) -> Result<Tensor> {
+pub fn table(
+    gpu: &Gpu,
+    positions: usize,
+    dim: usize,
+    theta: f64,
+    divisor: impl Fn(usize, f64) -> f64,
+) -> Result<Tensor> {
     let half = dim / 2;
+    let frequency = |i: usize| theta.powf(-2.0 * i as f64 / dim as f64);
+    let frequencies: Vec<f64> = (0..half).map(|i| frequency(i) / divisor(i, frequency(i))).collect();
     let mut values = Vec::with_capacity(positions * half * 2);
     for position in 0..positions {
-        for i in 0..half {
-            let angle = position as f64 * theta.powf(-2.0 * i as f64 / dim as f64);
+        for frequency in &frequencies {
+            let angle = position as f64 * frequency;
             values.extend([angle.cos() as f32, angle.sin() as f32]);
         }
     }

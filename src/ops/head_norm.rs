@@ -1,0 +1,132 @@
+//! RMSNorm of each query and key head, as Qwen3 has it before the rotation.
+
+use super::{attention::Heads, expect, flat_grid, reduce, require, rows::Plan};
+use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
+
+kernels! {
+    /// The forward pass.
+    HEAD_NORM = "head_norm";
+    /// The gradient of its input.
+    HEAD_NORM_BACKWARD = "head_norm_backward";
+    /// The gradients of its weights, chunk by chunk.
+    HEAD_NORM_BACKWARD_WEIGHT = "head_norm_backward_weight";
+}
+
+/// Tokens that one invocation of the weights' gradient adds up: each has several heads.
+const CHUNK_TOKENS: usize = reduce::CHUNK_ROWS / 8;
+
+/// The weights of the query heads and of the key heads, `[head width]` each.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// Shared by all query heads.
+    pub query: Tensor,
+    /// Shared by all key heads.
+    pub key: Tensor,
+}
+
+/// `x / sqrt(mean(x^2) + epsilon) * weight` over each query and key head of `qkv [batch, context, (heads + 2 kv_heads) D]`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the widths disagree.
+pub fn head_norm(tape: &Tape, qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32) -> Result<Tensor> {
+    let plan = Plan::choose(tape.gpu(), qkv.elements() / heads.dim, heads.dim);
+    let (out, rstds) = forward(qkv, weights, heads, epsilon, plan)?;
+    let (x, kept) = (qkv.clone(), weights.clone());
+    let (need_x, need_weights) = (tape.tracks(qkv), tape.tracks(&weights.query) || tape.tracks(&weights.key));
+    tape.push(&[qkv, &weights.query, &weights.key], &out, move |gradients, gradient| {
+        if need_weights {
+            let (query, key) = (gradients.slot(&kept.query)?, gradients.slot(&kept.key)?);
+            backward_weights(&x, &rstds, &gradient, heads, (&query.0, query.1), (&key.0, key.1))?;
+        }
+        if need_x {
+            let plan = Plan::choose(x.gpu(), x.elements() / heads.dim, heads.dim);
+            let grad_x = backward(&x, &kept, &rstds, &gradient, heads, plan)?;
+            gradients.give(&x, grad_x)?;
+        }
+        Ok(())
+    });
+    Ok(out)
+}
+
+/// The forward kernel under a given plan: the normalised qkv, and 1 / root mean square of each head.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan: Plan) -> Result<(Tensor, Tensor)> {
+    require(qkv.width() == heads.qkv_width(), "head_norm", || format!("qkv {:?} is not {heads:?}", qkv.shape()))?;
+    expect("head_norm", "the query weight", &weights.query, &[heads.dim])?;
+    expect("head_norm", "the key weight", &weights.key, &[heads.dim])?;
+    let gpu = qkv.gpu();
+    let rows = qkv.elements() / heads.dim;
+    let out = Tensor::empty_f32(gpu, qkv.shape())?;
+    let rstds = Tensor::empty_f32(gpu, &[rows])?;
+    let binds = binds![
+        x: qkv.bind(), query_weight: weights.query.bind(), key_weight: weights.key.bind(), out: out.bind(),
+        rstds: rstds.bind(),
+    ];
+    let params = params![
+        rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
+        normed: heads.query + heads.key_value, epsilon: epsilon,
+    ];
+    gpu.run(&plan.variant(&HEAD_NORM), binds, params, plan.grid(gpu, rows))?;
+    Ok((out, rstds))
+}
+
+/// The gradient of qkv under a given plan.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward(
+    qkv: &Tensor,
+    weights: &Weights,
+    rstds: &Tensor,
+    grad_out: &Tensor,
+    heads: Heads,
+    plan: Plan,
+) -> Result<Tensor> {
+    expect("head_norm_backward", "the gradient", grad_out, qkv.shape())?;
+    let gpu = qkv.gpu();
+    let rows = qkv.elements() / heads.dim;
+    let grad_x = Tensor::empty_f32(gpu, qkv.shape())?;
+    let binds = binds![
+        x: qkv.bind(), query_weight: weights.query.bind(), key_weight: weights.key.bind(), rstds: rstds.bind(),
+        grad_out: grad_out.bind(), grad_x: grad_x.bind(),
+    ];
+    let params = params![
+        rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
+        normed: heads.query + heads.key_value,
+    ];
+    gpu.run(&plan.variant(&HEAD_NORM_BACKWARD), binds, params, plan.grid(gpu, rows))?;
+    Ok(grad_x)
+}
+
+/// Writes (or adds) the gradients of the two weights.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward_weights(
+    qkv: &Tensor,
+    rstds: &Tensor,
+    grad_out: &Tensor,
+    heads: Heads,
+    (grad_query, add_query): (&Tensor, bool),
+    (grad_key, add_key): (&Tensor, bool),
+) -> Result<()> {
+    let gpu = qkv.gpu();
+    let (tokens, width) = (qkv.height(), heads.dim);
+    let chunks = tokens.div_ceil(CHUNK_TOKENS);
+    let query_sums = Tensor::empty_f32(gpu, &[chunks, width])?;
+    let key_sums = Tensor::empty_f32(gpu, &[chunks, width])?;
+    let binds = binds![
+        x: qkv.bind(), rstds: rstds.bind(), grad_out: grad_out.bind(), query_sums: query_sums.bind(),
+        key_sums: key_sums.bind(),
+    ];
+    let count = chunks * width;
+    let params = params![
+        count: count, tokens: tokens, width: width, heads: heads.query + 2 * heads.key_value, query: heads.query,
+        normed: heads.query + heads.key_value, chunk_tokens: CHUNK_TOKENS,
+    ];
+    gpu.run(&HEAD_NORM_BACKWARD_WEIGHT.plain(), binds, params, flat_grid(gpu, count))?;
+    reduce::column_sum(&query_sums, grad_query, add_query)?;
+    reduce::column_sum(&key_sums, grad_key, add_key)
+}
