@@ -4,6 +4,8 @@ pub mod cache;
 pub mod config;
 pub mod gpt;
 pub mod parameters;
+pub mod source;
 
 pub use config::Config;
 pub use gpt::Gpt;
+pub use source::Source;

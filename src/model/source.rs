@@ -1,0 +1,22 @@
+//! Where a model's weights come from: whatever kind of file holds them.
+
+use super::Config;
+use crate::{Result, formats::Rows};
+
+/// A stored model.
+pub trait Source {
+    /// The shape of the model.
+    fn config(&self) -> &Config;
+
+    /// A parameter under wgpt's name (see [`parameters::specs`](super::parameters::specs)), as the pieces that lie in the
+    /// file, in row order: a fused `attention.qkv` may come as queries, keys and values, each in a format of its own.
+    /// Vectors come as one row per piece. Together the pieces have the shape that the configuration says. Empty where the
+    /// model has no such parameter.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] when the file lacks it, or has it in another shape or type.
+    fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>>;
+
+    /// Says that a parameter will not be asked for again soon, so that the memory behind it can go.
+    fn done(&self, _name: &str) {}
+}
