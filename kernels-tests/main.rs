@@ -1,7 +1,9 @@
 //! Every kernel against its oracle, the oracles against finite differences, and training steps as a whole.
 
+mod broken_files;
 mod device;
 mod fixtures;
+mod gguf;
 mod gradients;
 mod kernels;
 mod oracle_fixtures;

@@ -8,4 +8,5 @@ pub mod gguf;
 
 pub use blocks::{dequantise, quantise};
 pub use format::Format;
+pub use gguf::GgufFile;
 pub use rows::Rows;

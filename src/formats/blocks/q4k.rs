@@ -52,7 +52,7 @@ fn fit(values: &[f32; WIDTH]) -> (f32, f32) {
     let (least, most) = values.iter().fold((0.0f32, f32::MIN), |(a, b), &x| (a.min(x), b.max(x)));
     // Also where the difference is too small for its inverse to be a number.
     if !((TOP + 1.0) / (most - least)).is_finite() || most <= least {
-        return (0.0, -least);
+        return (0.0, 0.0 - least);
     }
     let levels = |steps: f32| {
         let inverse = steps / (most - least);

@@ -7,6 +7,7 @@ mod cursor;
 mod header;
 mod metadata;
 mod value;
+mod write;
 
 use std::{
     borrow::Cow,
@@ -15,6 +16,7 @@ use std::{
 
 pub use metadata::{FromValue, Metadata};
 pub use value::{Array, Value};
+pub use write::{TensorSpec, write};
 
 use self::header::{Header, TensorInfo};
 use super::{Format, Rows};
