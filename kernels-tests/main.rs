@@ -5,6 +5,7 @@ mod device;
 mod fixtures;
 mod gguf;
 mod gradients;
+mod interchange;
 mod kernels;
 mod oracle_fixtures;
 mod oracles;

@@ -20,13 +20,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tape", &["gpu", "tensor", "ops::elementwise"]),
     ("ops", &["gpu", "tensor", "tape"]),
     ("optim", &["gpu", "tensor", "tape", "ops"]),
-    ("model", &["gpu", "tensor", "tape", "ops", "random"]),
+    ("model", &["gpu", "tensor", "tape", "ops", "random", "formats"]),
     ("io", &["trusted", "random"]),
     ("text", &["trusted", "random", "io::atomic"]),
+    ("interchange", &["formats", "io", "model", "text"]),
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
-    ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "infer", "random"]),
+    ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "interchange", "infer", "random"]),
     ("doctor", &["gpu", "tensor", "tape", "ops", "random"]),
-    ("cli", &["gpu", "ops", "optim", "model", "text", "io", "infer", "train", "doctor"]),
+    ("cli", &["gpu", "ops", "optim", "model", "text", "io", "interchange", "infer", "train", "doctor"]),
 ];
 
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {

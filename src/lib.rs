@@ -6,6 +6,7 @@ pub mod error;
 pub mod formats;
 pub mod gpu;
 pub mod infer;
+pub mod interchange;
 pub mod io;
 pub mod model;
 pub mod ops;

@@ -23,7 +23,7 @@ Examples:
   wgpt eval --model runs/shakespeare --text sonnets.txt"
 )]
 pub(crate) struct Arguments {
-    /// Checkpoint or run folder
+    /// Checkpoint or run folder, Hugging Face folder, or GGUF file
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// UTF-8 text file

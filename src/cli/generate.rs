@@ -23,7 +23,7 @@ use crate::{
   wgpt generate --model runs/shakespeare --prompt 'ROMEO:' --temperature 0
   wgpt generate --model runs/shakespeare --prompt 'ROM' --max-tokens 3 --top-logprobs 5")]
 pub(crate) struct Arguments {
-    /// Checkpoint or run folder
+    /// Checkpoint or run folder, Hugging Face folder, or GGUF file
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Text to continue [default: the beginning of a line]

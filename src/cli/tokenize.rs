@@ -7,8 +7,7 @@ use serde_json::json;
 
 use super::Shared;
 use crate::{
-    Error, Result,
-    io::checkpoint,
+    Error, Result, interchange,
     text::{Corpus, Tokenizer, tokenizer::END_OF_TEXT},
 };
 
@@ -18,7 +17,7 @@ use crate::{
   wgpt tokenize --model runs/shakespeare --text 'To be, or not to be'
   wgpt tokenize --model tokenizer.json --text '<|endoftext|>' --special")]
 pub(crate) struct Arguments {
-    /// Checkpoint, run folder or tokenizer.json
+    /// Model (see `wgpt generate`) or tokenizer.json
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Text to cut
@@ -62,7 +61,7 @@ fn load(path: &Path) -> Result<Tokenizer> {
     if path.is_file() && path.extension().is_some_and(|ending| ending == "json") {
         return Tokenizer::load(path);
     }
-    Tokenizer::load(&checkpoint::resolve(path)?)
+    interchange::tokenizer(path)
 }
 
 /// Runs `tokenize`.

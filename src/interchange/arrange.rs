@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::layout::Order;
-use crate::formats::{Format, Rows, quantise};
+use crate::{
+    Result,
+    formats::{Format, Rows, quantise},
+};
 
 /// `rows` as they lie in a file, in wgpt's order.
 pub fn from_file(rows: Rows<'_>, order: Order) -> Rows<'_> {
@@ -55,8 +58,20 @@ pub fn select<'a>(pieces: &'a [Rows<'a>], vector: bool, first: usize, count: usi
 }
 
 /// The bytes of `rows` in another format; of the same, as they are.
-pub fn encode(rows: Rows<'_>, format: Format) -> Cow<'_, [u8]> {
-    if rows.format == format { rows.bytes } else { Cow::Owned(quantise(format, &rows.to_f32())) }
+///
+/// # Errors
+/// Those of [`quantise`]: a format that wgpt only reads, or rows that are no whole blocks.
+pub fn encode(rows: Rows<'_>, format: Format) -> Result<Cow<'_, [u8]>> {
+    if rows.format == format { Ok(rows.bytes) } else { Ok(Cow::Owned(quantise(format, &rows.to_f32())?)) }
+}
+
+/// The same rows as f32.
+fn plain(rows: Rows<'_>) -> Rows<'_> {
+    if rows.format == Format::F32 {
+        return rows;
+    }
+    let bytes = bytemuck::cast_slice(&rows.to_f32()).to_vec();
+    Rows { format: Format::F32, bytes: Cow::Owned(bytes), ..rows }
 }
 
 fn cut(rows: Rows<'_>, first: usize, count: usize) -> Rows<'_> {
@@ -71,19 +86,21 @@ fn cut(rows: Rows<'_>, first: usize, count: usize) -> Rows<'_> {
 
 fn join(parts: &[Rows<'_>]) -> Rows<'static> {
     let first = parts.first().map_or((Format::F32, 0), |part| (part.format, part.width));
-    let format = if parts.iter().all(|part| part.format == first.0) { first.0 } else { Format::F32 };
-    let bytes = parts.iter().flat_map(|part| encode(part.clone(), format).into_owned()).collect();
+    let same = parts.iter().all(|part| part.format == first.0);
+    let format = if same { first.0 } else { Format::F32 };
+    let bytes = |part: &Rows<'_>| if same { part.bytes.to_vec() } else { plain(part.clone()).bytes.into_owned() };
+    let bytes = parts.iter().flat_map(bytes).collect();
     Rows { format, rows: parts.iter().map(|part| part.rows).sum(), width: first.1, bytes }
 }
 
 /// A vector of single elements as a column, so that its elements are rows; and whether it was one.
 fn by_row(rows: Rows<'_>) -> (Rows<'_>, bool) {
     match rows.rows {
-        1 if rows.format.is_quantised() => {
-            let bytes = Cow::Owned(quantise(Format::F32, &rows.to_f32()));
-            (Rows { format: Format::F32, rows: rows.width, width: 1, bytes }, true)
+        1 => {
+            // Blocks cannot be cut.
+            let rows = if rows.format.is_quantised() { plain(rows) } else { rows };
+            (Rows { rows: rows.width, width: 1, ..rows }, true)
         }
-        1 => (Rows { rows: rows.width, width: 1, ..rows }, true),
         _ => (rows, false),
     }
 }
@@ -103,15 +120,15 @@ fn gather(rows: &Rows<'_>, place: impl Fn(usize) -> usize) -> Rows<'static> {
 
 /// Columns become rows. Quantised rows become f32: their blocks run along them.
 fn transpose(rows: &Rows<'_>) -> Rows<'static> {
-    let format = if rows.format.is_quantised() { Format::F32 } else { rows.format };
-    let (size, bytes) = (format.block_bytes(), encode(rows.clone(), format));
+    let rows = if rows.format.is_quantised() { plain(rows.clone()) } else { rows.clone() };
+    let (size, bytes) = (rows.format.block_bytes(), &rows.bytes);
     let mut turned = Vec::with_capacity(bytes.len());
     for column in 0..rows.width {
         for row in 0..rows.rows {
             turned.extend_from_slice(&bytes[(row * rows.width + column) * size..][..size]);
         }
     }
-    Rows { format, rows: rows.width, width: rows.rows, bytes: Cow::Owned(turned) }
+    Rows { format: rows.format, rows: rows.width, width: rows.rows, bytes: Cow::Owned(turned) }
 }
 
 #[cfg(test)]
@@ -119,7 +136,7 @@ mod tests {
     use super::*;
 
     fn rows(rows: usize, values: &[f32]) -> Rows<'static> {
-        let bytes = Cow::Owned(quantise(Format::F32, values));
+        let bytes = Cow::Owned(quantise(Format::F32, values).unwrap());
         Rows { format: Format::F32, rows, width: values.len() / rows, bytes }
     }
 
@@ -145,7 +162,8 @@ mod tests {
         assert_eq!((middle.rows, middle.to_f32()), (3, vec![2., 3., 4., 5., 6., 7.]));
         assert!(matches!(select(&pieces, false, 3, 2).bytes, Cow::Borrowed(_)));
         let vectors = [rows(1, &[0., 1.]), Rows { format: Format::F16, ..rows(1, &[0.; 1]) }];
-        let half = Rows { width: 2, bytes: Cow::Owned(quantise(Format::F16, &[2., 3.])), ..vectors[1].clone() };
+        let half =
+            Rows { width: 2, bytes: Cow::Owned(quantise(Format::F16, &[2., 3.]).unwrap()), ..vectors[1].clone() };
         let mixed = [vectors[0].clone(), half];
         let joined = select(&mixed, true, 1, 2);
         assert_eq!((joined.format, joined.rows, joined.to_f32()), (Format::F32, 1, vec![1., 2.]));

@@ -59,8 +59,8 @@ pub struct Dialect {
     pub block: &'static str,
     /// wgpt's layers inside a block, and the file's, in row order.
     pub layers: &'static [(&'static str, &'static [&'static str])],
-    /// The weights of linear layers inside blocks are `[in, out]`.
-    pub transposed: bool,
+    /// The layers inside blocks whose weights are `[in, out]`.
+    pub transposed: &'static [&'static str],
     /// Rows of queries and keys are interleaved.
     pub interleaved: bool,
 }
@@ -117,7 +117,7 @@ impl Dialect {
         };
         let heads = [config.heads, config.kv_heads];
         let order = |part: usize| match () {
-            () if self.transposed && width.is_some() => Order::Transposed,
+            () if self.transposed.contains(&layer) && width.is_some() => Order::Transposed,
             () if self.interleaved && layer == "attention.qkv" && part < 2 => Order::Interleaved(heads[part]),
             () => Order::Same,
         };

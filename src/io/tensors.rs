@@ -1,12 +1,14 @@
 //! Tensors in safetensors files: 8 bytes header length, a JSON header, then the raw little-endian data.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::Metadata};
+pub use safetensors::Dtype;
+use safetensors::{SafeTensors, tensor::Metadata};
 use serde_json::{Map, Value, json};
 
 use super::atomic;
@@ -14,6 +16,8 @@ use crate::{Error, Result, trusted};
 
 // Tensors are written and mapped as they lie in memory.
 const _: () = assert!(cfg!(target_endian = "little"));
+
+const OP: &str = "write tensors";
 
 /// A tensor to be written.
 #[derive(Clone, Copy, Debug)]
@@ -26,35 +30,74 @@ pub struct NamedTensor<'a> {
     pub data: &'a [f32],
 }
 
+/// A tensor of any type to be written part after part.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its name in the file.
+    pub name: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its element type.
+    pub dtype: Dtype,
+}
+
+impl Part {
+    fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+    }
+}
+
 /// Writes an f32 safetensors file atomically. The same input gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Shape`] when a shape does not fit its data or a name comes twice; [`Error::Io`], with the old file intact.
 pub fn write(path: &Path, tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<()> {
-    let header = header(tensors, metadata)?;
+    let part = |t: &NamedTensor<'_>| Part { name: t.name.into(), shape: t.shape.to_vec(), dtype: Dtype::F32 };
+    let parts: Vec<_> = tensors.iter().map(part).collect();
+    write_parts(path, &parts, metadata, |index| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data))))
+}
+
+/// Writes a safetensors file atomically, asking `data` for the bytes of one part after the other.
+///
+/// # Errors
+/// [`Error::Shape`] when a shape does not fit its data or a name comes twice, [`Error::Io`], and those of `data`; the old
+/// file stays intact.
+pub fn write_parts<'a>(
+    path: &Path,
+    parts: &[Part],
+    metadata: &BTreeMap<String, String>,
+    mut data: impl FnMut(usize) -> Result<Cow<'a, [u8]>>,
+) -> Result<()> {
+    let header = header(parts, metadata)?;
     atomic::write_with(path, |file| {
         let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io(path, "write"));
         put(&(header.len() as u64).to_le_bytes())?;
         put(&header)?;
-        tensors.iter().try_for_each(|t| put(bytemuck::cast_slice(t.data)))
+        for (index, part) in parts.iter().enumerate() {
+            let bytes = data(index)?;
+            if bytes.len() != part.bytes() {
+                let reason =
+                    format!("'{}' is {:?} of {:?} but has {} bytes", part.name, part.shape, part.dtype, bytes.len());
+                return Err(Error::shape(OP, reason));
+            }
+            put(&bytes)?;
+        }
+        Ok(())
     })
 }
 
-fn header(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
-    const OP: &str = "write tensors";
+fn header(parts: &[Part], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut entries = Map::new();
     if !metadata.is_empty() {
         entries.insert("__metadata__".into(), json!(metadata));
     }
     let mut start = 0;
-    for NamedTensor { name, shape, data } in tensors {
-        if shape.iter().product::<usize>() != data.len() {
-            return Err(Error::shape(OP, format!("'{name}' has shape {shape:?} but {} elements", data.len())));
-        }
-        let end = start + size_of_val(*data);
-        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
-        if entries.insert((*name).into(), entry).is_some() {
-            return Err(Error::shape(OP, format!("'{name}' comes twice")));
+    for part in parts {
+        let end = start + part.bytes();
+        let dtype = format!("{:?}", part.dtype);
+        let entry = json!({"dtype": dtype, "shape": part.shape, "data_offsets": [start, end]});
+        if entries.insert(part.name.clone(), entry).is_some() {
+            return Err(Error::shape(OP, format!("'{}' comes twice", part.name)));
         }
         start = end;
     }
@@ -115,17 +158,37 @@ impl TensorFile {
         Ok(&self.info(name)?.shape)
     }
 
+    /// A tensor's type and bytes as they lie in the file.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is no such tensor.
+    pub fn stored(&self, name: &str) -> Result<(Dtype, &[u8])> {
+        Ok((self.info(name)?.dtype, &self.map[self.range(name)?]))
+    }
+
+    /// Tells the system that a tensor's pages are not needed any more; they come back from the file if they are.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is no such tensor.
+    pub fn release(&self, name: &str) -> Result<()> {
+        trusted::release(&self.map, self.range(name)?);
+        Ok(())
+    }
+
+    fn range(&self, name: &str) -> Result<std::ops::Range<usize>> {
+        let (start, end) = self.info(name)?.data_offsets;
+        Ok(self.data_start + start..self.data_start + end)
+    }
+
     /// A tensor's elements as f32, whether stored as F32, F16 or BF16.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when there is no such tensor or it has another type.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let info = self.info(name)?;
-        let (start, end) = info.data_offsets;
-        let bytes = &self.map[self.data_start + start..self.data_start + end];
+        let (dtype, bytes) = self.stored(name)?;
         // Foreign files need not be aligned, so elements are read from bytes.
         let pairs = bytes.as_chunks::<2>().0.iter();
-        match info.dtype {
+        match dtype {
             Dtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
             Dtype::F16 => Ok(pairs.map(|&b| half::f16::from_le_bytes(b).to_f32()).collect()),
             Dtype::BF16 => Ok(pairs.map(|&b| half::bf16::from_le_bytes(b).to_f32()).collect()),

@@ -4,9 +4,11 @@ use super::{
     cache::Cache,
     config::{Activation, Config, Norm as NormKind, Positions},
     parameters,
+    source::Source,
 };
 use crate::{
     Error, Result,
+    formats::Rows,
     gpu::Gpu,
     ops::{
         activation, attention,
@@ -136,6 +138,18 @@ impl Gpt {
             norm: affine("norm".into())?,
             head: find("head.weight".into()),
             parameters: all,
+        })
+    }
+
+    /// A model of f32 weights from wherever they lie.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    pub fn from_source(gpu: &Gpu, source: &dyn Source) -> Result<Self> {
+        Self::build(gpu, source.config(), |spec| {
+            let values = source.parameter(&spec.name)?.iter().flat_map(Rows::to_f32).collect();
+            source.done(&spec.name);
+            Ok(values)
         })
     }
 

@@ -8,11 +8,12 @@ use super::{Settings, trainer::Trainer};
 use crate::{
     Error, Result,
     gpu::Gpu,
+    interchange::{self, own::Own},
     io::{
         checkpoint::{self, Checkpoint, Contents},
         tensors::{NamedTensor, TensorFile},
     },
-    model::{Config, Gpt},
+    model::Gpt,
     tensor::Tensor,
     text::Tokenizer,
 };
@@ -91,20 +92,14 @@ fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     file.to_f32(name)
 }
 
-/// The model and tokenizer of a checkpoint or run folder.
+/// The model and tokenizer of whatever model lies at `path`; see [`interchange::open`].
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
 pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
-    let checkpoint = Checkpoint::open(path)?;
-    let model = load_model(gpu, &checkpoint)?;
-    Ok((model, Tokenizer::load(&checkpoint.tokenizer_path())?))
-}
-
-fn load_model(gpu: &Gpu, checkpoint: &Checkpoint) -> Result<Gpt> {
-    let config: Config = serde_json::from_value(checkpoint.config.clone())
-        .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("config.json: {error}")))?;
-    Gpt::build(gpu, &config, |spec| take(&checkpoint.model, &spec.name, &spec.shape))
+    // The tokenizer first: it is small, and what is wrong with it shows at once.
+    let tokenizer = interchange::tokenizer(path)?;
+    Ok((Gpt::from_source(gpu, &*interchange::open(path)?)?, tokenizer))
 }
 
 /// The trainer, tokenizer and state that a checkpoint or run folder holds.
@@ -118,7 +113,7 @@ pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Tokenizer, State)> {
     if state.adapter == gpu.tuner().adapter() {
         gpu.tuner().adopt(state.choices.clone());
     }
-    let mut trainer = Trainer::new(gpu, load_model(gpu, &checkpoint)?, &state.settings)?;
+    let mut trainer = Trainer::new(gpu, Gpt::from_source(gpu, &Own::open(path)?)?, &state.settings)?;
     let moments = checkpoint.optimizer()?;
     for (name, tensor) in trainer.optimizer.state() {
         tensor.write(&take(&moments, &name, tensor.shape())?)?;

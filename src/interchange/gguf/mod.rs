@@ -1,0 +1,11 @@
+//! Models in GGUF files: metadata to a configuration, names to parameters, and back.
+
+mod config;
+mod model;
+mod names;
+mod save;
+mod vocabulary;
+
+pub use model::Model;
+pub use save::save;
+pub use vocabulary::tokenizer;

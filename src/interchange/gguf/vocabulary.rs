@@ -1,0 +1,150 @@
+//! A tokenizer as metadata of a GGUF file.
+//!
+//! The whole tokenizer.json goes into the file as well (`tokenizer.huggingface.json` in GGUF's description), so that what
+//! wgpt writes it reads back unchanged.
+
+use serde_json::Value as Json;
+
+use super::config::Entries;
+use crate::{
+    Error, Result,
+    formats::gguf::{Array, GgufFile, Value},
+    text::Tokenizer,
+};
+
+const WHOLE: &str = "tokenizer.huggingface.json";
+
+/// llama.cpp's kinds of tokens.
+mod kind {
+    pub const NORMAL: i32 = 1;
+    pub const CONTROL: i32 = 3;
+    pub const USER_DEFINED: i32 = 4;
+    pub const UNUSED: i32 = 5;
+}
+
+/// How words are split, by llama.cpp's names.
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+fn wrong(reason: impl Into<String>) -> Error {
+    Error::Tokenizer(format!("GGUF: {}", reason.into()))
+}
+
+/// The tokenizer of a file.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when it has none, [`Error::Tokenizer`].
+pub fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
+    match file.metadata().get::<&str>(WHOLE)? {
+        Some(json) => Tokenizer::from_json(json),
+        None => Err(Error::checkpoint(file.path(), format!("metadata '{WHOLE}' is missing"))),
+    }
+}
+
+/// The metadata of a tokenizer for a model of `vocabulary` tokens. A character tokenizer's is for wgpt alone; other
+/// programs get a model that takes token ids.
+///
+/// # Errors
+/// [`Error::Tokenizer`] for a way of splitting words that llama.cpp has no name for, or more tokens than the model has.
+pub(super) fn metadata(tokenizer: &Tokenizer, vocabulary: usize) -> Result<Entries> {
+    let json = tokenizer.to_json();
+    let mut entries = Vec::new();
+    let mut add = |key: &str, value: Value| entries.push((format!("tokenizer.{key}"), value));
+    if let Tokenizer::Char(_) = tokenizer {
+        add("ggml.model", Value::Str("none".into()));
+        add("huggingface.json", Value::Str(json));
+        return Ok(entries);
+    }
+    let file: Json = serde_json::from_str(&json).map_err(|error| wrong(error.to_string()))?;
+    let (tokens, kinds) = tokens(&file, vocabulary)?;
+    add("ggml.model", Value::Str("gpt2".into()));
+    add("ggml.pre", Value::Str(pre(&file)?.into()));
+    add("ggml.tokens", Value::Array(Array::Str(tokens)));
+    add("ggml.token_type", Value::Array(Array::I32(kinds)));
+    add("ggml.merges", Value::Array(Array::Str(merges(&file)?)));
+    let first = first_token(&file);
+    let end = tokenizer.end_of_text();
+    for (key, id) in [("ggml.bos_token_id", first.or(end)), ("ggml.eos_token_id", end)] {
+        if let Some(id) = id {
+            add(key, Value::U32(id));
+        }
+    }
+    add("ggml.add_bos_token", Value::Bool(first.is_some()));
+    add("huggingface.json", Value::Str(json));
+    Ok(entries)
+}
+
+/// Every token by id with its kind; ids without a token are filled up.
+fn tokens(file: &Json, vocabulary: usize) -> Result<(Vec<String>, Vec<i32>)> {
+    let mut tokens: Vec<_> = (0..vocabulary).map(|id| format!("[PAD{id}]")).collect();
+    let mut kinds = vec![kind::UNUSED; vocabulary];
+    let mut put = |id: Option<u64>, token: &str, kind: i32| {
+        let id = id.and_then(|id| usize::try_from(id).ok()).filter(|id| *id < vocabulary);
+        let id = id.ok_or_else(|| wrong(format!("token {token:?} is outside the model's {vocabulary} tokens")))?;
+        (tokens[id], kinds[id]) = (token.to_string(), kind);
+        Ok::<_, Error>(())
+    };
+    for (token, id) in file["model"]["vocab"].as_object().into_iter().flatten() {
+        put(id.as_u64(), token, kind::NORMAL)?;
+    }
+    for added in file["added_tokens"].as_array().into_iter().flatten() {
+        let special = added["special"].as_bool().unwrap_or(false);
+        let kind = if special { kind::CONTROL } else { kind::USER_DEFINED };
+        put(added["id"].as_u64(), added["content"].as_str().unwrap_or_default(), kind)?;
+    }
+    Ok((tokens, kinds))
+}
+
+/// "a b" for each merge; files have them so or as pairs.
+fn merges(file: &Json) -> Result<Vec<String>> {
+    let merge = |merge: &Json| match merge {
+        Json::String(text) => Ok(text.clone()),
+        Json::Array(pair) if pair.len() == 2 => {
+            Ok(format!("{} {}", pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default()))
+        }
+        other => Err(wrong(format!("a merge is {other}"))),
+    };
+    file["model"]["merges"].as_array().into_iter().flatten().map(merge).collect()
+}
+
+/// llama.cpp's name for how `file` splits words.
+fn pre(file: &Json) -> Result<&'static str> {
+    let splitter = &file["pre_tokenizer"];
+    let unknown = || wrong(format!("llama.cpp has no name for this way to split words: {splitter}"));
+    let (steps, level) = match splitter["pretokenizers"].as_array().map(Vec::as_slice) {
+        Some([steps @ .., level]) => (steps, level),
+        _ => (&[][..], splitter),
+    };
+    if level["type"] != "ByteLevel" || level["add_prefix_space"] == true {
+        return Err(unknown());
+    }
+    let words = level["use_regex"] != false;
+    let name = match steps {
+        [] if words => "gpt-2",
+        [digits] if words && digits["type"] == "Digits" && digits["individual_digits"] == true => "smollm",
+        [split] if !words && split["type"] == "Split" && split["behavior"] == "Isolated" => {
+            match split["pattern"]["Regex"].as_str() {
+                Some(LLAMA3) => "llama-bpe",
+                Some(QWEN2) => "qwen2",
+                _ => return Err(unknown()),
+            }
+        }
+        _ => return Err(unknown()),
+    };
+    match &file["normalizer"] {
+        Json::Null => Ok(name),
+        // llama.cpp leaves the normalisation of Qwen's texts to its callers.
+        normalizer if name == "qwen2" && normalizer["type"] == "NFC" => Ok(name),
+        normalizer => Err(wrong(format!("llama.cpp does not normalise texts: {normalizer}"))),
+    }
+}
+
+/// The id of the token that `file` puts before every text, if any.
+fn first_token(file: &Json) -> Option<u32> {
+    let steps = &file["post_processor"];
+    let all = steps["processors"].as_array().map_or(std::slice::from_ref(steps), Vec::as_slice);
+    let template = all.iter().find(|step| step["type"] == "TemplateProcessing")?;
+    let name = template["single"][0]["SpecialToken"]["id"].as_str()?;
+    template["special_tokens"][name]["ids"][0].as_u64()?.try_into().ok()
+}

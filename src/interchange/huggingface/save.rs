@@ -1,0 +1,73 @@
+//! A model written as a Hugging Face folder that transformers loads.
+
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
+
+use serde_json::json;
+
+use super::{config, names};
+use crate::{
+    Error, Result,
+    formats::Format,
+    interchange::{family::Family, layout::Layout, piece_bytes},
+    io::{
+        atomic,
+        tensors::{self, Dtype, Part},
+    },
+    model::Source,
+    text::Tokenizer,
+};
+
+/// Writes config.json, model.safetensors and, for a tokenizer in Hugging Face's format, tokenizer.json and
+/// tokenizer_config.json into `folder`, which may exist. Every weight is stored as `format`: F32, F16 or BF16. GPT-2
+/// without biases gets biases of 0.
+///
+/// # Errors
+/// [`Error::Config`] for a model that transformers does not know, [`Error::Usage`] for a quantised format, [`Error::Io`],
+/// and those of the source.
+pub fn save(source: &dyn Source, tokenizer: Option<&Tokenizer>, folder: &Path, format: Format) -> Result<()> {
+    let (dtype, torch) = match format {
+        Format::F32 => (Dtype::F32, "float32"),
+        Format::F16 => (Dtype::F16, "float16"),
+        Format::BF16 => (Dtype::BF16, "bfloat16"),
+        other => return Err(Error::Usage(format!("safetensors hold F32, F16 or BF16, not {}", other.name()))),
+    };
+    let family = Family::of(source.config())?;
+    let model = family.completed(source.config());
+    let layout = Layout::new(names::dialect(family), &model)?;
+    let places: Vec<_> = layout
+        .specs()
+        .iter()
+        .flat_map(|spec| layout.pieces(&spec.name).iter().map(move |piece| (spec, piece)))
+        .collect();
+    let part = |piece: &crate::interchange::layout::Piece| Part {
+        name: piece.name.clone(),
+        shape: piece.stored_shape(),
+        dtype,
+    };
+    let parts: Vec<_> = places.iter().map(|(_, piece)| part(piece)).collect();
+    let end = tokenizer.and_then(Tokenizer::end_of_text);
+    let config = config::write(family, &model, torch, end)?;
+
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+    tensors::write_parts(&folder.join("model.safetensors"), &parts, &metadata, |index| {
+        let (spec, piece) = places[index];
+        let bytes = piece_bytes(source, spec, piece, format)?;
+        source.done(&spec.name);
+        Ok(Cow::Owned(bytes))
+    })?;
+    if let Some(tokenizer) = tokenizer {
+        atomic::write(&folder.join("tokenizer.json"), tokenizer.to_json().as_bytes())?;
+        let end = end.map(|id| tokenizer.token_text(id));
+        let about = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": end,
+            "eos_token": end,
+            "clean_up_tokenization_spaces": false,
+            "model_max_length": model.context,
+        });
+        atomic::write(&folder.join("tokenizer_config.json"), format!("{about:#}\n").as_bytes())?;
+    }
+    // Last: a folder without it is no model.
+    atomic::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())
+}

@@ -1,0 +1,81 @@
+//! Models of wgpt and of other programs, read and written.
+//!
+//! [`open`] takes whatever lies at a path; [`huggingface::save`] and [`gguf::save`] write what other programs load.
+
+pub mod arrange;
+pub mod family;
+pub mod gguf;
+pub mod huggingface;
+pub mod layout;
+pub mod own;
+
+use std::{fs, path::Path};
+
+use crate::{
+    Error, Result,
+    formats::{Format, gguf::GgufFile, quantise},
+    model::{Source, parameters::Spec},
+    text::Tokenizer,
+};
+
+/// The model at `path`: a GGUF file, a Hugging Face folder, or a checkpoint or run folder of wgpt.
+///
+/// # Errors
+/// [`Error::Checkpoint`] naming the file and what is wrong with it, [`Error::Io`].
+pub fn open(path: &Path) -> Result<Box<dyn Source>> {
+    if GgufFile::is_gguf(path) {
+        return Ok(Box::new(gguf::Model::open(path)?));
+    }
+    let folder = folder_of(path);
+    if huggingface::Folder::is_one(folder) {
+        return Ok(Box::new(huggingface::Folder::open(folder)?));
+    }
+    Ok(Box::new(own::Own::open(path)?))
+}
+
+/// The tokenizer of the model at `path`.
+///
+/// # Errors
+/// [`Error::Tokenizer`] or [`Error::Io`] when there is none, or none that wgpt reads.
+pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
+    if GgufFile::is_gguf(path) {
+        return gguf::tokenizer(&GgufFile::open(path)?);
+    }
+    let folder = folder_of(path);
+    if huggingface::Folder::is_one(folder) {
+        return Tokenizer::load(folder);
+    }
+    Tokenizer::load(&crate::io::checkpoint::resolve(path)?)
+}
+
+/// The folder itself, or the folder of a file in it.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if path.is_file() && parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) if path.is_file() => parent,
+        _ => path,
+    }
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::checkpoint(path, format!("not valid JSON: {error}")))
+}
+
+/// The bytes of a piece of `source`'s parameter `spec` in a format, as they are to lie in a file; zeros for a bias that
+/// the source lacks.
+fn piece_bytes(source: &dyn Source, spec: &Spec, piece: &layout::Piece, format: Format) -> Result<Vec<u8>> {
+    let pieces = source.parameter(&spec.name)?;
+    if pieces.is_empty() {
+        if !spec.name.ends_with(".bias") {
+            return Err(Error::Config(format!("the model has no parameter '{}'", spec.name)));
+        }
+        return quantise(format, &vec![0.0; piece.rows]);
+    }
+    let vector = piece.width.is_none();
+    let rows = arrange::select(&pieces, vector, piece.first, piece.rows);
+    if rows.elements() != piece.rows * piece.width.unwrap_or(1) {
+        return Err(Error::Config(format!("'{}' has not the shape that the configuration says", spec.name)));
+    }
+    Ok(arrange::encode(arrange::to_file(rows, piece.order), format)?.into_owned())
+}
