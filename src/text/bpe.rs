@@ -1,7 +1,8 @@
-//! Byte-level BPE in the Hugging Face format, by the `tokenizers` crate.
+//! BPE in the Hugging Face format, by the `tokenizers` crate.
 //!
 //! A byte-level vocabulary spells every byte as a printable character (GPT-2's table), so any text can be encoded and
-//! no token is unknown. Decoding goes from token to bytes here, since a token may end within a character.
+//! no token is unknown. SentencePiece's kind spells text as it is, a space as U+2581, and bytes of characters that it
+//! lacks as `<0x0A>`. Decoding goes from token to bytes here, since a token may end within a character.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +16,10 @@ use tokenizers::{
     pre_tokenizers::byte_level::ByteLevel,
 };
 
-use super::corpus::pieces;
+use super::{
+    corpus::pieces,
+    sentencepiece::{self, SPACE},
+};
 use crate::{Error, Result};
 
 /// Bytes per piece that is encoded at once; pieces go to all cores.
@@ -33,7 +37,14 @@ static BYTE_OF: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
     (0..=255).filter(printable).map(|b| (char::from(b), b)).chain(others.map(|(b, c)| (c, b))).collect()
 });
 
-/// A byte-level BPE tokenizer.
+/// How tokens are spelled in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    ByteLevel,
+    SentencePiece,
+}
+
+/// A BPE tokenizer, byte-level or of SentencePiece's kind.
 #[derive(Clone, Debug)]
 pub struct BpeTokenizer {
     /// Takes special tokens in a text for text.
@@ -42,6 +53,7 @@ pub struct BpeTokenizer {
     special: tokenizers::Tokenizer,
     /// What each token stands for; ids without a token are empty.
     bytes: Vec<Vec<u8>>,
+    spelling: Spelling,
     /// The file as it was read: saved unchanged, whatever this version of the library would write.
     json: String,
 }
@@ -79,11 +91,9 @@ impl BpeTokenizer {
         let model = value["model"]["type"].as_str().unwrap_or("none");
         // Older files leave the type out; merges are what only BPE has.
         if model != "BPE" && !(model == "none" && value["model"]["merges"].is_array()) {
-            return Err(Error::Tokenizer(format!("the model is {model}; wgpt reads byte-level BPE")));
+            return Err(Error::Tokenizer(format!("the model is {model}; wgpt reads BPE")));
         }
-        if !mentions_byte_level(&value["decoder"]) {
-            return Err(Error::Tokenizer("BPE, but not byte-level (no ByteLevel decoder)".into()));
-        }
+        let spelling = spelling(&value)?;
         let mut plain = tokenizers::Tokenizer::from_bytes(&json).map_err(error)?;
         // A file may ask for texts to be cut and filled up to a length; here they are encoded as they are.
         plain.with_truncation(None).map_err(error)?.with_padding(None);
@@ -92,11 +102,23 @@ impl BpeTokenizer {
 
         let added = plain.get_added_tokens_decoder();
         let vocab = plain.get_vocab(true);
-        let mut bytes = vec![Vec::new(); vocab.values().max().map_or(0, |&id| id as usize + 1)];
-        for (token, id) in vocab {
-            bytes[id as usize] = if added.contains_key(&id) { token.into_bytes() } else { spelled(&token) };
+        let count = vocab.values().max().map_or(0, |&id| id as usize + 1);
+        // Every token takes more than a byte of the file, so this refuses nothing that is meant.
+        if count > json.len() {
+            return Err(Error::Tokenizer(format!("a file of {} bytes has no token {}", json.len(), count - 1)));
         }
-        Ok(Self { plain, special, bytes, json })
+        let mut bytes = vec![Vec::new(); count];
+        for (token, id) in vocab {
+            bytes[id as usize] = match spelling {
+                _ if added.contains_key(&id) => token.into_bytes(),
+                Spelling::ByteLevel => spelled(&token),
+                Spelling::SentencePiece => match sentencepiece::byte(&token) {
+                    Some(byte) => vec![byte],
+                    None => token.replace(SPACE, " ").into_bytes(),
+                },
+            };
+        }
+        Ok(Self { plain, special, bytes, spelling, json })
     }
 
     pub(super) fn json(&self) -> &str {
@@ -116,9 +138,10 @@ impl BpeTokenizer {
     }
 
     pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        if special {
-            // Not in pieces: a special token may hold a space.
-            return Ok(self.special.encode_fast(text, false).map_err(error)?.get_ids().to_vec());
+        // Not in pieces: a special token may hold a space, and SentencePiece may put one before each text.
+        if special || self.spelling == Spelling::SentencePiece {
+            let tokenizer = if special { &self.special } else { &self.plain };
+            return Ok(tokenizer.encode_fast(text, false).map_err(error)?.get_ids().to_vec());
         }
         let encoded = self.plain.encode_batch_fast(pieces(text, PIECE).collect(), false).map_err(error)?;
         Ok(encoded.iter().flat_map(|e| e.get_ids()).copied().collect())
@@ -129,12 +152,24 @@ fn spelled(token: &str) -> Vec<u8> {
     token.chars().map(|c| BYTE_OF.get(&c).copied()).collect::<Option<_>>().unwrap_or_else(|| token.into())
 }
 
-fn mentions_byte_level(value: &Value) -> bool {
+fn spelling(file: &Value) -> Result<Spelling> {
+    let decoder = &file["decoder"];
+    let metaspace = |v: &Value| v["type"] == "Metaspace" || v["pattern"]["String"] == SPACE.to_string();
+    if any(decoder, &|v| v["type"] == "ByteLevel") {
+        Ok(Spelling::ByteLevel)
+    } else if any(decoder, &metaspace) {
+        Ok(Spelling::SentencePiece)
+    } else {
+        let reason = "BPE, but neither byte-level nor SentencePiece's kind (no ByteLevel or Metaspace decoder)";
+        Err(Error::Tokenizer(reason.into()))
+    }
+}
+
+/// Whether something holds for a value or one inside it.
+fn any(value: &Value, holds: &dyn Fn(&Value) -> bool) -> bool {
     match value {
-        Value::Object(map) => {
-            map.get("type").is_some_and(|t| t == "ByteLevel") || map.values().any(mentions_byte_level)
-        }
-        Value::Array(all) => all.iter().any(mentions_byte_level),
+        Value::Object(map) => holds(value) || map.values().any(|v| any(v, holds)),
+        Value::Array(all) => all.iter().any(|v| any(v, holds)),
         _ => false,
     }
 }

@@ -2,15 +2,19 @@
 
 mod bpe;
 mod char;
+mod pretokenizer;
+mod sentencepiece;
 
 pub mod batches;
 pub mod corpus;
 pub mod shards;
 pub mod stream;
 pub mod tokenizer;
+pub mod vocabulary;
 
 pub use batches::Batch;
 pub use corpus::Corpus;
 pub use shards::{Split, TokenFile};
 pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;
+pub use vocabulary::Vocabulary;

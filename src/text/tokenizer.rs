@@ -21,7 +21,7 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 pub enum Tokenizer {
     /// One token per character.
     Char(CharTokenizer),
-    /// Byte-level byte-pair encoding, in the Hugging Face format.
+    /// Byte-pair encoding, byte-level or of SentencePiece's kind, in the Hugging Face format.
     Bpe(Box<BpeTokenizer>),
 }
 
@@ -48,7 +48,8 @@ impl Tokenizer {
         BpeTokenizer::train(texts, vocab_size, special).map(|t| Self::Bpe(Box::new(t)))
     }
 
-    /// Loads a `tokenizer.json`, or the one in a folder: this program's or any byte-level Hugging Face one.
+    /// Loads a `tokenizer.json`, or the one in a folder: this program's or a Hugging Face one
+    /// with a BPE model.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Tokenizer`] when it is no such file.
@@ -71,6 +72,14 @@ impl Tokenizer {
             Ok(file) => CharTokenizer::from_file(file).map(Self::Char),
             Err(_) => BpeTokenizer::from_json(json).map(|t| Self::Bpe(Box::new(t))),
         }
+    }
+
+    /// The tokenizer of a GGUF file. It is saved as a Hugging Face `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`]: see [`Vocabulary::tokenizer_json`](super::Vocabulary::tokenizer_json).
+    pub fn from_gguf(vocabulary: &super::Vocabulary) -> Result<Self> {
+        Self::from_json(vocabulary.tokenizer_json()?)
     }
 
     /// The content of `tokenizer.json`; a file that was loaded comes out unchanged.

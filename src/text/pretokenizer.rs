@@ -1,0 +1,84 @@
+//! How byte-level vocabularies of GGUF files cut a text into words, by the name in `tokenizer.ggml.pre`.
+//!
+//! The expressions are those of the models' own `tokenizer.json` where they are known, else those of llama.cpp's
+//! `llama-vocab.cpp`. Each of a list cuts what the ones before it left: matches become words of their own.
+
+use crate::{Error, Result};
+
+/// A way to cut words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PreTokenizer {
+    /// Regular expressions, applied one after the other.
+    pub splits: &'static [&'static str],
+    /// Whether a word that is in the vocabulary is taken as it is, whatever the merges say.
+    pub whole_words: bool,
+    /// Whether a text begins with the bos token where the file does not say.
+    pub adds_bos: bool,
+}
+
+const DIGIT: &str = r"\p{N}";
+const UP_TO_THREE_DIGITS: &str = r"\p{N}{1,3}";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
+const DEFAULT: &[&str] = &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"];
+
+/// Names that mean the same, and what they mean.
+const KNOWN: &[(&[&str], PreTokenizer)] = &[
+    (&["default", ""], plain(DEFAULT)),
+    (
+        &[
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "exaone4",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "granite-docling",
+        ],
+        plain(&[GPT2]),
+    ),
+    (
+        &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"],
+        plain(&[DIGIT, GPT2]),
+    ),
+    (
+        &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        PreTokenizer { splits: &[LLAMA3], whole_words: true, adds_bos: true },
+    ),
+    (&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], plain(&[LLAMA3])),
+    (
+        &["qwen2", "deepseek-r1-qwen", "kormo", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"],
+        plain(&[QWEN2]),
+    ),
+    (&["qwen35"], plain(&[QWEN35])),
+    (&["tekken"], PreTokenizer { splits: &[TEKKEN], whole_words: true, adds_bos: true }),
+    (&["gpt-4o", "llama4", "kanana2"], plain(&[GPT4O])),
+    (&["falcon"], plain(&[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"])),
+    (&["deepseek-coder"], plain(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-\u{d7ff}]+", DIGIT])),
+    (&["deepseek-v3", "hunyuan-dense"], plain(&[UP_TO_THREE_DIGITS, "[一-龥\u{3040}-ゟ゠-ヿ]+", DEEPSEEK3])),
+];
+
+const fn plain(splits: &'static [&'static str]) -> PreTokenizer {
+    PreTokenizer { splits, whole_words: false, adds_bos: false }
+}
+
+/// The pre-tokenizer of a name.
+///
+/// # Errors
+/// [`Error::Tokenizer`] listing the known names.
+pub(super) fn named(name: &str) -> Result<PreTokenizer> {
+    KNOWN.iter().find(|(names, _)| names.contains(&name)).map(|(_, found)| *found).ok_or_else(|| {
+        let known: Vec<_> = KNOWN.iter().flat_map(|(names, _)| *names).copied().filter(|n| !n.is_empty()).collect();
+        Error::Tokenizer(format!("the pre-tokenizer {name:?} is not known; known are {}", known.join(", ")))
+    })
+}
