@@ -2,6 +2,7 @@
 //!
 //! Progress and talk go to stderr. With `--json` the last line of stdout is one JSON object.
 
+mod convert;
 mod doctor;
 mod eval;
 mod generate;
@@ -62,6 +63,7 @@ enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Generate(generate::Arguments),
     Eval(eval::Arguments),
+    Convert(convert::Arguments),
     Tokenize(tokenize::Arguments),
     Tokenizer(tokenize::TokenizerArguments),
     Doctor(doctor::Arguments),
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
+        Command::Convert(arguments) => convert::run(&shared, &arguments),
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),
         Command::Tokenizer(arguments) => tokenize::train(&shared, &arguments),
         Command::Doctor(arguments) => pollster::block_on(doctor::run(&shared, &arguments)),

@@ -2,11 +2,11 @@
 
 mod bpe;
 mod char;
-mod pretokenizer;
 mod sentencepiece;
 
 pub mod batches;
 pub mod corpus;
+pub mod pretokenizer;
 pub mod shards;
 pub mod stream;
 pub mod tokenizer;

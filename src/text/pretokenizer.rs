@@ -3,6 +3,8 @@
 //! The expressions are those of the models' own `tokenizer.json` where they are known, else those of llama.cpp's
 //! `llama-vocab.cpp`. Each of a list cuts what the ones before it left: matches become words of their own.
 
+use serde_json::Value;
+
 use crate::{Error, Result};
 
 /// A way to cut words.
@@ -81,4 +83,70 @@ pub(super) fn named(name: &str) -> Result<PreTokenizer> {
         let known: Vec<_> = KNOWN.iter().flat_map(|(names, _)| *names).copied().filter(|n| !n.is_empty()).collect();
         Error::Tokenizer(format!("the pre-tokenizer {name:?} is not known; known are {}", known.join(", ")))
     })
+}
+
+/// The name for how a byte-level `tokenizer.json` cuts a text into words.
+///
+/// # Errors
+/// [`Error::Tokenizer`] for a way that has no name.
+pub fn name_of(file: &Value) -> Result<&'static str> {
+    let cutter = &file["pre_tokenizer"];
+    let all = cutter["pretokenizers"].as_array().map_or(std::slice::from_ref(cutter), Vec::as_slice);
+    let whole_words = file["model"]["ignore_merges"] == true;
+    let splits: Option<Vec<_>> = all.iter().map(split).collect();
+    let same = |splits: &[&str]| {
+        KNOWN
+            .iter()
+            .find(|(_, known)| known.splits == splits && known.whole_words == whole_words)
+            .map(|(names, _)| names[0])
+    };
+    let level = all.last().is_some_and(|step| step["type"] == "ByteLevel");
+    let found = splits.filter(|_| level).map(|splits| splits.into_iter().flatten().collect::<Vec<_>>());
+    let name = found
+        .and_then(|splits| same(&splits))
+        .ok_or_else(|| Error::Tokenizer(format!("GGUF has no name for this way to cut words: {cutter}")))?;
+    match &file["normalizer"] {
+        Value::Null => Ok(name),
+        // llama.cpp leaves the normalisation of Qwen's texts to its callers.
+        normalizer if name == "qwen2" && normalizer["type"] == "NFC" => Ok(name),
+        normalizer => Err(Error::Tokenizer(format!("GGUF files do not say that texts are normalised: {normalizer}"))),
+    }
+}
+
+/// The expression of one step, none for a step that cuts nothing; nothing for one that GGUF does not know.
+fn split(step: &Value) -> Option<Option<&str>> {
+    match step["type"].as_str()? {
+        "ByteLevel" if step["add_prefix_space"] != false => None,
+        "ByteLevel" => Some((step["use_regex"] != false).then_some(GPT2)),
+        "Digits" if step["individual_digits"] == true => Some(Some(DIGIT)),
+        "Split" if step["behavior"] == "Isolated" && step["invert"] != true => {
+            step["pattern"]["Regex"].as_str().map(Some)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::name_of;
+
+    #[test]
+    fn the_ways_of_known_models_have_names() {
+        let level = |words: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": words});
+        let file = |steps: serde_json::Value, whole: bool| json!({"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}, "model": {"ignore_merges": whole}});
+        let cut = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+        assert_eq!(name_of(&json!({"pre_tokenizer": level(true)})).unwrap(), "gpt-2");
+        let digits = json!({"type": "Digits", "individual_digits": true});
+        assert_eq!(name_of(&file(json!([digits, level(true)]), false)).unwrap(), "smollm");
+        assert_eq!(name_of(&file(json!([cut(super::LLAMA3), level(false)]), true)).unwrap(), "llama-bpe");
+        let mut qwen = file(json!([cut(super::QWEN2), level(false)]), false);
+        qwen["normalizer"] = json!({"type": "NFC"});
+        assert_eq!(name_of(&qwen).unwrap(), "qwen2");
+        qwen["normalizer"] = json!({"type": "Lowercase"});
+        assert!(name_of(&qwen).unwrap_err().to_string().contains("Lowercase"));
+        assert!(name_of(&file(json!([cut("a+"), level(false)]), false)).unwrap_err().to_string().contains("a+"));
+        assert!(name_of(&json!({"pre_tokenizer": {"type": "Metaspace"}})).is_err());
+    }
 }

@@ -8,4 +8,4 @@ mod vocabulary;
 
 pub use model::Model;
 pub use save::save;
-pub use vocabulary::tokenizer;
+pub use vocabulary::{tokenizer, vocabulary};

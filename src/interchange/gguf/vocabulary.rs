@@ -3,13 +3,15 @@
 //! The whole tokenizer.json goes into the file as well (`tokenizer.huggingface.json` in GGUF's description), so that what
 //! wgpt writes it reads back unchanged.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
 
 use super::config::Entries;
 use crate::{
     Error, Result,
     formats::gguf::{Array, GgufFile, Value},
-    text::Tokenizer,
+    text::{Tokenizer, Vocabulary, pretokenizer},
 };
 
 const WHOLE: &str = "tokenizer.huggingface.json";
@@ -22,11 +24,6 @@ mod kind {
     pub const UNUSED: i32 = 5;
 }
 
-/// How words are split, by llama.cpp's names.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
 fn wrong(reason: impl Into<String>) -> Error {
     Error::Tokenizer(format!("GGUF: {}", reason.into()))
 }
@@ -34,12 +31,41 @@ fn wrong(reason: impl Into<String>) -> Error {
 /// The tokenizer of a file.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when it has none, [`Error::Tokenizer`].
+/// [`Error::Checkpoint`] when the metadata are of other types than GGUF says, [`Error::Tokenizer`].
 pub fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     match file.metadata().get::<&str>(WHOLE)? {
         Some(json) => Tokenizer::from_json(json),
-        None => Err(Error::checkpoint(file.path(), format!("metadata '{WHOLE}' is missing"))),
+        None => Tokenizer::from_gguf(&vocabulary(file)?),
     }
+}
+
+/// What a file says about its tokenizer.
+///
+/// # Errors
+/// [`Error::Checkpoint`] naming the key that is missing or of another type than GGUF says.
+pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
+    let metadata = file.metadata();
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let text = |name: &str| Ok::<_, Error>(metadata.get::<&str>(&key(name))?.unwrap_or_default().to_string());
+    let texts = |name: &str| Ok::<_, Error>(metadata.get::<&[String]>(&key(name))?.unwrap_or_default().to_vec());
+    let flag = |name: &str| metadata.get::<bool>(&key(name));
+    let id = |name: &str| metadata.get::<u32>(&key(name));
+    Ok(Vocabulary {
+        model: metadata.require::<&str>(&key("model"))?.to_string(),
+        pre: text("pre")?,
+        tokens: texts("tokens")?,
+        scores: metadata.get::<Cow<'_, [f32]>>(&key("scores"))?.unwrap_or_default().into_owned(),
+        kinds: metadata.get::<Cow<'_, [i32]>>(&key("token_type"))?.unwrap_or_default().into_owned(),
+        merges: texts("merges")?,
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        unknown: id("unknown_token_id")?,
+        padding: id("padding_token_id")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+        chat_template: metadata.get::<&str>("tokenizer.chat_template")?.map(String::from),
+    })
 }
 
 /// The metadata of a tokenizer for a model of `vocabulary` tokens. A character tokenizer's is for wgpt alone; other
@@ -59,7 +85,7 @@ pub(super) fn metadata(tokenizer: &Tokenizer, vocabulary: usize) -> Result<Entri
     let file: Json = serde_json::from_str(&json).map_err(|error| wrong(error.to_string()))?;
     let (tokens, kinds) = tokens(&file, vocabulary)?;
     add("ggml.model", Value::Str("gpt2".into()));
-    add("ggml.pre", Value::Str(pre(&file)?.into()));
+    add("ggml.pre", Value::Str(pretokenizer::name_of(&file)?.into()));
     add("ggml.tokens", Value::Array(Array::Str(tokens)));
     add("ggml.token_type", Value::Array(Array::I32(kinds)));
     add("ggml.merges", Value::Array(Array::Str(merges(&file)?)));
@@ -106,38 +132,6 @@ fn merges(file: &Json) -> Result<Vec<String>> {
         other => Err(wrong(format!("a merge is {other}"))),
     };
     file["model"]["merges"].as_array().into_iter().flatten().map(merge).collect()
-}
-
-/// llama.cpp's name for how `file` splits words.
-fn pre(file: &Json) -> Result<&'static str> {
-    let splitter = &file["pre_tokenizer"];
-    let unknown = || wrong(format!("llama.cpp has no name for this way to split words: {splitter}"));
-    let (steps, level) = match splitter["pretokenizers"].as_array().map(Vec::as_slice) {
-        Some([steps @ .., level]) => (steps, level),
-        _ => (&[][..], splitter),
-    };
-    if level["type"] != "ByteLevel" || level["add_prefix_space"] == true {
-        return Err(unknown());
-    }
-    let words = level["use_regex"] != false;
-    let name = match steps {
-        [] if words => "gpt-2",
-        [digits] if words && digits["type"] == "Digits" && digits["individual_digits"] == true => "smollm",
-        [split] if !words && split["type"] == "Split" && split["behavior"] == "Isolated" => {
-            match split["pattern"]["Regex"].as_str() {
-                Some(LLAMA3) => "llama-bpe",
-                Some(QWEN2) => "qwen2",
-                _ => return Err(unknown()),
-            }
-        }
-        _ => return Err(unknown()),
-    };
-    match &file["normalizer"] {
-        Json::Null => Ok(name),
-        // llama.cpp leaves the normalisation of Qwen's texts to its callers.
-        normalizer if name == "qwen2" && normalizer["type"] == "NFC" => Ok(name),
-        normalizer => Err(wrong(format!("llama.cpp does not normalise texts: {normalizer}"))),
-    }
 }
 
 /// The id of the token that `file` puts before every text, if any.

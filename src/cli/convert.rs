@@ -1,0 +1,46 @@
+//! `wgpt convert`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Shared;
+use crate::{
+    Error, Result,
+    formats::Format,
+    interchange::{self, gguf, huggingface},
+};
+
+/// Write a model for other programs
+#[derive(Debug, Args)]
+#[command(after_help = "A name that ends in .gguf is a GGUF file, any other a Hugging Face folder.
+
+Examples:
+  wgpt convert --model runs/shakespeare --out shakespeare.gguf
+  wgpt convert --model model.gguf --out folder --format F16")]
+pub(crate) struct Arguments {
+    /// Checkpoint or run folder, Hugging Face folder, or GGUF file
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// What to write
+    #[arg(long, value_name = "FILE.gguf|DIR")]
+    out: PathBuf,
+    /// How to store matrices: F32, F16, BF16; in GGUF also Q8_0, Q4_1, Q4_K
+    #[arg(long, default_value = "F32")]
+    format: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    let Arguments { model, out, format } = arguments;
+    let stored = Format::from_name(format)
+        .ok_or_else(|| Error::Usage(format!("--format {format}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))?;
+    let (source, tokenizer) = (interchange::open(model)?, interchange::tokenizer(model)?);
+    if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
+        gguf::save(&*source, Some(&tokenizer), out, stored)?;
+    } else {
+        huggingface::save(&*source, Some(&tokenizer), out, stored)?;
+    }
+    shared.result(&json!({ "out": out, "format": stored.name() }), || format!("written to {}", out.display()))
+}
