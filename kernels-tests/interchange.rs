@@ -11,7 +11,7 @@ use wgpt::{
     Result,
     formats::Format,
     gpu::Gpu,
-    interchange::{gguf, huggingface, own::Own},
+    interchange::{Language, gguf, huggingface, own::Own},
     io::{checkpoint, tensors::TensorFile},
     model::{
         Config, Gpt, Source,
@@ -140,18 +140,22 @@ fn qwen_gradients() {
 fn there_and_back_keeps_the_bits() {
     let device = device();
     let tokenizer = Tokenizer::load(&fixtures().join("tokenizer.json")).expect("a tokenizer");
+    let language =
+        Language { eos: Some(7), chat_template: Some("{{ messages }}".into()), ..Language::plain(tokenizer) };
     for name in NAMES {
         let dir = tempfile::tempdir().expect("a folder");
         let source = open(&fixtures().join(name));
         let (file, folder) = (dir.path().join("model.gguf"), dir.path().join("hf"));
-        gguf::save(&*source, Some(&tokenizer), &file, Format::F32).expect("a GGUF file");
+        gguf::save(&*source, Some(&language), &file, Format::F32).expect("a GGUF file");
         let from_file = open(&file);
         same(name, &*source, &*from_file);
-        huggingface::save(&*from_file, Some(&tokenizer), &folder, Format::F32).expect("a folder");
+        huggingface::save(&*from_file, Some(&language), &folder, Format::F32).expect("a folder");
         same(name, &*source, &*open(&folder));
         for place in [&file, &folder] {
-            let again = wgpt::interchange::tokenizer(place).expect("a tokenizer");
-            assert_eq!(again.fingerprint(), tokenizer.fingerprint(), "{name}");
+            let again = Language::open(place).expect("a language");
+            assert_eq!(again.tokenizer.fingerprint(), language.tokenizer.fingerprint(), "{name}");
+            assert_eq!((again.bos, again.eos), (language.bos, language.eos), "{name}");
+            assert_eq!(again.chat_template, language.chat_template, "{name}");
         }
         // transformers' own file and ours hold the same tensors.
         if let Ok(theirs) = TensorFile::open(&fixtures().join(name).join("model.safetensors")) {
@@ -196,8 +200,9 @@ fn checkpoints_go_out() {
         let source = Own::open(&run).expect("a checkpoint");
         assert!(checkpoint::resolve(&run).is_ok());
         let (file, folder) = (run.join("model.gguf"), run.join("hf"));
-        gguf::save(&source, Some(&tokenizer), &file, Format::F32).expect("a GGUF file");
-        huggingface::save(&source, Some(&tokenizer), &folder, Format::F32).expect("a folder");
+        let language = Language::plain(tokenizer.clone());
+        gguf::save(&source, Some(&language), &file, Format::F32).expect("a GGUF file");
+        huggingface::save(&source, Some(&language), &folder, Format::F32).expect("a folder");
         let ids = [1, 5, 2, 7, 0, 3];
         let wanted = logits(&device.gpu, &source, &ids);
         assert!(wanted == logits(&device.gpu, &*open(&file), &ids));

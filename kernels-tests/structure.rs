@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
     ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "interchange", "infer", "random"]),
     ("doctor", &["gpu", "tensor", "tape", "ops", "random"]),
-    ("cli", &["gpu", "ops", "optim", "model", "text", "io", "interchange", "infer", "train", "doctor"]),
+    ("cli", &["formats", "gpu", "ops", "optim", "model", "text", "io", "interchange", "infer", "train", "doctor"]),
 ];
 
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {

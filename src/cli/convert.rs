@@ -9,7 +9,7 @@ use super::Shared;
 use crate::{
     Error, Result,
     formats::Format,
-    interchange::{self, gguf, huggingface},
+    interchange::{self, Language, gguf, huggingface},
 };
 
 /// Write a model for other programs
@@ -36,11 +36,11 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let Arguments { model, out, format } = arguments;
     let stored = Format::from_name(format)
         .ok_or_else(|| Error::Usage(format!("--format {format}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))?;
-    let (source, tokenizer) = (interchange::open(model)?, interchange::tokenizer(model)?);
+    let (source, language) = (interchange::open(model)?, Language::open(model)?);
     if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
-        gguf::save(&*source, Some(&tokenizer), out, stored)?;
+        gguf::save(&*source, Some(&language), out, stored)?;
     } else {
-        huggingface::save(&*source, Some(&tokenizer), out, stored)?;
+        huggingface::save(&*source, Some(&language), out, stored)?;
     }
     shared.result(&json!({ "out": out, "format": stored.name() }), || format!("written to {}", out.display()))
 }

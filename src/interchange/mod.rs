@@ -6,10 +6,13 @@ pub mod arrange;
 pub mod family;
 pub mod gguf;
 pub mod huggingface;
+pub mod language;
 pub mod layout;
 pub mod own;
 
 use std::{fs, path::Path};
+
+pub use language::Language;
 
 use crate::{
     Error, Result,
@@ -36,16 +39,9 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
 /// The tokenizer of the model at `path`.
 ///
 /// # Errors
-/// [`Error::Tokenizer`] or [`Error::Io`] when there is none, or none that wgpt reads.
+/// As [`Language::open`].
 pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
-    if GgufFile::is_gguf(path) {
-        return gguf::tokenizer(&GgufFile::open(path)?);
-    }
-    let folder = folder_of(path);
-    if huggingface::Folder::is_one(folder) {
-        return Tokenizer::load(folder);
-    }
-    Tokenizer::load(&crate::io::checkpoint::resolve(path)?)
+    Language::open(path).map(|language| language.tokenizer)
 }
 
 /// The folder itself, or the folder of a file in it.

@@ -9,9 +9,8 @@ use crate::{
         Format,
         gguf::{self, TensorSpec, Value},
     },
-    interchange::{family::Family, layout::Layout, piece_bytes},
+    interchange::{Language, family::Family, layout::Layout, piece_bytes},
     model::{Source, parameters::Spec},
-    text::Tokenizer,
 };
 
 /// Writes the model, its matrices stored as `format`; a matrix whose rows are no whole blocks of it as F16. Vectors and
@@ -20,15 +19,15 @@ use crate::{
 /// # Errors
 /// [`Error::Config`] for a model that llama.cpp does not know, [`Error::Tokenizer`] for a tokenizer that GGUF cannot hold,
 /// [`Error::Io`], and those of the source.
-pub fn save(source: &dyn Source, tokenizer: Option<&Tokenizer>, path: &Path, format: Format) -> Result<()> {
+pub fn save(source: &dyn Source, language: Option<&Language>, path: &Path, format: Format) -> Result<()> {
     let family = Family::of(source.config())?;
     let model = family.completed(source.config());
     let layout = Layout::new(names::dialect(family), &model)?;
     let (mut metadata, factors) = config::write(family, &model)?;
     metadata.push(("general.name".into(), Value::Str(name_of(path))));
     metadata.push(("general.quantization_version".into(), Value::U32(2)));
-    if let Some(tokenizer) = tokenizer {
-        metadata.extend(vocabulary::metadata(tokenizer, model.vocabulary)?);
+    if let Some(language) = language {
+        metadata.extend(vocabulary::metadata(language, model.vocabulary)?);
     }
 
     let mut tensors = Vec::new();

@@ -11,6 +11,7 @@ use super::config::Entries;
 use crate::{
     Error, Result,
     formats::gguf::{Array, GgufFile, Value},
+    interchange::Language,
     text::{Tokenizer, Vocabulary, pretokenizer},
 };
 
@@ -68,16 +69,16 @@ pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
     })
 }
 
-/// The metadata of a tokenizer for a model of `vocabulary` tokens. A character tokenizer's is for wgpt alone; other
+/// The metadata of a language for a model of `vocabulary` tokens. A character tokenizer's is for wgpt alone; other
 /// programs get a model that takes token ids.
 ///
 /// # Errors
 /// [`Error::Tokenizer`] for a way of splitting words that llama.cpp has no name for, or more tokens than the model has.
-pub(super) fn metadata(tokenizer: &Tokenizer, vocabulary: usize) -> Result<Entries> {
-    let json = tokenizer.to_json();
+pub(super) fn metadata(language: &Language, vocabulary: usize) -> Result<Entries> {
+    let json = language.tokenizer.to_json();
     let mut entries = Vec::new();
     let mut add = |key: &str, value: Value| entries.push((format!("tokenizer.{key}"), value));
-    if let Tokenizer::Char(_) = tokenizer {
+    if let Tokenizer::Char(_) = language.tokenizer {
         add("ggml.model", Value::Str("none".into()));
         add("huggingface.json", Value::Str(json));
         return Ok(entries);
@@ -90,13 +91,15 @@ pub(super) fn metadata(tokenizer: &Tokenizer, vocabulary: usize) -> Result<Entri
     add("ggml.token_type", Value::Array(Array::I32(kinds)));
     add("ggml.merges", Value::Array(Array::Str(merges(&file)?)));
     let first = first_token(&file);
-    let end = tokenizer.end_of_text();
-    for (key, id) in [("ggml.bos_token_id", first.or(end)), ("ggml.eos_token_id", end)] {
+    for (key, id) in [("ggml.bos_token_id", first.or(language.bos)), ("ggml.eos_token_id", language.eos)] {
         if let Some(id) = id {
             add(key, Value::U32(id));
         }
     }
     add("ggml.add_bos_token", Value::Bool(first.is_some()));
+    if let Some(template) = &language.chat_template {
+        add("chat_template", Value::Str(template.clone()));
+    }
     add("huggingface.json", Value::Str(json));
     Ok(entries)
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{super::family::Family, fields::Fields};
+use super::fields::Fields;
 use crate::{
     Error, Result,
+    interchange::{Language, family::Family},
     model::{Config, config::RopeScaling},
 };
 
@@ -173,12 +174,11 @@ impl Rope {
     }
 }
 
-/// The config.json of `config`, whose family it is, with weights stored as `dtype` ("float32"). `end` is the id of the
-/// token that ends a text.
+/// The config.json of `config`, whose family it is, with weights stored as `dtype` ("float32").
 ///
 /// # Errors
 /// [`Error::Config`] for what transformers has no field for.
-pub fn write(family: Family, config: &Config, dtype: &str, end: Option<u32>) -> Result<Value> {
+pub fn write(family: Family, config: &Config, dtype: &str, language: Option<&Language>) -> Result<Value> {
     // The shortest text that gives this f32 again, not its neighbour in f64.
     let epsilon: f64 = config.norm_epsilon.to_string().parse().unwrap_or(f64::from(config.norm_epsilon));
     let (class, kind) = match family {
@@ -194,8 +194,8 @@ pub fn write(family: Family, config: &Config, dtype: &str, end: Option<u32>) -> 
         "torch_dtype": dtype,
         "vocab_size": config.vocabulary,
         "tie_word_embeddings": config.tied,
-        "bos_token_id": end,
-        "eos_token_id": end,
+        "bos_token_id": language.and_then(|language| language.bos),
+        "eos_token_id": language.and_then(|language| language.eos),
     });
     let rest = if family == Family::Gpt2 {
         json!({

@@ -8,7 +8,7 @@ use super::{config, names};
 use crate::{
     Error, Result,
     formats::Format,
-    interchange::{family::Family, layout::Layout, piece_bytes},
+    interchange::{Language, family::Family, layout::Layout, piece_bytes},
     io::{
         atomic,
         tensors::{self, Dtype, Part},
@@ -17,14 +17,13 @@ use crate::{
     text::Tokenizer,
 };
 
-/// Writes config.json, model.safetensors and, for a tokenizer in Hugging Face's format, tokenizer.json and
-/// tokenizer_config.json into `folder`, which may exist. Every weight is stored as `format`: F32, F16 or BF16. GPT-2
+/// Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into `folder`, which may exist. Every weight is stored as `format`: F32, F16 or BF16. GPT-2
 /// without biases gets biases of 0.
 ///
 /// # Errors
 /// [`Error::Config`] for a model that transformers does not know, [`Error::Usage`] for a quantised format, [`Error::Io`],
 /// and those of the source.
-pub fn save(source: &dyn Source, tokenizer: Option<&Tokenizer>, folder: &Path, format: Format) -> Result<()> {
+pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, format: Format) -> Result<()> {
     let (dtype, torch) = match format {
         Format::F32 => (Dtype::F32, "float32"),
         Format::F16 => (Dtype::F16, "float16"),
@@ -45,8 +44,7 @@ pub fn save(source: &dyn Source, tokenizer: Option<&Tokenizer>, folder: &Path, f
         dtype,
     };
     let parts: Vec<_> = places.iter().map(|(_, piece)| part(piece)).collect();
-    let end = tokenizer.and_then(Tokenizer::end_of_text);
-    let config = config::write(family, &model, torch, end)?;
+    let config = config::write(family, &model, torch, language)?;
 
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
@@ -56,17 +54,21 @@ pub fn save(source: &dyn Source, tokenizer: Option<&Tokenizer>, folder: &Path, f
         source.done(&spec.name);
         Ok(Cow::Owned(bytes))
     })?;
-    if let Some(tokenizer) = tokenizer {
-        atomic::write(&folder.join("tokenizer.json"), tokenizer.to_json().as_bytes())?;
-        let end = end.map(|id| tokenizer.token_text(id));
-        let about = json!({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": end,
-            "eos_token": end,
-            "clean_up_tokenization_spaces": false,
-            "model_max_length": model.context,
-        });
-        atomic::write(&folder.join("tokenizer_config.json"), format!("{about:#}\n").as_bytes())?;
+    if let Some(language) = language {
+        atomic::write(&folder.join("tokenizer.json"), language.tokenizer.to_json().as_bytes())?;
+        // A character tokenizer is wgpt's alone.
+        if matches!(language.tokenizer, Tokenizer::Bpe(_)) {
+            let name = |id: Option<u32>| id.map(|id| language.tokenizer.token_text(id));
+            let about = json!({
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "bos_token": name(language.bos),
+                "eos_token": name(language.eos),
+                "chat_template": language.chat_template,
+                "clean_up_tokenization_spaces": false,
+                "model_max_length": model.context,
+            });
+            atomic::write(&folder.join("tokenizer_config.json"), format!("{about:#}\n").as_bytes())?;
+        }
     }
     // Last: a folder without it is no model.
     atomic::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())
