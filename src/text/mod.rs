@@ -2,10 +2,13 @@
 
 mod bpe;
 mod char;
+mod date;
 mod pretokenizer;
 mod sentencepiece;
 
 pub mod batches;
+pub mod chat;
+pub mod conventions;
 pub mod corpus;
 pub mod shards;
 pub mod stream;
@@ -13,6 +16,8 @@ pub mod tokenizer;
 pub mod vocabulary;
 
 pub use batches::Batch;
+pub use chat::{ChatTemplate, Message};
+pub use conventions::Conventions;
 pub use corpus::Corpus;
 pub use shards::{Split, TokenFile};
 pub use stream::StreamDecoder;
