@@ -11,4 +11,5 @@ mod oracle_fixtures;
 mod oracles;
 mod structure;
 mod support;
+mod tokens;
 mod training;

@@ -69,6 +69,9 @@ pub enum Error {
     /// A tokenizer refused its input or its file.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A chat template that cannot be read, or that refuses a conversation.
+    #[error("chat template: {0}")]
+    Template(String),
     /// A checkpoint folder or file that cannot be used.
     #[error("checkpoint {}: {reason}", path.display())]
     Checkpoint {

@@ -137,6 +137,15 @@ impl BpeTokenizer {
         self.special.token_to_id(token)
     }
 
+    pub(super) fn is_added(&self, id: u32) -> bool {
+        self.special.get_added_tokens_decoder().contains_key(&id)
+    }
+
+    /// The ids of a text with what the file's post-processor adds; empty where it fails.
+    pub(super) fn processed(&self, text: &str) -> Vec<u32> {
+        self.special.encode_fast(text, true).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+    }
+
     pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         // Not in pieces: a special token may hold a space, and SentencePiece may put one before each text.
         if special || self.spelling == Spelling::SentencePiece {

@@ -2,9 +2,12 @@
 
 mod bpe;
 mod char;
+mod date;
 mod sentencepiece;
 
 pub mod batches;
+pub mod chat;
+pub mod conventions;
 pub mod corpus;
 pub mod pretokenizer;
 pub mod shards;
@@ -13,6 +16,8 @@ pub mod tokenizer;
 pub mod vocabulary;
 
 pub use batches::Batch;
+pub use chat::{ChatTemplate, Message};
+pub use conventions::Conventions;
 pub use corpus::Corpus;
 pub use shards::{Split, TokenFile};
 pub use stream::StreamDecoder;

@@ -168,6 +168,22 @@ impl Tokenizer {
         }
     }
 
+    /// As [`Tokenizer::token_id`], for tokens that ordinary text never makes.
+    pub fn special_id(&self, token: &str) -> Option<u32> {
+        match self {
+            Self::Char(_) => None,
+            Self::Bpe(t) => t.id(token).filter(|&id| t.is_added(id)),
+        }
+    }
+
+    /// Whether the tokenizer's own file puts the token `bos` before a text.
+    pub(super) fn begins_with(&self, bos: u32) -> bool {
+        match self {
+            Self::Char(_) => false,
+            Self::Bpe(t) => t.processed("a").first() == Some(&bos),
+        }
+    }
+
     /// The id of the token that ends a document, [`END_OF_TEXT`] or Llama 3's, if the vocabulary has one.
     pub fn end_of_text(&self) -> Option<u32> {
         [END_OF_TEXT, "<|end_of_text|>"].iter().find_map(|token| self.token_id(token))

@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     formats::gguf::{Array, GgufFile, Value},
     interchange::Language,
-    text::{Tokenizer, Vocabulary, pretokenizer},
+    text::{Conventions, Tokenizer, Vocabulary, pretokenizer},
 };
 
 const WHOLE: &str = "tokenizer.huggingface.json";
@@ -90,14 +90,14 @@ pub(super) fn metadata(language: &Language, vocabulary: usize) -> Result<Entries
     add("ggml.tokens", Value::Array(Array::Str(tokens)));
     add("ggml.token_type", Value::Array(Array::I32(kinds)));
     add("ggml.merges", Value::Array(Array::Str(merges(&file)?)));
-    let first = first_token(&file);
-    for (key, id) in [("ggml.bos_token_id", first.or(language.bos)), ("ggml.eos_token_id", language.eos)] {
+    let Conventions { bos, eos, add_bos, template, .. } = &language.conventions;
+    for (key, id) in [("ggml.bos_token_id", bos), ("ggml.eos_token_id", eos)] {
         if let Some(id) = id {
-            add(key, Value::U32(id));
+            add(key, Value::U32(*id));
         }
     }
-    add("ggml.add_bos_token", Value::Bool(first.is_some()));
-    if let Some(template) = &language.chat_template {
+    add("ggml.add_bos_token", Value::Bool(*add_bos));
+    if let Some(template) = template {
         add("chat_template", Value::Str(template.clone()));
     }
     add("huggingface.json", Value::Str(json));
@@ -135,13 +135,4 @@ fn merges(file: &Json) -> Result<Vec<String>> {
         other => Err(wrong(format!("a merge is {other}"))),
     };
     file["model"]["merges"].as_array().into_iter().flatten().map(merge).collect()
-}
-
-/// The id of the token that `file` puts before every text, if any.
-fn first_token(file: &Json) -> Option<u32> {
-    let steps = &file["post_processor"];
-    let all = steps["processors"].as_array().map_or(std::slice::from_ref(steps), Vec::as_slice);
-    let template = all.iter().find(|step| step["type"] == "TemplateProcessing")?;
-    let name = template["single"][0]["SpecialToken"]["id"].as_str()?;
-    template["special_tokens"][name]["ids"][0].as_u64()?.try_into().ok()
 }

@@ -181,6 +181,7 @@ impl Rope {
 pub fn write(family: Family, config: &Config, dtype: &str, language: Option<&Language>) -> Result<Value> {
     // The shortest text that gives this f32 again, not its neighbour in f64.
     let epsilon: f64 = config.norm_epsilon.to_string().parse().unwrap_or(f64::from(config.norm_epsilon));
+    let conventions = language.map(|language| &language.conventions);
     let (class, kind) = match family {
         Family::Gpt2 => ("GPT2LMHeadModel", "gpt2"),
         Family::Llama => ("LlamaForCausalLM", "llama"),
@@ -194,8 +195,8 @@ pub fn write(family: Family, config: &Config, dtype: &str, language: Option<&Lan
         "torch_dtype": dtype,
         "vocab_size": config.vocabulary,
         "tie_word_embeddings": config.tied,
-        "bos_token_id": language.and_then(|language| language.bos),
-        "eos_token_id": language.and_then(|language| language.eos),
+        "bos_token_id": conventions.and_then(|conventions| conventions.bos),
+        "eos_token_id": conventions.and_then(|conventions| conventions.eos),
     });
     let rest = if family == Family::Gpt2 {
         json!({

@@ -58,12 +58,14 @@ pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, for
         atomic::write(&folder.join("tokenizer.json"), language.tokenizer.to_json().as_bytes())?;
         // A character tokenizer is wgpt's alone.
         if matches!(language.tokenizer, Tokenizer::Bpe(_)) {
-            let name = |id: Option<u32>| id.map(|id| language.tokenizer.token_text(id));
+            let Language { tokenizer, conventions } = language;
+            let name = |id: Option<u32>| id.map(|id| tokenizer.token_text(id));
             let about = json!({
                 "tokenizer_class": "PreTrainedTokenizerFast",
-                "bos_token": name(language.bos),
-                "eos_token": name(language.eos),
-                "chat_template": language.chat_template,
+                "bos_token": name(conventions.bos),
+                "eos_token": name(conventions.eos),
+                "add_bos_token": conventions.add_bos,
+                "chat_template": conventions.template,
                 "clean_up_tokenization_spaces": false,
                 "model_max_length": model.context,
             });

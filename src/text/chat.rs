@@ -1,0 +1,205 @@
+//! A conversation as the text that a model was taught to continue.
+//!
+//! Models carry a Jinja template for this. It is run as `transformers` runs it, with a limit on its work, since it
+//! comes with a file from somewhere.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use minijinja::{Environment, ErrorKind, Value, context, syntax::SyntaxConfig, value::Kwargs};
+use serde::Serialize;
+
+use super::date::strftime;
+use crate::{Error, Result};
+
+/// What a template may spend: an instruction costs one, 64 bytes of text one. Real ones need some hundreds a message.
+const FUEL: u64 = 1_000_000;
+
+/// Bytes of the longest template that is read; real ones have up to 20 KiB.
+const LONGEST: usize = 1 << 20;
+
+const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// "system", "user" or "assistant"; templates may know more.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+}
+
+/// A template that is ready to render.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// Reads a Jinja template. `bos` and `eos` are the texts of those tokens, empty where a model has none.
+    ///
+    /// # Errors
+    /// [`Error::Template`] with the line where it is wrong.
+    pub fn new(template: &str, bos: &str, eos: &str) -> Result<Self> {
+        if template.len() > LONGEST {
+            return Err(Error::Template(format!("{} bytes are too long", template.len())));
+        }
+        let mut environment = Environment::new();
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(error)?);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(100);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", to_json);
+        environment.add_function("raise_exception", |reason: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason))
+        });
+        environment.add_function("strftime_now", |format: String| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            strftime(&format, now.as_secs())
+        });
+        environment.add_template_owned("chat", without_generation_tags(template)).map_err(error)?;
+        Ok(Self { environment, bos: bos.into(), eos: eos.into() })
+    }
+
+    /// The template of models that say `<|im_start|>role`, a newline, the content and `<|im_end|>`: what to use where
+    /// a model has none of its own.
+    ///
+    /// # Errors
+    /// None.
+    pub fn chatml() -> Result<Self> {
+        Self::new(CHATML, "", "")
+    }
+
+    /// The text of a conversation. With `add_generation_prompt` it ends where the assistant's answer begins. It holds
+    /// special tokens, the bos token too if the template puts one: encode it with
+    /// [`Tokenizer::encode_special`](super::Tokenizer::encode_special).
+    ///
+    /// # Errors
+    /// [`Error::Template`]: what the template refuses (as some do for a system message), a mistake in it, or too much
+    /// work.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let template = self.environment.get_template("chat").map_err(error)?;
+        let turn = |m: &Message| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]);
+        let known = context! {
+            messages => messages.iter().map(turn).collect::<Vec<_>>(), add_generation_prompt,
+            bos_token => self.bos.as_str(), eos_token => self.eos.as_str(), tools => Value::from(()),
+            documents => Value::from(()),
+        };
+        template.render(known).map_err(error)
+    }
+}
+
+fn error(e: minijinja::Error) -> Error {
+    let line = e.line().map(|line| format!(" (line {line} of the template)")).unwrap_or_default();
+    let reason = match e.kind() {
+        ErrorKind::OutOfFuel => "it takes too much work".into(),
+        kind => e.detail().map_or_else(|| kind.to_string(), str::to_string),
+    };
+    Error::Template(reason + &line)
+}
+
+/// `transformers` marks what the assistant says by `{% generation %}`; the text is the same without.
+fn without_generation_tags(template: &str) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start);
+        out += before;
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let (tag, after) = tag.split_at(end);
+        out += &match tag[2..].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
+            "generation" => tag.replace("generation", "if true"),
+            "endgeneration" => tag.replace("endgeneration", "endif"),
+            _ => tag.to_string(),
+        };
+        rest = after;
+    }
+    out + rest
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
+fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
+    let wrong = |e: serde_json::Error| minijinja::Error::new(ErrorKind::InvalidOperation, e.to_string());
+    let indent: Option<usize> = options.get("indent")?;
+    let mut out = Vec::new();
+    if let Some(indent) = indent {
+        let indent = " ".repeat(indent.min(16));
+        let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty)).map_err(wrong)?;
+    } else {
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)).map_err(wrong)?;
+    }
+    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
+}
+
+/// JSON on one line with a space after commas and colons.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
+        self.begin_array_value(w, first)
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W) -> std::io::Result<()> {
+        w.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(template: &str) -> Result<String> {
+        let messages = [Message::new("user", " Hi <b> "), Message::new("assistant", "好")];
+        ChatTemplate::new(template, "<s>", "</s>")?.render(&messages, true)
+    }
+
+    #[test]
+    fn templates_run_as_in_transformers() {
+        let text = ChatTemplate::chatml().unwrap().render(&[Message::new("user", "a\nb")], true).unwrap();
+        assert_eq!(text, "<|im_start|>user\na\nb<|im_end|>\n<|im_start|>assistant\n");
+        let llama = "{{ bos_token }}{% for m in messages %}\n  {% if m['role'] == 'user' %}\n[INST] {{ m.content.strip() }} [/INST]\n  {%- else %}\n{% generation %}{{ m['content'] }}{{ eos_token }}{% endgeneration %}\n  {% endif %}\n{% endfor %}";
+        assert_eq!(render(llama).unwrap(), "<s>[INST] Hi <b> [/INST]好</s>");
+        assert_eq!(render("{{ messages[0] | tojson }}").unwrap(), r#"{"role": "user", "content": " Hi <b> "}"#);
+        let namespace = "{% set ns = namespace(n=0) %}{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}{{ tools is none }}{{ x is defined }}{{ messages[-1].role.title() }}";
+        assert_eq!(render(namespace).unwrap(), "1truefalseAssistant");
+        assert_eq!(render("{{ strftime_now('%Y')|length }}").unwrap(), "4");
+    }
+
+    #[test]
+    fn hostile_templates_end_in_an_error() {
+        let message = |template: &str| render(template).unwrap_err().to_string();
+        assert_eq!(
+            message("a\n{{ raise_exception('no system') }}"),
+            "chat template: no system (line 2 of the template)"
+        );
+        assert!(message("{% for %}").contains("line 1"));
+        assert!(
+            message("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}").contains("work")
+        );
+        assert!(message("{{ 'x' * 1000000000000 }}").starts_with("chat template"));
+        let doubling = "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
+        assert!(message(doubling).contains("work"));
+        assert!(message("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").starts_with("chat template"));
+        assert!(message("{% include 'other' %}").starts_with("chat template"));
+        for open in ["{{ (", "{{ [", "{{ not ", "{% if true %}", "{{ -", "{{ a.b"] {
+            let _ = render(&open.repeat(50_000));
+            let _ = render(&("{{ ".to_string() + &open[3..].repeat(50_000)));
+        }
+    }
+}
