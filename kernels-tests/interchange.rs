@@ -9,7 +9,10 @@ use std::{
 use serde_json::{Value, json};
 use wgpt::{
     Result,
-    formats::Format,
+    formats::{
+        self, Format,
+        gguf::{GgufFile, TensorSpec, Value as GgufValue},
+    },
     gpu::Gpu,
     interchange::{Language, gguf, huggingface, own::Own},
     io::{checkpoint, tensors::TensorFile},
@@ -267,4 +270,44 @@ fn what_is_not_computed_is_refused_by_name() {
     let old = [("rope_parameters", Value::Null), ("rope_theta", json!(300.0))];
     let old = [&old[..], &[("rope_scaling", json!({"type": "linear", "factor": 2.0}))]].concat();
     same("qwen2", &*edited("qwen2", &old).expect("a model"), &*open(&fixtures().join("qwen2")));
+}
+
+/// The same for the metadata of a GGUF file.
+#[test]
+fn metadata_that_are_not_computed_are_refused_by_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (whole, broken) = (dir.path().join("whole.gguf"), dir.path().join("broken.gguf"));
+    gguf::save(&*open(&fixtures().join("llama-grouped")), None, &whole, Format::F32).expect("a GGUF file");
+    let file = GgufFile::open(&whole).expect("a GGUF file");
+    let spec = |name: &str| TensorSpec {
+        name: name.into(),
+        shape: file.shape(name).expect("a shape").to_vec(),
+        format: Format::F32,
+    };
+    let tensors: Vec<_> = file.names().map(spec).collect();
+    let cases = [
+        ("general.architecture", GgufValue::Str("mamba".into()), "general.architecture is 'mamba'"),
+        ("llama.expert_count", GgufValue::U32(8), "llama.expert_count' is 8"),
+        ("llama.attention.sliding_window", GgufValue::U32(32), "llama.attention.sliding_window' is 32"),
+        ("llama.block_count", GgufValue::U64(1 << 60), "layers is 1152921504606846976"),
+        ("llama.block_count", GgufValue::U32(3), "blk.2."),
+        ("llama.block_count", GgufValue::F32(2.0), "llama.block_count"),
+        ("llama.attention.head_count", GgufValue::U32(0), "heads is 0"),
+        ("llama.attention.value_length", GgufValue::U32(8), "llama.attention.value_length' is 8"),
+        ("llama.rope.dimension_count", GgufValue::U32(8), "llama.rope.dimension_count' is 8"),
+        ("llama.rope.freq_base", GgufValue::F32(f32::NAN), "rope_theta NaN"),
+        ("llama.feed_forward_length", GgufValue::U32(64), "the metadata say [64, 32]"),
+        ("llama.context_length", GgufValue::U64(u64::MAX), "context is 18446744073709551615"),
+    ];
+    for (key, value, words) in cases {
+        let mut metadata = file.metadata().entries().to_vec();
+        metadata.retain(|(other, _)| other != key);
+        metadata.push((key.into(), value));
+        let copied = formats::gguf::write(&broken, &metadata, &tensors, |tensor, out| {
+            out.write_all(&file.rows(&tensor.name)?.bytes).map_err(wgpt::Error::io(&broken, "write"))
+        });
+        copied.expect("a GGUF file");
+        let text = gguf::Model::open(&broken).err().map(|error| error.to_string()).unwrap_or_else(|| "no error".into());
+        assert!(text.contains(words), "{key}: {text}");
+    }
 }
