@@ -31,6 +31,10 @@ struct PreTokenizers {
     ids: std::collections::BTreeMap<String, Vec<Vec<u32>>>,
 }
 
+/// Where llama.cpp's expressions are not those of the models' own files: it has no `\p{M}` and `\p{Lu}` in these two,
+/// and takes white space beyond ASCII out of the third's ranges.
+const BESIDE_LLAMA_CPP: &[(&str, &str)] = &[("tekken", "हिन्दी"), ("gpt-4o", "हिन्दी"), ("deepseek-coder", "\u{2003}em")];
+
 #[test]
 fn words_are_cut_as_llama_cpp_cuts_them() {
     let f: PreTokenizers = fixture("pretokenizers.json");
@@ -45,6 +49,9 @@ fn words_are_cut_as_llama_cpp_cuts_them() {
         };
         let tokenizer = Tokenizer::from_gguf(&vocabulary).expect("a good vocabulary");
         for (text, ids) in f.texts.iter().zip(all) {
+            if BESIDE_LLAMA_CPP.iter().any(|(name, part)| name == pre && text.contains(part)) {
+                continue;
+            }
             check(&tokenizer, text, &tokenizer.encode_special(text).expect("any text"), ids, pre);
             assert_eq!(&tokenizer.decode(ids), text, "{pre}");
         }

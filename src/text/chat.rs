@@ -12,10 +12,18 @@ use super::date::strftime;
 use crate::{Error, Result};
 
 /// What a template may spend: an instruction costs one, 64 bytes of text one. Real ones need some hundreds a message.
-const FUEL: u64 = 1_000_000;
+const FUEL: u64 = 500_000;
 
 /// Bytes of the longest template that is read; real ones have up to 20 KiB.
-const LONGEST: usize = 1 << 20;
+const LONGEST: usize = 1 << 16;
+
+/// The most `~` and `+` in a template: a chain of constants is joined while it is read, before any [`FUEL`] counts, in
+/// quadratic time. Real templates have some hundred.
+const JOINS: usize = 4000;
+
+/// Bytes of stack for the template engine, which recurses over expressions and values that a template may nest as
+/// deep as its length and [`FUEL`] allow. The system gives only what is touched.
+const STACK: usize = 1 << 28;
 
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
@@ -52,6 +60,10 @@ impl ChatTemplate {
         if template.len() > LONGEST {
             return Err(Error::Template(format!("{} bytes are too long", template.len())));
         }
+        let joins = template.bytes().filter(|byte| b"~+".contains(byte)).count();
+        if joins > JOINS {
+            return Err(Error::Template(format!("{joins} of ~ and + are too many")));
+        }
         let mut environment = Environment::new();
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(error)?);
         environment.set_fuel(Some(FUEL));
@@ -65,7 +77,7 @@ impl ChatTemplate {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
             strftime(&format, now.as_secs())
         });
-        environment.add_template_owned("chat", without_generation_tags(template)).map_err(error)?;
+        on_large_stack(|| environment.add_template_owned("chat", without_generation_tags(template)))?;
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
 
@@ -86,15 +98,24 @@ impl ChatTemplate {
     /// [`Error::Template`]: what the template refuses (as some do for a system message), a mistake in it, or too much
     /// work.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let template = self.environment.get_template("chat").map_err(error)?;
         let turn = |m: &Message| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]);
-        let known = context! {
-            messages => messages.iter().map(turn).collect::<Vec<_>>(), add_generation_prompt,
-            bos_token => self.bos.as_str(), eos_token => self.eos.as_str(), tools => Value::from(()),
-            documents => Value::from(()),
-        };
-        template.render(known).map_err(error)
+        on_large_stack(|| {
+            let known = context! {
+                messages => messages.iter().map(turn).collect::<Vec<_>>(), add_generation_prompt,
+                bos_token => self.bos.as_str(), eos_token => self.eos.as_str(), tools => Value::from(()),
+                documents => Value::from(()),
+            };
+            self.environment.get_template("chat")?.render(known)
+        })
     }
+}
+
+fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, minijinja::Error> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work().map_err(error));
+        let thread = thread.map_err(|e| Error::Template(format!("no memory to run it: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(Error::Template("the template engine failed".into())))
+    })
 }
 
 fn error(e: minijinja::Error) -> Error {
@@ -177,7 +198,7 @@ mod tests {
         assert_eq!(render(llama).unwrap(), "<s>[INST] Hi <b> [/INST]好</s>");
         assert_eq!(render("{{ messages[0] | tojson }}").unwrap(), r#"{"role": "user", "content": " Hi <b> "}"#);
         let namespace = "{% set ns = namespace(n=0) %}{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}{{ tools is none }}{{ x is defined }}{{ messages[-1].role.title() }}";
-        assert_eq!(render(namespace).unwrap(), "1truefalseAssistant");
+        assert_eq!(render(namespace).unwrap(), "1TrueFalseAssistant");
         assert_eq!(render("{{ strftime_now('%Y')|length }}").unwrap(), "4");
     }
 
@@ -197,9 +218,32 @@ mod tests {
         assert!(message(doubling).contains("work"));
         assert!(message("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").starts_with("chat template"));
         assert!(message("{% include 'other' %}").starts_with("chat template"));
-        for open in ["{{ (", "{{ [", "{{ not ", "{% if true %}", "{{ -", "{{ a.b"] {
-            let _ = render(&open.repeat(50_000));
-            let _ = render(&("{{ ".to_string() + &open[3..].repeat(50_000)));
+        for part in [
+            "(",
+            "[",
+            "not ",
+            "-",
+            ".b",
+            "|title",
+            "+1",
+            "~1",
+            "~'ab'",
+            "+'ab'",
+            "[0]",
+            "()",
+            " if 1 else 1",
+            " and 1",
+            "{% if 1 %}",
+        ] {
+            let joins = if part.contains(['~', '+']) { JOINS } else { LONGEST };
+            let deep = part.repeat((LONGEST / part.len() - 8).min(joins));
+            assert!(render(&format!("{{{{ {deep}")).is_err());
+            // Fine or an error, but no crash.
+            let _ = render(&format!("{{{{ 1{deep} }}}}"));
+        }
+        for show in ["", "{{ ns.v }}", "{{ ns.v|tojson }}", "{{ ns.v == ns.v }}"] {
+            let nested = "{% set ns = namespace(v=1) %}{% for i in range(50000) %}{% set ns.v = [ns.v] %}{% endfor %}";
+            let _ = render(&format!("{nested}{show}"));
         }
     }
 }
