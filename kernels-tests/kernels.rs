@@ -37,3 +37,8 @@ fn flat() {
 fn position() {
     family("position");
 }
+
+#[test]
+fn packed() {
+    family("packed");
+}

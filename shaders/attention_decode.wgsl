@@ -1,77 +1,156 @@
-// attention_decode: attention of new tokens over a cache that already holds their keys and values. Query t stands at
-// position past + t and sees positions 0..=past + t. qkv[batch, context, (heads + 2 kv_heads) * D], keys and values
-// [batch, kv_heads, capacity, D], out[batch, context, heads * D]. One workgroup per (query, head, sequence): lanes
-// share out the positions, then merge their online softmaxes. Grid: x queries, y heads, z batch. Overwrites.
+// attention_decode: attention of new tokens over a cache that already holds their keys and values. Query t of sequence z
+// stands at position past + t and sees the positions (STARTS ? starts[z] : 0)..=past + t; one that sees nothing gets 0.
+// q[batch, context, heads * D], keys and values [batch, kv_heads, capacity, D], out[batch, context, heads * D].
+// A workgroup takes GROUP query heads that share keys and values, and one of `splits` equal ranges of positions. With one
+// split out is the result; with more it is [row, head, split, D/4 + 1] vectors: sums that are not normalised yet, then
+// (greatest score, sum of weights), for attention_merge. A round takes CHUNK positions: lanes share out the scores, then
+// the columns of the values. Grid: x queries, y heads / GROUP, z batch * splits. Overwrites.
+// @include cache = "lib/cache_f32.wgsl"
 const D: u32 = 64u;
+const GROUP: u32 = 1u;
 const LANES: u32 = 32u;
+const CHUNK: u32 = 64u; // a multiple of LANES
+const STARTS: bool = false;
+const COLUMNS: u32 = D / 4u;
+// Where there are more lanes than columns, positions are shared out too.
+const SLICES: u32 = max(1u, LANES / COLUMNS);
+const PER_LANE: u32 = (COLUMNS + LANES - 1u) / LANES;
+const LOWEST: f32 = -3.4e38;
 
-struct Params { context: u32, heads: u32, kv_heads: u32, past: u32, capacity: u32, scale: f32 }
+struct Params { context: u32, heads: u32, kv_heads: u32, past: u32, capacity: u32, splits: u32, scale: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> qkv: array<f32>;
-@group(0) @binding(1) var<storage, read> keys: array<f32>;
-@group(0) @binding(2) var<storage, read> values: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> keys: array<stored4>;
+@group(0) @binding(2) var<storage, read> values: array<stored4>;
+@group(0) @binding(3) var<storage, read> starts: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
 
-var<workgroup> weight_of: array<f32, LANES>;
+var<workgroup> weights: array<f32, GROUP * CHUNK>;
+var<workgroup> shared_by_lane: array<f32, GROUP * LANES>;
+var<workgroup> slices: array<vec4<f32>, GROUP * SLICES * COLUMNS>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let t = group.x;
-    let head = group.y;
+    let head = group.y * GROUP;
     let kv = head / (p.heads / p.kv_heads);
-    let row = group.z * p.context + t;
-    let query = (row * (p.heads + 2u * p.kv_heads) + head) * D;
-    let first = (group.z * p.kv_heads + kv) * p.capacity * D;
-    let target_row = (row * p.heads + head) * D;
-    var q: array<f32, D>;
-    for (var c = 0u; c < D; c += 1u) {
-        q[c] = qkv[query + c] * p.scale;
+    let z = group.z / p.splits;
+    let split = group.z % p.splits;
+    let row = z * p.context + group.x;
+    let first_row = (z * p.kv_heads + kv) * p.capacity * COLUMNS;
+    var query: array<array<vec4<f32>, COLUMNS>, GROUP>;
+    for (var g = 0u; g < GROUP; g += 1u) {
+        for (var c = 0u; c < COLUMNS; c += 1u) {
+            query[g][c] = q[(row * p.heads + head + g) * COLUMNS + c] * p.scale;
+        }
     }
-    var greatest = -3.4e38;
-    var total = 0.0;
-    // Every round takes LANES positions: each lane scores one, then each lane gathers its own columns of all of them.
-    var sums: array<f32, (D + LANES - 1u) / LANES>;
-    for (var i = 0u; i < (D + LANES - 1u) / LANES; i += 1u) {
-        sums[i] = 0.0;
+    let seen = p.past + group.x + 1u;
+    var begin = 0u;
+    if (STARTS) {
+        begin = min(starts[z], seen);
     }
-    let seen = p.past + t + 1u;
-    for (var start = 0u; start < seen; start += LANES) {
-        let j = start + lane;
-        var score = -3.4e38;
-        if (j < seen) {
-            score = 0.0;
-            for (var c = 0u; c < D; c += 1u) {
-                score = fma(q[c], keys[first + j * D + c], score);
+    let share = (seen - begin + p.splits - 1u) / p.splits;
+    begin = min(begin + split * share, seen);
+    let end = min(begin + share, seen);
+
+    var greatest: array<f32, GROUP>;
+    var total: array<f32, GROUP>; // of this lane's positions
+    var sums: array<array<vec4<f32>, PER_LANE>, GROUP>;
+    for (var g = 0u; g < GROUP; g += 1u) {
+        greatest[g] = LOWEST;
+        total[g] = 0.0;
+        for (var i = 0u; i < PER_LANE; i += 1u) {
+            sums[g][i] = vec4<f32>();
+        }
+    }
+    for (var start = begin; start < end; start += CHUNK) {
+        var peak: array<f32, GROUP>;
+        for (var g = 0u; g < GROUP; g += 1u) {
+            peak[g] = greatest[g];
+        }
+        for (var at = lane; at < min(CHUNK, (end - start + LANES - 1u) / LANES * LANES); at += LANES) {
+            let key = first_row + min(start + at, end - 1u) * COLUMNS;
+            var scores: array<vec4<f32>, GROUP>;
+            for (var g = 0u; g < GROUP; g += 1u) {
+                scores[g] = vec4<f32>();
+            }
+            for (var c = 0u; c < COLUMNS; c += 1u) {
+                let k = widen(keys[key + c]);
+                for (var g = 0u; g < GROUP; g += 1u) {
+                    scores[g] = fma(query[g][c], k, scores[g]);
+                }
+            }
+            for (var g = 0u; g < GROUP; g += 1u) {
+                let s = (scores[g].x + scores[g].y) + (scores[g].z + scores[g].w);
+                let score = select(LOWEST, s, start + at < end);
+                weights[g * CHUNK + at] = score;
+                peak[g] = max(peak[g], score);
             }
         }
-        weight_of[lane] = score;
+        for (var g = 0u; g < GROUP; g += 1u) {
+            shared_by_lane[g * LANES + lane] = peak[g];
+        }
         workgroupBarrier();
-        var higher = greatest;
-        for (var i = 0u; i < LANES; i += 1u) {
-            higher = max(higher, weight_of[i]);
+        for (var g = 0u; g < GROUP; g += 1u) {
+            var higher = greatest[g];
+            for (var l = 0u; l < LANES; l += 1u) {
+                higher = max(higher, shared_by_lane[g * LANES + l]);
+            }
+            let shrink = exp(greatest[g] - higher);
+            greatest[g] = higher;
+            total[g] *= shrink;
+            for (var i = 0u; i < PER_LANE; i += 1u) {
+                sums[g][i] *= shrink;
+            }
+            for (var at = lane; at < min(CHUNK, end - start); at += LANES) {
+                let weight = exp(weights[g * CHUNK + at] - higher);
+                weights[g * CHUNK + at] = weight;
+                total[g] += weight;
+            }
         }
-        let shrink = exp(greatest - higher);
-        greatest = higher;
-        total *= shrink;
-        for (var i = 0u; i < (D + LANES - 1u) / LANES; i += 1u) {
-            sums[i] *= shrink;
-        }
-        for (var i = 0u; i < min(LANES, seen - start); i += 1u) {
-            let weight = exp(weight_of[i] - higher);
-            total += weight;
-            for (var part = 0u; part < (D + LANES - 1u) / LANES; part += 1u) {
-                let c = part * LANES + lane;
-                if (c < D) {
-                    sums[part] = fma(weight, values[first + (start + i) * D + c], sums[part]);
+        workgroupBarrier();
+        for (var at = lane / COLUMNS % SLICES; at < min(CHUNK, end - start); at += SLICES) {
+            for (var i = 0u; i < PER_LANE; i += 1u) {
+                let c = select(i * LANES + lane, lane % COLUMNS, SLICES > 1u);
+                let v = widen(values[first_row + (start + at) * COLUMNS + min(c, COLUMNS - 1u)]);
+                for (var g = 0u; g < GROUP; g += 1u) {
+                    sums[g][i] = fma(vec4<f32>(weights[g * CHUNK + at]), v, sums[g][i]);
                 }
             }
         }
         workgroupBarrier();
     }
-    for (var part = 0u; part < (D + LANES - 1u) / LANES; part += 1u) {
-        let c = part * LANES + lane;
-        if (c < D) {
-            out[target_row + c] = sums[part] / total;
+    for (var g = 0u; g < GROUP; g += 1u) {
+        shared_by_lane[g * LANES + lane] = total[g];
+        if (lane < SLICES * COLUMNS) {
+            for (var i = 0u; i < PER_LANE; i += 1u) {
+                let c = i * LANES + lane;
+                if (c < SLICES * COLUMNS) {
+                    slices[g * SLICES * COLUMNS + c] = sums[g][i];
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+    for (var g = 0u; g < GROUP; g += 1u) {
+        var all = 0.0;
+        for (var l = 0u; l < LANES; l += 1u) {
+            all += shared_by_lane[g * LANES + l];
+        }
+        for (var c = lane; c < COLUMNS; c += LANES) {
+            var sum = vec4<f32>();
+            for (var s = 0u; s < SLICES; s += 1u) {
+                sum += slices[(g * SLICES + s) * COLUMNS + c];
+            }
+            let target_head = row * p.heads + head + g;
+            if (p.splits == 1u) {
+                out[target_head * COLUMNS + c] = select(sum / all, vec4<f32>(), all == 0.0);
+            } else {
+                let at = (target_head * p.splits + split) * (COLUMNS + 1u);
+                out[at + c] = sum;
+                if (c == 0u) {
+                    out[at + COLUMNS] = vec4<f32>(greatest[g], all, 0.0, 0.0);
+                }
+            }
         }
     }
 }

@@ -1,11 +1,18 @@
-// kv_append: copies the key and value columns of qkv[batch, context, (heads + 2 kv_heads) * D] into the caches
-// [batch, kv_heads, capacity, D] at positions past..past + context. count = batch * context * kv_heads * D.
+// kv_append: splits qkv[batch, context, (heads + 2 kv_heads) * D]: queries to q[batch, context, heads * D], keys and
+// values to the caches [batch, kv_heads, capacity, D] at positions past..past + context. ROTARY: queries and keys are
+// rotated first, pairs (i, i + D/2) by the angle of the position, table[position, D/2] = (cos, sin); see rope.wgsl.
+// One invocation per two pairs; count = batch * context * (heads + 2 kv_heads) * D/4. Overwrites.
 // @include "lib/index.wgsl"
-struct Params { count: u32, dim: u32, heads: u32, kv_heads: u32, context: u32, past: u32, capacity: u32 }
+// @include cache = "lib/cache_f32.wgsl"
+const D: u32 = 64u;
+const ROTARY: bool = true;
+struct Params { count: u32, heads: u32, kv_heads: u32, context: u32, past: u32, capacity: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> qkv: array<f32>;
-@group(0) @binding(1) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(2) var<storage, read_write> values: array<f32>;
+@group(0) @binding(0) var<storage, read> qkv: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> q: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read_write> keys: array<stored2>;
+@group(0) @binding(4) var<storage, read_write> values: array<stored2>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -17,11 +24,33 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    let column = i % p.dim;
-    let kv = i / p.dim % p.kv_heads;
-    let row = i / (p.dim * p.kv_heads);
-    let source = (row * (p.heads + 2u * p.kv_heads) + p.heads + kv) * p.dim + column;
-    let slot = ((row / p.context * p.kv_heads + kv) * p.capacity + p.past + row % p.context) * p.dim + column;
-    keys[slot] = qkv[source];
-    values[slot] = qkv[source + p.kv_heads * p.dim];
+    let column = i % (D / 4u);
+    let all_heads = p.heads + 2u * p.kv_heads;
+    let head = i / (D / 4u) % all_heads;
+    let row = i / (D / 4u * all_heads);
+    let source = (row * all_heads + head) * (D / 2u) + column;
+    var low = qkv[source];
+    var high = qkv[source + D / 4u];
+    let position = p.past + row % p.context;
+    if (ROTARY && head < p.heads + p.kv_heads) {
+        let turns = table[position * (D / 4u) + column];
+        let a = low;
+        low = a * turns.xz - high * turns.yw;
+        high = high * turns.xz + a * turns.yw;
+    }
+    if (head < p.heads) {
+        let at = (row * p.heads + head) * (D / 2u) + column;
+        q[at] = low;
+        q[at + D / 4u] = high;
+        return;
+    }
+    let kv = (head - p.heads) % p.kv_heads;
+    let at = ((row / p.context * p.kv_heads + kv) * p.capacity + position) * (D / 2u) + column;
+    if (head < p.heads + p.kv_heads) {
+        keys[at] = narrow(low);
+        keys[at + D / 4u] = narrow(high);
+    } else {
+        values[at] = narrow(low);
+        values[at + D / 4u] = narrow(high);
+    }
 }

@@ -1,17 +1,30 @@
 //! Attention forward, backward and over a cache.
 
-use super::{Doctor, Work, reference::attention as oracle};
+use super::{
+    Doctor, Work,
+    reference::{attention as oracle, position},
+};
 use crate::{
     Result,
     ops::{
-        attention::{self, Cached, Heads},
+        attention::{self, Heads},
         attention_variants::VARIANTS,
+        decode::{self, Cached, Precision},
+        rope,
     },
+    tensor::Tensor,
 };
 
 /// batch, context, heads, key-value heads, width.
-const SIZES: &[[usize; 5]] =
-    &[[1, 1, 1, 1, 4], [2, 7, 3, 1, 8], [2, 33, 4, 2, 12], [1, 70, 2, 2, 64], [1, 19, 6, 2, 32], [1, 9, 1, 1, 128]];
+const SIZES: &[[usize; 5]] = &[
+    [1, 1, 1, 1, 4],
+    [2, 7, 3, 1, 8],
+    [2, 33, 4, 2, 12],
+    [1, 70, 2, 2, 64],
+    [1, 19, 6, 2, 32],
+    [1, 9, 1, 1, 128],
+    [1, 300, 4, 1, 16],
+];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     for &[batch, context, query, key_value, dim] in SIZES {
@@ -30,36 +43,78 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             let actual = attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads)?;
             doctor.compare(("attention_backward", spec.name), &what, &actual, &grad_qkv, context + dim).await?;
         }
-        decode(doctor, sizes).await?;
+        cached(doctor, sizes).await?;
     }
     time(doctor)
 }
 
 /// The same attention through a cache: a prompt of all but two tokens, then one token at a time.
-async fn decode(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
+async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
     let qkv = doctor.data(batch * context * sizes.row());
-    let (out, _) = oracle::attention(sizes, &qkv);
-    let capacity = context + 3;
-    let cache = Cached {
-        keys: doctor.poisoned(&[batch, key_value, capacity, dim])?,
-        values: doctor.poisoned(&[batch, key_value, capacity, dim])?,
-    };
+    // Queries and keys are rotated on their way into the cache.
+    let (all, rotated) = (query + 2 * key_value, query + key_value);
+    let rotary = position::Rotary { heads: all, rotated, dim, context, past: 0, theta: 10_000.0 };
+    let (out, _) = oracle::attention(sizes, &position::rope(rotary, &qkv, 1.0));
+    let table = rope::table(doctor.gpu, context, dim, 10_000.0, |_, _| 1.0)?;
     // Rows first..first + count of every sequence.
     let rows = |values: &[f64], width: usize, first: usize, count: usize| -> Vec<f64> {
         (0..batch).flat_map(|z| values[(z * context + first) * width..][..count * width].to_vec()).collect()
     };
     let prompt = context.saturating_sub(2).max(1);
-    let chunks = std::iter::once((0, prompt)).chain((prompt..context).map(|first| (first, 1)));
-    for (first, count) in chunks {
-        let new = doctor.upload(&[batch, count, sizes.row()], &rows(&qkv, sizes.row(), first, count))?;
-        let actual = attention::decode(&new, heads, &cache, first)?;
-        let expected = rows(&out, query * dim, first, count);
-        let what = format!("{sizes:?} past {first}");
-        doctor.compare(("attention_decode", "lanes"), &what, &actual, &expected, context + dim).await?;
+    for (spec, precision) in
+        decode::VARIANTS.iter().flat_map(|spec| [(spec, Precision::Single), (spec, Precision::Half)])
+    {
+        let cache = Cached::new(doctor.gpu, [batch, key_value, context + 3, dim], precision)?;
+        let chunks = std::iter::once((0, prompt)).chain((prompt..context).map(|first| (first, 1)));
+        for (first, count) in chunks {
+            let new = doctor.upload(&[batch, count, sizes.row()], &rows(&qkv, sizes.row(), first, count))?;
+            let q = decode::append(&new, Some(&table), heads, &cache, first)?;
+            let actual = decode::attend_with(*spec, &q, heads, &cache, first, None)?;
+            let expected = rows(&out, query * dim, first, count);
+            let what = format!("{sizes:?} past {first}");
+            if precision == Precision::Half {
+                let error = mean_square(&actual.to_f32().await?, &expected);
+                let row = doctor.row("attention_decode f16", spec.name);
+                row.max_error = row.max_error.max(error.sqrt());
+                if error.is_nan() || error > 1e-6 {
+                    row.pass = false;
+                    row.failure = Some(format!("{what}: mean square error {error:.1e}"));
+                }
+                continue;
+            }
+            doctor.compare(("attention_decode", spec.name), &what, &actual, &expected, context + dim).await?;
+        }
+        starts(doctor, *spec, sizes, &qkv).await?;
     }
     Ok(())
+}
+
+fn mean_square(values: &[f32], expected: &[f64]) -> f64 {
+    let error: f64 = values.iter().zip(expected).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum();
+    error / expected.len() as f64
+}
+
+/// Sequences that begin later: as if their first tokens were not there.
+async fn starts(doctor: &mut Doctor<'_>, spec: decode::Spec, sizes: oracle::Sizes, qkv: &[f64]) -> Result<()> {
+    let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
+    let heads = Heads { query, key_value, dim };
+    let cache = Cached::new(doctor.gpu, [batch, key_value, context, dim], Precision::Single)?;
+    let firsts: Vec<u32> = (0..batch as u32).map(|z| (context as u32 / 3 + z).min(context as u32 - 1)).collect();
+    let starts = Tensor::from_u32(doctor.gpu, &[batch], &firsts)?;
+    let new = doctor.upload(&[batch, context, sizes.row()], qkv)?;
+    let q = decode::append(&new, None, heads, &cache, 0)?;
+    let actual = decode::attend_with(spec, &q, heads, &cache, 0, Some(&starts))?;
+    let mut expected = vec![0.0; batch * context * query * dim];
+    for (z, first) in firsts.iter().map(|first| *first as usize).enumerate() {
+        let rows = z * context + first..(z + 1) * context;
+        let alone = oracle::Sizes { batch: 1, context: context - first, ..sizes };
+        let (out, _) = oracle::attention(alone, &qkv[rows.start * sizes.row()..rows.end * sizes.row()]);
+        expected[rows.start * query * dim..rows.end * query * dim].copy_from_slice(&out);
+    }
+    let what = format!("{sizes:?} from {firsts:?}");
+    doctor.compare(("attention_decode", spec.name), &what, &actual, &expected, context + dim).await
 }
 
 fn time(doctor: &mut Doctor<'_>) -> Result<()> {

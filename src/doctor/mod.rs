@@ -5,6 +5,7 @@
 mod attention;
 mod flat;
 mod matmul;
+mod packed;
 mod position;
 mod rows;
 
@@ -17,7 +18,7 @@ use crate::{Result, gpu::Gpu, random, tensor::Tensor};
 use reference::compare::compare;
 
 /// The families of checks, by name.
-pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position"];
+pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position", "packed"];
 
 /// What was found out about one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +73,7 @@ impl<'a> Doctor<'a> {
             "attention" => attention::check(self).await,
             "rows" => rows::check(self).await,
             "flat" => flat::check(self).await,
+            "packed" => packed::check(self).await,
             _ => position::check(self).await,
         }
     }

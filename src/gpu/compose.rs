@@ -11,14 +11,27 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/attention_rows.wgsl", include_str!("../../shaders/lib/attention_rows.wgsl")),
     ("lib/attention_shared.wgsl", include_str!("../../shaders/lib/attention_shared.wgsl")),
     ("lib/attention_tiles.wgsl", include_str!("../../shaders/lib/attention_tiles.wgsl")),
+    ("lib/cache_f16.wgsl", include_str!("../../shaders/lib/cache_f16.wgsl")),
+    ("lib/cache_f32.wgsl", include_str!("../../shaders/lib/cache_f32.wgsl")),
     ("lib/gelu.wgsl", include_str!("../../shaders/lib/gelu.wgsl")),
     ("lib/index.wgsl", include_str!("../../shaders/lib/index.wgsl")),
     ("lib/matmul.wgsl", include_str!("../../shaders/lib/matmul.wgsl")),
     ("lib/matmul_scalar.wgsl", include_str!("../../shaders/lib/matmul_scalar.wgsl")),
     ("lib/matmul_store.wgsl", include_str!("../../shaders/lib/matmul_store.wgsl")),
     ("lib/matmul_vec4.wgsl", include_str!("../../shaders/lib/matmul_vec4.wgsl")),
+    ("lib/packed.wgsl", include_str!("../../shaders/lib/packed.wgsl")),
     ("lib/random.wgsl", include_str!("../../shaders/lib/random.wgsl")),
     ("lib/rows.wgsl", include_str!("../../shaders/lib/rows.wgsl")),
+    ("lib/weights_bf16.wgsl", include_str!("../../shaders/lib/weights_bf16.wgsl")),
+    ("lib/weights_f16.wgsl", include_str!("../../shaders/lib/weights_f16.wgsl")),
+    ("lib/weights_f32.wgsl", include_str!("../../shaders/lib/weights_f32.wgsl")),
+    ("lib/weights_k_scales.wgsl", include_str!("../../shaders/lib/weights_k_scales.wgsl")),
+    ("lib/weights_q4.wgsl", include_str!("../../shaders/lib/weights_q4.wgsl")),
+    ("lib/weights_q4_k.wgsl", include_str!("../../shaders/lib/weights_q4_k.wgsl")),
+    ("lib/weights_q5.wgsl", include_str!("../../shaders/lib/weights_q5.wgsl")),
+    ("lib/weights_q5_k.wgsl", include_str!("../../shaders/lib/weights_q5_k.wgsl")),
+    ("lib/weights_q6_k.wgsl", include_str!("../../shaders/lib/weights_q6_k.wgsl")),
+    ("lib/weights_q8.wgsl", include_str!("../../shaders/lib/weights_q8.wgsl")),
 ];
 
 /// Resolves `// @include "lib/x.wgsl"` lines (each file once) and replaces the right-hand sides of declared
@@ -50,7 +63,9 @@ pub fn compose(source: &str, replacements: &[(&str, String)], immediates: bool) 
     if !immediates {
         text = text.replace("var<immediate> p: Params;", "@group(1) @binding(0) var<uniform> p: Params;");
     }
-    if text.contains("f16") {
+    // The type, not the word in a comment.
+    let code = |line: &str| line.split("//").next().is_some_and(|code| code.contains("f16"));
+    if text.lines().any(code) {
         text.insert_str(0, "enable f16;\n");
     }
     Ok(text)

@@ -1,26 +1,104 @@
 //! Keys and values of the tokens seen so far.
 
 use super::Config;
-use crate::{Result, gpu::Gpu, ops::attention::Cached, tensor::Tensor};
+use crate::{
+    Result,
+    gpu::{Bind, Gpu},
+    ops::decode::{Cached, Precision},
+};
 
-/// The cache of a whole model. All rows of a batch have the same length.
+/// The cache of a whole model. All rows of a batch have the same length. It takes memory as it fills.
 pub struct Cache {
     /// One per block.
     pub layers: Vec<Cached>,
     /// Tokens in the cache.
     pub length: usize,
-    /// Tokens that fit.
-    pub capacity: usize,
+    /// Most tokens that it will ever hold.
+    pub limit: usize,
+    gpu: Gpu,
+    /// Sequences, key and value heads, width of a head.
+    shape: [usize; 3],
+    precision: Precision,
+    blocks: usize,
+    capacity: usize,
 }
 
+/// Tokens that memory is first taken for.
+const FIRST: usize = 256;
+
 impl Cache {
-    /// An empty cache for `batch` sequences of up to `capacity` tokens.
+    /// An empty cache for `batch` sequences of up to `limit` tokens.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
-    pub fn new(gpu: &Gpu, config: &Config, batch: usize, capacity: usize) -> Result<Self> {
-        let shape = [batch, config.kv_heads, capacity, config.head_dim()];
-        let layer = |_| Ok(Cached { keys: Tensor::zeros(gpu, &shape)?, values: Tensor::zeros(gpu, &shape)? });
-        Ok(Self { layers: (0..config.layers).map(layer).collect::<Result<_>>()?, length: 0, capacity })
+    pub fn new(gpu: &Gpu, config: &Config, batch: usize, limit: usize) -> Result<Self> {
+        Self::with_precision(gpu, config, batch, limit, Precision::Single)
+    }
+
+    /// [`Cache::new`] with numbers of a given precision.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn with_precision(
+        gpu: &Gpu,
+        config: &Config,
+        batch: usize,
+        limit: usize,
+        precision: Precision,
+    ) -> Result<Self> {
+        let shape = [batch, config.kv_heads, config.head_dim()];
+        let (layers, gpu) = (Vec::new(), gpu.clone());
+        let mut cache = Self { layers, length: 0, limit, gpu, shape, precision, blocks: config.layers, capacity: 0 };
+        cache.reserve(1)?;
+        Ok(cache)
+    }
+
+    /// Makes room for `tokens` tokens: doubles the memory until they fit.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn reserve(&mut self, tokens: usize) -> Result<()> {
+        if tokens <= self.capacity {
+            return Ok(());
+        }
+        let mut capacity = self.capacity.max(FIRST);
+        while capacity < tokens {
+            capacity *= 2;
+        }
+        let capacity = capacity.min(self.limit).max(tokens);
+        let [batch, heads, dim] = self.shape;
+        // Layer by layer, so that two generations of one layer at most are in memory together.
+        for index in 0..self.blocks {
+            let next = Cached::new(&self.gpu, [batch, heads, capacity, dim], self.precision)?;
+            if index < self.layers.len() {
+                self.move_rows(index, &next);
+                self.layers[index] = next;
+            } else {
+                self.layers.push(next);
+            }
+        }
+        self.capacity = capacity;
+        self.gpu.submit()
+    }
+
+    fn move_rows(&self, index: usize, next: &Cached) {
+        let [batch, heads, _] = self.shape;
+        let layer = &self.layers[index];
+        for (from, to) in [(&layer.keys, &next.keys), (&layer.values, &next.values)] {
+            let row = from.width() as u64 * 4;
+            for head in 0..(batch * heads) as u64 {
+                let part = |bind: Bind<'_>, capacity: usize| {
+                    (bind.offset + head * capacity as u64 * row, bind.storage.clone())
+                };
+                let size = self.length as u64 * row;
+                if size == 0 {
+                    continue;
+                }
+                let ((start, source), (end, target)) =
+                    (part(from.bind(), self.capacity), part(to.bind(), next.shape[2]));
+                let bind = |storage, offset| Bind { storage, offset, size };
+                self.gpu.copy(bind(&source, start), bind(&target, end));
+            }
+        }
     }
 }

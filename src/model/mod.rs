@@ -1,5 +1,7 @@
 //! The GPT: configuration, parameters, forward pass, and the cache for decoding.
 
+mod block;
+pub mod build;
 pub mod cache;
 pub mod config;
 pub mod gpt;

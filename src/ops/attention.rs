@@ -1,6 +1,6 @@
 //! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
 
-use super::{attention_variants as kernels, flat_grid, require};
+use super::{attention_variants as kernels, require};
 use crate::{Result, binds, params, tape::Tape, tensor::Tensor};
 
 /// How many heads share a row of qkv, and how wide each is.
@@ -34,7 +34,7 @@ pub struct Forward {
     pub lse: Tensor,
 }
 
-fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
+pub(super) fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
     require(qkv.shape().len() == 3 && qkv.width() == heads.qkv_width(), "attention", || {
         format!("qkv {:?} is not [batch, context, {}] for {heads:?}", qkv.shape(), heads.qkv_width())
     })
@@ -116,47 +116,4 @@ pub fn backward_with(
     gpu.run(&spec.backward_q(heads), binds, params, by_query)?;
     gpu.run(&spec.backward_kv(heads), binds, params, spec.grid(context, heads.key_value, batch))?;
     Ok(grad_qkv)
-}
-
-/// Keys and values of the tokens seen so far: `[batch, key_value, capacity, dim]` each.
-#[derive(Clone)]
-pub struct Cached {
-    /// Keys, rotated where the model rotates.
-    pub keys: Tensor,
-    /// Values.
-    pub values: Tensor,
-}
-
-/// Appends the new tokens' keys and values to the cache at `past`, and lets the new queries attend to all of it.
-///
-/// # Errors
-/// [`crate::Error::Shape`] when the cache is too short.
-pub fn decode(qkv: &Tensor, heads: Heads, cache: &Cached, past: usize) -> Result<Tensor> {
-    check(qkv, heads)?;
-    let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
-    let capacity = cache.keys.shape()[2];
-    require(past + context <= capacity && cache.keys.shape()[0] == batch, "decode", || {
-        format!("{past} + {context} tokens of {batch} sequences, the cache is {:?}", cache.keys.shape())
-    })?;
-    let count = batch * context * heads.key_value * heads.dim;
-    gpu.run(
-        &kernels::KV_APPEND.plain(),
-        binds![qkv: qkv.bind(), keys: cache.keys.bind(), values: cache.values.bind()],
-        params![
-            count: count, dim: heads.dim, heads: heads.query, kv_heads: heads.key_value,
-            context: context, past: past, capacity: capacity,
-        ],
-        flat_grid(gpu, count),
-    )?;
-    let out = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
-    gpu.run(
-        &kernels::ATTENTION_DECODE.set("D", heads.dim as u32),
-        binds![qkv: qkv.bind(), keys: cache.keys.bind(), values: cache.values.bind(), out: out.bind()],
-        params![
-            context: context, heads: heads.query, kv_heads: heads.key_value, past: past, capacity: capacity,
-            scale: heads.scale(),
-        ],
-        [context as u32, heads.query as u32, batch as u32],
-    )?;
-    Ok(out)
 }

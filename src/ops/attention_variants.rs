@@ -15,10 +15,6 @@ kernels! {
     ATTENTION_BACKWARD_Q = "attention_backward_q";
     /// The gradients of keys and values.
     ATTENTION_BACKWARD_KV = "attention_backward_kv";
-    /// New keys and values into the cache.
-    KV_APPEND = "kv_append";
-    /// New queries over the cache.
-    ATTENTION_DECODE = "attention_decode";
 }
 
 /// How lanes read the rows that all of them need.

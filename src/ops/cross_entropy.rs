@@ -3,8 +3,9 @@
 use super::{
     expect, flat_grid,
     matmul::{Epilogue, Shape, matmul},
-    reduce,
+    reduce, require,
     rows::Plan,
+    weight::Weight,
 };
 use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
@@ -56,15 +57,17 @@ pub struct Loss {
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when rows or widths disagree.
-pub fn head_loss(tape: &Tape, x: &Tensor, weight: &Tensor, targets: &Targets, factor: f32) -> Result<Loss> {
-    let (gpu, rows) = (tape.gpu(), x.height());
+pub fn head_loss(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, targets: &Targets, factor: f32) -> Result<Loss> {
+    let (gpu, rows, weight) = (tape.gpu(), x.height(), weight.into());
     expect("cross_entropy", "the targets", &targets.ids, &[rows])?;
-    expect("cross_entropy", "the head's weight", weight, &[weight.shape()[0], x.width()])?;
-    let chunks = chunks(weight, rows);
+    require(weight.width() == x.width(), "cross_entropy", || {
+        format!("x {:?}, the head's weight [{}, {}]", x.shape(), weight.rows(), weight.width())
+    })?;
+    let chunks = chunks(&weight, rows);
     let stats = Tensor::empty_f32(gpu, &[rows, 4])?;
     let mut kept = None;
     for &(first, held) in &chunks {
-        let logits = chunk_logits(x, weight, first, held)?;
+        let logits = chunk_logits(x, &weight, first, held)?;
         accumulate(&logits, &targets.ids, &stats, first, Plan::choose(gpu, rows, held))?;
         kept = Some(logits);
     }
@@ -73,21 +76,22 @@ pub fn head_loss(tape: &Tape, x: &Tensor, weight: &Tensor, targets: &Targets, fa
     if chunks.len() > 1 {
         kept = None;
     }
-    let (need_x, need_weight) = (tape.tracks(x), tape.tracks(weight));
-    let (x, weight, ids, stats_kept) = (x.clone(), weight.clone(), targets.ids.clone(), stats.clone());
-    tape.push(&[&x.clone(), &weight.clone()], &mean, move |gradients, _| {
+    let (need_x, need_weight) = (tape.tracks(x), weight.tracked(tape));
+    let inputs: Vec<_> = [x.clone()].into_iter().chain(need_weight.clone()).collect();
+    let (x, ids, stats_kept) = (x.clone(), targets.ids.clone(), stats.clone());
+    tape.push(&inputs.iter().collect::<Vec<_>>(), &mean, move |gradients, _| {
         for (first, held) in chunks {
             let logits = kept.take().map_or_else(|| chunk_logits(&x, &weight, first, held), Ok)?;
             backward(&logits, &ids, &stats_kept, first, mean_factor * factor)?;
             if need_x {
                 let (slot, accumulate) = gradients.slot(&x)?;
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
-                let piece = weight.rows(first, held)?;
+                let piece = weight.plain_rows(first, held)?;
                 matmul(Shape::new(rows, x.width(), held), &logits, &piece, &slot, epilogue)?;
             }
-            if need_weight {
+            if let Some(weight) = &need_weight {
                 // The first chunk decides whether the whole gradient is new or added to.
-                let (slot, accumulate) = gradients.slot_part(&weight, first != 0)?;
+                let (slot, accumulate) = gradients.slot_part(weight, first != 0)?;
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 let piece = slot.rows(first, held)?;
                 matmul(Shape::new(held, x.width(), rows).trans_a(), &logits, &x, &piece, epilogue)?;
@@ -99,7 +103,7 @@ pub fn head_loss(tape: &Tape, x: &Tensor, weight: &Tensor, targets: &Targets, fa
 }
 
 /// The vocabulary in chunks that can be bound and whose logits stay small: (first, count).
-fn chunks(weight: &Tensor, rows: usize) -> Vec<(usize, usize)> {
+fn chunks(weight: &Weight, rows: usize) -> Vec<(usize, usize)> {
     let most = (LOGITS_BYTES / (rows * 4) / 64 * 64).max(64);
     let pieces = weight.row_pieces();
     let cut = |&(first, held): &(usize, usize)| {
@@ -108,10 +112,10 @@ fn chunks(weight: &Tensor, rows: usize) -> Vec<(usize, usize)> {
     pieces.iter().flat_map(cut).collect()
 }
 
-fn chunk_logits(x: &Tensor, weight: &Tensor, first: usize, held: usize) -> Result<Tensor> {
+fn chunk_logits(x: &Tensor, weight: &Weight, first: usize, held: usize) -> Result<Tensor> {
     let logits = Tensor::empty_f32(x.gpu(), &[x.height(), held])?;
     let shape = Shape::new(x.height(), held, x.width()).trans_b();
-    matmul(shape, x, &weight.rows(first, held)?, &logits, Epilogue::default())?;
+    matmul(shape, x, &weight.plain_rows(first, held)?, &logits, Epilogue::default())?;
     Ok(logits)
 }
 

@@ -1,6 +1,6 @@
 //! Token (and learned or fixed position) embedding; its gradient without atomics.
 
-use super::{expect, flat_grid, reduce, require, token_groups::TokenGroups};
+use super::{expect, flat_grid, packed, reduce, require, token_groups::TokenGroups, weight::Weight};
 use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -49,10 +49,22 @@ impl Tokens {
 
 /// `table[id] (+ positions[past + t])` for every token: `[batch, context, width]`.
 ///
+/// A packed table is frozen.
+///
 /// # Errors
 /// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.
-pub fn embed(tape: &Tape, tokens: &Tokens, table: &Tensor, positions: Option<&Tensor>, past: usize) -> Result<Tensor> {
-    let gpu = tape.gpu();
+pub fn embed(
+    tape: &Tape,
+    tokens: &Tokens,
+    table: impl Into<Weight>,
+    positions: Option<&Tensor>,
+    past: usize,
+) -> Result<Tensor> {
+    let table = match table.into() {
+        Weight::Plain(table) => table,
+        Weight::Packed(table) => return packed::embed::embed(tokens, &table, positions, past),
+    };
+    let (gpu, table) = (tape.gpu(), &table);
     let (batch, context, width) = (tokens.ids.shape()[0], tokens.ids.shape()[1], table.width());
     if let Some(positions) = positions {
         expect("embed", "the position table", positions, &[positions.shape()[0], width])?;

@@ -1,9 +1,11 @@
 //! The linear layer, with its activation and residual fused into the product.
 
 use super::{
-    activation, expect,
+    activation,
     matmul::{Epilogue, Shape, matmul},
-    reduce,
+    packed::product::{Activation, FEW, Fused, product},
+    reduce, require,
+    weight::Weight,
 };
 use crate::{Result, tape::Tape, tensor::Tensor};
 
@@ -20,25 +22,35 @@ pub struct Fuse<'a> {
 
 /// `[residual +] [gelu](x W^T [+ bias])` for `x [.., in]` and `weight [out, in]`: `[.., out]`.
 ///
+/// Packed weights are frozen: gradients flow to `x` only. They multiply a few rows as they are; for many rows, and where
+/// gradients are wanted, they are unpacked for the moment, and again in the backward pass.
+///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree.
-pub fn linear(tape: &Tape, x: &Tensor, weight: &Tensor, fuse: Fuse<'_>) -> Result<Tensor> {
-    let (rows, width) = (x.height(), x.width());
-    let features = weight.shape()[0];
-    expect("linear", "the weight", weight, &[features, width])?;
+pub fn linear(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, fuse: Fuse<'_>) -> Result<Tensor> {
+    let weight = weight.into();
+    let (rows, width, features) = (x.height(), x.width(), weight.rows());
+    require(weight.width() == width, "linear", || {
+        format!("x {:?}, the weight [{features}, {}]", x.shape(), weight.width())
+    })?;
+    if let (Weight::Packed(packed), false) = (&weight, tape.is_recording() || rows > FEW) {
+        let activation = if fuse.gelu { Activation::Gelu } else { Activation::None };
+        return product(x, packed, Fused { norm: None, bias: fuse.bias, activation, residual: fuse.residual });
+    }
     let gpu = tape.gpu();
     let mut shape = x.shape().to_vec();
     shape[x.shape().len() - 1] = features;
     let out = Tensor::empty_f32(gpu, &shape)?;
     let before = if fuse.gelu { Some(Tensor::empty_f32(gpu, &shape)?) } else { None };
     let epilogue = Epilogue { bias: fuse.bias, gelu: before.as_ref(), residual: fuse.residual, accumulate: false };
-    matmul(Shape::new(rows, features, width).trans_b(), x, weight, &out, epilogue)?;
+    matmul(Shape::new(rows, features, width).trans_b(), x, &weight.plain()?, &out, epilogue)?;
 
-    let inputs: Vec<_> = [x, weight].into_iter().chain(fuse.bias).chain(fuse.residual).collect();
+    let need_weight = weight.tracked(tape);
+    let inputs: Vec<_> = [x].into_iter().chain(&need_weight).chain(fuse.bias).chain(fuse.residual).collect();
     let tracked = |tensor: &Tensor| tape.tracks(tensor).then(|| tensor.clone());
-    let (need_x, need_weight) = (tape.tracks(x), tape.tracks(weight));
+    let need_x = tape.tracks(x);
     let (need_bias, need_residual) = (fuse.bias.and_then(tracked), fuse.residual.and_then(tracked));
-    let (x, weight) = (x.clone(), weight.clone());
+    let (x, need_weight) = (x.clone(), need_weight.clone());
     tape.push(&inputs, &out, move |gradients, gradient| {
         let inner = match &before {
             Some(before) => activation::gelu_backward(before, &gradient)?,
@@ -48,7 +60,7 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: &Tensor, fuse: Fuse<'_>) -> Resul
             let (slot, accumulate) = gradients.slot(&bias)?;
             reduce::column_sum(&inner, &slot, accumulate)?;
         }
-        if need_weight {
+        if let Some(weight) = need_weight {
             let (slot, accumulate) = gradients.slot(&weight)?;
             let epilogue = Epilogue { accumulate, ..Epilogue::default() };
             matmul(Shape::new(features, width, rows).trans_a(), &inner, &x, &slot, epilogue)?;
@@ -56,7 +68,7 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: &Tensor, fuse: Fuse<'_>) -> Resul
         if need_x {
             let (slot, accumulate) = gradients.slot(&x)?;
             let epilogue = Epilogue { accumulate, ..Epilogue::default() };
-            matmul(Shape::new(rows, width, features), &inner, &weight, &slot, epilogue)?;
+            matmul(Shape::new(rows, width, features), &inner, &weight.plain()?, &slot, epilogue)?;
         }
         drop(inner);
         // Given away last: everything above still reads it.

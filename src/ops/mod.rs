@@ -5,6 +5,7 @@ pub mod activation;
 pub mod attention;
 pub mod attention_variants;
 pub mod cross_entropy;
+pub mod decode;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
@@ -14,12 +15,14 @@ pub mod matmul;
 pub mod matmul_variants;
 pub mod norm;
 pub mod optimizer;
+pub mod packed;
 pub mod reduce;
 pub mod rope;
 pub mod rows;
 pub mod softmax;
 pub mod token_groups;
 pub mod tuning;
+pub mod weight;
 
 use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
 

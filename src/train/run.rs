@@ -13,7 +13,7 @@ use crate::{
         checkpoint::{self, Checkpoint, Contents},
         tensors::{NamedTensor, TensorFile},
     },
-    model::Gpt,
+    model::{Gpt, build::Storage},
     tensor::Tensor,
     text::Tokenizer,
 };
@@ -99,7 +99,7 @@ fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
 pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
     // The tokenizer first: it is small, and what is wrong with it shows at once.
     let tokenizer = interchange::tokenizer(path)?;
-    Ok((Gpt::from_source(gpu, &*interchange::open(path)?)?, tokenizer))
+    Ok((Gpt::frozen(gpu, &*interchange::open(path)?, Storage::AsStored, |_, _| ())?, tokenizer))
 }
 
 /// The trainer, tokenizer and state that a checkpoint or run folder holds.

@@ -1,0 +1,21 @@
+// BF16. Row: four vectors per 32 elements.
+struct Header { unused: u32 }
+
+fn header(base: u32, blocks: u32, group: u32) -> Header {
+    return Header(0u);
+}
+
+fn halves(low: u32, high: u32) -> vec4<f32> {
+    let words = vec4<u32>(low << 16u, low & 0xffff0000u, high << 16u, high & 0xffff0000u);
+    return bitcast<vec4<f32>>(words);
+}
+
+fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> array<vec4<f32>, 8> {
+    var values: array<vec4<f32>, 8>;
+    for (var i = 0u; i < 4u; i += 1u) {
+        let words = weights[base + 4u * group + i];
+        values[2u * i] = halves(words.x, words.y);
+        values[2u * i + 1u] = halves(words.z, words.w);
+    }
+    return values;
+}

@@ -1,0 +1,35 @@
+// Q6_K: d * scale * (q - 32). Row: fourteen vectors per block of 256 elements: 128 bytes of lower 4 bits, 64 bytes of
+// upper 2 bits, 16 scales of i8, then one vector that begins with f16 d. Each half of a block (128 elements in four
+// quarters of 32) has 64 bytes of lower bits, quarters 0 and 1 in the lower halves, 2 and 3 in the upper ones, and 32
+// bytes of upper bits, two for each quarter. A scale holds for 16 elements.
+struct Header { scales: vec4<u32>, d: f32 }
+
+// What four quarters share, from quarter `group` (a multiple of four) of the row on.
+fn header(base: u32, blocks: u32, group: u32) -> Header {
+    let at = base + group / 8u * 14u + 12u;
+    return Header(weights[at], unpack2x16float(weights[at + 1u].x).x);
+}
+
+fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> array<vec4<f32>, 8> {
+    let block = base + group / 8u * 14u;
+    let inner = group & 7u;
+    let lower = block + inner / 4u * 4u + (inner & 1u) * 2u;
+    let upper = block + 8u + inner / 4u * 2u;
+    let bytes = vec4<u32>(0u, 8u, 16u, 24u);
+    let lower_shift = bytes + vec4<u32>(4u * ((inner & 3u) / 2u));
+    let upper_shift = bytes + vec4<u32>(2u * (inner & 3u));
+    // Scales 2 * inner and 2 * inner + 1 lie in one half of word inner / 2.
+    let pair = h.scales[inner / 2u] >> (16u * (inner & 1u));
+    var values: array<vec4<f32>, 8>;
+    for (var half = 0u; half < 2u; half += 1u) {
+        let low = weights[lower + half];
+        let high = weights[upper + half];
+        let scale = h.d * f32(i32(pair << (24u - 8u * half)) >> 24u);
+        for (var i = 0u; i < 4u; i += 1u) {
+            let q = ((vec4<u32>(low[i]) >> lower_shift) & vec4<u32>(15u))
+                | (((vec4<u32>(high[i]) >> upper_shift) & vec4<u32>(3u)) << vec4<u32>(4u));
+            values[4u * half + i] = vec4<f32>(vec4<i32>(q) - vec4<i32>(32)) * scale;
+        }
+    }
+    return values;
+}

@@ -1,0 +1,99 @@
+// packed_lanes: few rows times packed weights, as in decoding; see lib/packed.wgsl. The lanes of a workgroup split the
+// blocks of a row, so that they read a row of weights side by side; every workgroup computes N columns of M rows. Partial
+// sums meet in workgroup memory and are added in the order of lanes. Needs no subgroups. Overwrites.
+// @include "lib/packed.wgsl"
+// @include format = "lib/weights_q4.wgsl"
+const M: u32 = 1u;
+const N: u32 = 4u; // columns per workgroup; SWIGLU: gates and their partners together, even
+const LANES: u32 = 32u;
+const PITCH: u32 = LANES + 1u;
+
+var<workgroup> parts: array<f32, M * N * PITCH>;
+
+fn lanes_sum(at: u32) -> f32 {
+    var sum = 0.0;
+    for (var l = 0u; l < LANES; l += 1u) {
+        sum += parts[at * PITCH + l];
+    }
+    return sum;
+}
+
+// The sum of `value` over all lanes, the same on every lane.
+fn sum_of(value: f32, lane: u32) -> f32 {
+    parts[lane] = value;
+    workgroupBarrier();
+    let sum = lanes_sum(0u);
+    workgroupBarrier();
+    return sum;
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.y * M;
+    let column = group.x * select(N, N / 2u, SWIGLU);
+    var bases: array<u32, N>;
+    for (var j = 0u; j < N; j += 1u) {
+        // SWIGLU: the second half of the columns are the partners of the first. Columns past the end repeat the last.
+        var wanted = min(column + j, p.n - 1u);
+        if (SWIGLU && j >= N / 2u) {
+            wanted = p.n + min(column + j - N / 2u, p.n - 1u);
+        }
+        bases[j] = wanted * p.row_quads;
+    }
+    var sums: array<array<f32, N>, M>;
+    var means: array<f32, M>;
+    var rstds: array<f32, M>;
+    for (var i = 0u; i < M; i += 1u) {
+        for (var j = 0u; j < N; j += 1u) {
+            sums[i][j] = 0.0;
+        }
+        means[i] = 0.0;
+        rstds[i] = 1.0;
+        if (NORM) {
+            let at = min(row + i, p.m - 1u) * (p.k / 4u);
+            if (CENTER) {
+                var sum = vec4<f32>();
+                for (var k = lane; k < p.k / 4u; k += LANES) {
+                    sum += a[at + k];
+                }
+                means[i] = sum_of((sum.x + sum.y) + (sum.z + sum.w), lane) / f32(p.k);
+            }
+            var squares = vec4<f32>();
+            for (var k = lane; k < p.k / 4u; k += LANES) {
+                let d = a[at + k] - means[i];
+                squares = fma(d, d, squares);
+            }
+            let total = sum_of((squares.x + squares.y) + (squares.z + squares.w), lane);
+            rstds[i] = 1.0 / sqrt(total / f32(p.k) + p.epsilon);
+        }
+    }
+    for (var block = lane; block < p.blocks; block += LANES) {
+        var x: array<array<vec4<f32>, 8>, M>;
+        for (var i = 0u; i < M; i += 1u) {
+            for (var q = 0u; q < 8u; q += 1u) {
+                x[i][q] = x4(min(row + i, p.m - 1u), block * 8u + q, means[i], rstds[i]);
+            }
+        }
+        for (var j = 0u; j < N; j += 1u) {
+            let w = unpack(header(bases[j], p.blocks, block & 0xfffffffcu), bases[j], p.blocks, block, block & 3u);
+            for (var i = 0u; i < M; i += 1u) {
+                var sum = vec4<f32>();
+                for (var q = 0u; q < 8u; q += 1u) {
+                    sum = fma(x[i][q], w[q], sum);
+                }
+                sums[i][j] += (sum.x + sum.y) + (sum.z + sum.w);
+            }
+        }
+    }
+    for (var i = 0u; i < M; i += 1u) {
+        for (var j = 0u; j < N; j += 1u) {
+            parts[(i * N + j) * PITCH + lane] = sums[i][j];
+        }
+    }
+    workgroupBarrier();
+    let stored = select(N, N / 2u, SWIGLU);
+    for (var o = lane; o < M * stored; o += LANES) {
+        let at = o / stored * N + o % stored;
+        store(row + o / stored, column + o % stored, lanes_sum(at), lanes_sum(min(at + N / 2u, M * N - 1u)));
+    }
+}

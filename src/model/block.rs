@@ -1,0 +1,203 @@
+//! One block of the transformer: as a chain of recorded operations, and as the few fused dispatches that decode a token.
+
+use super::{
+    config::{Activation, Config, Norm as NormKind},
+    gpt::Pass,
+};
+use crate::{
+    Result,
+    ops::{
+        activation, attention,
+        attention::Heads,
+        decode::{self, Cached},
+        dropout,
+        elementwise::add,
+        head_norm,
+        linear::{Fuse, linear},
+        norm,
+        packed::{
+            Packed,
+            product::{self, FEW, Fused, product},
+        },
+        rope,
+        weight::Weight,
+    },
+    tape::Tape,
+    tensor::Tensor,
+};
+
+/// The weight of a normalisation and, where the configuration has them, a bias.
+#[derive(Clone)]
+pub(super) struct Scale {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+/// A linear layer and, where the configuration has them, a bias.
+#[derive(Clone)]
+pub(super) struct Affine {
+    pub weight: Weight,
+    pub bias: Option<Tensor>,
+}
+
+/// The parameters of one block.
+#[derive(Clone)]
+pub(super) struct Block {
+    pub norm1: Scale,
+    pub qkv: Affine,
+    pub head_norm: Option<head_norm::Weights>,
+    pub out: Affine,
+    pub norm2: Scale,
+    pub up: Affine,
+    pub down: Affine,
+}
+
+impl Block {
+    /// What a gradient may be asked for.
+    pub fn leaves(&self) -> Vec<Tensor> {
+        let scales = [&self.norm1, &self.norm2].map(|scale| [Some(scale.weight.clone()), scale.bias.clone()]);
+        let layers = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| {
+            let plain = if let Weight::Plain(plain) = &layer.weight { Some(plain.clone()) } else { None };
+            [plain, layer.bias.clone()]
+        });
+        let heads = self.head_norm.iter().flat_map(|weights| [weights.query.clone(), weights.key.clone()]);
+        scales.into_iter().flatten().chain(layers.into_iter().flatten()).flatten().chain(heads).collect()
+    }
+}
+
+impl Config {
+    /// How queries, keys and values share a row.
+    pub(super) fn attention_heads(&self) -> Heads {
+        Heads { query: self.heads, key_value: self.kv_heads, dim: self.head_dim() }
+    }
+
+    fn norm_kind(&self) -> norm::Kind {
+        match self.norm {
+            NormKind::Layer => norm::Kind::Layer,
+            NormKind::Rms => norm::Kind::RootMeanSquare,
+        }
+    }
+}
+
+/// The configuration's normalisation.
+pub(super) fn normalise(tape: &Tape, config: &Config, x: &Tensor, scale: &Scale) -> Result<Tensor> {
+    norm::norm(tape, config.norm_kind(), x, &scale.weight, scale.bias.as_ref(), config.norm_epsilon)
+}
+
+/// The key of one dropout site in a pass.
+pub(super) fn site(pass: Pass, site: u32) -> u32 {
+    pass.dropout_key.wrapping_add(site.wrapping_mul(0x9e37_79b9))
+}
+
+/// One block of one forward pass: everything it needs to run once, or again.
+pub(super) struct Runner {
+    pub config: Config,
+    pub block: Block,
+    pub table: Option<Tensor>,
+    pub pass: Pass,
+    pub index: usize,
+    pub past: usize,
+}
+
+impl Runner {
+    /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
+    pub fn run(&self, tape: &Tape, x: &Tensor, cache: Option<&Cached>) -> Result<Tensor> {
+        let (config, block) = (&self.config, &self.block);
+        if let (Some(cache), true) = (cache, x.height() <= FEW && !tape.is_recording()) {
+            if let Some(weights) = block.packed() {
+                return self.step(&weights, x, cache);
+            }
+        }
+        let heads = config.attention_heads();
+        let normal = normalise(tape, config, x, &block.norm1)?;
+        let fuse = Fuse { bias: block.qkv.bias.as_ref(), ..Fuse::default() };
+        let mut qkv = linear(tape, &normal, &block.qkv.weight, fuse)?;
+        if let Some(weights) = &block.head_norm {
+            qkv = head_norm::head_norm(tape, &qkv, weights, heads, config.norm_epsilon)?;
+        }
+        let mixed = match cache {
+            Some(cache) => self.cached(tape, &qkv, cache)?,
+            None => attention::attention(tape, &self.rotate(tape, &qkv)?, heads)?,
+        };
+        let x = self.project(tape, x, &mixed, &block.out, 1)?;
+
+        let normal = normalise(tape, config, &x, &block.norm2)?;
+        let gelu = config.activation == Activation::Gelu;
+        let fuse = Fuse { bias: block.up.bias.as_ref(), gelu, residual: None };
+        let mut inner = linear(tape, &normal, &block.up.weight, fuse)?;
+        if !gelu {
+            inner = activation::swiglu(tape, &inner)?;
+        }
+        self.project(tape, &x, &inner, &block.down, 2)
+    }
+
+    fn rotate(&self, tape: &Tape, qkv: &Tensor) -> Result<Tensor> {
+        match &self.table {
+            Some(table) => rope::rope(tape, qkv, table, self.config.attention_heads(), self.past),
+            None => Ok(qkv.clone()),
+        }
+    }
+
+    /// Attention that also fills the cache. At the start of a text there is nothing in the cache yet, and the kernels of
+    /// training do: they share keys and values between queries.
+    fn cached(&self, tape: &Tape, qkv: &Tensor, cache: &Cached) -> Result<Tensor> {
+        let heads = self.config.attention_heads();
+        let q = decode::append(qkv, self.table.as_ref(), heads, cache, self.past)?;
+        if self.past == 0 && qkv.height() > FEW {
+            return attention::attention(tape, &self.rotate(tape, qkv)?, heads);
+        }
+        decode::attend(&q, heads, cache, self.past, None)
+    }
+
+    /// Adds `inner W^T + b` to the residual stream, through dropout if there is any.
+    fn project(&self, tape: &Tape, x: &Tensor, inner: &Tensor, affine: &Affine, place: u32) -> Result<Tensor> {
+        let bias = affine.bias.as_ref();
+        if self.pass.dropout == 0.0 {
+            return linear(tape, inner, &affine.weight, Fuse { bias, gelu: false, residual: Some(x) });
+        }
+        let branch = linear(tape, inner, &affine.weight, Fuse { bias, ..Fuse::default() })?;
+        let key = site(self.pass, self.index as u32 * 2 + place);
+        add(tape, x, &dropout::dropout(tape, &branch, self.pass.dropout, key)?)
+    }
+
+    /// [`Runner::run`] for few tokens in six dispatches: norm, product, bias and activation are one kernel.
+    fn step(&self, weights: &[Packed; 4], x: &Tensor, cache: &Cached) -> Result<Tensor> {
+        let (config, block) = (&self.config, &self.block);
+        let [qkv_weight, out_weight, up_weight, down_weight] = weights;
+        let heads = config.attention_heads();
+        let fused = |x: &Tensor, weight: &Packed, scale: &Scale, bias: Option<&Tensor>, activation| {
+            let (kind, epsilon) = (config.norm_kind(), config.norm_epsilon);
+            let norm = product::Norm { kind, weight: &scale.weight, bias: scale.bias.as_ref(), epsilon };
+            product(x, weight, Fused { norm: Some(norm), bias, activation, residual: None })
+        };
+        let add = |x: &Tensor, inner: &Tensor, weight: &Packed, bias: Option<&Tensor>| {
+            product(inner, weight, Fused { bias, residual: Some(x), ..Fused::default() })
+        };
+        let mut qkv = fused(x, qkv_weight, &block.norm1, block.qkv.bias.as_ref(), product::Activation::None)?;
+        if let Some(weights) = &block.head_norm {
+            qkv = head_norm::head_norm(&Tape::off(x.gpu()), &qkv, weights, heads, config.norm_epsilon)?;
+        }
+        let q = decode::append(&qkv, self.table.as_ref(), heads, cache, self.past)?;
+        let mixed = decode::attend(&q, heads, cache, self.past, None)?;
+        let x = add(x, &mixed, out_weight, block.out.bias.as_ref())?;
+        let whole = up_weight.pieces().len() == 1;
+        let activation = match config.activation {
+            Activation::Gelu => product::Activation::Gelu,
+            Activation::Swiglu if whole => product::Activation::Swiglu,
+            Activation::Swiglu => product::Activation::None,
+        };
+        let mut inner = fused(&x, up_weight, &block.norm2, block.up.bias.as_ref(), activation)?;
+        if config.activation == Activation::Swiglu && !whole {
+            inner = activation::swiglu(&Tape::off(x.gpu()), &inner)?;
+        }
+        add(&x, &inner, down_weight, block.down.bias.as_ref())
+    }
+}
+
+impl Block {
+    /// The weights of the four layers as packed rows, where all can be seen so.
+    fn packed(&self) -> Option<[Packed; 4]> {
+        let [qkv, out, up, down] = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| layer.weight.packed());
+        Some([qkv?, out?, up?, down?])
+    }
+}

@@ -1,0 +1,192 @@
+//! Models from random numbers, from files to train on, and from files as they are stored.
+
+use super::{
+    block::{Affine, Block, Scale},
+    config::{Config, Positions},
+    gpt::Gpt,
+    parameters::{self, Spec},
+    source::Source,
+};
+use crate::{
+    Error, Result,
+    formats::{self, Format, Rows},
+    gpu::Gpu,
+    ops::{head_norm, packed::Packed, rope, weight::Weight},
+    tensor::Tensor,
+};
+
+/// How the matrices of a frozen model are kept on the GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// Each as its file stores it.
+    #[default]
+    AsStored,
+    /// All in this format, where their width is whole blocks of it; the others in f16.
+    As(Format),
+}
+
+impl Gpt {
+    /// A new model, its weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::OutOfMemory`].
+    pub fn new(gpu: &Gpu, config: &Config, seed: u64) -> Result<Self> {
+        let mut stream = 0;
+        Self::build(gpu, config, |spec| {
+            stream += 1;
+            Ok(spec.values(seed, stream))
+        })
+    }
+
+    /// A model whose weights come from `values`, by name and shape.
+    ///
+    /// # Errors
+    /// [`Error::Config`], and those of `values`.
+    pub fn build(gpu: &Gpu, config: &Config, mut values: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<Self> {
+        Self::assemble(gpu, config, |spec| Ok(Weight::Plain(Tensor::from_f32(gpu, &spec.shape, &values(spec)?)?)))
+    }
+
+    /// A model of f32 weights from wherever they lie; it can be trained.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    pub fn from_source(gpu: &Gpu, source: &dyn Source) -> Result<Self> {
+        Self::build(gpu, source.config(), |spec| {
+            let values = source.parameter(&spec.name)?.iter().flat_map(Rows::to_f32).collect();
+            source.done(&spec.name);
+            Ok(values)
+        })
+    }
+
+    /// A model to compute with: its matrices stay as small as they are stored, or as `storage` says. `each` hears how
+    /// many of how many parameters are there.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    pub fn frozen(
+        gpu: &Gpu,
+        source: &dyn Source,
+        storage: Storage,
+        mut each: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let all = parameters::specs(source.config()).len();
+        let mut done = 0;
+        Self::assemble(gpu, source.config(), |spec| {
+            let weight = freeze(gpu, spec, source.parameter(&spec.name)?, storage)?;
+            source.done(&spec.name);
+            done += 1;
+            each(done, all);
+            Ok(weight)
+        })
+    }
+
+    fn assemble(gpu: &Gpu, config: &Config, mut weight: impl FnMut(&Spec) -> Result<Weight>) -> Result<Self> {
+        config.validate()?;
+        let mut all = Vec::new();
+        for spec in parameters::specs(config) {
+            let weight = weight(&spec)?;
+            gpu.submit()?;
+            all.push((spec.name, weight));
+        }
+        let position = match config.positions {
+            Positions::Sinusoidal => {
+                let values = parameters::sinusoidal(config.context, config.width);
+                Some(Tensor::from_f32(gpu, &[config.context, config.width], &values)?)
+            }
+            _ => find(&all, "position.weight").map(|weight| weight.plain()).transpose()?,
+        };
+        let rotary = config.positions == Positions::Rotary;
+        let divisor = |i, frequency| config.rope_scaling.as_ref().map_or(1.0, |scaling| scaling.divisor(i, frequency));
+        let rope_table =
+            rotary.then(|| rope::table(gpu, config.context, config.head_dim(), config.rope_theta, divisor));
+        Ok(Self {
+            config: config.clone(),
+            embed: need(&all, "embed.weight")?,
+            position,
+            rope_table: rope_table.transpose()?,
+            blocks: (0..config.layers).map(|index| block(config, &all, index)).collect::<Result<_>>()?,
+            norm: scale(&all, "norm")?,
+            head: find(&all, "head.weight"),
+            bytes: all.iter().map(|(_, weight)| weight.bytes()).sum(),
+            parameters: all
+                .into_iter()
+                .filter_map(|(name, weight)| match weight {
+                    Weight::Plain(plain) => Some((name, plain)),
+                    Weight::Packed(_) => None,
+                })
+                .collect(),
+        })
+    }
+}
+
+type All = [(String, Weight)];
+
+fn find(all: &All, name: &str) -> Option<Weight> {
+    all.iter().find(|(other, _)| other == name).map(|(_, weight)| weight.clone())
+}
+
+fn need(all: &All, name: &str) -> Result<Weight> {
+    find(all, name).ok_or_else(|| Error::Config(format!("the model has no parameter '{name}'")))
+}
+
+/// Vectors are always plain.
+fn vector(all: &All, name: &str) -> Result<Option<Tensor>> {
+    find(all, name).map(|weight| weight.plain()).transpose()
+}
+
+fn scale(all: &All, name: &str) -> Result<Scale> {
+    Ok(Scale { weight: need(all, &format!("{name}.weight"))?.plain()?, bias: vector(all, &format!("{name}.bias"))? })
+}
+
+fn block(config: &Config, all: &All, index: usize) -> Result<Block> {
+    let affine = |name: &str| {
+        let name = format!("blocks.{index}.{name}");
+        let (weight, bias) = (need(all, &format!("{name}.weight"))?, vector(all, &format!("{name}.bias"))?);
+        Ok::<_, Error>(Affine { weight, bias })
+    };
+    let head = |name: &str| need(all, &format!("blocks.{index}.attention.{name}.weight"))?.plain();
+    let head_norm = || Ok::<_, Error>(head_norm::Weights { query: head("q_norm")?, key: head("k_norm")? });
+    Ok(Block {
+        norm1: scale(all, &format!("blocks.{index}.norm1"))?,
+        qkv: affine("attention.qkv")?,
+        head_norm: config.qk_norm.then(head_norm).transpose()?,
+        out: affine("attention.out")?,
+        norm2: scale(all, &format!("blocks.{index}.norm2"))?,
+        up: affine("mlp.up")?,
+        down: affine("mlp.down")?,
+    })
+}
+
+/// A parameter as a frozen model keeps it. Vectors and positions are small, and are added to what is f32 anyway.
+fn freeze(gpu: &Gpu, spec: &Spec, parts: Vec<Rows<'_>>, storage: Storage) -> Result<Weight> {
+    let &[_, width] = &spec.shape[..] else { return plain(gpu, spec, &parts) };
+    if spec.name == "position.weight" || !Packed::can_hold(width) {
+        return plain(gpu, spec, &parts);
+    }
+    let format = match storage {
+        Storage::As(format) if width % format.block() == 0 => Some(format),
+        Storage::As(_) => Some(Format::F16),
+        Storage::AsStored => None,
+    };
+    let parts = match format {
+        None => parts,
+        Some(format) => parts.into_iter().map(|part| restore(part, format)).collect::<Result<_>>()?,
+    };
+    match parts.iter().all(|part| part.format == Format::F32) {
+        true => plain(gpu, spec, &parts),
+        false => Ok(Weight::Packed(Packed::new(gpu, &parts)?)),
+    }
+}
+
+fn plain(gpu: &Gpu, spec: &Spec, parts: &[Rows<'_>]) -> Result<Weight> {
+    let values: Vec<f32> = parts.iter().flat_map(Rows::to_f32).collect();
+    Ok(Weight::Plain(Tensor::from_f32(gpu, &spec.shape, &values)?))
+}
+
+fn restore(part: Rows<'_>, format: Format) -> Result<Rows<'_>> {
+    if part.format == format {
+        return Ok(part);
+    }
+    let bytes = formats::quantise(format, &part.to_f32())?.into();
+    Ok(Rows { format, bytes, ..part })
+}

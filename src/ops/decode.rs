@@ -1,0 +1,198 @@
+//! Attention over a cache of keys and values.
+
+use super::{
+    attention::{self, Heads},
+    expect, flat_grid, require,
+};
+use crate::{
+    Result, binds,
+    gpu::{Constant, Gpu, Variant},
+    kernels, params,
+    tensor::{DType, Tensor},
+};
+
+kernels! {
+    /// New keys and values into the cache, rotated on the way.
+    KV_APPEND = "kv_append";
+    /// New queries over the cache.
+    ATTENTION_DECODE = "attention_decode";
+    /// Joins ranges of positions.
+    ATTENTION_MERGE = "attention_merge";
+}
+
+/// How a cache stores its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32.
+    #[default]
+    Single,
+    /// f16: half the memory, and half the bytes to read for each token.
+    Half,
+}
+
+impl Precision {
+    fn file(self) -> Constant {
+        Constant::File(match self {
+            Self::Single => "lib/cache_f32.wgsl",
+            Self::Half => "lib/cache_f16.wgsl",
+        })
+    }
+}
+
+/// Keys and values of the tokens seen so far, `[batch, key_value, capacity, dim]` each.
+#[derive(Clone, Debug)]
+pub struct Cached {
+    /// Keys, rotated where the model rotates.
+    pub keys: Tensor,
+    /// Values.
+    pub values: Tensor,
+    /// How both are stored; with [`Precision::Half`] the tensors hold words of two numbers.
+    pub precision: Precision,
+    /// batch, key and value heads, positions, width of a head.
+    pub shape: [usize; 4],
+}
+
+impl Cached {
+    /// Memory for `[batch, key_value, capacity, dim]`, not initialised.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn new(gpu: &Gpu, shape: [usize; 4], precision: Precision) -> Result<Self> {
+        let make = || match precision {
+            Precision::Single => Tensor::empty_f32(gpu, &shape),
+            Precision::Half => Tensor::empty(gpu, &[shape[0], shape[1], shape[2], shape[3] / 2], DType::U32),
+        };
+        Ok(Self { keys: make()?, values: make()?, precision, shape })
+    }
+}
+
+/// One variant of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Its name.
+    pub name: &'static str,
+    /// Invocations per workgroup.
+    lanes: u32,
+    /// Positions per round.
+    chunk: u32,
+    /// Most ranges that positions are cut into.
+    splits: usize,
+}
+
+/// Every variant.
+pub const VARIANTS: &[Spec] = &[
+    Spec { name: "8 lanes", lanes: 8, chunk: 64, splits: 1 },
+    Spec { name: "32 lanes", lanes: 32, chunk: 64, splits: 1 },
+    Spec { name: "32 lanes, split", lanes: 32, chunk: 64, splits: 16 },
+];
+
+/// Positions from which a range of its own is worth a workgroup.
+const SPLIT: usize = 128;
+
+impl Spec {
+    /// The variant for this adapter: wide GPUs have few workgroups to do otherwise.
+    pub fn choose(gpu: &Gpu) -> Self {
+        VARIANTS[if gpu.capabilities().subgroups_of(8) { 0 } else { 2 }]
+    }
+}
+
+/// Puts the new tokens' keys and values into the cache at `past` and returns their queries `[batch, context,
+/// heads * dim]`. With a `table` (see [`super::rope::table`]) queries and keys are rotated.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the cache or the table is too short.
+pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, cache: &Cached, past: usize) -> Result<Tensor> {
+    attention::check(qkv, heads)?;
+    let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
+    let [sequences, key_value, capacity, dim] = cache.shape;
+    require(past + context <= capacity && sequences == batch, "decode", || {
+        format!("{past} + {context} tokens of {batch} sequences, the cache is {:?}", cache.shape)
+    })?;
+    require(key_value == heads.key_value && dim == heads.dim && dim % 4 == 0, "decode", || {
+        format!("the cache is {:?} for {heads:?}", cache.shape)
+    })?;
+    if let Some(table) = table {
+        expect("decode", "the rotary table", table, &[table.shape()[0], heads.dim / 2, 2])?;
+        require(past + context <= table.shape()[0], "decode", || {
+            format!("position {} is past the rotary table's {}", past + context - 1, table.shape()[0])
+        })?;
+    }
+    let q = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
+    let count = batch * context * heads.qkv_width() / 4;
+    let variant =
+        KV_APPEND.set("cache", cache.precision.file()).set("D", heads.dim as u32).set("ROTARY", table.is_some());
+    let binds = binds![
+        qkv: qkv.bind(), table: table.unwrap_or(qkv).bind(), q: q.bind(),
+        keys: cache.keys.bind(), values: cache.values.bind(),
+    ];
+    let params = params![
+        count: count, heads: heads.query, kv_heads: heads.key_value, context: context, past: past, capacity: capacity,
+    ];
+    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    Ok(q)
+}
+
+/// Attention of the queries `q [batch, context, heads * dim]` of the tokens at `past..` over the cache, which already
+/// holds their keys and values. `starts [batch]` are the first positions that a sequence sees: 0 without.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn attend(q: &Tensor, heads: Heads, cache: &Cached, past: usize, starts: Option<&Tensor>) -> Result<Tensor> {
+    attend_with(Spec::choose(q.gpu()), q, heads, cache, past, starts)
+}
+
+/// [`attend`] by a given variant.
+///
+/// # Errors
+/// As [`attend`].
+pub fn attend_with(
+    spec: Spec,
+    q: &Tensor,
+    heads: Heads,
+    cache: &Cached,
+    past: usize,
+    starts: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (gpu, batch, context) = (q.gpu(), q.shape()[0], q.shape()[1]);
+    expect("decode", "the queries", q, &[batch, context, heads.query * heads.dim])?;
+    if let Some(starts) = starts {
+        expect("decode", "the starts", starts, &[batch])?;
+    }
+    let shared = heads.query / heads.key_value;
+    let group = (1..=4).rev().find(|group| shared % group == 0).unwrap_or(1);
+    let splits = ((past + context) / SPLIT).clamp(1, spec.splits);
+    let splits = if context == 1 { splits } else { 1 };
+    let out = Tensor::empty_f32(gpu, q.shape())?;
+    let rows = batch * context * heads.query;
+    let parts = match splits {
+        1 => out.clone(),
+        _ => Tensor::empty_f32(gpu, &[rows, splits, heads.dim + 4])?,
+    };
+    let params = params![
+        context: context, heads: heads.query, kv_heads: heads.key_value, past: past, capacity: cache.shape[2],
+        splits: splits, scale: heads.scale(),
+    ];
+    let binds = binds![
+        q: q.bind(), keys: cache.keys.bind(), values: cache.values.bind(), starts: starts.unwrap_or(q).bind(),
+        out: parts.bind(),
+    ];
+    let grid = [context as u32, (heads.query / group) as u32, (batch * splits) as u32];
+    gpu.run(&variant(spec, heads, group, cache.precision, starts.is_some()), binds, params, grid)?;
+    if splits > 1 {
+        let count = rows * heads.dim / 4;
+        let merge = ATTENTION_MERGE.set("D", heads.dim as u32);
+        let binds = binds![parts: parts.bind(), out: out.bind()];
+        gpu.run(&merge, binds, params![count: count, splits: splits], flat_grid(gpu, count))?;
+    }
+    Ok(out)
+}
+
+fn variant(spec: Spec, heads: Heads, group: usize, precision: Precision, starts: bool) -> Variant {
+    ATTENTION_DECODE
+        .set("cache", precision.file())
+        .set("D", heads.dim as u32)
+        .set("GROUP", group as u32)
+        .set("LANES", spec.lanes)
+        .set("CHUNK", spec.chunk)
+        .set("STARTS", starts)
+}

@@ -1,0 +1,46 @@
+//! Rows of a packed table by token id.
+
+use super::{Packed, layout::Layout};
+use crate::{
+    Result, binds,
+    gpu::Constant,
+    kernels,
+    ops::{embedding::Tokens, expect, flat_grid, require},
+    params,
+    tensor::Tensor,
+};
+
+kernels! {
+    /// Looks packed rows up and adds positions.
+    EMBED_PACKED = "embed_packed";
+}
+
+/// `table[id] (+ positions[past + t])` for every token: `[batch, context, width]`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.
+pub fn embed(tokens: &Tokens, table: &Packed, positions: Option<&Tensor>, past: usize) -> Result<Tensor> {
+    let (gpu, ids) = (table.gpu(), &tokens.ids);
+    let (batch, context, width) = (ids.shape()[0], ids.shape()[1], table.width());
+    if let Some(positions) = positions {
+        expect("embed", "the position table", positions, &[positions.shape()[0], width])?;
+        require(past + context <= positions.shape()[0], "embed", || {
+            format!("position {} is past the table's {}", past + context - 1, positions.shape()[0])
+        })?;
+    }
+    let out = Tensor::empty_f32(gpu, &[batch, context, width])?;
+    let blocks = Layout::blocks(width);
+    let count = batch * context * blocks;
+    for piece in table.pieces() {
+        let variant =
+            EMBED_PACKED.set("format", Constant::File(piece.layout.names().1)).set("POSITIONS", positions.is_some());
+        let positions = positions.map_or(piece.bind(), Tensor::bind);
+        let binds = binds![ids: ids.bind(), weights: piece.bind(), positions: positions, out: out.bind()];
+        let params = params![
+            count: count, k: width, row_quads: piece.row_quads(width), blocks: blocks,
+            first: piece.first, held: piece.rows, context: context, past: past,
+        ];
+        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    }
+    Ok(out)
+}

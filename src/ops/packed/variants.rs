@@ -1,0 +1,66 @@
+//! The kernels for few rows times packed weights that a tuner may choose from.
+//!
+//! | kernel | tile per workgroup | needs |
+//! |---|---|---|
+//! | `packed_columns` | M x 8N | subgroups of exactly 8 |
+//! | `packed_lanes` | M x N | nothing |
+
+use super::layout::Layout;
+use crate::{
+    gpu::{Capabilities, Constant, Kernel, Variant},
+    kernels,
+};
+
+kernels! {
+    /// A column per lane, x by broadcasts.
+    PACKED_COLUMNS = "packed_columns";
+    /// Lanes split the rows of weights.
+    PACKED_LANES = "packed_lanes";
+}
+
+/// One variant: a kernel and its tile.
+#[derive(Debug)]
+pub struct Spec {
+    /// The name under which the tuner remembers it.
+    pub name: &'static str,
+    kernel: &'static Kernel,
+    constants: &'static [(&'static str, u32)],
+    /// Rows of the result per workgroup.
+    pub rows: usize,
+    /// Columns of the result per workgroup, gates and their partners counted apart.
+    pub columns: usize,
+    lanes: u32,
+}
+
+const fn columns(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize, columns: usize) -> Spec {
+    Spec { name, kernel: &PACKED_COLUMNS, constants, rows, columns, lanes: 8 }
+}
+
+const fn lanes(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize, columns: usize) -> Spec {
+    Spec { name, kernel: &PACKED_LANES, constants, rows, columns, lanes: 0 }
+}
+
+/// Every variant; of those with the same number of rows the first that fits is the default.
+pub static VARIANTS: &[Spec] = &[
+    columns("columns 1x4", &[("M", 1), ("N", 4)], 1, 32),
+    columns("columns 1x2", &[("M", 1), ("N", 2)], 1, 16),
+    columns("columns 4x2", &[("M", 4), ("N", 2)], 4, 16),
+    lanes("lanes 1x4, 32", &[("M", 1), ("N", 4), ("LANES", 32)], 1, 4),
+    lanes("lanes 1x4, 8", &[("M", 1), ("N", 4), ("LANES", 8)], 1, 4),
+    lanes("lanes 1x2, 64", &[("M", 1), ("N", 2), ("LANES", 64)], 1, 2),
+    lanes("lanes 4x2, 32", &[("M", 4), ("N", 2), ("LANES", 32)], 4, 2),
+    lanes("lanes 4x2, 8", &[("M", 4), ("N", 2), ("LANES", 8)], 4, 2),
+];
+
+impl Spec {
+    /// Whether the variant may run on an adapter with these capabilities.
+    pub fn fits(&self, capabilities: &Capabilities) -> bool {
+        self.lanes == 0 || capabilities.subgroups_of(self.lanes)
+    }
+
+    /// The kernel with this variant's constants, for weights in `layout`.
+    pub fn variant(&self, layout: Layout) -> Variant {
+        let start = self.kernel.set("format", Constant::File(layout.names().1));
+        self.constants.iter().fold(start, |variant, &(name, value)| variant.set(name, value))
+    }
+}
