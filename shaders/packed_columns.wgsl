@@ -6,18 +6,17 @@
 const M: u32 = 1u;
 const N: u32 = 4u; // columns per lane; SWIGLU: gates and their partners together, even
 
-// The 32 elements of a block against those of x; called with constants, because lanes of a broadcast must be.
-fn dot8(x: vec4<f32>, w: array<vec4<f32>, 8>) -> f32 {
-    var sum = vec4<f32>();
-    sum = fma(subgroupBroadcast(x, 0u), w[0], sum);
-    sum = fma(subgroupBroadcast(x, 1u), w[1], sum);
-    sum = fma(subgroupBroadcast(x, 2u), w[2], sum);
-    sum = fma(subgroupBroadcast(x, 3u), w[3], sum);
-    sum = fma(subgroupBroadcast(x, 4u), w[4], sum);
-    sum = fma(subgroupBroadcast(x, 5u), w[5], sum);
-    sum = fma(subgroupBroadcast(x, 6u), w[6], sum);
-    sum = fma(subgroupBroadcast(x, 7u), w[7], sum);
-    return (sum.x + sum.y) + (sum.z + sum.w);
+// A block against the 32 inputs that the lanes hold, `total` their sum. Lanes of a broadcast must be constants.
+fn product(x: vec4<f32>, total: f32, block: Block) -> f32 {
+    var first = subgroupBroadcast(x, 0u) * block.levels[0];
+    first = fma(subgroupBroadcast(x, 1u), block.levels[1], first);
+    first = fma(subgroupBroadcast(x, 2u), block.levels[2], first);
+    first = fma(subgroupBroadcast(x, 3u), block.levels[3], first);
+    var second = subgroupBroadcast(x, 4u) * block.levels[4];
+    second = fma(subgroupBroadcast(x, 5u), block.levels[5], second);
+    second = fma(subgroupBroadcast(x, 6u), block.levels[6], second);
+    second = fma(subgroupBroadcast(x, 7u), block.levels[7], second);
+    return block_product(block, first, second, total);
 }
 
 var<private> sums: array<array<f32, N>, M>;
@@ -28,13 +27,17 @@ var<private> rstds: array<f32, M>;
 
 fn add_block(row: u32, lane: u32, group: u32, part: u32) {
     var x: array<vec4<f32>, M>;
+    var totals: array<f32, M>;
     for (var i = 0u; i < M; i += 1u) {
         x[i] = x4(min(row + i, p.m - 1u), group * 8u + lane, means[i], rstds[i]);
+        if (OFFSET) {
+            totals[i] = subgroupAdd((x[i].x + x[i].y) + (x[i].z + x[i].w));
+        }
     }
     for (var j = 0u; j < N; j += 1u) {
         let w = unpack(headers[j], bases[j], p.blocks, group, part);
         for (var i = 0u; i < M; i += 1u) {
-            sums[i][j] += dot8(x[i], w);
+            sums[i][j] += product(x[i], totals[i], w);
         }
     }
 }

@@ -69,19 +69,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (var block = lane; block < p.blocks; block += LANES) {
         var x: array<array<vec4<f32>, 8>, M>;
+        var totals: array<f32, M>;
         for (var i = 0u; i < M; i += 1u) {
+            var total = vec4<f32>();
             for (var q = 0u; q < 8u; q += 1u) {
                 x[i][q] = x4(min(row + i, p.m - 1u), block * 8u + q, means[i], rstds[i]);
+                total += x[i][q];
             }
+            totals[i] = (total.x + total.y) + (total.z + total.w);
         }
         for (var j = 0u; j < N; j += 1u) {
             let w = unpack(header(bases[j], p.blocks, block & 0xfffffffcu), bases[j], p.blocks, block, block & 3u);
             for (var i = 0u; i < M; i += 1u) {
-                var sum = vec4<f32>();
-                for (var q = 0u; q < 8u; q += 1u) {
-                    sum = fma(x[i][q], w[q], sum);
+                var first = vec4<f32>();
+                var second = vec4<f32>();
+                for (var q = 0u; q < 4u; q += 1u) {
+                    first = fma(x[i][q], w.levels[q], first);
+                    second = fma(x[i][4u + q], w.levels[4u + q], second);
                 }
-                sums[i][j] += (sum.x + sum.y) + (sum.z + sum.w);
+                sums[i][j] += block_product(w, first, second, totals[i]);
             }
         }
     }

@@ -20,7 +20,7 @@ fn main(
     let row = i / p.blocks;
     let block = i % p.blocks;
     let base = (p.start + row) * p.row_quads;
-    let values = unpack(header(base, p.blocks, block & 0xfffffffcu), base, p.blocks, block, block & 3u);
+    let values = block_values(unpack(header(base, p.blocks, block & 0xfffffffcu), base, p.blocks, block, block & 3u));
     for (var q = 0u; q < 8u; q += 1u) {
         let k4 = block * 8u + q;
         if (k4 < p.k / 4u) {

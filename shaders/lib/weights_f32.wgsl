@@ -1,14 +1,19 @@
 // F32. Row: eight vectors per 32 elements.
+// @include "lib/packed_block.wgsl"
+const SCALED: bool = false;
+const HALVES: bool = false;
+const OFFSET: bool = false;
+
 struct Header { unused: u32 }
 
 fn header(base: u32, blocks: u32, group: u32) -> Header {
     return Header(0u);
 }
 
-fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> array<vec4<f32>, 8> {
-    var values: array<vec4<f32>, 8>;
+fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> Block {
+    var levels: array<vec4<f32>, 8>;
     for (var i = 0u; i < 8u; i += 1u) {
-        values[i] = bitcast<vec4<f32>>(weights[base + 8u * group + i]);
+        levels[i] = bitcast<vec4<f32>>(weights[base + 8u * group + i]);
     }
-    return values;
+    return Block(levels, vec2<f32>(1.0), 0.0);
 }

@@ -1,6 +1,11 @@
 // The first vector of a Q4_K or Q5_K block of 256 elements: f16 d, f16 dmin, then a 6-bit scale and a 6-bit offset for
 // each of its 8 parts. Parts 0 to 3: the lower 6 bits of bytes j and j + 4; parts 4 to 7: 4 bits each in byte j + 4, and
 // their upper 2 bits on top of bytes j - 4 and j.
+// @include "lib/packed_block.wgsl"
+const SCALED: bool = true;
+const HALVES: bool = false;
+const OFFSET: bool = true;
+
 struct Header { scales: vec4<u32> }
 
 // The scale and the offset of part `part` as they multiply and are added: (d * scale, -dmin * offset).

@@ -7,20 +7,18 @@ fn header(base: u32, blocks: u32, group: u32) -> Header {
     return Header(weights[base + group / 8u * 9u]);
 }
 
-fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> array<vec4<f32>, 8> {
+fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> Block {
     let at = base + group / 8u * 9u + 1u + (group & 7u) / 2u * 2u;
     let both = scale_and_offset(h, group & 7u);
-    let scale = vec4<f32>(both.x);
-    let offset = vec4<f32>(both.y);
     let shift = vec4<u32>(0u, 8u, 16u, 24u) + vec4<u32>(4u * (group & 1u));
     let first = weights[at];
     let second = weights[at + 1u];
-    var values: array<vec4<f32>, 8>;
+    var levels: array<vec4<f32>, 8>;
     for (var i = 0u; i < 4u; i += 1u) {
         let low = (vec4<u32>(first[i]) >> shift) & vec4<u32>(15u);
         let high = (vec4<u32>(second[i]) >> shift) & vec4<u32>(15u);
-        values[i] = fma(vec4<f32>(vec4<i32>(low)), scale, offset);
-        values[4u + i] = fma(vec4<f32>(vec4<i32>(high)), scale, offset);
+        levels[i] = vec4<f32>(vec4<i32>(low));
+        levels[4u + i] = vec4<f32>(vec4<i32>(high));
     }
-    return values;
+    return Block(levels, both.xx, both.y);
 }

@@ -2,6 +2,11 @@
 // upper 2 bits, 16 scales of i8, then one vector that begins with f16 d. Each half of a block (128 elements in four
 // quarters of 32) has 64 bytes of lower bits, quarters 0 and 1 in the lower halves, 2 and 3 in the upper ones, and 32
 // bytes of upper bits, two for each quarter. A scale holds for 16 elements.
+// @include "lib/packed_block.wgsl"
+const SCALED: bool = true;
+const HALVES: bool = true;
+const OFFSET: bool = false;
+
 struct Header { scales: vec4<u32>, d: f32 }
 
 // What four quarters share, from quarter `group` (a multiple of four) of the row on.
@@ -10,7 +15,7 @@ fn header(base: u32, blocks: u32, group: u32) -> Header {
     return Header(weights[at], unpack2x16float(weights[at + 1u].x).x);
 }
 
-fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> array<vec4<f32>, 8> {
+fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> Block {
     let block = base + group / 8u * 14u;
     let inner = group & 7u;
     let lower = block + inner / 4u * 4u + (inner & 1u) * 2u;
@@ -20,16 +25,16 @@ fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> array<vec
     let upper_shift = bytes + vec4<u32>(2u * (inner & 3u));
     // Scales 2 * inner and 2 * inner + 1 lie in one half of word inner / 2.
     let pair = h.scales[inner / 2u] >> (16u * (inner & 1u));
-    var values: array<vec4<f32>, 8>;
+    var levels: array<vec4<f32>, 8>;
     for (var half = 0u; half < 2u; half += 1u) {
         let low = weights[lower + half];
         let high = weights[upper + half];
-        let scale = h.d * f32(i32(pair << (24u - 8u * half)) >> 24u);
         for (var i = 0u; i < 4u; i += 1u) {
             let q = ((vec4<u32>(low[i]) >> lower_shift) & vec4<u32>(15u))
                 | (((vec4<u32>(high[i]) >> upper_shift) & vec4<u32>(3u)) << vec4<u32>(4u));
-            values[4u * half + i] = vec4<f32>(vec4<i32>(q) - vec4<i32>(32)) * scale;
+            levels[4u * half + i] = vec4<f32>(vec4<i32>(q) - vec4<i32>(32));
         }
     }
-    return values;
+    let scales = vec2<f32>(vec2<i32>(vec2<u32>(pair) << vec2<u32>(24u, 16u)) >> vec2<u32>(24u));
+    return Block(levels, scales * h.d, 0.0);
 }

@@ -1,4 +1,9 @@
 // Q8_0: d * q. Row: two vectors of i8 per block of 32 elements, then a word per block (f16 d, 0), four in a vector.
+// @include "lib/packed_block.wgsl"
+const SCALED: bool = true;
+const HALVES: bool = false;
+const OFFSET: bool = false;
+
 struct Header { pairs: vec4<u32> }
 
 // What four blocks share, from block `group` (a multiple of four) on.
@@ -11,14 +16,14 @@ fn signed_bytes(word: u32) -> vec4<f32> {
     return vec4<f32>(high >> vec4<u32>(24u));
 }
 
-fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> array<vec4<f32>, 8> {
-    let d = vec4<f32>(unpack2x16float(h.pairs[part]).x);
+fn unpack(h: Header, base: u32, blocks: u32, group: u32, part: u32) -> Block {
+    let d = unpack2x16float(h.pairs[part]).x;
     let first = weights[base + 2u * group];
     let second = weights[base + 2u * group + 1u];
-    var values: array<vec4<f32>, 8>;
+    var levels: array<vec4<f32>, 8>;
     for (var i = 0u; i < 4u; i += 1u) {
-        values[i] = signed_bytes(first[i]) * d;
-        values[4u + i] = signed_bytes(second[i]) * d;
+        levels[i] = signed_bytes(first[i]);
+        levels[4u + i] = signed_bytes(second[i]);
     }
-    return values;
+    return Block(levels, vec2<f32>(d), 0.0);
 }

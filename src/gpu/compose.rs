@@ -20,6 +20,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/matmul_store.wgsl", include_str!("../../shaders/lib/matmul_store.wgsl")),
     ("lib/matmul_vec4.wgsl", include_str!("../../shaders/lib/matmul_vec4.wgsl")),
     ("lib/packed.wgsl", include_str!("../../shaders/lib/packed.wgsl")),
+    ("lib/packed_block.wgsl", include_str!("../../shaders/lib/packed_block.wgsl")),
     ("lib/random.wgsl", include_str!("../../shaders/lib/random.wgsl")),
     ("lib/rows.wgsl", include_str!("../../shaders/lib/rows.wgsl")),
     ("lib/weights_bf16.wgsl", include_str!("../../shaders/lib/weights_bf16.wgsl")),

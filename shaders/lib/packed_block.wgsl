@@ -1,0 +1,30 @@
+// 32 consecutive elements of a packed row: level * scale + offset. SCALED: there are scales at all; HALVES: the second 16
+// elements have a scale of their own; OFFSET: there is an offset. Those of the other formats are 1, the same, and 0.
+struct Block { levels: array<vec4<f32>, 8>, scales: vec2<f32>, offset: f32 }
+
+// The elements themselves.
+fn block_values(block: Block) -> array<vec4<f32>, 8> {
+    var values: array<vec4<f32>, 8>;
+    for (var i = 0u; i < 4u; i += 1u) {
+        values[i] = fma(block.levels[i], vec4<f32>(block.scales.x), vec4<f32>(block.offset));
+        values[4u + i] = fma(block.levels[4u + i], vec4<f32>(block.scales.y), vec4<f32>(block.offset));
+    }
+    return values;
+}
+
+// The product of a block with 32 inputs, from the sums of level * input over each half and the sum of the inputs.
+fn block_product(block: Block, first: vec4<f32>, second: vec4<f32>, total: f32) -> f32 {
+    if (HALVES) {
+        return fma((first.x + first.y) + (first.z + first.w), block.scales.x,
+            ((second.x + second.y) + (second.z + second.w)) * block.scales.y);
+    }
+    let both = first + second;
+    var sum = (both.x + both.y) + (both.z + both.w);
+    if (SCALED) {
+        sum *= block.scales.x;
+    }
+    if (OFFSET) {
+        sum = fma(total, block.offset, sum);
+    }
+    return sum;
+}
