@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // A fresh tensor is poisoned, and gradients are added, by the elementwise kernels.
     ("tensor", &["gpu", "ops::elementwise"]),
     ("tape", &["gpu", "tensor", "ops::elementwise"]),
-    ("ops", &["gpu", "tensor", "tape"]),
+    ("ops", &["formats", "gpu", "tensor", "tape"]),
     ("optim", &["gpu", "tensor", "tape", "ops"]),
     ("model", &["gpu", "tensor", "tape", "ops", "random", "formats"]),
     ("io", &["trusted", "random"]),
@@ -26,7 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("interchange", &["formats", "io", "model", "text"]),
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
     ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "interchange", "infer", "random"]),
-    ("doctor", &["gpu", "tensor", "tape", "ops", "random"]),
+    ("doctor", &["formats", "gpu", "tensor", "tape", "ops", "random"]),
     ("cli", &["formats", "gpu", "ops", "optim", "model", "text", "io", "interchange", "infer", "train", "doctor"]),
 ];
 

@@ -1,17 +1,20 @@
 // attention_decode: attention of new tokens over a cache that already holds their keys and values. Query t of sequence z
 // stands at position past + t and sees the positions (STARTS ? starts[z] : 0)..=past + t; one that sees nothing gets 0.
 // q[batch, context, heads * D], keys and values [batch, kv_heads, capacity, D], out[batch, context, heads * D].
-// A workgroup takes GROUP query heads that share keys and values, and one of `splits` equal ranges of positions. With one
+// A workgroup takes GROUP query heads that share keys and values, of QUERIES tokens, and one of `splits` equal ranges of
+// positions (more than one only for QUERIES = 1). With one
 // split out is the result; with more it is [row, head, split, D/4 + 1] vectors: sums that are not normalised yet, then
 // (greatest score, sum of weights), for attention_merge. A round takes CHUNK positions: lanes share out the scores, then
-// the columns of the values. Grid: x queries, y heads / GROUP, z batch * splits. Overwrites.
+// the columns of the values. Grid: x queries / QUERIES, y heads / GROUP, z batch * splits. Overwrites.
 // @include cache = "lib/cache_f32.wgsl"
 const D: u32 = 64u;
 const GROUP: u32 = 1u;
+const QUERIES: u32 = 1u;
 const LANES: u32 = 32u;
 const CHUNK: u32 = 64u; // a multiple of LANES
 const STARTS: bool = false;
 const COLUMNS: u32 = D / 4u;
+const ROWS: u32 = QUERIES * GROUP; // row r: head r % GROUP of query r / GROUP
 // Where there are more lanes than columns, positions are shared out too.
 const SLICES: u32 = max(1u, LANES / COLUMNS);
 const PER_LANE: u32 = (COLUMNS + LANES - 1u) / LANES;
@@ -25,9 +28,9 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read> starts: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
 
-var<workgroup> weights: array<f32, GROUP * CHUNK>;
-var<workgroup> shared_by_lane: array<f32, GROUP * LANES>;
-var<workgroup> slices: array<vec4<f32>, GROUP * SLICES * COLUMNS>;
+var<workgroup> weights: array<f32, ROWS * CHUNK>;
+var<workgroup> shared_by_lane: array<f32, ROWS * LANES>;
+var<workgroup> slices: array<vec4<f32>, ROWS * SLICES * COLUMNS>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -35,15 +38,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let kv = head / (p.heads / p.kv_heads);
     let z = group.z / p.splits;
     let split = group.z % p.splits;
-    let row = z * p.context + group.x;
+    let first_query = group.x * QUERIES;
     let first_row = (z * p.kv_heads + kv) * p.capacity * COLUMNS;
-    var query: array<array<vec4<f32>, COLUMNS>, GROUP>;
-    for (var g = 0u; g < GROUP; g += 1u) {
+    var query: array<array<vec4<f32>, COLUMNS>, ROWS>;
+    for (var g = 0u; g < ROWS; g += 1u) {
         for (var c = 0u; c < COLUMNS; c += 1u) {
-            query[g][c] = q[(row * p.heads + head + g) * COLUMNS + c] * p.scale;
+            let row = z * p.context + min(first_query + g / GROUP, p.context - 1u);
+            query[g][c] = q[(row * p.heads + head + g % GROUP) * COLUMNS + c] * p.scale;
         }
     }
-    let seen = p.past + group.x + 1u;
+    // What the last query sees; the others are masked.
+    let seen = p.past + min(first_query + QUERIES, p.context);
     var begin = 0u;
     if (STARTS) {
         begin = min(starts[z], seen);
@@ -52,10 +57,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     begin = min(begin + split * share, seen);
     let end = min(begin + share, seen);
 
-    var greatest: array<f32, GROUP>;
-    var total: array<f32, GROUP>; // of this lane's positions
-    var sums: array<array<vec4<f32>, PER_LANE>, GROUP>;
-    for (var g = 0u; g < GROUP; g += 1u) {
+    var greatest: array<f32, ROWS>;
+    var total: array<f32, ROWS>; // of this lane's positions
+    var sums: array<array<vec4<f32>, PER_LANE>, ROWS>;
+    for (var g = 0u; g < ROWS; g += 1u) {
         greatest[g] = LOWEST;
         total[g] = 0.0;
         for (var i = 0u; i < PER_LANE; i += 1u) {
@@ -63,34 +68,34 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var start = begin; start < end; start += CHUNK) {
-        var peak: array<f32, GROUP>;
-        for (var g = 0u; g < GROUP; g += 1u) {
+        var peak: array<f32, ROWS>;
+        for (var g = 0u; g < ROWS; g += 1u) {
             peak[g] = greatest[g];
         }
         for (var at = lane; at < min(CHUNK, (end - start + LANES - 1u) / LANES * LANES); at += LANES) {
             let key = first_row + min(start + at, end - 1u) * COLUMNS;
-            var scores: array<vec4<f32>, GROUP>;
-            for (var g = 0u; g < GROUP; g += 1u) {
+            var scores: array<vec4<f32>, ROWS>;
+            for (var g = 0u; g < ROWS; g += 1u) {
                 scores[g] = vec4<f32>();
             }
             for (var c = 0u; c < COLUMNS; c += 1u) {
                 let k = widen(keys[key + c]);
-                for (var g = 0u; g < GROUP; g += 1u) {
+                for (var g = 0u; g < ROWS; g += 1u) {
                     scores[g] = fma(query[g][c], k, scores[g]);
                 }
             }
-            for (var g = 0u; g < GROUP; g += 1u) {
+            for (var g = 0u; g < ROWS; g += 1u) {
                 let s = (scores[g].x + scores[g].y) + (scores[g].z + scores[g].w);
-                let score = select(LOWEST, s, start + at < end);
+                let score = select(LOWEST, s, start + at < min(end, p.past + first_query + g / GROUP + 1u));
                 weights[g * CHUNK + at] = score;
                 peak[g] = max(peak[g], score);
             }
         }
-        for (var g = 0u; g < GROUP; g += 1u) {
+        for (var g = 0u; g < ROWS; g += 1u) {
             shared_by_lane[g * LANES + lane] = peak[g];
         }
         workgroupBarrier();
-        for (var g = 0u; g < GROUP; g += 1u) {
+        for (var g = 0u; g < ROWS; g += 1u) {
             var higher = greatest[g];
             for (var l = 0u; l < LANES; l += 1u) {
                 higher = max(higher, shared_by_lane[g * LANES + l]);
@@ -102,7 +107,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 sums[g][i] *= shrink;
             }
             for (var at = lane; at < min(CHUNK, end - start); at += LANES) {
-                let weight = exp(weights[g * CHUNK + at] - higher);
+                let visible = start + at <= p.past + first_query + g / GROUP;
+                let weight = select(0.0, exp(weights[g * CHUNK + at] - higher), visible);
                 weights[g * CHUNK + at] = weight;
                 total[g] += weight;
             }
@@ -112,14 +118,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < PER_LANE; i += 1u) {
                 let c = select(i * LANES + lane, lane % COLUMNS, SLICES > 1u);
                 let v = widen(values[first_row + (start + at) * COLUMNS + min(c, COLUMNS - 1u)]);
-                for (var g = 0u; g < GROUP; g += 1u) {
+                for (var g = 0u; g < ROWS; g += 1u) {
                     sums[g][i] = fma(vec4<f32>(weights[g * CHUNK + at]), v, sums[g][i]);
                 }
             }
         }
         workgroupBarrier();
     }
-    for (var g = 0u; g < GROUP; g += 1u) {
+    for (var g = 0u; g < ROWS; g += 1u) {
         shared_by_lane[g * LANES + lane] = total[g];
         if (lane < SLICES * COLUMNS) {
             for (var i = 0u; i < PER_LANE; i += 1u) {
@@ -131,7 +137,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     workgroupBarrier();
-    for (var g = 0u; g < GROUP; g += 1u) {
+    for (var g = 0u; g < ROWS; g += 1u) {
         var all = 0.0;
         for (var l = 0u; l < LANES; l += 1u) {
             all += shared_by_lane[g * LANES + l];
@@ -141,7 +147,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var s = 0u; s < SLICES; s += 1u) {
                 sum += slices[(g * SLICES + s) * COLUMNS + c];
             }
-            let target_head = row * p.heads + head + g;
+            let t = first_query + g / GROUP;
+            let target_head = (z * p.context + t) * p.heads + head + g % GROUP;
+            if (t >= p.context) {
+                continue;
+            }
             if (p.splits == 1u) {
                 out[target_head * COLUMNS + c] = select(sum / all, vec4<f32>(), all == 0.0);
             } else {

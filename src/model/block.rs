@@ -103,10 +103,9 @@ impl Runner {
     /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
     pub fn run(&self, tape: &Tape, x: &Tensor, cache: Option<&Cached>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
-        if let (Some(cache), true) = (cache, x.height() <= FEW && !tape.is_recording()) {
-            if let Some(weights) = block.packed() {
-                return self.step(&weights, x, cache);
-            }
+        let few = x.height() <= FEW && !tape.is_recording();
+        if let (Some(cache), Some(weights)) = (cache.filter(|_| few), block.packed()) {
+            return self.step(&weights, x, cache);
         }
         let heads = config.attention_heads();
         let normal = normalise(tape, config, x, &block.norm1)?;

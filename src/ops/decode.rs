@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result, binds,
-    gpu::{Constant, Gpu, Variant},
+    gpu::{Constant, Gpu},
     kernels, params,
     tensor::{DType, Tensor},
 };
@@ -77,13 +77,16 @@ pub struct Spec {
     chunk: u32,
     /// Most ranges that positions are cut into.
     splits: usize,
+    /// Most rows (tokens times heads) that share loads of keys and values. They are kept in registers, or, on adapters
+    /// that have a cache instead, in memory.
+    rows: usize,
 }
 
 /// Every variant.
 pub const VARIANTS: &[Spec] = &[
-    Spec { name: "8 lanes", lanes: 8, chunk: 64, splits: 1 },
-    Spec { name: "32 lanes", lanes: 32, chunk: 64, splits: 1 },
-    Spec { name: "32 lanes, split", lanes: 32, chunk: 64, splits: 16 },
+    Spec { name: "8 lanes", lanes: 8, chunk: 64, splits: 1, rows: 4 },
+    Spec { name: "32 lanes", lanes: 32, chunk: 64, splits: 1, rows: 1 },
+    Spec { name: "32 lanes, split", lanes: 32, chunk: 64, splits: 16, rows: 4 },
 ];
 
 /// Positions from which a range of its own is worth a workgroup.
@@ -159,7 +162,8 @@ pub fn attend_with(
         expect("decode", "the starts", starts, &[batch])?;
     }
     let shared = heads.query / heads.key_value;
-    let group = (1..=4).rev().find(|group| shared % group == 0).unwrap_or(1);
+    let group = (1..=4).rev().find(|group| shared % group == 0 && *group <= spec.rows).unwrap_or(1);
+    let queries = if context == 1 { 1 } else { (spec.rows / group).min(4) };
     let splits = ((past + context) / SPLIT).clamp(1, spec.splits);
     let splits = if context == 1 { splits } else { 1 };
     let out = Tensor::empty_f32(gpu, q.shape())?;
@@ -176,8 +180,16 @@ pub fn attend_with(
         q: q.bind(), keys: cache.keys.bind(), values: cache.values.bind(), starts: starts.unwrap_or(q).bind(),
         out: parts.bind(),
     ];
-    let grid = [context as u32, (heads.query / group) as u32, (batch * splits) as u32];
-    gpu.run(&variant(spec, heads, group, cache.precision, starts.is_some()), binds, params, grid)?;
+    let grid = [context.div_ceil(queries) as u32, (heads.query / group) as u32, (batch * splits) as u32];
+    let variant = ATTENTION_DECODE
+        .set("cache", cache.precision.file())
+        .set("D", heads.dim as u32)
+        .set("GROUP", group as u32)
+        .set("QUERIES", queries as u32)
+        .set("LANES", spec.lanes)
+        .set("CHUNK", spec.chunk)
+        .set("STARTS", starts.is_some());
+    gpu.run(&variant, binds, params, grid)?;
     if splits > 1 {
         let count = rows * heads.dim / 4;
         let merge = ATTENTION_MERGE.set("D", heads.dim as u32);
@@ -185,14 +197,4 @@ pub fn attend_with(
         gpu.run(&merge, binds, params![count: count, splits: splits], flat_grid(gpu, count))?;
     }
     Ok(out)
-}
-
-fn variant(spec: Spec, heads: Heads, group: usize, precision: Precision, starts: bool) -> Variant {
-    ATTENTION_DECODE
-        .set("cache", precision.file())
-        .set("D", heads.dim as u32)
-        .set("GROUP", group as u32)
-        .set("LANES", spec.lanes)
-        .set("CHUNK", spec.chunk)
-        .set("STARTS", starts)
 }
