@@ -5,7 +5,11 @@ use std::time::Instant;
 use criterion::{Criterion, Throughput};
 use wgpt::{
     gpu::Gpu,
-    infer::{generate::generate, sampler::Sampling},
+    infer::{
+        generate::{Limits, generate},
+        sampler::Sampling,
+        session::Session,
+    },
     model::{Config, Gpt},
     ops::tuning,
 };
@@ -20,7 +24,11 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
     for (name, config) in families {
         let model = Gpt::new(gpu, &config, 1).expect("a model");
         let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-        let run = || pollster::block_on(generate(gpu, &model, &[1, 2, 3], TOKENS, &greedy, |_| true));
+        let run = || {
+            let mut session = Session::new(gpu, &model)?;
+            let limits = Limits { count: TOKENS, stops: &[] };
+            pollster::block_on(generate(&mut session, &[1, 2, 3], limits, &greedy, |_, _| (), |_| true))
+        };
         run().expect("a first run");
         pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
         run().expect("a second run");

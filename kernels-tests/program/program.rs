@@ -76,6 +76,11 @@ impl Place {
         stderr
     }
 
+    /// Starts with a pipe to talk through.
+    pub fn talk(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).env("NO_COLOR", "1").stdin(Stdio::piped()).spawn().expect("wgpt starts")
+    }
+
     /// Starts and returns at once.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);

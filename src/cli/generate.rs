@@ -5,15 +5,15 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, terminal};
+use super::{Shared, sampling::SamplingArguments, terminal};
 use crate::{
     Error, Result,
     infer::{
-        generate::generate,
-        sampler::{Sampling, top},
+        generate::{Finish, Limits, generate},
+        sampler::top,
+        session::Session,
     },
     text::StreamDecoder,
-    train::run,
 };
 
 /// Continue a prompt
@@ -32,18 +32,8 @@ pub(crate) struct Arguments {
     /// Most tokens to write
     #[arg(long, default_value_t = 200)]
     max_tokens: usize,
-    /// 0 takes the best token; higher is wilder
-    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Choose among this many best tokens; 0 for all
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Choose among the best tokens with this much probability
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f32,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingArguments,
     /// Show the most likely tokens of every step
     #[arg(long, default_value_t = 0, value_name = "K")]
     top_logprobs: usize,
@@ -54,6 +44,11 @@ struct Output {
     prompt_tokens: usize,
     tokens: Vec<u32>,
     text: String,
+    finish: Finish,
+    /// Until the first token: reading the prompt.
+    prompt_seconds: f64,
+    /// After the first token.
+    tokens_per_second: f64,
     top: Vec<Vec<Likely>>,
 }
 
@@ -66,20 +61,17 @@ struct Likely {
 
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
-    let sampling = Sampling {
-        temperature: arguments.temperature,
-        top_k: arguments.top_k,
-        top_p: arguments.top_p,
-        seed: arguments.seed,
-    };
-    sampling.validate()?;
+    let sampling = arguments.sampling.sampling()?;
     let gpu = shared.open().await?;
-    let (model, tokenizer) = run::load(&gpu, &arguments.model)?;
-    let prompt = tokenizer.encode_special(&arguments.prompt)?;
+    let (model, language) = shared.load(&gpu, &arguments.model)?;
+    let (tokenizer, conventions) = (&language.tokenizer, &language.conventions);
+    let mut prompt = tokenizer.encode_special(&arguments.prompt)?;
     if prompt.is_empty() {
         return Err(Error::Usage("--prompt is empty: give at least one character to continue".to_string()));
     }
-    let stop = tokenizer.end_of_text();
+    if let Some(bos) = conventions.bos.filter(|bos| conventions.add_bos && prompt.first() != Some(bos)) {
+        prompt.insert(0, bos);
+    }
     let streams = !shared.json;
     let (mut decoder, mut tops) = (StreamDecoder::default(), Vec::new());
     let show = |text: &str| {
@@ -90,9 +82,13 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         }
     };
     show(&arguments.prompt);
-    let start = std::time::Instant::now();
+    let mut session = Session::new(&gpu, &model)?;
+    let limits = Limits { count: arguments.max_tokens, stops: &conventions.stops };
+    let bar = terminal::bar(prompt.len() as u64, shared.quiet);
+    let progress = |done, _| bar.set_position(done as u64);
     let mut bars = String::new();
-    let generated = generate(&gpu, &model, &prompt, arguments.max_tokens, &sampling, |step| {
+    let generated = generate(&mut session, &prompt, limits, &sampling, progress, |step| {
+        bar.finish_and_clear();
         if arguments.top_logprobs > 0 {
             let likely = top(step.logits, arguments.top_logprobs);
             let row: Vec<_> = likely
@@ -109,25 +105,35 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             }
             tops.push(row);
         }
-        if Some(step.id) == stop {
-            return false;
-        }
-        show(&decoder.push(&tokenizer, step.id));
+        show(&decoder.push(tokenizer, step.id));
         true
     })
     .await?;
     show(&decoder.finish());
-    let seconds = start.elapsed().as_secs_f64();
     if streams {
         println!("{bars}");
     }
-    let count = generated.tokens.len();
     if generated.full {
         shared.say(format_args!("the context of {} tokens was full: older text was dropped", model.config().context));
     }
-    shared.say(format_args!("{count} tokens, {:.1} tokens/s", count as f64 / seconds));
+    shared.say(format_args!(
+        "{} prompt tokens in {:.2} s ({:.1} tokens/s), {} tokens at {:.1} tokens/s",
+        prompt.len(),
+        generated.prompt_seconds,
+        prompt.len() as f64 / generated.prompt_seconds.max(1e-9),
+        generated.tokens.len(),
+        generated.rate(),
+    ));
     shared.close(&gpu)?;
     let text = tokenizer.decode(&generated.tokens);
-    let output = Output { prompt_tokens: prompt.len(), tokens: generated.tokens, text, top: tops };
+    let output = Output {
+        prompt_tokens: prompt.len(),
+        text,
+        finish: generated.finish,
+        prompt_seconds: generated.prompt_seconds,
+        tokens_per_second: generated.rate(),
+        tokens: generated.tokens,
+        top: tops,
+    };
     shared.result(&output, String::new)
 }

@@ -2,6 +2,7 @@
 //!
 //! Progress and talk go to stderr. With `--json` the last line of stdout is one JSON object.
 
+mod chat;
 mod convert;
 mod doctor;
 mod eval;
@@ -10,6 +11,7 @@ mod io_cache;
 mod pretrain;
 mod profile;
 mod report;
+mod sampling;
 mod terminal;
 mod tokenize;
 
@@ -32,6 +34,7 @@ use crate::{
   wgpt doctor                                    what this machine's GPU can do
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
+  wgpt chat model.gguf                           talk with a model
   wgpt report runs/book                          curves and samples as a page"
 )]
 struct Program {
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
 enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Generate(generate::Arguments),
+    Chat(chat::Arguments),
     Eval(eval::Arguments),
     Convert(convert::Arguments),
     Tokenize(tokenize::Arguments),
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
+        Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
         Command::Convert(arguments) => convert::run(&shared, &arguments),
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),

@@ -1,25 +1,41 @@
 //! One sequence, token by token, over a cache of keys and values.
 
-use super::sampler::Sampling;
-use crate::{
-    Error, Result,
-    gpu::Gpu,
-    model::{Gpt, cache::Cache, gpt::Pass},
-    ops::embedding::Tokens,
-    tape::Tape,
-    tensor::Tensor,
-};
+use super::{sampler::Sampling, session::Session};
+use crate::{Error, Result};
 
-/// Prompt tokens per forward pass.
-const PROMPT_CHUNK: usize = 256;
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// As many tokens as were asked for.
+    #[default]
+    Length,
+    /// A token that ends texts.
+    Stop,
+    /// Whoever looked at the tokens had enough.
+    Interrupted,
+}
 
 /// What was generated.
 #[derive(Clone, Debug, Default)]
 pub struct Generated {
-    /// The new tokens.
+    /// The new tokens; the one that ended the text is not among them.
     pub tokens: Vec<u32>,
-    /// Whether generation ended because the context was full.
+    /// Why it ended.
+    pub finish: Finish,
+    /// Whether the context was full and older tokens were dropped.
     pub full: bool,
+    /// Seconds until the first token was chosen: reading the prompt.
+    pub prompt_seconds: f64,
+    /// Seconds of all tokens after the first.
+    pub seconds: f64,
+}
+
+impl Generated {
+    /// Tokens per second after the first.
+    pub fn rate(&self) -> f64 {
+        self.tokens.len().saturating_sub(1) as f64 / self.seconds.max(1e-9)
+    }
 }
 
 /// One generated token and the scores that it was chosen from.
@@ -30,62 +46,58 @@ pub struct Step<'a> {
     pub logits: &'a [f32],
 }
 
-/// Continues `prompt` by up to `count` tokens. `each` sees every token and says whether to go on.
-///
-/// When the context is full the window slides: the last half of it is read again, and generation goes on.
+/// How much to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits<'a> {
+    /// Most tokens.
+    pub count: usize,
+    /// Tokens that end the text.
+    pub stops: &'a [u32],
+}
+
+/// Makes `prompt` the session's text and continues it. `each` sees every token and says whether to go on; `progress`
+/// hears how much of a long prompt is read.
 ///
 /// # Errors
 /// [`Error::Usage`] for an empty prompt; those of the driver.
 pub async fn generate(
-    gpu: &Gpu,
-    model: &Gpt,
+    session: &mut Session<'_>,
     prompt: &[u32],
-    count: usize,
+    limits: Limits<'_>,
     sampling: &Sampling,
+    progress: impl FnMut(usize, usize),
     mut each: impl FnMut(Step<'_>) -> bool,
 ) -> Result<Generated> {
     sampling.validate()?;
     if prompt.is_empty() {
         return Err(Error::Usage("the prompt is empty: give at least one token to continue".to_string()));
     }
-    let window = model.config().context;
-    let mut all = prompt.to_vec();
-    let mut cache = Cache::new(gpu, model.config(), 1, window)?;
+    let (start, shifts) = (std::time::Instant::now(), session.shifts());
     let mut generated = Generated::default();
-    // The tokens that the cache does not hold, from here on.
-    let mut unread = all.len().saturating_sub(window);
-    for index in 0..count {
-        if cache.length + (all.len() - unread) > window {
-            cache.length = 0;
-            unread = all.len() - (window / 2).max(1);
-            generated.full = true;
+    if limits.count == 0 {
+        return Ok(generated);
+    }
+    let mut logits = session.become_text(prompt, progress).await?;
+    loop {
+        let id = sampling.choose(&mut logits, session.tokens(), generated.tokens.len() as u64);
+        if generated.tokens.is_empty() {
+            generated.prompt_seconds = start.elapsed().as_secs_f64();
         }
-        let logits = read(gpu, model, &mut cache, &all[unread..]).await?;
-        unread = all.len();
-        let id = sampling.choose(&logits, index as u64);
-        all.push(id);
-        generated.tokens.push(id);
-        if !each(Step { id, logits: &logits }) {
+        if limits.stops.contains(&id) {
+            generated.finish = Finish::Stop;
             break;
         }
+        generated.tokens.push(id);
+        if !each(Step { id, logits: &logits }) {
+            generated.finish = Finish::Interrupted;
+            break;
+        }
+        if generated.tokens.len() == limits.count {
+            break;
+        }
+        logits = session.advance(&[id], |_, _| ()).await?;
     }
+    generated.seconds = start.elapsed().as_secs_f64() - generated.prompt_seconds;
+    generated.full = session.shifts() > shifts;
     Ok(generated)
-}
-
-/// Runs `tokens` through the model and returns the scores after the last one.
-async fn read(gpu: &Gpu, model: &Gpt, cache: &mut Cache, tokens: &[u32]) -> Result<Vec<f32>> {
-    let tape = Tape::off(gpu);
-    let mut hidden = None;
-    for chunk in tokens.chunks(PROMPT_CHUNK) {
-        let inputs = Tokens::new(gpu, chunk, 1, chunk.len(), false)?;
-        hidden = Some(model.forward(&tape, &inputs, Pass::default(), Some(cache))?);
-    }
-    let hidden = hidden.ok_or_else(|| Error::Usage("no tokens to read".to_string()))?;
-    let (rows, width) = (hidden.height(), hidden.width());
-    let last = Tensor::empty_f32(gpu, &[1, width])?;
-    let from = hidden.bind();
-    let row = u64::from(u32::try_from(width * 4).unwrap_or(u32::MAX));
-    let source = crate::gpu::Bind { offset: from.offset + (rows as u64 - 1) * row, size: row, ..from };
-    gpu.copy(source, last.bind());
-    model.logits(&tape, &last)?.to_f32().await
 }

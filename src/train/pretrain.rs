@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     Error, Result,
-    infer::{generate, sampler::Sampling},
+    infer::{
+        generate::{Limits, generate},
+        sampler::Sampling,
+        session::Session,
+    },
     io::{atomic, curve, metrics, metrics::Metrics},
     ops::tuning,
     text::{Split, Tokenizer, batches},
@@ -220,8 +224,9 @@ impl Pretrain<'_> {
         }
         let prompt = self.split.val.slice(0, 1);
         let sampling = Sampling { temperature: 0.8, seed: self.settings.seed, ..Sampling::default() };
-        let generated =
-            generate::generate(&self.trainer.gpu, &self.trainer.model, &prompt, tokens, &sampling, |_| true).await?;
+        let mut session = Session::new(&self.trainer.gpu, &self.trainer.model)?;
+        let limits = Limits { count: tokens, stops: &[] };
+        let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true).await?;
         let text = self.tokenizer.decode(&[prompt, generated.tokens].concat());
         metrics.append(&json!({ "step": step - 1, "sample": text }))?;
         event(Event::Sample(step, &text));

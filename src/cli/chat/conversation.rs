@@ -1,0 +1,175 @@
+//! A conversation and the session that has read it.
+
+use crate::{
+    Result,
+    gpu::Gpu,
+    infer::{
+        generate::{Generated, Limits, generate},
+        sampler::{Candidate, Sampling, top},
+        session::Session,
+    },
+    interchange::Language,
+    model::Gpt,
+    text::{ChatTemplate, Message, StreamDecoder, Tokenizer},
+};
+
+/// How many candidates `/why` shows.
+const CANDIDATES: usize = 10;
+
+/// What one token was chosen from.
+pub(super) struct Choice {
+    /// The token.
+    pub id: u32,
+    /// The most likely ones, at the temperature of that moment.
+    pub candidates: Vec<Candidate>,
+    /// That temperature.
+    pub temperature: f32,
+}
+
+/// An answer and how it came about.
+pub(super) struct Answer {
+    pub text: String,
+    /// The tokens that were the question's: what the conversation before did not hold.
+    pub prompt: Vec<u32>,
+    pub tokens: Vec<u32>,
+    pub why: Vec<Choice>,
+    pub generated: Generated,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// Who said what, and a model that goes on with it.
+pub(super) struct Conversation<'a> {
+    session: Session<'a>,
+    language: &'a Language,
+    template: Option<ChatTemplate>,
+    messages: Vec<Message>,
+    window: usize,
+    max_tokens: usize,
+    draws: u64,
+    pub sampling: Sampling,
+}
+
+impl<'a> Conversation<'a> {
+    /// An empty conversation.
+    pub fn new(
+        gpu: &'a Gpu,
+        model: &'a Gpt,
+        language: &'a Language,
+        sampling: Sampling,
+        max_tokens: usize,
+    ) -> Result<Self> {
+        let (tokenizer, conventions) = (&language.tokenizer, &language.conventions);
+        let knows_chatml = tokenizer.special_id("<|im_start|>").is_some();
+        let template = match conventions.template.is_some() || knows_chatml {
+            true => Some(conventions.chat(tokenizer)?),
+            false => None,
+        };
+        Ok(Self {
+            session: Session::new(gpu, model)?,
+            language,
+            template,
+            messages: Vec::new(),
+            window: model.config().context,
+            max_tokens,
+            draws: 0,
+            sampling,
+        })
+    }
+
+    /// What to say about a model that was not taught to talk.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.template.is_none().then_some(
+            "this model has no chat template: it was not taught to answer, and just goes on with what you write",
+        )
+    }
+
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.language.tokenizer
+    }
+
+    pub fn system(&self) -> Option<&Message> {
+        self.messages.first().filter(|message| message.role == "system")
+    }
+
+    /// Forgets everything; the conversation begins with `system`.
+    pub fn restart(&mut self, system: Option<Message>) {
+        self.messages = system.into_iter().collect();
+    }
+
+    /// Says something and streams the answer to `each`, which says whether to go on. What was said stays said even when
+    /// the answer is cut off.
+    pub async fn say(
+        &mut self,
+        said: &str,
+        progress: impl FnMut(usize, usize),
+        mut each: impl FnMut(&str) -> bool,
+    ) -> Result<Answer> {
+        self.messages.push(Message::new("user", said));
+        let mut notes = Vec::new();
+        let rendered = self.rendered(&mut notes);
+        let prompt = match rendered {
+            Ok(prompt) => prompt,
+            Err(error) => {
+                self.messages.pop();
+                return Err(error);
+            }
+        };
+        let known = self.session.tokens().iter().zip(&prompt).take_while(|(a, b)| a == b).count();
+        let (tokenizer, stops) = (&self.language.tokenizer, &self.language.conventions.stops);
+        let (mut decoder, mut why) = (StreamDecoder::new(), Vec::new());
+        // Every answer has draws of its own.
+        self.draws += 1;
+        let sampling = Sampling { seed: self.sampling.seed.wrapping_add(self.draws << 32), ..self.sampling };
+        let limits = Limits { count: self.max_tokens, stops };
+        let temperature = sampling.temperature;
+        let generated = generate(&mut self.session, &prompt, limits, &sampling, progress, |step| {
+            let scale = if temperature > 0.0 { temperature } else { 1.0 };
+            let scaled: Vec<f32> = step.logits.iter().map(|logit| logit / scale).collect();
+            why.push(Choice { id: step.id, candidates: top(&scaled, CANDIDATES), temperature });
+            each(&decoder.push(tokenizer, step.id))
+        })
+        .await?;
+        let rest = decoder.finish();
+        if !rest.is_empty() {
+            each(&rest);
+        }
+        if generated.full {
+            notes.push(format!("the window of {} tokens was full: older text was dropped", self.window));
+        }
+        let text = tokenizer.decode(&generated.tokens);
+        self.messages.push(Message::new("assistant", &text));
+        let tokens = generated.tokens.clone();
+        Ok(Answer { text, prompt: prompt[known..].to_vec(), tokens, why, generated, notes })
+    }
+
+    /// The conversation as tokens that the answer follows. What no longer fits the window loses its oldest exchanges.
+    fn rendered(&mut self, notes: &mut Vec<String>) -> Result<Vec<u32>> {
+        let (tokenizer, conventions) = (&self.language.tokenizer, &self.language.conventions);
+        let room = self.window - self.max_tokens.min(self.window / 2);
+        let first = usize::from(self.system().is_some());
+        let mut dropped = 0;
+        loop {
+            let ids = match &self.template {
+                Some(template) => tokenizer.encode_special(&template.render(&self.messages, true)?)?,
+                None => {
+                    let text: Vec<_> = self.messages.iter().map(|message| message.content.as_str()).collect();
+                    let bos = conventions.bos.filter(|_| conventions.add_bos);
+                    bos.into_iter().chain(tokenizer.encode(&text.concat())?).collect()
+                }
+            };
+            if ids.len() <= room || self.messages.len() <= first + 2 {
+                if dropped > 0 {
+                    notes.push(format!(
+                        "the window of {} tokens is full: {dropped} old messages were dropped",
+                        self.window
+                    ));
+                }
+                return Ok(ids);
+            }
+            let exchange = 2.min(self.messages.len() - first - 1);
+            self.messages.drain(first..first + exchange);
+            dropped += exchange;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `wgpt chat`
+
+mod command;
+mod conversation;
+mod show;
+
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use self::{
+    command::Command,
+    conversation::{Answer, Conversation},
+};
+use super::{Shared, sampling::SamplingArguments, terminal};
+use crate::{Result, infer::generate::Finish, text::Message};
+
+/// Talk with a model
+#[derive(Debug, Args)]
+#[command(after_help = "While talking:
+  /temperature X   how wild the next answers are
+  /system TEXT     set the instructions, and start again
+  /reset           start again
+  /tokens          the last exchange, token by token
+  /why [N]         what the N-th token of the last answer was chosen from
+  /help, /quit     Ctrl-C ends an answer
+
+Examples:
+  wgpt chat model.gguf
+  wgpt chat model.gguf --system 'You are terse.' --temperature 0.3
+  wgpt chat model.gguf --prompt 'Why is the sky blue?' --json")]
+pub(crate) struct Arguments {
+    /// GGUF file, Hugging Face folder, checkpoint or run folder
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Instructions that stand before the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Say this, print the answer, and end
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// Most tokens of an answer
+    #[arg(long, default_value_t = 512)]
+    max_tokens: usize,
+    #[command(flatten)]
+    sampling: SamplingArguments,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    role: &'static str,
+    content: &'a str,
+    tokens: usize,
+    prompt_tokens: usize,
+    seconds: f64,
+    tokens_per_second: f64,
+    finish: Finish,
+}
+
+/// Runs the command.
+pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    let sampling = arguments.sampling.sampling()?;
+    let gpu = shared.open().await?;
+    let (model, language) = shared.load(&gpu, &arguments.model)?;
+    let system = arguments.system.as_ref().map(|text| Message::new("system", text));
+    let mut conversation = Conversation::new(&gpu, &model, &language, sampling, arguments.max_tokens)?;
+    conversation.restart(system);
+    if let Some(warning) = conversation.warning() {
+        shared.say(format_args!("{warning}"));
+    }
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (asked, answering) = (stop.clone(), Arc::new(AtomicBool::new(false)));
+    let busy = answering.clone();
+    // Where a handler cannot be set (embedded use), Ctrl-C keeps its default.
+    let _ = ctrlc::set_handler(move || {
+        if !busy.load(Ordering::Relaxed) || asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+
+    let input = std::io::stdin();
+    let asks = input.is_terminal() && arguments.prompt.is_none() && !shared.json;
+    if asks {
+        shared.say(format_args!("say something; /help lists commands, /quit ends"));
+    }
+    let mut last: Option<Answer> = None;
+    let mut lines = input.lock().lines();
+    loop {
+        if asks {
+            print!("> ");
+            flush();
+        }
+        let said = match &arguments.prompt {
+            Some(prompt) if last.is_none() => prompt.clone(),
+            Some(_) => break,
+            None => match lines.next() {
+                Some(Ok(line)) => line,
+                Some(Err(error)) => {
+                    return Err(crate::Error::Usage(format!("what you typed is not UTF-8 text: {error}")));
+                }
+                None => break,
+            },
+        };
+        match Command::parse(&said) {
+            Ok(Some(Command::Quit)) => break,
+            Ok(Some(command)) => {
+                let words = command.run(&mut conversation, last.as_ref());
+                println!("{words}");
+                continue;
+            }
+            Ok(None) if said.trim().is_empty() => continue,
+            Ok(None) => {}
+            Err(mistake) => {
+                println!("{mistake}");
+                continue;
+            }
+        }
+        stop.store(false, Ordering::Relaxed);
+        answering.store(true, Ordering::Relaxed);
+        let bar = terminal::bar(0, shared.quiet);
+        let progress = |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        };
+        let answer = conversation
+            .say(&said, progress, |text| {
+                bar.finish_and_clear();
+                if !shared.json {
+                    print!("{text}");
+                    flush();
+                }
+                !stop.load(Ordering::Relaxed)
+            })
+            .await;
+        answering.store(false, Ordering::Relaxed);
+        let answer = answer?;
+        if shared.json {
+            let line = Line {
+                role: "assistant",
+                content: &answer.text,
+                tokens: answer.tokens.len(),
+                prompt_tokens: answer.prompt.len(),
+                seconds: answer.generated.prompt_seconds + answer.generated.seconds,
+                tokens_per_second: answer.generated.rate(),
+                finish: answer.generated.finish,
+            };
+            shared.result(&line, String::new)?;
+        } else {
+            println!();
+            for note in &answer.notes {
+                shared.say(format_args!("({note})"));
+            }
+            shared.say(format_args!(
+                "({} tokens at {:.1} tokens/s, the first after {:.2} s)",
+                answer.tokens.len(),
+                answer.generated.rate(),
+                answer.generated.prompt_seconds
+            ));
+        }
+        last = Some(answer);
+    }
+    shared.close(&gpu)
+}
+
+fn flush() {
+    // A closed pipe shows up at the next print; there is nothing better to do with it here.
+    let _ = std::io::stdout().flush();
+}

@@ -1,0 +1,70 @@
+//! The options that choose tokens, and how a model for them is loaded.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::{Shared, terminal};
+use crate::{
+    Result,
+    gpu::Gpu,
+    infer::sampler::Sampling,
+    interchange::{self, Language},
+    model::{Gpt, build::Storage},
+};
+
+/// How to choose the next token.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SamplingArguments {
+    /// 0 takes the best token; higher is wilder
+    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
+    temperature: f32,
+    /// Choose among this many best tokens; 0 for all
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Choose among the best tokens with this much probability
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    top_p: f32,
+    /// Choose among tokens at least this probable, relative to the best
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    min_p: f32,
+    /// Make the tokens of the last 64 less likely; 1 for no penalty
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    repetition_penalty: f32,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl SamplingArguments {
+    /// The settings, checked.
+    pub fn sampling(&self) -> Result<Sampling> {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+        };
+        sampling.validate()?;
+        Ok(sampling)
+    }
+}
+
+impl Shared {
+    /// The model at `path`, its matrices as they are stored, and how it reads and writes.
+    pub(crate) fn load(&self, gpu: &Gpu, path: &Path) -> Result<(Gpt, Language)> {
+        // The tokenizer first: it is small, and what is wrong with it shows at once.
+        let language = Language::open(path)?;
+        let source = interchange::open(path)?;
+        let bar = terminal::bar(0, self.quiet);
+        bar.set_message("loading");
+        let model = Gpt::frozen(gpu, &*source, Storage::AsStored, |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        Ok((model, language))
+    }
+}
