@@ -26,7 +26,7 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
         let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
         let run = || {
             let mut session = Session::new(gpu, &model)?;
-            let limits = Limits { count: TOKENS, stops: &[] };
+            let limits = Limits { count: TOKENS, ..Limits::default() };
             pollster::block_on(generate(&mut session, &[1, 2, 3], limits, &greedy, |_, _| (), |_| true))
         };
         run().expect("a first run");

@@ -42,3 +42,8 @@ fn position() {
 fn packed() {
     family("packed");
 }
+
+#[test]
+fn sample() {
+    family("sample");
+}

@@ -162,6 +162,17 @@ impl Tensor {
         Ok(Self { offset: self.offset + start, shape, id: self.gpu.next_id(), ..self.clone() })
     }
 
+    /// A copy of the last row of the innermost dimension: `[1, width]`.
+    ///
+    /// # Errors
+    /// As [`Tensor::empty`].
+    pub fn last_row(&self) -> Result<Self> {
+        let last = Self::empty(&self.gpu, &[1, self.width()], self.dtype)?;
+        let (from, row) = (self.bind(), last.bytes());
+        self.gpu.copy(Bind { offset: from.offset + self.bytes() - row, size: row, ..from }, last.bind());
+        Ok(last)
+    }
+
     /// The leading dimension cut so that every piece can be bound and starts at an aligned offset: (first, count).
     pub fn row_pieces(&self) -> Vec<(usize, usize)> {
         let (rows, row) = (self.shape[0], self.shape[1..].iter().product::<usize>().max(1));

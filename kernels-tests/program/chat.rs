@@ -33,6 +33,18 @@ fn smollm2_answers_remembers_and_explains() {
     for expected in ["no command /sing", "Paris", "was chosen, at temperature 0", "<|im_start|>", "France", "a new"] {
         assert!(stdout.contains(expected), "{expected:?} is not in {stdout}");
     }
+    let info = place.json(&["info", &model, "--json"]);
+    assert_eq!((&info["family"], &info["parameters"]), (&"Llama".into(), &134_515_008.into()), "{info}");
+    assert_eq!((&info["formats"]["Q8_0"]["tensors"], &info["chat_template"]), (&1.into(), &true.into()), "{info}");
+    assert!(info["memory"].as_array().is_some_and(|all| all.len() == 6 && all[0]["fits"] == true), "{info}");
+    let vectors =
+        place.json(&["embed", &model, "--text", "a cat", "--text", "a kitten", "--text", "tax law", "--json"]);
+    let vector = |i: usize| -> Vec<f64> {
+        vectors["embeddings"][i].as_array().expect("a vector").iter().filter_map(serde_json::Value::as_f64).collect()
+    };
+    let cosine = |a: usize, b: usize| vector(a).iter().zip(vector(b)).map(|(x, y)| x * y).sum::<f64>();
+    assert_eq!((vector(0).len(), (cosine(0, 0) * 1e4).round()), (576, 1e4));
+    assert!(cosine(0, 1) > cosine(0, 2), "{} and {}", cosine(0, 1), cosine(0, 2));
     let answer = place.json(&["chat", &model, "--prompt", "Say hello.", "--temperature", "0", "--json"]);
     assert_eq!((&answer["role"], &answer["finish"]), (&"assistant".into(), &"stop".into()), "{answer}");
 }

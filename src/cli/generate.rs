@@ -5,7 +5,11 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, sampling::SamplingArguments, terminal};
+use super::{
+    Shared,
+    sampling::{LoadArguments, SamplingArguments},
+    terminal,
+};
 use crate::{
     Error, Result,
     infer::{
@@ -34,6 +38,8 @@ pub(crate) struct Arguments {
     max_tokens: usize,
     #[command(flatten)]
     sampling: SamplingArguments,
+    #[command(flatten)]
+    load: LoadArguments,
     /// Show the most likely tokens of every step
     #[arg(long, default_value_t = 0, value_name = "K")]
     top_logprobs: usize,
@@ -63,14 +69,11 @@ struct Likely {
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let sampling = arguments.sampling.sampling()?;
     let gpu = shared.open().await?;
-    let (model, language) = shared.load(&gpu, &arguments.model)?;
+    let (model, language) = shared.load(&gpu, &arguments.model, &arguments.load)?;
     let (tokenizer, conventions) = (&language.tokenizer, &language.conventions);
-    let mut prompt = tokenizer.encode_special(&arguments.prompt)?;
+    let prompt = language.read(&arguments.prompt)?;
     if prompt.is_empty() {
         return Err(Error::Usage("--prompt is empty: give at least one character to continue".to_string()));
-    }
-    if let Some(bos) = conventions.bos.filter(|bos| conventions.add_bos && prompt.first() != Some(bos)) {
-        prompt.insert(0, bos);
     }
     let streams = !shared.json;
     let (mut decoder, mut tops) = (StreamDecoder::default(), Vec::new());
@@ -82,21 +85,21 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         }
     };
     show(&arguments.prompt);
-    let mut session = Session::new(&gpu, &model)?;
-    let limits = Limits { count: arguments.max_tokens, stops: &conventions.stops };
+    let mut session = Session::with_precision(&gpu, &model, arguments.load.precision())?;
+    let limits = Limits { count: arguments.max_tokens, stops: &conventions.stops, scores: arguments.top_logprobs > 0 };
     let bar = terminal::bar(prompt.len() as u64, shared.quiet);
     let progress = |done, _| bar.set_position(done as u64);
     let mut bars = String::new();
     let generated = generate(&mut session, &prompt, limits, &sampling, progress, |step| {
         bar.finish_and_clear();
         if arguments.top_logprobs > 0 {
-            let likely = top(step.logits, arguments.top_logprobs);
+            let likely = top(step.logits, arguments.top_logprobs, 1.0);
             let row: Vec<_> = likely
                 .iter()
                 .map(|c| Likely { id: c.id, token: tokenizer.token_text(c.id), logprob: c.logprob })
                 .collect();
             if streams {
-                bars += &format!("\n{:?} was chosen from:\n", tokenizer.token_text(step.id));
+                bars += &format!("\n{:?} was chosen from:\n", tokenizer.token_text(step.chosen.id));
                 for likely in &row {
                     let share = f64::from(likely.logprob).exp();
                     let token = format!("{:?}", likely.token);
@@ -105,7 +108,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             }
             tops.push(row);
         }
-        show(&decoder.push(tokenizer, step.id));
+        show(&decoder.push(tokenizer, step.chosen.id));
         true
     })
     .await?;

@@ -5,8 +5,10 @@
 mod chat;
 mod convert;
 mod doctor;
+mod embed;
 mod eval;
 mod generate;
+mod info;
 mod io_cache;
 mod pretrain;
 mod profile;
@@ -35,6 +37,7 @@ use crate::{
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
   wgpt chat model.gguf                           talk with a model
+  wgpt info model.gguf                           what a model is, and whether it fits
   wgpt report runs/book                          curves and samples as a page"
 )]
 struct Program {
@@ -66,6 +69,8 @@ enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
+    Embed(embed::Arguments),
+    Info(info::Arguments),
     Eval(eval::Arguments),
     Convert(convert::Arguments),
     Tokenize(tokenize::Arguments),
@@ -81,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
+        Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),
+        Command::Info(arguments) => pollster::block_on(info::run(&shared, &arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
         Command::Convert(arguments) => convert::run(&shared, &arguments),
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),

@@ -6,11 +6,13 @@ use clap::Args;
 
 use super::{Shared, terminal};
 use crate::{
-    Result,
+    Error, Result,
+    formats::{Format, quantise},
     gpu::Gpu,
     infer::sampler::Sampling,
     interchange::{self, Language},
     model::{Gpt, build::Storage},
+    ops::decode::Precision,
 };
 
 /// How to choose the next token.
@@ -52,15 +54,41 @@ impl SamplingArguments {
     }
 }
 
+/// How a model is kept in GPU memory.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct LoadArguments {
+    /// Keep matrices as F32, F16, BF16, Q8_0, Q4_1 or Q4_K [default: as the file stores them]
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<String>,
+    /// Keep keys and values in half precision: half the memory per token
+    #[arg(long)]
+    cache_f16: bool,
+}
+
+impl LoadArguments {
+    fn storage(&self) -> Result<Storage> {
+        let Some(name) = &self.weights else { return Ok(Storage::AsStored) };
+        let format = Format::from_name(name).filter(|format| quantise(*format, &[]).is_ok());
+        let unknown = || Error::Usage(format!("--weights {name}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K"));
+        format.map(Storage::As).ok_or_else(unknown)
+    }
+
+    /// How a cache stores its numbers.
+    pub fn precision(&self) -> Precision {
+        if self.cache_f16 { Precision::Half } else { Precision::Single }
+    }
+}
+
 impl Shared {
-    /// The model at `path`, its matrices as they are stored, and how it reads and writes.
-    pub(crate) fn load(&self, gpu: &Gpu, path: &Path) -> Result<(Gpt, Language)> {
+    /// The model at `path` and how it reads and writes.
+    pub(crate) fn load(&self, gpu: &Gpu, path: &Path, how: &LoadArguments) -> Result<(Gpt, Language)> {
+        let storage = how.storage()?;
         // The tokenizer first: it is small, and what is wrong with it shows at once.
         let language = Language::open(path)?;
         let source = interchange::open(path)?;
         let bar = terminal::bar(0, self.quiet);
         bar.set_message("loading");
-        let model = Gpt::frozen(gpu, &*source, Storage::AsStored, |done, all| {
+        let model = Gpt::frozen(gpu, &*source, storage, |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         })?;

@@ -8,6 +8,7 @@ mod matmul;
 mod packed;
 mod position;
 mod rows;
+mod sample;
 
 #[path = "../../kernels-tests/reference/mod.rs"]
 pub mod reference;
@@ -18,7 +19,7 @@ use crate::{Result, gpu::Gpu, random, tensor::Tensor};
 use reference::compare::compare;
 
 /// The families of checks, by name.
-pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position", "packed"];
+pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position", "packed", "sample"];
 
 /// What was found out about one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -74,6 +75,7 @@ impl<'a> Doctor<'a> {
             "rows" => rows::check(self).await,
             "flat" => flat::check(self).await,
             "packed" => packed::check(self).await,
+            "sample" => sample::check(self).await,
             _ => position::check(self).await,
         }
     }

@@ -5,7 +5,7 @@
 //! * [`capabilities`]: what the adapter offers beyond the WebGPU baseline.
 //! * [`compose`] and [`reflect`]: WGSL text to pipeline layout; [`kernel`] caches the result.
 //! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
-//! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host.
+//! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`room`]: what still fits.
 //! * [`profile`]: time per kernel; [`tune`]: the variant that is fastest on this adapter.
 
 pub mod adapter;
@@ -20,6 +20,7 @@ pub mod profile;
 pub mod readback;
 pub mod recorder;
 pub mod reflect;
+pub mod room;
 pub mod tune;
 
 pub use bindings::{Bind, Param};

@@ -1,6 +1,9 @@
 //! One sequence, token by token, over a cache of keys and values.
 
-use super::{sampler::Sampling, session::Session};
+use super::{
+    sampler::{Candidate, Sampling},
+    session::Session,
+};
 use crate::{Error, Result};
 
 /// Why an answer ended.
@@ -21,6 +24,8 @@ pub enum Finish {
 pub struct Generated {
     /// The new tokens; the one that ended the text is not among them.
     pub tokens: Vec<u32>,
+    /// Their log-probabilities at the sampling temperature.
+    pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
     /// Whether the context was full and older tokens were dropped.
@@ -38,21 +43,24 @@ impl Generated {
     }
 }
 
-/// One generated token and the scores that it was chosen from.
+/// One generated token.
+#[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// The token.
-    pub id: u32,
-    /// Scores of the whole vocabulary.
+    /// The token and its log-probability.
+    pub chosen: Candidate,
+    /// The scores of every token before it, where [`Limits::scores`] asked for them, else empty.
     pub logits: &'a [f32],
 }
 
 /// How much to write.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits<'a> {
     /// Most tokens.
     pub count: usize,
     /// Tokens that end the text.
     pub stops: &'a [u32],
+    /// Whether to bring the scores of every token to the host; without them eight bytes come per token.
+    pub scores: bool,
 }
 
 /// Makes `prompt` the session's text and continues it. `each` sees every token and says whether to go on; `progress`
@@ -77,9 +85,12 @@ pub async fn generate(
     if limits.count == 0 {
         return Ok(generated);
     }
-    let mut logits = session.become_text(prompt, progress).await?;
+    let mut logits = session.become_text(prompt, progress)?;
     loop {
-        let id = sampling.choose(&mut logits, session.tokens(), generated.tokens.len() as u64);
+        let scores = limits.scores.then(|| logits.read());
+        let key = sampling.key(generated.tokens.len() as u64);
+        let chosen = sampling.choose(&logits, &[session.tokens()], &[key]).await?[0];
+        let id = chosen.id;
         if generated.tokens.is_empty() {
             generated.prompt_seconds = start.elapsed().as_secs_f64();
         }
@@ -88,14 +99,19 @@ pub async fn generate(
             break;
         }
         generated.tokens.push(id);
-        if !each(Step { id, logits: &logits }) {
+        generated.logprobs.push(chosen.logprob);
+        let scores = match scores {
+            Some(scores) => scores.numbers().await?,
+            None => Vec::new(),
+        };
+        if !each(Step { chosen, logits: &scores }) {
             generated.finish = Finish::Interrupted;
             break;
         }
         if generated.tokens.len() == limits.count {
             break;
         }
-        logits = session.advance(&[id], |_, _| ()).await?;
+        logits = session.advance(&[id], |_, _| ())?;
     }
     generated.seconds = start.elapsed().as_secs_f64() - generated.prompt_seconds;
     generated.full = session.shifts() > shifts;

@@ -1,8 +1,15 @@
 //! The next token from its scores.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, random};
+use crate::{
+    Error, Result,
+    ops::sample::{self, Rule},
+    random,
+    tensor::Tensor,
+};
 
 /// The random stream of sampled tokens.
 const SAMPLE_STREAM: u64 = u64::from_le_bytes(*b"sampling");
@@ -34,7 +41,7 @@ impl Default for Sampling {
     }
 }
 
-/// A token with its log-probability at temperature 1.
+/// A token with its log-probability at the temperature that it was asked for (1 where that is 0), over all tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// The token.
@@ -65,62 +72,51 @@ impl Sampling {
         Ok(())
     }
 
-    /// The token for draw number `counter` after `text`; penalties change `logits`. Equal scores are ordered by id, so
-    /// the choice is a function of its inputs.
-    pub fn choose(&self, logits: &mut [f32], text: &[u32], counter: u64) -> u32 {
-        self.penalise(logits, text);
-        let logits = &*logits;
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        let better = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-        if self.temperature == 0.0 {
-            return order.into_iter().min_by(better).unwrap_or(0);
-        }
-        if self.top_k > 0 && self.top_k < order.len() {
-            order.select_nth_unstable_by(self.top_k - 1, better);
-            order.truncate(self.top_k);
-        }
-        order.sort_unstable_by(better);
-        let best = order.first().map_or(0.0, |&id| f64::from(logits[id as usize]));
-        let weight = |id: &u32| ((f64::from(logits[*id as usize]) - best) / f64::from(self.temperature)).exp();
-        let weights: Vec<f64> = order.iter().map(weight).collect();
-        let total: f64 = weights.iter().sum();
-        // The nucleus ends with the token that reaches top_p.
-        let mut mass = 0.0;
-        let nucleus = weights.iter().position(|weight| {
-            mass += weight / total;
-            mass >= f64::from(self.top_p)
-        });
-        let likely = weights.partition_point(|weight| *weight >= f64::from(self.min_p));
-        let kept = nucleus.map_or(weights.len(), |last| last + 1).min(likely).max(1);
-        let share: f64 = weights[..kept].iter().sum();
-        let mut point = random::uniform(self.seed, SAMPLE_STREAM, counter) * share;
-        for (id, weight) in order.iter().zip(&weights[..kept]) {
-            point -= weight;
-            if point < 0.0 {
-                return *id;
-            }
-        }
-        order.get(kept.saturating_sub(1)).copied().unwrap_or(0)
+    /// The rule by which the kernel chooses.
+    fn rule(&self) -> Rule {
+        Rule { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p, min_p: self.min_p }
     }
 
-    fn penalise(&self, logits: &mut [f32], text: &[u32]) {
-        if self.repetition_penalty == 1.0 {
-            return;
+    /// The random key of draw number `counter`.
+    pub fn key(&self, counter: u64) -> u32 {
+        random::bits(self.seed, SAMPLE_STREAM, counter) as u32
+    }
+
+    /// The next token of every text, from `logits [texts, vocabulary]`, which penalties change. Of equal scores the lowest id
+    /// is taken, so the choice is a function of its inputs. The scores stay on the GPU.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Failed`] for scores that are no numbers, and those of the driver.
+    pub async fn choose(&self, logits: &Tensor, texts: &[&[u32]], keys: &[u32]) -> Result<Vec<Candidate>> {
+        let gpu = logits.gpu();
+        if self.repetition_penalty != 1.0 {
+            let ids: Vec<u32> = texts.iter().flat_map(|text| recent(text)).collect();
+            sample::penalise(logits, &Tensor::from_u32(gpu, &[texts.len(), RECENT], &ids)?, self.repetition_penalty)?;
         }
-        let recent: std::collections::BTreeSet<_> = text[text.len().saturating_sub(RECENT)..].iter().collect();
-        for &id in recent {
-            if let Some(logit) = logits.get_mut(id as usize) {
-                let penalty = self.repetition_penalty;
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
-            }
+        let keys = Tensor::from_u32(gpu, &[keys.len()], keys)?;
+        let pairs = sample::sample(logits, &keys, self.rule())?.to_u32().await?;
+        let chosen = pairs.chunks_exact(2).map(|pair| Candidate { id: pair[0], logprob: f32::from_bits(pair[1]) });
+        let chosen: Vec<_> = chosen.collect();
+        match chosen.iter().any(|chosen| chosen.logprob.is_nan()) {
+            true => Err(Error::Failed("the model's scores are not numbers: its weights are broken".to_string())),
+            false => Ok(chosen),
         }
     }
 }
 
-/// The `count` most likely tokens with their log-probabilities.
-pub fn top(logits: &[f32], count: usize) -> Vec<Candidate> {
+/// The distinct ones of the last [`RECENT`] tokens, filled up with `u32::MAX`.
+fn recent(text: &[u32]) -> Vec<u32> {
+    let distinct: BTreeSet<_> = text[text.len().saturating_sub(RECENT)..].iter().copied().collect();
+    let missing = RECENT - distinct.len();
+    distinct.into_iter().chain(std::iter::repeat_n(u32::MAX, missing)).collect()
+}
+
+/// The `count` most likely tokens at a temperature (1 where it is 0).
+pub fn top(logits: &[f32], count: usize, temperature: f32) -> Vec<Candidate> {
+    let sharpness = if temperature > 0.0 { 1.0 / f64::from(temperature) } else { 1.0 };
     let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|logit| f64::from(logit - greatest).exp()).sum();
+    let scaled = |logit: f32| f64::from(logit - greatest) * sharpness;
+    let total: f64 = logits.iter().map(|&logit| scaled(logit).exp()).sum();
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let better = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
     if (1..order.len()).contains(&count) {
@@ -128,46 +124,28 @@ pub fn top(logits: &[f32], count: usize) -> Vec<Candidate> {
         order.truncate(count);
     }
     order.sort_unstable_by(better);
-    let candidate =
-        |id: u32| Candidate { id, logprob: (f64::from(logits[id as usize] - greatest) - total.ln()) as f32 };
+    let candidate = |id: u32| Candidate { id, logprob: (scaled(logits[id as usize]) - total.ln()) as f32 };
     order.into_iter().take(count).map(candidate).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Sampling, top};
+    use super::{RECENT, recent, top};
 
     #[test]
-    fn greedy_takes_the_best_and_the_first_of_equals() {
-        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-        assert_eq!(greedy.choose(&mut [0.1, 2.0, 2.0, -1.0], &[], 7), 1);
+    fn the_likeliest_come_first_and_share_one() {
+        let all = top(&[1.0, 3.0, 2.0, 3.0], 4, 0.5);
+        assert_eq!(all.iter().map(|candidate| candidate.id).collect::<Vec<_>>(), [1, 3, 2, 0]);
+        assert!((all.iter().map(|candidate| candidate.logprob.exp()).sum::<f32>() - 1.0).abs() < 1e-6);
+        assert_eq!(top(&[1.0, 3.0, 2.0, 3.0], 2, 0.5), all[..2]);
+        assert!((all[0].logprob - all[2].logprob - 2.0).abs() < 1e-6, "the temperature halves");
     }
 
     #[test]
-    fn limits_hold_and_frequencies_follow_probabilities() {
-        let logits = [1.0f32, 3.0, 2.0, 0.0];
-        let of = |sampling: Sampling| {
-            let mut counts = [0usize; 4];
-            (0..4000).for_each(|counter| counts[sampling.choose(&mut logits.clone(), &[], counter) as usize] += 1);
-            counts
-        };
-        let free = of(Sampling::default());
-        for (count, candidate) in top(&logits, 4).iter().map(|candidate| (free[candidate.id as usize], candidate)) {
-            let expected = f64::from(candidate.logprob).exp() * 4000.0;
-            assert!((count as f64 - expected).abs() < 5.0 * expected.sqrt() + 5.0, "{count} for {expected}");
-        }
-        let two = of(Sampling { top_k: 2, ..Sampling::default() });
-        assert!(two[0] == 0 && two[3] == 0 && two[1] > two[2] && two[2] > 0);
-        let nucleus = of(Sampling { top_p: 0.6, ..Sampling::default() });
-        assert_eq!(nucleus, [0, 4000, 0, 0]);
-        let likely = of(Sampling { min_p: 0.2, ..Sampling::default() });
-        assert!(likely[0] == 0 && likely[3] == 0 && likely[2] > 0, "exp(-1) is over a fifth, exp(-2) is not");
-    }
-
-    #[test]
-    fn repeated_tokens_lose() {
-        let greedy = Sampling { temperature: 0.0, repetition_penalty: 2.0, ..Sampling::default() };
-        assert_eq!(greedy.choose(&mut [1.0, 3.0, 2.0, -1.0], &[1, 3], 0), 2);
-        assert_eq!(greedy.choose(&mut [-3.0, -1.0, -1.9], &[1], 0), 2, "a negative score gets worse too");
+    fn recent_tokens_are_distinct() {
+        let text: Vec<u32> = (0..200).map(|i| i % 3 + i / 190).collect();
+        let ids = recent(&text);
+        assert_eq!((ids.len(), &ids[..4]), (RECENT, &[0, 1, 2, 3][..]));
+        assert!(ids[4..].iter().all(|&id| id == u32::MAX) && recent(&[]).len() == RECENT);
     }
 }

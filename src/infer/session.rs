@@ -2,15 +2,15 @@
 
 use crate::{
     Error, Result,
-    gpu::{Bind, Gpu},
+    gpu::Gpu,
     model::{Gpt, cache::Cache, gpt::Pass},
-    ops::embedding::Tokens,
+    ops::{decode::Precision, embedding::Tokens},
     tape::Tape,
     tensor::Tensor,
 };
 
 /// Prompt tokens per forward pass.
-const PROMPT_CHUNK: usize = 256;
+const PROMPT_CHUNK: usize = 512;
 
 /// A model in the middle of a text.
 pub struct Session<'a> {
@@ -29,8 +29,21 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn new(gpu: &'a Gpu, model: &'a Gpt) -> Result<Self> {
-        let cache = Cache::new(gpu, model.config(), 1, model.config().context)?;
+        Self::with_precision(gpu, model, Precision::Single)
+    }
+
+    /// [`Session::new`] with keys and values of a given precision.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_precision(gpu: &'a Gpu, model: &'a Gpt, precision: Precision) -> Result<Self> {
+        let cache = Cache::with_precision(gpu, model.config(), 1, model.config().context, precision)?;
         Ok(Self { gpu, model, cache, tokens: Vec::new(), shifts: 0, keep: 0 })
+    }
+
+    /// How many tokens the model sees at a time.
+    pub fn window(&self) -> usize {
+        self.model.config().context
     }
 
     /// The tokens that the cache holds.
@@ -43,29 +56,29 @@ impl<'a> Session<'a> {
         self.shifts
     }
 
-    /// Makes the session's text `tokens` and returns the scores of what comes next. What is already there is not read
-    /// again.
+    /// Makes the session's text `tokens` and returns the scores of what comes next, `[1, vocabulary]`. What is already
+    /// there is not read again.
     ///
     /// # Errors
     /// [`Error::Usage`] without tokens; those of the driver.
-    pub async fn become_text(&mut self, tokens: &[u32], progress: impl FnMut(usize, usize)) -> Result<Vec<f32>> {
+    pub fn become_text(&mut self, tokens: &[u32], progress: impl FnMut(usize, usize)) -> Result<Tensor> {
         let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         // The last token is read again: its scores are not kept.
         let same = same.min(tokens.len().saturating_sub(1));
         self.tokens.truncate(same);
         self.cache.length = same;
-        self.advance(&tokens[same..], progress).await
+        self.advance(&tokens[same..], progress)
     }
 
-    /// Reads `new` tokens and returns the scores of what comes next. `progress` hears how many of them are read.
+    /// Reads `new` tokens and returns the scores of what comes next, `[1, vocabulary]`. `progress` hears how many of them are read.
     ///
     /// When they do not fit the window, the first [`Session::keep`] tokens and the newest half of the window are read
     /// again, and the rest is forgotten.
     ///
     /// # Errors
     /// [`Error::Usage`] without tokens; those of the driver.
-    pub async fn advance(&mut self, new: &[u32], mut progress: impl FnMut(usize, usize)) -> Result<Vec<f32>> {
-        let window = self.model.config().context;
+    pub fn advance(&mut self, new: &[u32], mut progress: impl FnMut(usize, usize)) -> Result<Tensor> {
+        let window = self.window();
         self.tokens.extend_from_slice(new);
         if self.tokens.len() > window {
             let newest = self.tokens.len() - (window / 2).max(1);
@@ -88,15 +101,6 @@ impl<'a> Session<'a> {
             }
         }
         let hidden = hidden.ok_or_else(|| Error::Usage("no tokens to read".to_string()))?;
-        self.model.logits(&tape, &last_row(self.gpu, &hidden)?)?.to_f32().await
+        self.model.logits(&tape, &hidden.last_row()?)
     }
-}
-
-/// The last row of `[.., width]`: `[1, width]`.
-fn last_row(gpu: &Gpu, hidden: &Tensor) -> Result<Tensor> {
-    let (rows, width) = (hidden.height() as u64, hidden.width());
-    let last = Tensor::empty_f32(gpu, &[1, width])?;
-    let (from, row) = (hidden.bind(), last.bytes());
-    gpu.copy(Bind { offset: from.offset + (rows - 1) * row, size: row, ..from }, last.bind());
-    Ok(last)
 }

@@ -27,6 +27,20 @@ impl Language {
         Self { tokenizer, conventions: Conventions { bos: end, eos: end, stops, ..Conventions::default() } }
     }
 
+    /// The tokens of a text that the model is to go on with, special tokens by their names, after the token that begins a
+    /// text where the model wants one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tokenizer`].
+    pub fn read(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.tokenizer.encode_special(text)?;
+        let begins = |bos: &u32| self.conventions.add_bos && !ids.is_empty() && ids.first() != Some(bos);
+        if let Some(bos) = self.conventions.bos.filter(begins) {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+
     /// That of the model at `path`; see [`super::open`].
     ///
     /// # Errors

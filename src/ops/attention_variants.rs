@@ -62,7 +62,12 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize) -> &'static Spec {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     let choice = gpu.tuner().choice(&class, &shape, usable);
-    fitting().find(|spec| choice.as_deref() == Some(spec.name)).or_else(|| fitting().next()).unwrap_or(&VARIANTS[0])
+    let named = fitting().find(|spec| choice.as_deref() == Some(spec.name));
+    // Untuned: loads shared by subgroups won by far wherever they were measured.
+    named
+        .or_else(|| fitting().rfind(|spec| spec.rows == Rows::Shared))
+        .or_else(|| fitting().next())
+        .unwrap_or(&VARIANTS[0])
 }
 
 impl Spec {

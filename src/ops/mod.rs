@@ -19,6 +19,7 @@ pub mod packed;
 pub mod reduce;
 pub mod rope;
 pub mod rows;
+pub mod sample;
 pub mod softmax;
 pub mod token_groups;
 pub mod tuning;

@@ -225,7 +225,7 @@ impl Pretrain<'_> {
         let prompt = self.split.val.slice(0, 1);
         let sampling = Sampling { temperature: 0.8, seed: self.settings.seed, ..Sampling::default() };
         let mut session = Session::new(&self.trainer.gpu, &self.trainer.model)?;
-        let limits = Limits { count: tokens, stops: &[] };
+        let limits = Limits { count: tokens, ..Limits::default() };
         let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true).await?;
         let text = self.tokenizer.decode(&[prompt, generated.tokens].concat());
         metrics.append(&json!({ "step": step - 1, "sample": text }))?;

@@ -4,7 +4,7 @@ use super::{
     conversation::{Answer, Conversation},
     show,
 };
-use crate::text::Message;
+use crate::{Result, text::Message};
 
 /// A line that begins with a slash.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,9 +51,12 @@ impl Command {
     }
 
     /// Does it, and says what there is to say.
-    pub fn run(self, conversation: &mut Conversation<'_>, last: Option<&Answer>) -> String {
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub async fn run(self, conversation: &mut Conversation<'_>, last: Option<&Answer>) -> Result<String> {
         const NOTHING: &str = "nothing was said yet";
-        match self {
+        Ok(match self {
             Self::Temperature(value) => {
                 conversation.sampling.temperature = value;
                 format!("temperature {value}")
@@ -68,14 +71,16 @@ impl Command {
                 "a new conversation".to_string()
             }
             Self::Tokens => last.map_or(NOTHING.to_string(), |last| show::tokens(conversation.tokenizer(), last)),
-            Self::Why(position) => match last.map(|last| last.why.get(position - 1)) {
-                Some(Some(choice)) => show::why(conversation.tokenizer(), choice),
-                Some(None) => "the answer is not that long".to_string(),
+            Self::Why(position) => match last {
+                Some(last) => match conversation.why(last, position - 1).await? {
+                    Some(choice) => show::why(conversation.tokenizer(), &choice),
+                    None => "the answer is not that long".to_string(),
+                },
                 None => NOTHING.to_string(),
             },
             Self::Help => HELP.to_string(),
             Self::Quit => String::new(),
-        }
+        })
     }
 }
 

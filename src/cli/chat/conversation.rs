@@ -2,14 +2,12 @@
 
 use crate::{
     Result,
-    gpu::Gpu,
     infer::{
         generate::{Generated, Limits, generate},
         sampler::{Candidate, Sampling, top},
         session::Session,
     },
     interchange::Language,
-    model::Gpt,
     text::{ChatTemplate, Message, StreamDecoder, Tokenizer},
 };
 
@@ -20,7 +18,7 @@ const CANDIDATES: usize = 10;
 pub(super) struct Choice {
     /// The token.
     pub id: u32,
-    /// The most likely ones, at the temperature of that moment.
+    /// The most likely ones, at the temperature of its answer.
     pub candidates: Vec<Candidate>,
     /// That temperature.
     pub temperature: f32,
@@ -29,13 +27,21 @@ pub(super) struct Choice {
 /// An answer and how it came about.
 pub(super) struct Answer {
     pub text: String,
-    /// The tokens that were the question's: what the conversation before did not hold.
-    pub prompt: Vec<u32>,
-    pub tokens: Vec<u32>,
-    pub why: Vec<Choice>,
+    /// The whole conversation before it.
+    before: Vec<u32>,
+    /// How many tokens of that were there before the question.
+    known: usize,
+    temperature: f32,
     pub generated: Generated,
     /// What the user should know.
     pub notes: Vec<String>,
+}
+
+impl Answer {
+    /// The tokens of the question, with what the template puts around it.
+    pub fn prompt(&self) -> &[u32] {
+        &self.before[self.known..]
+    }
 }
 
 /// Who said what, and a model that goes on with it.
@@ -52,13 +58,7 @@ pub(super) struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     /// An empty conversation.
-    pub fn new(
-        gpu: &'a Gpu,
-        model: &'a Gpt,
-        language: &'a Language,
-        sampling: Sampling,
-        max_tokens: usize,
-    ) -> Result<Self> {
+    pub fn new(session: Session<'a>, language: &'a Language, sampling: Sampling, max_tokens: usize) -> Result<Self> {
         let (tokenizer, conventions) = (&language.tokenizer, &language.conventions);
         let knows_chatml = tokenizer.special_id("<|im_start|>").is_some();
         let template = match conventions.template.is_some() || knows_chatml {
@@ -66,11 +66,11 @@ impl<'a> Conversation<'a> {
             false => None,
         };
         Ok(Self {
-            session: Session::new(gpu, model)?,
+            window: session.window(),
+            session,
             language,
             template,
             messages: Vec::new(),
-            window: model.config().context,
             max_tokens,
             draws: 0,
             sampling,
@@ -117,17 +117,13 @@ impl<'a> Conversation<'a> {
         };
         let known = self.session.tokens().iter().zip(&prompt).take_while(|(a, b)| a == b).count();
         let (tokenizer, stops) = (&self.language.tokenizer, &self.language.conventions.stops);
-        let (mut decoder, mut why) = (StreamDecoder::new(), Vec::new());
+        let mut decoder = StreamDecoder::new();
         // Every answer has draws of its own.
         self.draws += 1;
         let sampling = Sampling { seed: self.sampling.seed.wrapping_add(self.draws << 32), ..self.sampling };
-        let limits = Limits { count: self.max_tokens, stops };
-        let temperature = sampling.temperature;
+        let limits = Limits { count: self.max_tokens, stops, scores: false };
         let generated = generate(&mut self.session, &prompt, limits, &sampling, progress, |step| {
-            let scale = if temperature > 0.0 { temperature } else { 1.0 };
-            let scaled: Vec<f32> = step.logits.iter().map(|logit| logit / scale).collect();
-            why.push(Choice { id: step.id, candidates: top(&scaled, CANDIDATES), temperature });
-            each(&decoder.push(tokenizer, step.id))
+            each(&decoder.push(tokenizer, step.chosen.id))
         })
         .await?;
         let rest = decoder.finish();
@@ -139,8 +135,18 @@ impl<'a> Conversation<'a> {
         }
         let text = tokenizer.decode(&generated.tokens);
         self.messages.push(Message::new("assistant", &text));
-        let tokens = generated.tokens.clone();
-        Ok(Answer { text, prompt: prompt[known..].to_vec(), tokens, why, generated, notes })
+        Ok(Answer { text, before: prompt, known, temperature: sampling.temperature, generated, notes })
+    }
+
+    /// What token `index` of `answer` was chosen from, if the answer is that long. The scores are computed again, so that
+    /// no answer waits for what nobody may ask.
+    pub async fn why(&mut self, answer: &Answer, index: usize) -> Result<Option<Choice>> {
+        let tokens = &answer.generated.tokens;
+        let Some(&id) = tokens.get(index) else { return Ok(None) };
+        let text = [&answer.before[..], &tokens[..index]].concat();
+        let logits = self.session.become_text(&text, |_, _| ())?.to_f32().await?;
+        let temperature = answer.temperature;
+        Ok(Some(Choice { id, candidates: top(&logits, CANDIDATES, temperature), temperature }))
     }
 
     /// The conversation as tokens that the answer follows. What no longer fits the window loses its oldest exchanges.

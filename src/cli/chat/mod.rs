@@ -20,8 +20,16 @@ use self::{
     command::Command,
     conversation::{Answer, Conversation},
 };
-use super::{Shared, sampling::SamplingArguments, terminal};
-use crate::{Result, infer::generate::Finish, text::Message};
+use super::{
+    Shared,
+    sampling::{LoadArguments, SamplingArguments},
+    terminal,
+};
+use crate::{
+    Result,
+    infer::{generate::Finish, session::Session},
+    text::Message,
+};
 
 /// Talk with a model
 #[derive(Debug, Args)]
@@ -52,6 +60,8 @@ pub(crate) struct Arguments {
     max_tokens: usize,
     #[command(flatten)]
     sampling: SamplingArguments,
+    #[command(flatten)]
+    load: LoadArguments,
 }
 
 #[derive(Serialize)]
@@ -69,9 +79,10 @@ struct Line<'a> {
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let sampling = arguments.sampling.sampling()?;
     let gpu = shared.open().await?;
-    let (model, language) = shared.load(&gpu, &arguments.model)?;
+    let (model, language) = shared.load(&gpu, &arguments.model, &arguments.load)?;
     let system = arguments.system.as_ref().map(|text| Message::new("system", text));
-    let mut conversation = Conversation::new(&gpu, &model, &language, sampling, arguments.max_tokens)?;
+    let session = Session::with_precision(&gpu, &model, arguments.load.precision())?;
+    let mut conversation = Conversation::new(session, &language, sampling, arguments.max_tokens)?;
     conversation.restart(system);
     if let Some(warning) = conversation.warning() {
         shared.say(format_args!("{warning}"));
@@ -113,7 +124,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         match Command::parse(&said) {
             Ok(Some(Command::Quit)) => break,
             Ok(Some(command)) => {
-                let words = command.run(&mut conversation, last.as_ref());
+                let words = command.run(&mut conversation, last.as_ref()).await?;
                 println!("{words}");
                 continue;
             }
@@ -147,8 +158,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             let line = Line {
                 role: "assistant",
                 content: &answer.text,
-                tokens: answer.tokens.len(),
-                prompt_tokens: answer.prompt.len(),
+                tokens: answer.generated.tokens.len(),
+                prompt_tokens: answer.prompt().len(),
                 seconds: answer.generated.prompt_seconds + answer.generated.seconds,
                 tokens_per_second: answer.generated.rate(),
                 finish: answer.generated.finish,
@@ -161,7 +172,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             }
             shared.say(format_args!(
                 "({} tokens at {:.1} tokens/s, the first after {:.2} s)",
-                answer.tokens.len(),
+                answer.generated.tokens.len(),
                 answer.generated.rate(),
                 answer.generated.prompt_seconds
             ));

@@ -12,7 +12,7 @@ const BACKGROUNDS: [u8; 4] = [24, 58, 53, 22];
 /// The last exchange, token by token: alternating backgrounds, ids below.
 pub(super) fn tokens(tokenizer: &Tokenizer, answer: &Answer) -> String {
     let colours = std::env::var_os("NO_COLOR").is_none();
-    let all: Vec<u32> = answer.prompt.iter().chain(&answer.tokens).copied().collect();
+    let all: Vec<u32> = answer.prompt().iter().chain(&answer.generated.tokens).copied().collect();
     let paint = |index: usize, text: &str| match colours {
         true => format!("\x1b[48;5;{}m{text}\x1b[0m", BACKGROUNDS[index % BACKGROUNDS.len()]),
         false => format!("[{text}]"),

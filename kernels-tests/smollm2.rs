@@ -1,0 +1,162 @@
+//! A real model, SmolLM2-135M-Instruct in Q4_1, against transformers on its dequantised weights
+//! (scripts/fixtures/make_smollm2_fixtures.py). Runs where WGPT_SMOLLM2 names the file, as in scripts/test.
+
+use std::path::Path;
+
+use wgpt::{
+    gpu::Gpu,
+    infer::{
+        embed::{Pooling, embed},
+        generate::{Limits, generate},
+        sampler::Sampling,
+        session::Session,
+    },
+    io::tensors::TensorFile,
+    model::{Gpt, build::Storage, gpt::Pass},
+    ops::{decode::Precision, embedding::Tokens},
+    tape::Tape,
+};
+
+use crate::device::device;
+
+fn fixture() -> TensorFile {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/smollm2.safetensors");
+    TensorFile::open(&path).expect("the fixture")
+}
+
+fn ids(fixture: &TensorFile, name: &str) -> Vec<u32> {
+    fixture.to_f32(name).expect(name).iter().map(|id| *id as u32).collect()
+}
+
+/// The model, or an announced skip.
+fn model(gpu: &Gpu, storage: Storage) -> Option<Gpt> {
+    let Some(path) = std::env::var_os("WGPT_SMOLLM2") else {
+        eprintln!("skipped: WGPT_SMOLLM2 does not name the model");
+        return None;
+    };
+    let source = wgpt::interchange::open(Path::new(&path)).expect("the file is whole");
+    Some(Gpt::frozen(gpu, &*source, storage, |_, _| ()).expect("a model"))
+}
+
+fn lse(row: &[f32]) -> f64 {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    f64::from(most) + row.iter().map(|x| f64::from(x - most).exp()).sum::<f64>().ln()
+}
+
+/// The scores of all tokens of the text, as one prompt: the way of long prompts.
+fn all_scores(gpu: &Gpu, model: &Gpt, ids: &[u32]) -> Vec<f32> {
+    let tape = Tape::off(gpu);
+    let tokens = Tokens::new(gpu, ids, 1, ids.len(), false).expect("tokens");
+    let hidden = model.forward(&tape, &tokens, Pass::default(), None).expect("a forward pass");
+    pollster::block_on(model.logits(&tape, &hidden).expect("logits").to_f32()).expect("a readback")
+}
+
+/// The largest difference of `rows`, which begin at position `first`, from the fixture's.
+fn worst(fixture: &TensorFile, rows: &[f32], first: usize, vocabulary: usize) -> f64 {
+    let read = |name: &str| fixture.to_f32(name).expect(name);
+    let (columns, logits, sums, top, best) = (read("columns"), read("logits"), read("lse"), read("top"), read("best"));
+    let sampled = columns.len() / sums.len();
+    let mut worst = 0.0f64;
+    for (index, row) in rows.chunks_exact(vocabulary).enumerate() {
+        let position = first + index;
+        let mut hold = |ours: f64, theirs: f32| {
+            let error = (ours - f64::from(theirs)).abs();
+            worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
+        };
+        for at in position * sampled..(position + 1) * sampled {
+            hold(f64::from(row[columns[at] as usize]), logits[at]);
+        }
+        hold(lse(row), sums[position]);
+        hold(f64::from(row[best[position] as usize]), top[2 * position]);
+    }
+    worst
+}
+
+#[test]
+fn scores_are_those_of_the_dequantised_weights() {
+    let device = device();
+    let Some(model) = model(&device.gpu, Storage::AsStored) else { return };
+    let (fixture, vocabulary) = (fixture(), model.config().vocabulary);
+    let ids = ids(&fixture, "ids");
+    let scores = all_scores(&device.gpu, &model, &ids);
+    let error = worst(&fixture, &scores, 0, vocabulary);
+    let row = |(row, next): (&[f32], &u32)| lse(row) - f64::from(row[*next as usize]);
+    let losses: Vec<f64> = scores.chunks_exact(vocabulary).zip(&ids[1..]).map(row).collect();
+    let nll = losses.iter().sum::<f64>() / losses.len() as f64;
+    let off = (nll - f64::from(fixture.to_f32("nll").expect("nll")[0])).abs();
+    println!("{} positions: scores within {error:.1e}, mean nll {nll:.6}, off by {off:.1e}", ids.len());
+    assert!(error < 1e-3, "the scores are off by {error}");
+    assert!(off < 1e-3, "the mean negative log-likelihood is off by {off}");
+    // All scores, where they have been written (50 MB).
+    if let Some(path) = std::env::var_os("WGPT_SMOLLM2_LOGITS") {
+        let full = TensorFile::open(Path::new(&path)).expect("the file").to_f32("logits").expect("logits");
+        assert_eq!(full.len(), scores.len());
+        let error = scores.iter().zip(&full).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        println!("all {} scores within {error:.1e}", full.len());
+        assert!(error < 1e-3, "the scores are off by {error}");
+    }
+
+    // Token by token over the cache, with the fused kernels of decoding; and with a cache in half precision.
+    for (precision, tolerance) in [(Precision::Single, 1e-3), (Precision::Half, 0.05)] {
+        let mut session = Session::with_precision(&device.gpu, &model, precision).expect("a session");
+        let start = ids.len() - 12;
+        session.advance(&ids[..start], |_, _| ()).expect("the prompt");
+        let mut rows = Vec::new();
+        for id in &ids[start..] {
+            let row = session.advance(&[*id], |_, _| ()).expect("a token");
+            rows.extend(pollster::block_on(row.to_f32()).expect("a readback"));
+        }
+        let error = worst(&fixture, &rows, start, vocabulary);
+        println!("token by token, {precision:?}: scores within {error:.1e}");
+        assert!(error < tolerance, "{precision:?}: the scores are off by {error}");
+    }
+
+    // A text's vector is the mean of its hidden states.
+    let short = &ids[..9];
+    let vector = pollster::block_on(embed(&device.gpu, &model, short, Pooling::Mean)).expect("a vector");
+    let tokens = Tokens::new(&device.gpu, short, 1, short.len(), false).expect("tokens");
+    let hidden = model.forward(&Tape::off(&device.gpu), &tokens, Pass::default(), None).expect("hidden states");
+    let hidden = pollster::block_on(hidden.to_f32()).expect("a readback");
+    let width = model.config().width;
+    for (column, value) in vector.iter().enumerate() {
+        let mean = hidden.iter().skip(column).step_by(width).sum::<f32>() / short.len() as f32;
+        assert!((mean - value).abs() < 1e-4, "column {column}: {value}, the mean is {mean}");
+    }
+}
+
+/// Equal to the reference's greedy text up to the first near-tie: from there on two texts are right.
+#[test]
+fn greedy_text_is_the_references() {
+    let device = device();
+    let Some(model) = model(&device.gpu, Storage::AsStored) else { return };
+    let fixture = fixture();
+    let (prompt, greedy) = (ids(&fixture, "prompt"), ids(&fixture, "greedy"));
+    let margins = fixture.to_f32("margins").expect("margins");
+    let mut session = Session::new(&device.gpu, &model).expect("a session");
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let limits = Limits { count: greedy.len(), ..Limits::default() };
+    let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true);
+    let generated = pollster::block_on(generated).expect("a text");
+    let same = greedy.iter().zip(&generated.tokens).take_while(|(a, b)| a == b).count();
+    println!(
+        "{same} of {} greedy tokens equal, smallest margin {:?}",
+        greedy.len(),
+        margins.iter().copied().fold(9.0, f32::min)
+    );
+    assert!(same == greedy.len() || margins[same] <= 0.01, "token {same} differs at a margin of {}", margins[same]);
+}
+
+/// Stored coarser on request, the model is still the same one.
+#[test]
+fn weights_can_be_kept_in_other_formats() {
+    use wgpt::formats::Format;
+    let device = device();
+    let fixture = fixture();
+    let ids = &ids(&fixture, "ids")[..64];
+    for (format, tolerance) in [(Format::F16, 0.05), (Format::Q8_0, 0.5)] {
+        let Some(model) = model(&device.gpu, Storage::As(format)) else { return };
+        let error = worst(&fixture, &all_scores(&device.gpu, &model, ids), 0, model.config().vocabulary);
+        println!("{format}: {} MiB, scores within {error:.1e}", model.bytes() >> 20);
+        assert!(error < tolerance, "{format}: the scores are off by {error}");
+    }
+}

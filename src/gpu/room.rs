@@ -1,0 +1,33 @@
+//! How much the adapter can still hold. No API tells, so it is tried.
+
+use super::Gpu;
+use crate::Result;
+
+/// Bytes of one trial buffer: all adapters allow as much.
+const PART: u64 = 128 << 20;
+
+impl Gpu {
+    /// Whether `bytes` more can be allocated: takes them in buffers, and lets them go again.
+    ///
+    /// # Errors
+    /// Whatever else the driver complains about.
+    pub async fn has_room(&self, bytes: u64) -> Result<bool> {
+        let mut parts = Vec::new();
+        let mut rest = bytes;
+        while rest > 0 {
+            let size = rest.min(PART).next_multiple_of(4);
+            let scope = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            parts.push(self.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some("trial"),
+                size,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            }));
+            if scope.pop().await.is_some() {
+                return Ok(false);
+            }
+            rest = rest.saturating_sub(size);
+        }
+        self.check().map(|()| true)
+    }
+}

@@ -1,0 +1,82 @@
+//! The next token of every row, chosen where its scores are: what goes to the host is eight bytes a row.
+
+use super::{expect, flat_grid, require, rows::Plan};
+use crate::{
+    Result, binds, kernels, params,
+    tensor::{DType, Tensor},
+};
+
+kernels! {
+    /// One token per row of scores.
+    SAMPLE = "sample";
+    /// Makes tokens that were said before less likely.
+    PENALISE = "penalise";
+}
+
+/// How to choose among the scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// Divides the scores; 0 takes the greatest.
+    pub temperature: f32,
+    /// Only this many greatest scores; 0 for all.
+    pub top_k: usize,
+    /// Only the greatest scores with this share of the probability; 1 for all.
+    pub top_p: f32,
+    /// Only tokens at least this probable, relative to the best; 0 for all.
+    pub min_p: f32,
+}
+
+/// The plans that could be chosen: rows are few and wide.
+pub const PLANS: &[Plan] = &[
+    Plan { name: "8x1", lanes: 8, rows: 1 },
+    Plan { name: "32x2", lanes: 32, rows: 2 },
+    Plan { name: "256x1", lanes: 256, rows: 1 },
+];
+
+/// A token for every row of `logits [rows, vocabulary]`: `[rows, 2]`, the id and the bits of its log-probability (f32) at
+/// this temperature (1 for temperature 0) before anything was cut off. `keys [rows]` are the draws' random keys.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn sample(logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
+    // Many lanes hide the latency of loads; where lanes are a CPU's vector, one vector is enough.
+    let plan = if logits.gpu().capabilities().subgroups_of(8) { PLANS[0] } else { PLANS[2] };
+    sample_with(plan, logits, keys, rule)
+}
+
+/// [`sample`] by a given plan.
+///
+/// # Errors
+/// As [`sample`].
+pub fn sample_with(plan: Plan, logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
+    let (gpu, rows, width) = (logits.gpu(), logits.height(), logits.width());
+    expect("sample", "the keys", keys, &[rows])?;
+    require(width > 0 && width < 1 << 24, "sample", || format!("{width} scores a row: give 1 to 2^24 - 1"))?;
+    let out = Tensor::empty(gpu, &[rows, 2], DType::U32)?;
+    let draw = rule.temperature > 0.0;
+    let variant = plan
+        .variant(&SAMPLE)
+        .set("DRAW", draw)
+        .set("TOP_K", draw && rule.top_k > 0 && rule.top_k < width)
+        .set("TOP_P", draw && rule.top_p < 1.0);
+    let params = params![
+        rows: rows, width: width, sharpness: if draw { 1.0 / rule.temperature } else { 1.0 },
+        top_k: rule.top_k, top_p: rule.top_p, min_p: rule.min_p,
+    ];
+    let binds = binds![logits: logits.bind(), keys: keys.bind(), out: out.bind()];
+    gpu.run(&variant, binds, params, plan.grid(gpu, rows))?;
+    Ok(out)
+}
+
+/// Divides positive scores of the tokens `ids [rows, n]` by `penalty` and multiplies the others, in place. No id may stand
+/// twice in a row; `u32::MAX` is none.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn penalise(logits: &Tensor, ids: &Tensor, penalty: f32) -> Result<()> {
+    let (gpu, per_row) = (logits.gpu(), ids.width());
+    expect("penalise", "the ids", ids, &[logits.height(), per_row])?;
+    let binds = binds![ids: ids.bind(), logits: logits.bind()];
+    let params = params![count: ids.elements(), per_row: per_row, width: logits.width(), penalty: penalty];
+    gpu.run(&PENALISE.plain(), binds, params, flat_grid(gpu, ids.elements()))
+}
