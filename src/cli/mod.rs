@@ -6,10 +6,12 @@ mod chat;
 mod convert;
 mod doctor;
 mod eval;
+mod feedback;
 mod generate;
 mod io_cache;
 mod pretrain;
 mod profile;
+mod rate;
 mod report;
 mod sampling;
 mod terminal;
@@ -35,6 +37,7 @@ use crate::{
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
   wgpt chat model.gguf                           talk with a model
+  wgpt rate --model model.gguf --prompts FILE    compare its answers
   wgpt report runs/book                          curves and samples as a page"
 )]
 struct Program {
@@ -66,6 +69,8 @@ enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
+    Rate(rate::Arguments),
+    Feedback(feedback::Arguments),
     Eval(eval::Arguments),
     Convert(convert::Arguments),
     Tokenize(tokenize::Arguments),
@@ -81,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
+        Command::Rate(arguments) => pollster::block_on(rate::run(&shared, &arguments)),
+        Command::Feedback(arguments) => feedback::run(&shared, &arguments),
         Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
         Command::Convert(arguments) => convert::run(&shared, &arguments),
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),

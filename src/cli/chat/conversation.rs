@@ -17,7 +17,7 @@ use crate::{
 const CANDIDATES: usize = 10;
 
 /// What one token was chosen from.
-pub(super) struct Choice {
+pub(in crate::cli) struct Choice {
     /// The token.
     pub id: u32,
     /// The most likely ones, at the temperature of that moment.
@@ -27,19 +27,21 @@ pub(super) struct Choice {
 }
 
 /// An answer and how it came about.
-pub(super) struct Answer {
+pub(in crate::cli) struct Answer {
     pub text: String,
     /// The tokens that were the question's: what the conversation before did not hold.
     pub prompt: Vec<u32>,
     pub tokens: Vec<u32>,
     pub why: Vec<Choice>,
     pub generated: Generated,
+    /// The settings that it was drawn with; the seed is its own.
+    pub sampling: Sampling,
     /// What the user should know.
     pub notes: Vec<String>,
 }
 
 /// Who said what, and a model that goes on with it.
-pub(super) struct Conversation<'a> {
+pub(in crate::cli) struct Conversation<'a> {
     session: Session<'a>,
     language: &'a Language,
     template: Option<ChatTemplate>,
@@ -92,9 +94,9 @@ impl<'a> Conversation<'a> {
         self.messages.first().filter(|message| message.role == "system")
     }
 
-    /// Forgets everything; the conversation begins with `system`.
-    pub fn restart(&mut self, system: Option<Message>) {
-        self.messages = system.into_iter().collect();
+    /// Forgets everything; the conversation begins with `messages`, as a system message or an older conversation.
+    pub fn restart(&mut self, messages: impl IntoIterator<Item = Message>) {
+        self.messages = messages.into_iter().collect();
     }
 
     /// Says something and streams the answer to `each`, which says whether to go on. What was said stays said even when
@@ -140,7 +142,7 @@ impl<'a> Conversation<'a> {
         let text = tokenizer.decode(&generated.tokens);
         self.messages.push(Message::new("assistant", &text));
         let tokens = generated.tokens.clone();
-        Ok(Answer { text, prompt: prompt[known..].to_vec(), tokens, why, generated, notes })
+        Ok(Answer { text, prompt: prompt[known..].to_vec(), tokens, why, generated, sampling, notes })
     }
 
     /// The conversation as tokens that the answer follows. What no longer fits the window loses its oldest exchanges.
