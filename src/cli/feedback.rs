@@ -214,7 +214,10 @@ fn list(shared: &Shared, ListArguments { limit, rater, database }: &ListArgument
         Err(refusal) => json!({ "id": id, "stored": stored, "damaged": refusal.to_string() }),
     };
     let output = json!({ "ratings": newest.iter().map(object).collect::<Vec<Value>>() });
-    shared.result(&output, || newest.iter().map(row).collect::<Vec<_>>().join("\n"))
+    shared.result(&output, || match newest.is_empty() {
+        true => "no ratings".to_string(),
+        false => newest.iter().map(row).collect::<Vec<_>>().join("\n"),
+    })
 }
 
 fn row(Stored { id, stored, rating }: &Stored) -> String {

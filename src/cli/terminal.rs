@@ -33,3 +33,15 @@ pub fn beginning(text: &str, width: usize) -> String {
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{beginning, harmless};
+
+    #[test]
+    fn texts_from_somewhere_do_no_harm() {
+        assert_eq!(harmless("a\tb\r\n\x1b[2J\u{9b}c 床"), "a\tb\n\u{fffd}[2J\u{fffd}c 床");
+        assert_eq!(beginning(" one\n two three", 8), "one two…");
+        assert_eq!(beginning("床前明月", 4), "床前明月");
+    }
+}

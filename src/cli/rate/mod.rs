@@ -151,11 +151,10 @@ impl Session<'_> {
         for (index, task) in tasks.iter().enumerate() {
             let Task { prompt, answers } = task;
             let rater = self.output.rater.clone();
-            if !answers.is_empty() && !self.arguments.again {
-                if self.store.has_rated(&rater, prompt, &different(answers))? {
-                    self.output.rated_before += 1;
-                    continue;
-                }
+            let before = !answers.is_empty() && !self.arguments.again;
+            if before && self.store.has_rated(&rater, prompt, &different(answers))? {
+                self.output.rated_before += 1;
+                continue;
             }
             let count = usize::from(self.arguments.answers);
             let answers = match &mut model {

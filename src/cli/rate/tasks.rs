@@ -21,7 +21,13 @@ pub(super) fn read(prompts: &str) -> Result<Tasks> {
         return Ok((vec![Task { prompt, answers: Vec::new() }], mistakes));
     }
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    if let (false, Err(error)) = (lists, std::str::from_utf8(&bytes)) {
+        let reason = format!("not UTF-8 at byte {}; give a text file or JSONL", error.valid_up_to());
+        return Err(Error::data(path, reason));
+    }
     let mut tasks = Vec::new();
+    // Some programs begin a file with a byte order mark.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
@@ -40,10 +46,8 @@ pub(super) fn read(prompts: &str) -> Result<Tasks> {
     }
     if tasks.is_empty() {
         let reason = "nothing to rate: give lines of {\"prompt\": ...}, with \"answers\": [...] where they exist";
-        return Err(Error::data(
-            path,
-            std::iter::once(reason.to_string()).chain(mistakes.lines("line")).collect::<Vec<_>>().join("\n"),
-        ));
+        let all: Vec<_> = std::iter::once(reason.to_string()).chain(mistakes.lines("line")).collect();
+        return Err(Error::data(path, all.join("\n")));
     }
     Ok((tasks, mistakes))
 }
