@@ -27,7 +27,26 @@ const EDGES: &[(&str, &[&str])] = &[
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
     ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "interchange", "infer", "random"]),
     ("doctor", &["formats", "gpu", "tensor", "tape", "ops", "random"]),
-    ("cli", &["formats", "gpu", "ops", "optim", "model", "text", "io", "interchange", "infer", "train", "doctor"]),
+    // Ratings know texts, and neither models nor GPUs.
+    ("feedback", &["io::atomic", "text"]),
+    (
+        "cli",
+        &[
+            "formats",
+            "gpu",
+            "ops",
+            "optim",
+            "model",
+            "text",
+            "io",
+            "interchange",
+            "infer",
+            "train",
+            "doctor",
+            "random",
+            "feedback",
+        ],
+    ),
 ];
 
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {

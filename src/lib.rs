@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod doctor;
 pub mod error;
+pub mod feedback;
 pub mod formats;
 pub mod gpu;
 pub mod infer;

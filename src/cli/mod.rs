@@ -7,11 +7,13 @@ mod convert;
 mod doctor;
 mod embed;
 mod eval;
+mod feedback;
 mod generate;
 mod info;
 mod io_cache;
 mod pretrain;
 mod profile;
+mod rate;
 mod report;
 mod sampling;
 mod terminal;
@@ -38,6 +40,7 @@ use crate::{
   wgpt generate --model runs/book --prompt 'The' let it write
   wgpt chat model.gguf                           talk with a model
   wgpt info model.gguf                           what a model is, and whether it fits
+  wgpt rate --model model.gguf --prompts FILE    compare its answers
   wgpt report runs/book                          curves and samples as a page"
 )]
 struct Program {
@@ -71,6 +74,8 @@ enum Command {
     Chat(chat::Arguments),
     Embed(embed::Arguments),
     Info(info::Arguments),
+    Rate(rate::Arguments),
+    Feedback(feedback::Arguments),
     Eval(eval::Arguments),
     Convert(convert::Arguments),
     Tokenize(tokenize::Arguments),
@@ -88,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),
         Command::Info(arguments) => pollster::block_on(info::run(&shared, &arguments)),
+        Command::Rate(arguments) => pollster::block_on(rate::run(&shared, &arguments)),
+        Command::Feedback(arguments) => feedback::run(&shared, &arguments),
         Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
         Command::Convert(arguments) => convert::run(&shared, &arguments),
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),

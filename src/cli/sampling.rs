@@ -39,6 +39,11 @@ pub(crate) struct SamplingArguments {
 }
 
 impl SamplingArguments {
+    /// The seed of the draws.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The settings, checked.
     pub fn sampling(&self) -> Result<Sampling> {
         let sampling = Sampling {

@@ -1,7 +1,7 @@
-//! Dates for chat templates that mention today.
+//! Dates, for chat templates that mention today and for lists.
 
 /// C's `strftime`, in UTC and English, for the directives that templates use; others stay as they are.
-pub(super) fn strftime(format: &str, seconds: u64) -> String {
+pub fn strftime(format: &str, seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
         "January",
         "February",

@@ -2,13 +2,13 @@
 
 mod bpe;
 mod char;
-mod date;
 mod sentencepiece;
 
 pub mod batches;
 pub mod chat;
 pub mod conventions;
 pub mod corpus;
+pub mod date;
 pub mod pretokenizer;
 pub mod shards;
 pub mod stream;

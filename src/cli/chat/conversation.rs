@@ -15,7 +15,7 @@ use crate::{
 const CANDIDATES: usize = 10;
 
 /// What one token was chosen from.
-pub(super) struct Choice {
+pub(in crate::cli) struct Choice {
     /// The token.
     pub id: u32,
     /// The most likely ones, at the temperature of its answer.
@@ -25,14 +25,15 @@ pub(super) struct Choice {
 }
 
 /// An answer and how it came about.
-pub(super) struct Answer {
+pub(in crate::cli) struct Answer {
     pub text: String,
     /// The whole conversation before it.
     before: Vec<u32>,
     /// How many tokens of that were there before the question.
     known: usize,
-    temperature: f32,
     pub generated: Generated,
+    /// The settings that it was drawn with; the seed is its own.
+    pub sampling: Sampling,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -45,7 +46,7 @@ impl Answer {
 }
 
 /// Who said what, and a model that goes on with it.
-pub(super) struct Conversation<'a> {
+pub(in crate::cli) struct Conversation<'a> {
     session: Session<'a>,
     language: &'a Language,
     template: Option<ChatTemplate>,
@@ -92,9 +93,9 @@ impl<'a> Conversation<'a> {
         self.messages.first().filter(|message| message.role == "system")
     }
 
-    /// Forgets everything; the conversation begins with `system`.
-    pub fn restart(&mut self, system: Option<Message>) {
-        self.messages = system.into_iter().collect();
+    /// Forgets everything; the conversation begins with `messages`, as a system message or an older conversation.
+    pub fn restart(&mut self, messages: impl IntoIterator<Item = Message>) {
+        self.messages = messages.into_iter().collect();
     }
 
     /// Says something and streams the answer to `each`, which says whether to go on. What was said stays said even when
@@ -135,7 +136,7 @@ impl<'a> Conversation<'a> {
         }
         let text = tokenizer.decode(&generated.tokens);
         self.messages.push(Message::new("assistant", &text));
-        Ok(Answer { text, before: prompt, known, temperature: sampling.temperature, generated, notes })
+        Ok(Answer { text, before: prompt, known, generated, sampling, notes })
     }
 
     /// What token `index` of `answer` was chosen from, if the answer is that long. The scores are computed again, so that
@@ -145,7 +146,7 @@ impl<'a> Conversation<'a> {
         let Some(&id) = tokens.get(index) else { return Ok(None) };
         let text = [&answer.before[..], &tokens[..index]].concat();
         let logits = self.session.become_text(&text, |_, _| ())?.to_f32().await?;
-        let temperature = answer.temperature;
+        let temperature = answer.sampling.temperature;
         Ok(Some(Choice { id, candidates: top(&logits, CANDIDATES, temperature), temperature }))
     }
 

@@ -1,7 +1,7 @@
 //! `wgpt chat`
 
 mod command;
-mod conversation;
+pub(super) mod conversation;
 mod show;
 
 use std::{

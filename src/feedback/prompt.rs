@@ -1,0 +1,135 @@
+//! What is answered: a conversation that ends with the user.
+
+use serde_json::{Value, json};
+
+use super::tally::{Mistake, Refusal};
+use crate::text::Message;
+
+/// A checked conversation: roles are system (only first), user and assistant; no message is empty; the last is the
+/// user's. A plain text is one user message: a model without a chat template goes on with just that text, so base
+/// models need no form of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt(Vec<Message>);
+
+impl Prompt {
+    /// One thing that a user says.
+    ///
+    /// # Errors
+    /// A [`Refusal`] for an empty text.
+    pub fn text(text: &str) -> Result<Self, Refusal> {
+        Self::conversation(vec![Message::new("user", text)])
+    }
+
+    /// A conversation.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says which rule it breaks.
+    pub fn conversation(messages: Vec<Message>) -> Result<Self, Refusal> {
+        for (index, Message { role, content }) in messages.iter().enumerate() {
+            match role.as_str() {
+                "user" | "assistant" => {}
+                "system" if index == 0 => {}
+                "system" => return Err(Refusal::new(Mistake::SystemNotFirst, format!("message {}", index + 1))),
+                other => {
+                    let detail = format!("{other:?}; known are system, user, assistant");
+                    return Err(Refusal::new(Mistake::UnknownRole, detail));
+                }
+            }
+            if content.trim().is_empty() {
+                let detail = format!("message {} ({role}) has no text", index + 1);
+                return Err(Refusal::new(Mistake::EmptyPrompt, detail));
+            }
+        }
+        match messages.last() {
+            None => Err(Refusal::new(Mistake::EmptyPrompt, "no messages")),
+            Some(last) if last.role != "user" => {
+                Err(Refusal::new(Mistake::PromptEnd, format!("its last message is by {}", last.role)))
+            }
+            Some(_) => Ok(Self(messages)),
+        }
+    }
+
+    /// The messages, oldest first; at least one.
+    pub fn messages(&self) -> &[Message] {
+        &self.0
+    }
+
+    /// What the user said last.
+    pub fn last(&self) -> &str {
+        self.0.last().map_or("", |message| &message.content)
+    }
+
+    /// Reads a string or a list of `{"role", "content"}`.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    pub fn from_json(value: &Value) -> Result<Self, Refusal> {
+        match value {
+            Value::String(text) => Self::text(text),
+            other => Self::conversation(messages(other, "prompt")?),
+        }
+    }
+
+    /// A string for a single user message, else a list of `{"role", "content"}`: what [`Prompt::from_json`] reads.
+    pub fn to_json(&self) -> Value {
+        match &self.0[..] {
+            [only] => Value::String(only.content.clone()),
+            _ => self.list(),
+        }
+    }
+
+    /// As the database holds it: always a list.
+    pub(super) fn list(&self) -> Value {
+        self.0.iter().map(|message| json!({ "role": message.role, "content": message.content })).collect()
+    }
+}
+
+/// A list of `{"role", "content"}`; other fields are ignored. `name` is the field's for errors.
+pub(super) fn messages(value: &Value, name: &str) -> Result<Vec<Message>, Refusal> {
+    let wrong = || {
+        let detail = format!("\"{name}\" is neither a string nor a list of {{\"role\", \"content\"}}");
+        Refusal::new(Mistake::WrongField, detail)
+    };
+    let message = |item: &Value| {
+        let text = |key: &str| item.get(key).and_then(Value::as_str).ok_or_else(wrong);
+        Ok(Message::new(text("role")?, text("content")?))
+    };
+    value.as_array().ok_or_else(wrong)?.iter().map(message).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Mistake, Prompt};
+
+    #[test]
+    fn json_goes_both_ways() {
+        let talk = json!([{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Why?"}]);
+        for value in [json!("plain\n text "), talk] {
+            assert_eq!(Prompt::from_json(&value).unwrap().to_json(), value);
+        }
+        let listed = Prompt::from_json(&json!([{"role": "user", "content": "Why?"}])).unwrap();
+        assert_eq!(listed, Prompt::text("Why?").unwrap());
+    }
+
+    #[test]
+    fn mistakes_are_told_apart() {
+        let (user, robot) = (json!({"role": "user", "content": "a"}), json!({"role": "robot", "content": "a"}));
+        let assistant = json!({"role": "assistant", "content": "a"});
+        let system = json!({"role": "system", "content": "a"});
+        for (value, mistake) in [
+            (json!("  "), Mistake::EmptyPrompt),
+            (json!([]), Mistake::EmptyPrompt),
+            (json!([user, {"role": "user", "content": ""}]), Mistake::EmptyPrompt),
+            (json!([robot]), Mistake::UnknownRole),
+            (json!([user, assistant]), Mistake::PromptEnd),
+            (json!([user, system, user]), Mistake::SystemNotFirst),
+            (json!([{"role": "user"}]), Mistake::WrongField),
+            (json!(null), Mistake::WrongField),
+            (json!(17), Mistake::WrongField),
+        ] {
+            assert_eq!(Prompt::from_json(&value).unwrap_err().mistake, mistake, "{value}");
+        }
+    }
+}
