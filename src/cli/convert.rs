@@ -1,6 +1,6 @@
 //! `wgpt convert`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     formats::Format,
     interchange::{self, Language, gguf, huggingface},
+    model::Source,
 };
 
 /// Write a model for other programs
@@ -34,13 +35,28 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let Arguments { model, out, format } = arguments;
-    let stored = Format::from_name(format)
-        .ok_or_else(|| Error::Usage(format!("--format {format}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))?;
-    let (source, language) = (interchange::open(model)?, Language::open(model)?);
+    let stored = format_of(format)?;
+    write(shared, &*interchange::open(model)?, &Language::open(model)?, out, stored)
+}
+
+/// What `--format` means.
+pub(super) fn format_of(name: &str) -> Result<Format> {
+    Format::from_name(name)
+        .ok_or_else(|| Error::Usage(format!("--format {name}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))
+}
+
+/// Writes a model to `out`, and says so.
+pub(super) fn write(
+    shared: &Shared,
+    source: &dyn Source,
+    language: &Language,
+    out: &Path,
+    format: Format,
+) -> Result<()> {
     if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
-        gguf::save(&*source, Some(&language), out, stored)?;
+        gguf::save(source, Some(language), out, format)?;
     } else {
-        huggingface::save(&*source, Some(&language), out, stored)?;
+        huggingface::save(source, Some(language), out, format)?;
     }
-    shared.result(&json!({ "out": out, "format": stored.name() }), || format!("written to {}", out.display()))
+    shared.result(&json!({ "out": out, "format": format.name() }), || format!("written to {}", out.display()))
 }

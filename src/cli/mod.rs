@@ -8,6 +8,8 @@ mod doctor;
 mod eval;
 mod generate;
 mod io_cache;
+pub mod lora;
+mod merge;
 mod pretrain;
 mod profile;
 mod report;
@@ -68,6 +70,7 @@ enum Command {
     Chat(chat::Arguments),
     Eval(eval::Arguments),
     Convert(convert::Arguments),
+    Merge(merge::Arguments),
     Tokenize(tokenize::Arguments),
     Tokenizer(tokenize::TokenizerArguments),
     Doctor(doctor::Arguments),
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
         Command::Convert(arguments) => convert::run(&shared, &arguments),
+        Command::Merge(arguments) => merge::run(&shared, &arguments),
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),
         Command::Tokenizer(arguments) => tokenize::train(&shared, &arguments),
         Command::Doctor(arguments) => pollster::block_on(doctor::run(&shared, &arguments)),

@@ -5,13 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::{Shared, terminal};
-use crate::{
-    Result,
-    gpu::Gpu,
-    infer::sampler::Sampling,
-    interchange::{self, Language},
-    model::{Gpt, build::Storage},
-};
+use crate::{Result, gpu::Gpu, infer::sampler::Sampling, interchange::Language, model::Gpt, train::run};
 
 /// How to choose the next token.
 #[derive(Clone, Debug, Args)]
@@ -57,10 +51,9 @@ impl Shared {
     pub(crate) fn load(&self, gpu: &Gpu, path: &Path) -> Result<(Gpt, Language)> {
         // The tokenizer first: it is small, and what is wrong with it shows at once.
         let language = Language::open(path)?;
-        let source = interchange::open(path)?;
         let bar = terminal::bar(0, self.quiet);
         bar.set_message("loading");
-        let model = Gpt::frozen(gpu, &*source, Storage::AsStored, |done, all| {
+        let model = run::frozen(gpu, path, |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         })?;
