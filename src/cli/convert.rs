@@ -1,16 +1,21 @@
 //! `wgpt convert`
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::Shared;
+use super::{Shared, terminal};
 use crate::{
     Error, Result,
-    formats::Format,
+    formats::{Format, Rows},
     interchange::{self, Language, gguf, huggingface},
-    model::Source,
+    model::{Config, Source, parameters},
 };
 
 /// Write a model for other programs
@@ -45,6 +50,30 @@ pub(super) fn format_of(name: &str) -> Result<Format> {
         .ok_or_else(|| Error::Usage(format!("--format {name}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))
 }
 
+/// A model whose parameters are counted as they are done.
+struct Counted<'a> {
+    source: &'a dyn Source,
+    done: RefCell<HashSet<String>>,
+    bar: ProgressBar,
+}
+
+impl Source for Counted<'_> {
+    fn config(&self) -> &Config {
+        self.source.config()
+    }
+
+    fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>> {
+        self.source.parameter(name)
+    }
+
+    fn done(&self, name: &str) {
+        self.source.done(name);
+        // A parameter may be done in several pieces.
+        self.done.borrow_mut().insert(name.to_string());
+        self.bar.set_position(self.done.borrow().len() as u64);
+    }
+}
+
 /// Writes a model to `out`, and says so.
 pub(super) fn write(
     shared: &Shared,
@@ -53,10 +82,14 @@ pub(super) fn write(
     out: &Path,
     format: Format,
 ) -> Result<()> {
+    let bar = terminal::bar(parameters::specs(source.config()).len() as u64, shared.quiet);
+    bar.set_message("writing");
+    let source = &Counted { source, done: RefCell::default(), bar: bar.clone() };
     if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
         gguf::save(source, Some(language), out, format)?;
     } else {
         huggingface::save(source, Some(language), out, format)?;
     }
+    bar.finish_and_clear();
     shared.result(&json!({ "out": out, "format": format.name() }), || format!("written to {}", out.display()))
 }

@@ -36,3 +36,35 @@ impl LoraArguments {
         Ok(Some(LoraConfig { rank, alpha, targets }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        lora: LoraArguments,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Option<LoraConfig>, String> {
+        let all = ["tune"].iter().chain(arguments);
+        let program = Program::try_parse_from(all).map_err(|error| error.to_string())?;
+        program.lora.config().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn rank_asks_for_adapters_and_the_rest_has_defaults() {
+        assert_eq!(parse(&[]), Ok(None));
+        let all = LoraConfig { rank: 8, alpha: 16.0, targets: Target::ALL.to_vec() };
+        assert_eq!(parse(&["--lora-rank", "8"]), Ok(Some(all)));
+        let some = LoraConfig { rank: 4, alpha: 1.5, targets: vec![Target::Qkv, Target::Out] };
+        let given = ["--lora-rank", "4", "--lora-alpha", "1.5", "--lora-targets", "out,qkv"];
+        assert_eq!(parse(&given), Ok(Some(some)));
+        assert!(parse(&["--lora-alpha", "8"]).unwrap_err().contains("--lora-rank"));
+        assert!(parse(&["--lora-rank", "0"]).unwrap_err().contains("give at least 1"));
+        assert!(parse(&["--lora-rank", "4", "--lora-targets", "head"]).unwrap_err().contains("'head'"));
+    }
+}

@@ -4,7 +4,10 @@
 //! B under wgpt's names, `blocks.0.attention.qkv.lora_a`. Queries, keys and values share one A, so they are not peft's files;
 //! for other programs there is `wgpt merge`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use super::open;
 use crate::{
@@ -49,6 +52,9 @@ impl Adapters {
     /// # Errors
     /// [`Error::Checkpoint`] when there are none, or broken ones; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
+        if GgufFile::is_gguf(path) {
+            return Err(Error::checkpoint(path, "a whole model, not adapters"));
+        }
         let Checkpoint { folder, kind, config, model: file } = Checkpoint::open(path)?;
         if kind != Kind::Adapter {
             return Err(Error::checkpoint(&folder, "a whole model, not adapters"));
@@ -124,9 +130,14 @@ impl Adapters {
         self.file.to_f32(&spec.name)
     }
 
-    /// The model that they and `base` make: `W + alpha/rank B A` in f32 for every layer with an adapter.
-    pub fn merge(self, base: Box<dyn Source>) -> Merged {
-        Merged { base, adapters: self }
+    /// The model that they and their base, at `path`, make: `W + alpha/rank B A` in f32 for every layer with an adapter.
+    ///
+    /// # Errors
+    /// As [`Adapters::base_at`].
+    pub fn merged(self, path: &Path) -> Result<Merged> {
+        let base = self.base_at(path)?;
+        let names = self.lora.config.specs(base.config()).into_iter().map(|spec| spec.name).collect();
+        Ok(Merged { base, adapters: self, names })
     }
 }
 
@@ -164,7 +175,7 @@ pub fn fingerprint(source: &dyn Source) -> Result<String> {
     };
     let config = source.config();
     add(&serde_json::to_vec(config).map_err(|error| Error::Config(error.to_string()))?);
-    let last = format!("blocks.{}.", config.layers - 1);
+    let last = format!("blocks.{}.", config.layers.saturating_sub(1));
     for Spec { name, .. } in parameters::specs(config) {
         if name.starts_with("blocks.") && !name.starts_with("blocks.0.") && !name.starts_with(&last) {
             continue;
@@ -184,6 +195,8 @@ pub fn fingerprint(source: &dyn Source) -> Result<String> {
 pub struct Merged {
     base: Box<dyn Source>,
     adapters: Adapters,
+    /// The tensors of the adapters, all of the right shape.
+    names: HashSet<String>,
 }
 
 impl Source for Merged {
@@ -196,7 +209,7 @@ impl Source for Merged {
         let Some(layer) = name.strip_suffix(".weight") else { return Ok(pieces) };
         let file = &self.adapters.file;
         let (a, b) = (format!("{layer}.lora_a"), format!("{layer}.lora_b"));
-        if !file.contains(&a) || pieces.is_empty() {
+        if !self.names.contains(&a) || pieces.is_empty() {
             return Ok(pieces);
         }
         let (rows, width) = (pieces.iter().map(|piece| piece.rows).sum(), pieces[0].width);

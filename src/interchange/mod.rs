@@ -36,8 +36,8 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
         return Ok(Box::new(huggingface::Folder::open(folder)?));
     }
     if let Some(adapters) = adapter::Adapters::find(path)? {
-        let base = adapters.base()?;
-        return Ok(Box::new(adapters.merge(base)));
+        let base = adapters.base_path()?;
+        return Ok(Box::new(adapters.merged(&base)?));
     }
     Ok(Box::new(own::Own::open(path)?))
 }
