@@ -1,6 +1,6 @@
 //! Central finite differences prove the backward oracles. No GPU here.
 
-use wgpt::doctor::reference::{attention, loss, matmul, norm, optimizer, pointwise, position};
+use wgpt::doctor::reference::{attention, lora, loss, matmul, norm, optimizer, pointwise, position};
 
 use crate::support;
 
@@ -41,6 +41,17 @@ fn pointwise_oracles() {
     let dropped = pointwise::dropout(&data(3, 1000), 0.3, 77);
     let zeros = dropped.iter().filter(|x| **x == 0.0).count();
     assert!((250..350).contains(&zeros), "{zeros} of 1000 dropped at 0.3");
+}
+
+#[test]
+fn lora_oracle() {
+    let sizes = lora::Sizes { rows: 5, width: 6, features: 4, rank: 3 };
+    let (x, w, a, b) = (data(50, 30), data(51, 24), data(52, 18), data(53, 12));
+    let g = data(54, 20);
+    let back = lora::backward(sizes, &x, &w, &a, &b, 0.7, &g);
+    proves("lora x", &x, &g, |x| lora::forward(sizes, x, &w, &a, &b, 0.7), &back.x);
+    proves("lora A", &a, &g, |a| lora::forward(sizes, &x, &w, a, &b, 0.7), &back.a);
+    proves("lora B", &b, &g, |b| lora::forward(sizes, &x, &w, &a, b, 0.7), &back.b);
 }
 
 #[test]

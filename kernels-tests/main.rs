@@ -1,5 +1,6 @@
 //! Every kernel against its oracle, the oracles against finite differences, and training steps as a whole.
 
+mod adapters;
 mod broken_files;
 mod device;
 mod fixtures;
@@ -7,6 +8,7 @@ mod gguf;
 mod gradients;
 mod interchange;
 mod kernels;
+mod lora;
 mod oracle_fixtures;
 mod oracles;
 mod smollm2;

@@ -37,6 +37,7 @@ fn settings_that_make_no_sense() {
 fn checkpoints_that_cannot_be_read() {
     let place = Place::with_text(english());
     place.json(&pretrain("out", &["--steps", "2"]));
+    says(&place, &["merge", "--lora", "out", "--out", "merged"], &["out", "a whole model, not adapters"]);
     let generate = ["generate", "--model", "out", "--prompt", "Line", "--max-tokens", "4", "--json"];
     assert_eq!(place.json(&generate)["prompt_tokens"], 4);
     says(&place, &["generate", "--model", "absent"], &["absent", "no such file"]);

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod cache;
 pub mod compare;
+pub mod lora;
 pub mod loss;
 pub mod matmul;
 pub mod norm;

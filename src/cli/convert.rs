@@ -1,15 +1,21 @@
 //! `wgpt convert`
 
-use std::path::PathBuf;
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::Shared;
+use super::{Shared, terminal};
 use crate::{
     Error, Result,
-    formats::Format,
+    formats::{Format, Rows},
     interchange::{self, Language, gguf, huggingface},
+    model::{Config, Source, parameters},
 };
 
 /// Write a model for other programs
@@ -34,13 +40,56 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let Arguments { model, out, format } = arguments;
-    let stored = Format::from_name(format)
-        .ok_or_else(|| Error::Usage(format!("--format {format}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))?;
-    let (source, language) = (interchange::open(model)?, Language::open(model)?);
-    if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
-        gguf::save(&*source, Some(&language), out, stored)?;
-    } else {
-        huggingface::save(&*source, Some(&language), out, stored)?;
+    let stored = format_of(format)?;
+    write(shared, &*interchange::open(model)?, &Language::open(model)?, out, stored)
+}
+
+/// What `--format` means.
+pub(super) fn format_of(name: &str) -> Result<Format> {
+    Format::from_name(name)
+        .ok_or_else(|| Error::Usage(format!("--format {name}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))
+}
+
+/// A model whose parameters are counted as they are done.
+struct Counted<'a> {
+    source: &'a dyn Source,
+    done: RefCell<HashSet<String>>,
+    bar: ProgressBar,
+}
+
+impl Source for Counted<'_> {
+    fn config(&self) -> &Config {
+        self.source.config()
     }
-    shared.result(&json!({ "out": out, "format": stored.name() }), || format!("written to {}", out.display()))
+
+    fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>> {
+        self.source.parameter(name)
+    }
+
+    fn done(&self, name: &str) {
+        self.source.done(name);
+        // A parameter may be done in several pieces.
+        self.done.borrow_mut().insert(name.to_string());
+        self.bar.set_position(self.done.borrow().len() as u64);
+    }
+}
+
+/// Writes a model to `out`, and says so.
+pub(super) fn write(
+    shared: &Shared,
+    source: &dyn Source,
+    language: &Language,
+    out: &Path,
+    format: Format,
+) -> Result<()> {
+    let bar = terminal::bar(parameters::specs(source.config()).len() as u64, shared.quiet);
+    bar.set_message("writing");
+    let source = &Counted { source, done: RefCell::default(), bar: bar.clone() };
+    if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
+        gguf::save(source, Some(language), out, format)?;
+    } else {
+        huggingface::save(source, Some(language), out, format)?;
+    }
+    bar.finish_and_clear();
+    shared.result(&json!({ "out": out, "format": format.name() }), || format!("written to {}", out.display()))
 }

@@ -11,6 +11,8 @@ mod feedback;
 mod generate;
 mod info;
 mod io_cache;
+pub mod lora;
+mod merge;
 mod pretrain;
 mod profile;
 mod rate;
@@ -78,6 +80,7 @@ enum Command {
     Feedback(feedback::Arguments),
     Eval(eval::Arguments),
     Convert(convert::Arguments),
+    Merge(merge::Arguments),
     Tokenize(tokenize::Arguments),
     Tokenizer(tokenize::TokenizerArguments),
     Doctor(doctor::Arguments),
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Feedback(arguments) => feedback::run(&shared, &arguments),
         Command::Eval(arguments) => pollster::block_on(eval::run(&shared, &arguments)),
         Command::Convert(arguments) => convert::run(&shared, &arguments),
+        Command::Merge(arguments) => merge::run(&shared, &arguments),
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),
         Command::Tokenizer(arguments) => tokenize::train(&shared, &arguments),
         Command::Doctor(arguments) => pollster::block_on(doctor::run(&shared, &arguments)),

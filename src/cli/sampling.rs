@@ -10,9 +10,10 @@ use crate::{
     formats::{Format, quantise},
     gpu::Gpu,
     infer::sampler::Sampling,
-    interchange::{self, Language},
+    interchange::Language,
     model::{Gpt, build::Storage},
     ops::decode::Precision,
+    train::run,
 };
 
 /// How to choose the next token.
@@ -90,10 +91,9 @@ impl Shared {
         let storage = how.storage()?;
         // The tokenizer first: it is small, and what is wrong with it shows at once.
         let language = Language::open(path)?;
-        let source = interchange::open(path)?;
         let bar = terminal::bar(0, self.quiet);
         bar.set_message("loading");
-        let model = Gpt::frozen(gpu, &*source, storage, |done, all| {
+        let model = run::frozen(gpu, path, storage, |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         })?;

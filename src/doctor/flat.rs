@@ -30,6 +30,9 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.compare(("scale", "flat"), &format!("{what} accumulated"), &out, &expected, 1).await?;
         doctor.compare(("add", "flat"), &what, &elementwise::add(&tape, &x, &y)?, &oracle::add(&a, &b), 1).await?;
         let wide: Vec<f64> = a.iter().map(|x| x * 6.0).collect();
+        let expected: Vec<f64> = wide.iter().map(|x| oracle::gelu(*x)).collect();
+        let actual = activation::gelu(&doctor.upload(&[length], &wide)?)?;
+        doctor.compare(("gelu", "flat"), &what, &actual, &expected, 1).await?;
         let actual = activation::gelu_backward(&doctor.upload(&[length], &wide)?, &y)?;
         doctor.compare(("gelu_backward", "flat"), &what, &actual, &oracle::gelu_backward(&wide, &b), 1).await?;
         let actual = dropout::dropout(&tape, &x, 0.25, 99)?;
@@ -107,6 +110,7 @@ fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     doctor.time(("fill", "flat"), Work::Bytes(bytes), || elementwise::fill(&out[0], 1.0))?;
     doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || elementwise::copy(&x, &out[0], 1.5, false))?;
     doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), || elementwise::add(&tape, &x, &x).map(|_| ()))?;
+    doctor.time(("gelu", "flat"), Work::Bytes(2.0 * bytes), || activation::gelu(&x).map(|_| ()))?;
     let call = || activation::gelu_backward(&x, &x).map(|_| ());
     doctor.time(("gelu_backward", "flat"), Work::Bytes(3.0 * bytes), call)?;
     let step = optimizer::Step {

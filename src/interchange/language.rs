@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{folder_of, gguf, huggingface};
+use super::{adapter::Adapters, folder_of, gguf, huggingface};
 use crate::{
     Result,
     formats::gguf::GgufFile,
@@ -41,7 +41,7 @@ impl Language {
         Ok(ids)
     }
 
-    /// That of the model at `path`; see [`super::open`].
+    /// That of the model at `path`; see [`super::open`]. Adapters have their base's.
     ///
     /// # Errors
     /// [`crate::Error::Tokenizer`], [`crate::Error::Checkpoint`], [`crate::Error::Data`] or [`crate::Error::Io`] when
@@ -58,6 +58,9 @@ impl Language {
             let tokenizer = Tokenizer::load(folder)?;
             let conventions = Conventions::of_folder(folder, &tokenizer)?;
             return Ok(Self { tokenizer, conventions });
+        }
+        if let Some(adapters) = Adapters::find(path)? {
+            return Self::open(&adapters.base_path()?);
         }
         Tokenizer::load(&checkpoint::resolve(path)?).map(Self::plain)
     }

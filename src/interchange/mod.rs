@@ -2,6 +2,7 @@
 //!
 //! [`open`] takes whatever lies at a path; [`huggingface::save`] and [`gguf::save`] write what other programs load.
 
+pub mod adapter;
 pub mod arrange;
 pub mod family;
 pub mod gguf;
@@ -21,7 +22,8 @@ use crate::{
     text::Tokenizer,
 };
 
-/// The model at `path`: a GGUF file, a Hugging Face folder, or a checkpoint or run folder of wgpt.
+/// The model at `path`: a GGUF file, a Hugging Face folder, or a checkpoint or run folder of wgpt. Adapters come merged into
+/// their base, in f32.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] naming the file and what is wrong with it, [`Error::Io`].
@@ -32,6 +34,10 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
     let folder = folder_of(path);
     if huggingface::Folder::is_one(folder) {
         return Ok(Box::new(huggingface::Folder::open(folder)?));
+    }
+    if let Some(adapters) = adapter::Adapters::find(path)? {
+        let base = adapters.base_path()?;
+        return Ok(Box::new(adapters.merged(&base)?));
     }
     Ok(Box::new(own::Own::open(path)?))
 }

@@ -6,7 +6,7 @@ use super::huggingface;
 use crate::{
     Error, Result,
     formats::Rows,
-    io::checkpoint::Checkpoint,
+    io::checkpoint::{Checkpoint, Kind},
     model::{
         Config, Source,
         parameters::{self, Spec},
@@ -28,7 +28,10 @@ impl Own {
     /// [`Error::Checkpoint`] or [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
-        let file = checkpoint.folder.join("config.json");
+        if checkpoint.kind == Kind::Adapter {
+            return Err(Error::checkpoint(&checkpoint.folder, "adapters, not a whole model"));
+        }
+        let file = checkpoint.folder.join(checkpoint.kind.config());
         let config: Config = serde_json::from_value(checkpoint.config.clone())
             .map_err(|error| Error::checkpoint(&file, error.to_string()))?;
         config.validate().map_err(|error| Error::checkpoint(&file, error.to_string()))?;

@@ -1,5 +1,6 @@
 //! Checkpoints: `RUN/checkpoint-00000200/` with `config.json`, `tokenizer.json`, `model.safetensors`,
-//! `optimizer.safetensors` and `state.json`.
+//! `optimizer.safetensors` and `state.json`. Adapters have `adapter_config.json` and `adapter_model.safetensors` instead of the
+//! first and the third: alone they are no model.
 //!
 //! A checkpoint folder appears whole ([`atomic::publish_folder`]) and older ones go only afterwards, so a run that has
 //! saved once always holds a loadable checkpoint. The optimizer and the state are there to resume training; a folder
@@ -19,17 +20,45 @@ use super::{
 };
 use crate::{Error, Result};
 
-const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const PREFIX: &str = "checkpoint-";
 
+/// What the weights in a checkpoint are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole model.
+    #[default]
+    Model,
+    /// Adapters of a model that lies elsewhere.
+    Adapter,
+}
+
+impl Kind {
+    /// The file that describes the weights.
+    pub fn config(self) -> &'static str {
+        match self {
+            Self::Model => "config.json",
+            Self::Adapter => "adapter_config.json",
+        }
+    }
+
+    /// The file that holds them.
+    pub fn weights(self) -> &'static str {
+        match self {
+            Self::Model => "model.safetensors",
+            Self::Adapter => "adapter_model.safetensors",
+        }
+    }
+}
+
 /// What a checkpoint is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Contents<'a> {
-    /// The model's configuration.
+    /// A whole model, or adapters.
+    pub kind: Kind,
+    /// The model's configuration, or the adapters'.
     pub config: &'a Value,
     /// The bytes of `tokenizer.json`.
     pub tokenizer: &'a [u8],
@@ -48,10 +77,10 @@ pub struct Contents<'a> {
 /// [`Error::Io`] (as on a full disk) or [`Error::Shape`]; then every older checkpoint is still there.
 pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Result<PathBuf> {
     let folder = atomic::publish_folder(run, &format!("{PREFIX}{step:08}"), |tmp| {
-        atomic::write(&tmp.join(CONFIG), &pretty(contents.config))?;
+        atomic::write(&tmp.join(contents.kind.config()), &pretty(contents.config))?;
         atomic::write(&tmp.join(TOKENIZER), contents.tokenizer)?;
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-        tensors::write(&tmp.join(MODEL), contents.model, &metadata)?;
+        tensors::write(&tmp.join(contents.kind.weights()), contents.model, &metadata)?;
         tensors::write(&tmp.join(OPTIMIZER), contents.optimizer, &metadata)?;
         atomic::write(&tmp.join(STATE), &pretty(contents.state))
     })?;
@@ -74,19 +103,22 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     }
     if path.is_file() {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        return if is_checkpoint(folder) {
+        let (config, weights) = (Kind::Model.config(), Kind::Model.weights());
+        return if kind(folder).is_some() {
             Ok(folder.to_path_buf())
         } else {
-            Err(Error::checkpoint(path, format!("a model needs {CONFIG} and {MODEL} beside each other")))
+            Err(Error::checkpoint(path, format!("a model needs {config} and {weights} beside each other")))
         };
     }
-    if is_checkpoint(path) {
+    if kind(path).is_some() {
         return Ok(path.to_path_buf());
     }
-    let newest = list(path)?.into_iter().map(|(_, folder)| folder).rfind(|folder| is_checkpoint(folder));
+    let newest = list(path)?.into_iter().map(|(_, folder)| folder).rfind(|folder| kind(folder).is_some());
     newest.ok_or_else(|| {
         let reason = format!(
-            "neither a checkpoint ({CONFIG}, {MODEL}) nor a run folder with {PREFIX}* in it; `wgpt pretrain --out DIR` makes one"
+            "neither a checkpoint ({}, {}) nor a run folder with {PREFIX}* in it; `wgpt pretrain --out DIR` makes one",
+            Kind::Model.config(),
+            Kind::Model.weights()
         );
         Error::checkpoint(path, reason)
     })
@@ -109,8 +141,10 @@ fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found.into_iter().map(|(step, _, path)| (step, path)).collect())
 }
 
-fn is_checkpoint(folder: &Path) -> bool {
-    folder.join(CONFIG).is_file() && folder.join(MODEL).is_file()
+/// What a folder holds, if it is a checkpoint.
+pub fn kind(folder: &Path) -> Option<Kind> {
+    let holds = |kind: &Kind| folder.join(kind.config()).is_file() && folder.join(kind.weights()).is_file();
+    [Kind::Model, Kind::Adapter].into_iter().find(holds)
 }
 
 fn pretty(value: &Value) -> Vec<u8> {
@@ -122,7 +156,9 @@ fn pretty(value: &Value) -> Vec<u8> {
 pub struct Checkpoint {
     /// The checkpoint's folder.
     pub folder: PathBuf,
-    /// The model's configuration.
+    /// A whole model, or adapters.
+    pub kind: Kind,
+    /// The model's configuration, or the adapters'.
     pub config: Value,
     /// The weights.
     pub model: TensorFile,
@@ -135,9 +171,10 @@ impl Checkpoint {
     /// [`Error::Checkpoint`] or [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let folder = resolve(path)?;
-        let config = parse(&folder.join(CONFIG))?;
-        let model = TensorFile::open(&folder.join(MODEL))?;
-        Ok(Self { folder, config, model })
+        let kind = kind(&folder).unwrap_or_default();
+        let config = parse(&folder.join(kind.config()))?;
+        let model = TensorFile::open(&folder.join(kind.weights()))?;
+        Ok(Self { folder, kind, config, model })
     }
 
     /// Where the tokenizer lies.
@@ -187,8 +224,8 @@ mod tests {
         let model = [NamedTensor { name: "w", shape: &[1], data: &data }];
         let (config, state) = (json!({"layers": 1}), json!({"step": step}));
         let tokenizer = b"{}";
-        save(run, step, &Contents { config: &config, tokenizer, model: &model, optimizer: &model, state: &state }, keep)
-            .unwrap()
+        let (kind, config, state) = (Kind::Model, &config, &state);
+        save(run, step, &Contents { kind, config, tokenizer, model: &model, optimizer: &model, state }, keep).unwrap()
     }
 
     #[test]
@@ -205,7 +242,7 @@ mod tests {
         assert_eq!(open.model.to_f32("w").unwrap(), [200.0]);
         assert_eq!(open.optimizer().unwrap().names(), ["w"]);
         assert_eq!(resolve(&open.folder).unwrap(), open.folder);
-        assert_eq!(resolve(&open.folder.join(MODEL)).unwrap(), open.folder);
+        assert_eq!(resolve(&open.folder.join(Kind::Model.weights())).unwrap(), open.folder);
     }
 
     #[test]
@@ -233,7 +270,7 @@ mod tests {
         fs::remove_file(at.join(STATE)).unwrap();
         let text = Checkpoint::open(&at).unwrap().state().unwrap_err().to_string();
         assert!(text.contains("not a run to resume"), "{text}");
-        fs::write(at.join(CONFIG), "{").unwrap();
+        fs::write(at.join(Kind::Model.config()), "{").unwrap();
         says(&at, "not valid JSON");
     }
 }

@@ -14,6 +14,7 @@ use crate::{
         elementwise::add,
         head_norm,
         linear::{Fuse, linear},
+        lora::Adapter,
         norm,
         packed::{
             Packed,
@@ -33,11 +34,19 @@ pub(super) struct Scale {
     pub bias: Option<Tensor>,
 }
 
-/// A linear layer and, where the configuration has them, a bias.
+/// A linear layer, where the configuration has them a bias, and where one was attached an adapter.
 #[derive(Clone)]
 pub(super) struct Affine {
     pub weight: Weight,
     pub bias: Option<Tensor>,
+    pub adapter: Option<Adapter>,
+}
+
+impl Affine {
+    /// What goes with its product.
+    fn fuse(&self) -> Fuse<'_> {
+        Fuse { bias: self.bias.as_ref(), adapter: self.adapter.as_ref(), ..Fuse::default() }
+    }
 }
 
 /// The parameters of one block.
@@ -60,8 +69,17 @@ impl Block {
             let plain = if let Weight::Plain(plain) = &layer.weight { Some(plain.clone()) } else { None };
             [plain, layer.bias.clone()]
         });
+        let adapters = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| layer.adapter.as_ref());
+        let adapters = adapters.into_iter().flatten().flat_map(|adapter| [adapter.a.clone(), adapter.b.clone()]);
         let heads = self.head_norm.iter().flat_map(|weights| [weights.query.clone(), weights.key.clone()]);
-        scales.into_iter().flatten().chain(layers.into_iter().flatten()).flatten().chain(heads).collect()
+        scales
+            .into_iter()
+            .flatten()
+            .chain(layers.into_iter().flatten())
+            .flatten()
+            .chain(heads)
+            .chain(adapters)
+            .collect()
     }
 }
 
@@ -109,8 +127,7 @@ impl Runner {
         }
         let heads = config.attention_heads();
         let normal = normalise(tape, config, x, &block.norm1)?;
-        let fuse = Fuse { bias: block.qkv.bias.as_ref(), ..Fuse::default() };
-        let mut qkv = linear(tape, &normal, &block.qkv.weight, fuse)?;
+        let mut qkv = linear(tape, &normal, &block.qkv.weight, block.qkv.fuse())?;
         if let Some(weights) = &block.head_norm {
             qkv = head_norm::head_norm(tape, &qkv, weights, heads, config.norm_epsilon)?;
         }
@@ -122,8 +139,7 @@ impl Runner {
 
         let normal = normalise(tape, config, &x, &block.norm2)?;
         let gelu = config.activation == Activation::Gelu;
-        let fuse = Fuse { bias: block.up.bias.as_ref(), gelu, residual: None };
-        let mut inner = linear(tape, &normal, &block.up.weight, fuse)?;
+        let mut inner = linear(tape, &normal, &block.up.weight, Fuse { gelu, ..block.up.fuse() })?;
         if !gelu {
             inner = activation::swiglu(tape, &inner)?;
         }
@@ -150,11 +166,10 @@ impl Runner {
 
     /// Adds `inner W^T + b` to the residual stream, through dropout if there is any.
     fn project(&self, tape: &Tape, x: &Tensor, inner: &Tensor, affine: &Affine, place: u32) -> Result<Tensor> {
-        let bias = affine.bias.as_ref();
         if self.pass.dropout == 0.0 {
-            return linear(tape, inner, &affine.weight, Fuse { bias, gelu: false, residual: Some(x) });
+            return linear(tape, inner, &affine.weight, Fuse { residual: Some(x), ..affine.fuse() });
         }
-        let branch = linear(tape, inner, &affine.weight, Fuse { bias, ..Fuse::default() })?;
+        let branch = linear(tape, inner, &affine.weight, affine.fuse())?;
         let key = site(self.pass, self.index as u32 * 2 + place);
         add(tape, x, &dropout::dropout(tape, &branch, self.pass.dropout, key)?)
     }
@@ -194,9 +209,10 @@ impl Runner {
 }
 
 impl Block {
-    /// The weights of the four layers as packed rows, where all can be seen so.
+    /// The weights of the four layers as packed rows, where all can be seen so and none has an adapter.
     fn packed(&self) -> Option<[Packed; 4]> {
-        let [qkv, out, up, down] = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| layer.weight.packed());
+        let alone = |layer: &Affine| layer.adapter.is_none().then(|| layer.weight.packed()).flatten();
+        let [qkv, out, up, down] = [&self.qkv, &self.out, &self.up, &self.down].map(alone);
         Some([qkv?, out?, up?, down?])
     }
 }

@@ -108,6 +108,7 @@ impl Gpt {
             norm: scale(&all, "norm")?,
             head: find(&all, "head.weight"),
             bytes: all.iter().map(|(_, weight)| weight.bytes()).sum(),
+            lora: None,
             parameters: all
                 .into_iter()
                 .filter_map(|(name, weight)| match weight {
@@ -142,7 +143,7 @@ fn block(config: &Config, all: &All, index: usize) -> Result<Block> {
     let affine = |name: &str| {
         let name = format!("blocks.{index}.{name}");
         let (weight, bias) = (need(all, &format!("{name}.weight"))?, vector(all, &format!("{name}.bias"))?);
-        Ok::<_, Error>(Affine { weight, bias })
+        Ok::<_, Error>(Affine { weight, bias, adapter: None })
     };
     let head = |name: &str| need(all, &format!("blocks.{index}.attention.{name}.weight"))?.plain();
     let head_norm = || Ok::<_, Error>(head_norm::Weights { query: head("q_norm")?, key: head("k_norm")? });

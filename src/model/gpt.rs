@@ -4,6 +4,7 @@ use super::{
     block::{Block, Runner, Scale, normalise, site},
     cache::Cache,
     config::Config,
+    lora::Lora,
 };
 use crate::{
     Error, Result,
@@ -27,6 +28,8 @@ pub struct Pass {
     pub dropout_key: u32,
     /// Blocks keep nothing and are run again in the backward pass.
     pub checkpoint: bool,
+    /// Leaves adapters out: the frozen model that they were attached to, bit for bit.
+    pub reference: bool,
 }
 
 /// A GPT on a GPU.
@@ -40,6 +43,7 @@ pub struct Gpt {
     pub(super) head: Option<Weight>,
     pub(super) parameters: Vec<(String, Tensor)>,
     pub(super) bytes: u64,
+    pub(super) lora: Option<Lora>,
 }
 
 impl Gpt {
@@ -53,7 +57,8 @@ impl Gpt {
         self.bytes
     }
 
-    /// Every f32 parameter by name, in a fixed order: all of them in a model that can be trained.
+    /// What is trained, by name, in a fixed order: the adapters of a model that has them, else every f32 parameter (all of
+    /// them in a model that can be trained).
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
@@ -88,18 +93,14 @@ impl Gpt {
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
         x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for (index, block) in self.blocks.iter().enumerate() {
-            let runner = Runner {
-                config: self.config.clone(),
-                block: block.clone(),
-                table: self.rope_table.clone(),
-                pass,
-                index,
-                past,
-            };
+            let block = if pass.reference { block.without_adapters() } else { block.clone() };
+            let leaves = block.leaves();
+            let runner =
+                Runner { config: self.config.clone(), block, table: self.rope_table.clone(), pass, index, past };
             x = match cache.as_mut() {
                 Some(cache) => runner.run(tape, &x, Some(&cache.layers[index]))?,
                 None if pass.checkpoint && tape.is_recording() => {
-                    tape.checkpoint(&x, &block.leaves(), move |tape, x| runner.run(tape, x, None))?
+                    tape.checkpoint(&x, &leaves, move |tape, x| runner.run(tape, x, None))?
                 }
                 None => runner.run(tape, &x, None)?,
             };

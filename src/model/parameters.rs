@@ -8,6 +8,8 @@ use crate::random;
 pub enum Init {
     /// Normal with mean 0 and this standard deviation.
     Normal(f32),
+    /// Uniform between minus and plus this bound.
+    Uniform(f32),
     /// Every element the same.
     Constant(f32),
 }
@@ -84,6 +86,10 @@ impl Spec {
             Init::Constant(value) => vec![value; elements],
             Init::Normal(deviation) => {
                 (0..elements as u64).map(|counter| deviation * random::normal(seed, stream, counter)).collect()
+            }
+            Init::Uniform(bound) => {
+                let value = |counter| (random::uniform(seed, stream, counter) * 2.0 - 1.0) as f32 * bound;
+                (0..elements as u64).map(value).collect()
             }
         }
     }

@@ -1,4 +1,4 @@
-//! SwiGLU, and the backward pass of GELU (its forward pass is an epilogue of matmul).
+//! SwiGLU and GELU. Where nothing comes between a product and GELU, its forward pass is an epilogue of matmul.
 
 use super::{expect, flat_grid, require};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
@@ -8,6 +8,8 @@ kernels! {
     SWIGLU = "swiglu";
     /// Its gradient.
     SWIGLU_BACKWARD = "swiglu_backward";
+    /// GELU by itself.
+    GELU = "gelu";
     /// The gradient of GELU.
     GELU_BACKWARD = "gelu_backward";
 }
@@ -45,6 +47,16 @@ pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     let binds = binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()];
     gpu.run(&SWIGLU_BACKWARD.plain(), binds, params![count: count, width: width], flat_grid(gpu, count))?;
     Ok(grad_x)
+}
+
+/// `gelu(x)` into a new tensor, without a backward pass of its own: [`gelu_backward`] is for who records one.
+///
+/// # Errors
+/// [`crate::Error::OutOfMemory`].
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    let (gpu, count, out) = (x.gpu(), x.vectors(), Tensor::empty_f32(x.gpu(), x.shape())?);
+    gpu.run(&GELU.plain(), binds![x: x.bind4(), out: out.bind4()], params![count: count], flat_grid(gpu, count))?;
+    Ok(out)
 }
 
 /// `grad_out * gelu'(x)` for the values `x` before the activation.

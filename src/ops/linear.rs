@@ -1,7 +1,8 @@
-//! The linear layer, with its activation and residual fused into the product.
+//! The linear layer, with its activation and residual fused into the product, and with an adapter beside its weight.
 
 use super::{
     activation,
+    lora::Adapter,
     matmul::{Epilogue, Shape, matmul},
     packed::product::{Activation, FEW, Fused, product},
     reduce, require,
@@ -14,16 +15,19 @@ use crate::{Result, tape::Tape, tensor::Tensor};
 pub struct Fuse<'a> {
     /// `[out]`
     pub bias: Option<&'a Tensor>,
-    /// GELU after the bias.
+    /// GELU after the bias and the adapter.
     pub gelu: bool,
     /// Added last: `[.., out]`.
     pub residual: Option<&'a Tensor>,
+    /// Added to the product before GELU.
+    pub adapter: Option<&'a Adapter>,
 }
 
-/// `[residual +] [gelu](x W^T [+ bias])` for `x [.., in]` and `weight [out, in]`: `[.., out]`.
+/// `[residual +] [gelu](x W^T [+ bias] [+ scale x A^T B^T])` for `x [.., in]` and `weight [out, in]`: `[.., out]`.
 ///
 /// Packed weights are frozen: gradients flow to `x` only. They multiply a few rows as they are; for many rows, and where
-/// gradients are wanted, they are unpacked for the moment, and again in the backward pass.
+/// gradients are wanted, they are unpacked for the moment, and again in the backward pass. With an adapter GELU is a dispatch of its own, because
+/// the adapter's part is added to the stored product.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree.
@@ -33,22 +37,41 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, fuse: Fuse<'_>
     require(weight.width() == width, "linear", || {
         format!("x {:?}, the weight [{features}, {}]", x.shape(), weight.width())
     })?;
+    require(!(fuse.gelu && fuse.residual.is_some() && fuse.adapter.is_some()), "linear", || {
+        "GELU, a residual and an adapter at once".to_string()
+    })?;
     if let (Weight::Packed(packed), false) = (&weight, tape.is_recording() || rows > FEW) {
-        let activation = if fuse.gelu { Activation::Gelu } else { Activation::None };
-        return product(x, packed, Fused { norm: None, bias: fuse.bias, activation, residual: fuse.residual });
+        let gelu = fuse.gelu && fuse.adapter.is_none();
+        let activation = if gelu { Activation::Gelu } else { Activation::None };
+        let out = product(x, packed, Fused { norm: None, bias: fuse.bias, activation, residual: fuse.residual })?;
+        let Some(adapter) = fuse.adapter else { return Ok(out) };
+        adapter.add(x, &out)?;
+        return if fuse.gelu { activation::gelu(&out) } else { Ok(out) };
     }
     let gpu = tape.gpu();
     let mut shape = x.shape().to_vec();
     shape[x.shape().len() - 1] = features;
-    let out = Tensor::empty_f32(gpu, &shape)?;
-    let before = if fuse.gelu { Some(Tensor::empty_f32(gpu, &shape)?) } else { None };
-    let epilogue = Epilogue { bias: fuse.bias, gelu: before.as_ref(), residual: fuse.residual, accumulate: false };
+    let mut out = Tensor::empty_f32(gpu, &shape)?;
+    let fused_gelu = if fuse.gelu && fuse.adapter.is_none() { Some(Tensor::empty_f32(gpu, &shape)?) } else { None };
+    let epilogue = Epilogue { bias: fuse.bias, gelu: fused_gelu.as_ref(), residual: fuse.residual, accumulate: false };
     matmul(Shape::new(rows, features, width).trans_b(), x, &weight.plain()?, &out, epilogue)?;
+    let adapter = fuse.adapter.map(|adapter| Ok::<_, crate::Error>((adapter.clone(), adapter.add(x, &out)?)));
+    let adapter = adapter.transpose()?;
+    // What the backward pass of GELU reads.
+    let before = match &adapter {
+        Some(_) if fuse.gelu => {
+            let active = activation::gelu(&out)?;
+            Some(std::mem::replace(&mut out, active))
+        }
+        _ => fused_gelu,
+    };
 
     let need_weight = weight.tracked(tape);
-    let inputs: Vec<_> = [x].into_iter().chain(&need_weight).chain(fuse.bias).chain(fuse.residual).collect();
+    let leaves = fuse.adapter.iter().flat_map(|adapter| [&adapter.a, &adapter.b]);
+    let inputs: Vec<_> =
+        [x].into_iter().chain(&need_weight).chain(fuse.bias).chain(fuse.residual).chain(leaves).collect();
     let tracked = |tensor: &Tensor| tape.tracks(tensor).then(|| tensor.clone());
-    let need_x = tape.tracks(x);
+    let (need_x, need_leaves) = (tape.tracks(x), fuse.adapter.is_some_and(|adapter| tape.tracks(&adapter.a)));
     let (need_bias, need_residual) = (fuse.bias.and_then(tracked), fuse.residual.and_then(tracked));
     let (x, need_weight) = (x.clone(), need_weight.clone());
     tape.push(&inputs, &out, move |gradients, gradient| {
@@ -64,6 +87,9 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, fuse: Fuse<'_>
             let (slot, accumulate) = gradients.slot(&weight)?;
             let epilogue = Epilogue { accumulate, ..Epilogue::default() };
             matmul(Shape::new(features, width, rows).trans_a(), &inner, &x, &slot, epilogue)?;
+        }
+        if let Some((adapter, down)) = adapter {
+            adapter.backward(gradients, &x, &down, &inner, (need_leaves, need_x))?;
         }
         if need_x {
             let (slot, accumulate) = gradients.slot(&x)?;

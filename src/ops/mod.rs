@@ -11,6 +11,7 @@ pub mod elementwise;
 pub mod embedding;
 pub mod head_norm;
 pub mod linear;
+pub mod lora;
 pub mod matmul;
 pub mod matmul_variants;
 pub mod norm;

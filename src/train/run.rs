@@ -8,12 +8,20 @@ use super::{Settings, trainer::Trainer};
 use crate::{
     Error, Result,
     gpu::Gpu,
-    interchange::{self, own::Own},
+    interchange::{
+        self,
+        adapter::{self, Adapters},
+        own::Own,
+    },
     io::{
-        checkpoint::{self, Checkpoint, Contents},
+        checkpoint::{self, Checkpoint, Contents, Kind},
         tensors::{NamedTensor, TensorFile},
     },
-    model::{Gpt, build::Storage},
+    model::{
+        Gpt,
+        build::Storage,
+        lora::{Lora, LoraConfig},
+    },
     tensor::Tensor,
     text::Tokenizer,
 };
@@ -51,7 +59,8 @@ fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<Nam
     tensors.iter().zip(values).map(name).collect()
 }
 
-/// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing.
+/// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing. Of a model with adapters, the adapters
+/// alone.
 ///
 /// # Errors
 /// [`Error::Io`] (older checkpoints stay), and those of the driver.
@@ -73,8 +82,13 @@ pub async fn save(
     let (weights, moment_values) = (download(trainer.model.parameters()).await?, download(&moments).await?);
     let json = |value: serde_json::Result<serde_json::Value>| value.map_err(|error| Error::Config(error.to_string()));
     let vocabulary = tokenizer.to_json();
+    let (kind, config) = match trainer.model.lora() {
+        None => (Kind::Model, serde_json::to_value(trainer.model.config())),
+        Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
+    };
     let contents = Contents {
-        config: &json(serde_json::to_value(trainer.model.config()))?,
+        kind,
+        config: &json(config)?,
         tokenizer: vocabulary.as_bytes(),
         model: &named(trainer.model.parameters(), &weights),
         optimizer: &named(&moments, &moment_values),
@@ -92,14 +106,50 @@ fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     file.to_f32(name)
 }
 
-/// The model and tokenizer of whatever model lies at `path`; see [`interchange::open`].
+/// The model and tokenizer of whatever model lies at `path`; see [`interchange::open`] and [`frozen`].
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
 pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
     // The tokenizer first: it is small, and what is wrong with it shows at once.
     let tokenizer = interchange::tokenizer(path)?;
-    Ok((Gpt::frozen(gpu, &*interchange::open(path)?, Storage::AsStored, |_, _| ())?, tokenizer))
+    Ok((frozen(gpu, path, Storage::AsStored, |_, _| ())?, tokenizer))
+}
+
+/// The model at `path` to compute with, its matrices kept as `storage` says. Adapters stay beside their base. `each` hears
+/// how many of how many parameters are there.
+///
+/// # Errors
+/// As [`load`].
+pub fn frozen(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
+    match Adapters::find(path)? {
+        None => Gpt::frozen(gpu, &*interchange::open(path)?, storage, each),
+        Some(adapters) => adapted(gpu, &adapters, storage, each),
+    }
+}
+
+/// The model at `path` to train further: as a whole in f32, or with fresh adapters over its weights as they are stored.
+///
+/// # Errors
+/// As [`load`]; [`Error::Config`] for adapters that do not fit.
+pub fn tunable(
+    gpu: &Gpu,
+    path: &Path,
+    lora: Option<&LoraConfig>,
+    seed: u64,
+    each: impl FnMut(usize, usize),
+) -> Result<Gpt> {
+    let Some(config) = lora else { return Gpt::from_source(gpu, &*interchange::open(path)?) };
+    let (base, source) = adapter::base(path)?;
+    config.validate(source.config())?;
+    let model = Gpt::frozen(gpu, &*source, Storage::AsStored, each)?;
+    model.with_lora(Lora { config: config.clone(), base }, seed)
+}
+
+fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
+    let mut model = Gpt::frozen(gpu, &*adapters.base()?, storage, each)?;
+    model.attach_lora(adapters.lora().clone(), |spec| adapters.values(spec))?;
+    Ok(model)
 }
 
 /// The trainer, tokenizer and state that a checkpoint or run folder holds.
@@ -113,7 +163,11 @@ pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Tokenizer, State)> {
     if state.adapter == gpu.tuner().adapter() {
         gpu.tuner().adopt(state.choices.clone());
     }
-    let mut trainer = Trainer::new(gpu, Gpt::from_source(gpu, &Own::open(path)?)?, &state.settings)?;
+    let model = match checkpoint.kind {
+        Kind::Model => Gpt::from_source(gpu, &Own::open(path)?)?,
+        Kind::Adapter => adapted(gpu, &Adapters::open(path)?, Storage::AsStored, |_, _| ())?,
+    };
+    let mut trainer = Trainer::new(gpu, model, &state.settings)?;
     let moments = checkpoint.optimizer()?;
     for (name, tensor) in trainer.optimizer.state() {
         tensor.write(&take(&moments, &name, tensor.shape())?)?;

@@ -86,6 +86,7 @@ impl Trainer {
                 dropout: settings.dropout,
                 dropout_key: random::bits(settings.seed, DROPOUT_STREAM, counter) as u32,
                 checkpoint: settings.checkpoint_activations,
+                reference: false,
             };
             losses.push(self.accumulate(batch, pass, 1.0 / batches.len() as f32)?.read());
         }
@@ -104,7 +105,8 @@ impl Trainer {
     /// # Errors
     /// Those of the driver.
     pub fn rehearse(&mut self, settings: &Settings, batch: &Batch) -> Result<()> {
-        let pass = Pass { dropout: settings.dropout, dropout_key: 0, checkpoint: settings.checkpoint_activations };
+        let (dropout, checkpoint) = (settings.dropout, settings.checkpoint_activations);
+        let pass = Pass { dropout, checkpoint, ..Pass::default() };
         self.accumulate(batch, pass, 1.0)?;
         self.gradients.reset();
         self.gpu.submit()

@@ -1,0 +1,249 @@
+//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the adapters
+//! are trained. The base remains there: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    block::{Affine, Block},
+    config::Config,
+    gpt::Gpt,
+    parameters::{self, Init, Spec},
+};
+use crate::{Error, Result, ops::lora::Adapter, tensor::Tensor};
+
+/// Random streams of adapters begin here, far from those of weights.
+const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
+
+/// A linear layer of every block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// Queries, keys and values in one: one A for the three.
+    Qkv,
+    /// The attention's output.
+    Out,
+    /// The first layer of the MLP (with SwiGLU gate and up in one).
+    Up,
+    /// The second layer of the MLP.
+    Down,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Qkv, Self::Out, Self::Up, Self::Down];
+
+    /// As users write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qkv => "qkv",
+            Self::Out => "out",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+
+    /// The layer's name in a block's parameters.
+    fn layer(self) -> &'static str {
+        match self {
+            Self::Qkv => "attention.qkv",
+            Self::Out => "attention.out",
+            Self::Up => "mlp.up",
+            Self::Down => "mlp.down",
+        }
+    }
+
+    /// The targets in `list`, as in `qkv,out`; `all` for all.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what is no target.
+    pub fn parse(list: &str) -> Result<Vec<Self>> {
+        if list.trim() == "all" {
+            return Ok(Self::ALL.to_vec());
+        }
+        let parse = |name: &str| {
+            let found = Self::ALL.into_iter().find(|target| target.name() == name.trim());
+            found.ok_or_else(|| Error::Config(format!("LoRA target '{name}': give qkv, out, up, down, or all")))
+        };
+        let mut targets = list.split(',').map(parse).collect::<Result<Vec<_>>>()?;
+        targets.sort_unstable();
+        targets.dedup();
+        Ok(targets)
+    }
+}
+
+/// The shape of a model's adapters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoraConfig {
+    /// Inner dimension.
+    pub rank: usize,
+    /// An adapter's product is scaled by alpha / rank.
+    pub alpha: f32,
+    /// Which layers have one.
+    pub targets: Vec<Target>,
+}
+
+/// The model that adapters were made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Where it lay.
+    pub path: PathBuf,
+    /// What its weights are told by.
+    pub fingerprint: String,
+}
+
+/// Adapters: their shape, and whose they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lora {
+    /// Rank, alpha, targets.
+    #[serde(flatten)]
+    pub config: LoraConfig,
+    /// The base.
+    pub base: Base,
+}
+
+impl LoraConfig {
+    /// alpha / rank.
+    pub fn scale(&self) -> f32 {
+        self.alpha / self.rank as f32
+    }
+
+    /// Refuses adapters that a model of `config` cannot have.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting and what would do.
+    pub fn validate(&self, config: &Config) -> Result<()> {
+        if self.rank == 0 || self.rank > config.width {
+            let reason = format!("LoRA rank {}: give 1 to {}, the model's width", self.rank, config.width);
+            return Err(Error::Config(reason));
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Err(Error::Config(format!("LoRA alpha {}: give a positive number", self.alpha)));
+        }
+        if self.targets.is_empty() {
+            return Err(Error::Config("LoRA without targets: give some of qkv, out, up, down, or all".to_string()));
+        }
+        Ok(())
+    }
+
+    /// The adapters of a model of `config` in a fixed order: `blocks.0.attention.qkv.lora_a [rank, in]`, then
+    /// `blocks.0.attention.qkv.lora_b [out, rank]`, and so on.
+    ///
+    /// They start as peft's and loralib's do: A uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`), B 0, so that
+    /// the model is its base at first.
+    pub fn specs(&self, config: &Config) -> Vec<Spec> {
+        let adapter = |spec: Spec| {
+            let name = spec.name.strip_suffix(".weight")?;
+            let (_, layer) = name.strip_prefix("blocks.")?.split_once('.')?;
+            self.targets.iter().find(|target| target.layer() == layer)?;
+            let (features, width) = (spec.shape[0], spec.shape[1]);
+            let bound = 1.0 / (width as f32).sqrt();
+            let (a, b) = (format!("{name}.lora_a"), format!("{name}.lora_b"));
+            Some([
+                Spec { name: a, shape: vec![self.rank, width], init: Init::Uniform(bound) },
+                Spec { name: b, shape: vec![features, self.rank], init: Init::Constant(0.0) },
+            ])
+        };
+        parameters::specs(config).into_iter().filter_map(adapter).flatten().collect()
+    }
+}
+
+impl Gpt {
+    /// The model with fresh adapters, drawn from `seed`; see [`Gpt::attach_lora`].
+    ///
+    /// # Errors
+    /// As [`Gpt::attach_lora`].
+    pub fn with_lora(mut self, lora: Lora, seed: u64) -> Result<Self> {
+        let mut stream = STREAM;
+        self.attach_lora(lora, |spec| {
+            stream += 1;
+            Ok(spec.values(seed, stream))
+        })?;
+        Ok(self)
+    }
+
+    /// Puts adapters beside the model's layers, their values by name and shape from `values`. From now on they are the
+    /// model's [`parameters`](Gpt::parameters), and what the model had before is frozen. Earlier adapters go.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and those of `values`.
+    pub fn attach_lora(&mut self, lora: Lora, mut values: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<()> {
+        lora.config.validate(&self.config)?;
+        let gpu = self.norm.weight.gpu().clone();
+        let mut parameters = Vec::new();
+        for spec in lora.config.specs(&self.config) {
+            let tensor = Tensor::from_f32(&gpu, &spec.shape, &values(&spec)?)?;
+            gpu.submit()?;
+            parameters.push((spec.name, tensor));
+        }
+        let find = |name: String| {
+            let found = parameters.iter().find(|(other, _)| *other == name);
+            found.map(|(_, tensor)| tensor.clone())
+        };
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            for target in Target::ALL {
+                let name = format!("blocks.{index}.{}", target.layer());
+                let (a, b) = (find(format!("{name}.lora_a")), find(format!("{name}.lora_b")));
+                let scale = lora.config.scale();
+                block.layer(target).adapter = a.zip(b).map(|(a, b)| Adapter { a, b, scale });
+            }
+        }
+        self.bytes += parameters.iter().map(|(_, tensor)| tensor.bytes()).sum::<u64>();
+        self.parameters = parameters;
+        self.lora = Some(lora);
+        Ok(())
+    }
+
+    /// Its adapters' shape and base, if it has adapters.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
+    }
+}
+
+impl Block {
+    fn layer(&mut self, target: Target) -> &mut Affine {
+        match target {
+            Target::Qkv => &mut self.qkv,
+            Target::Out => &mut self.out,
+            Target::Up => &mut self.up,
+            Target::Down => &mut self.down,
+        }
+    }
+
+    /// The block as it was before adapters were attached.
+    pub fn without_adapters(&self) -> Self {
+        let mut block = self.clone();
+        for target in Target::ALL {
+            block.layer(target).adapter = None;
+        }
+        block
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_named_once_and_in_order() {
+        assert_eq!(Target::parse("down, qkv,down").unwrap(), [Target::Qkv, Target::Down]);
+        assert_eq!(Target::parse("all").unwrap(), Target::ALL);
+        assert!(Target::parse("qkv,k").unwrap_err().to_string().contains("'k'"));
+    }
+
+    #[test]
+    fn adapters_have_the_shapes_of_their_layers() {
+        let config = Config { kv_heads: 2, ..Config::llama(65, 16, 2, 4, 32) };
+        let lora = LoraConfig { rank: 3, alpha: 6.0, targets: vec![Target::Qkv, Target::Down] };
+        let specs = lora.specs(&config);
+        let named = |index: usize| (&specs[index].name[..], &specs[index].shape[..]);
+        assert_eq!(specs.len(), 8);
+        assert_eq!(named(0), ("blocks.0.attention.qkv.lora_a", &[3, 32][..]));
+        assert_eq!(named(1), ("blocks.0.attention.qkv.lora_b", &[64, 3][..]));
+        assert_eq!(named(6), ("blocks.1.mlp.down.lora_a", &[3, config.hidden][..]));
+        let a = specs[0].values(1, 1);
+        assert!(a.iter().all(|x| x.abs() <= 1.0 / 32f32.sqrt()) && a.iter().any(|x| x.abs() > 0.15));
+        assert!(LoraConfig { rank: 33, ..lora }.validate(&config).is_err());
+    }
+}
