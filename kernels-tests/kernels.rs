@@ -42,3 +42,8 @@ fn position() {
 fn packed() {
     family("packed");
 }
+
+#[test]
+fn losses() {
+    family("losses");
+}

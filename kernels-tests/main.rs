@@ -9,6 +9,8 @@ mod interchange;
 mod kernels;
 mod oracle_fixtures;
 mod oracles;
+mod rlhf;
+mod rlhf_gradients;
 mod structure;
 mod support;
 mod tokens;

@@ -10,3 +10,4 @@ pub mod norm;
 pub mod optimizer;
 pub mod pointwise;
 pub mod position;
+pub mod rlhf;
