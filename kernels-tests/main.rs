@@ -11,6 +11,7 @@ mod oracle_fixtures;
 mod oracles;
 mod rlhf;
 mod rlhf_gradients;
+mod rlhf_ops;
 mod structure;
 mod support;
 mod tokens;

@@ -31,9 +31,10 @@ fn main(
     var spread = 0.0;
     for (var c = lane; c < p.width; c += LANES) {
         let below = p.scale * logits[base + c] - greatest;
-        sum += exp(below);
+        let share = exp(below);
+        sum += share;
         if (ENTROPY) {
-            spread += exp(below) * below;
+            spread += share * below;
         }
     }
     sum = row_sum(sum, local);
@@ -50,7 +51,8 @@ fn main(
         let old_share = exp(before.x - joint);
         let new_share = exp(greatest - joint);
         // A sum of exp(x - m) (x - m) meets another m as a share of itself and a multiple of the plain sum.
-        spread = old_share * (before.w + (before.x - joint) * before.y) + new_share * (spread + (greatest - joint) * sum);
+        spread = old_share * (before.w + (before.x - joint) * before.y)
+            + new_share * (spread + (greatest - joint) * sum);
         sum = before.y * old_share + sum * new_share;
         greatest = joint;
         hit = before.z;

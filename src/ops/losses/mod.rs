@@ -5,7 +5,7 @@ pub mod pairs;
 pub mod policy;
 pub mod value;
 
-use super::{expect, flat_grid, reduce, require};
+use super::{expect, flat_grid, reduce, require, row_sum, rows::Plan};
 use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -41,6 +41,15 @@ impl RowWeights {
         let weights: Vec<f32> = counts.iter().map(|counts| if *counts { each } else { 0.0 }).collect();
         let counted = counts.iter().filter(|counts| **counts).count();
         Ok(Self { weights: Tensor::from_f32(gpu, &[counts.len()], &weights)?, counted })
+    }
+
+    /// The weighted mean of numbers by row, for reports: one element.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when there is not one number per row.
+    pub fn average(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = self.weights.elements();
+        row_sum::forward(x, &self.weights.reshape(&[1, rows])?, Plan::choose(x.gpu(), 1, rows))
     }
 }
 
