@@ -4,14 +4,15 @@ use wgpt::doctor::reference::{attention, lora, loss, matmul, norm, optimizer, po
 
 use crate::support;
 
-fn data(seed: u64, len: usize) -> Vec<f64> {
+/// Values in -1..1.5, a function of seed and index.
+pub fn data(seed: u64, len: usize) -> Vec<f64> {
     support::to_f64(&support::data(seed, len))
 }
 
 /// `analytic` is the gradient of `sum(weights * f(x))`: every element is held against central differences (five points,
 /// error of order step^4) to a relative 1e-6. Where gradients vanish the differences' own rounding remains: 1e-9 of the
 /// largest gradient.
-fn proves(name: &str, x: &[f64], weights: &[f64], f: impl Fn(&[f64]) -> Vec<f64>, analytic: &[f64]) {
+pub fn proves(name: &str, x: &[f64], weights: &[f64], f: impl Fn(&[f64]) -> Vec<f64>, analytic: &[f64]) {
     let (outputs, step) = (f(x).len(), 1e-3);
     assert!(outputs == weights.len() && analytic.len() == x.len(), "{name}: the lengths differ");
     let scale = analytic.iter().fold(0.0f64, |most, g| most.max(g.abs()));

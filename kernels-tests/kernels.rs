@@ -47,3 +47,8 @@ fn packed() {
 fn sample() {
     family("sample");
 }
+
+#[test]
+fn losses() {
+    family("losses");
+}

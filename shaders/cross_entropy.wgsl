@@ -1,9 +1,11 @@
 // cross_entropy: one chunk of the vocabulary of a chunked cross entropy. logits[rows, width] are the scores of the ids
-// first..first + width. stats[rows, 4] = (running max m, running sum of exp(x - m), target's logit, loss), where
-// loss = m + log(sum) - target's logit over the chunks so far, 0 for the ignored target 0xffffffff. The chunk with
-// first = 0 overwrites stats, later ones update it.
+// first..first + width, x = scale * logits. stats[rows, 4] = (running max m, running sum of exp(x - m), target's x,
+// loss), where loss = m + log(sum) - target's x over the chunks so far, 0 for the ignored target 0xffffffff. With
+// ENTROPY the last column is the running sum of exp(x - m) (x - m) instead. The chunk with first = 0 overwrites stats,
+// later ones update it.
 // @include "lib/rows.wgsl"
-struct Params { rows: u32, width: u32, first: u32 }
+const ENTROPY: bool = false;
+struct Params { rows: u32, width: u32, first: u32, scale: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> targets: array<u32>;
@@ -24,12 +26,21 @@ fn main(
     for (var c = lane; c < p.width; c += LANES) {
         greatest = max(greatest, logits[base + c]);
     }
-    greatest = row_max(greatest, local);
+    greatest = p.scale * row_max(greatest, local);
     var sum = 0.0;
+    var spread = 0.0;
     for (var c = lane; c < p.width; c += LANES) {
-        sum += exp(logits[base + c] - greatest);
+        let below = p.scale * logits[base + c] - greatest;
+        let share = exp(below);
+        sum += share;
+        if (ENTROPY) {
+            spread += share * below;
+        }
     }
     sum = row_sum(sum, local);
+    if (ENTROPY) {
+        spread = row_sum(spread, local);
+    }
     if (!writes || lane != 0u) {
         return;
     }
@@ -37,14 +48,20 @@ fn main(
     if (p.first != 0u) {
         let before = stats[row];
         let joint = max(before.x, greatest);
-        sum = before.y * exp(before.x - joint) + sum * exp(greatest - joint);
+        let old_share = exp(before.x - joint);
+        let new_share = exp(greatest - joint);
+        // A sum of exp(x - m) (x - m) meets another m as a share of itself and a multiple of the plain sum.
+        spread = old_share * (before.w + (before.x - joint) * before.y)
+            + new_share * (spread + (greatest - joint) * sum);
+        sum = before.y * old_share + sum * new_share;
         greatest = joint;
         hit = before.z;
     }
     let goal = targets[row];
     let ignored = goal == 0xffffffffu;
     if (!ignored && goal >= p.first && goal - p.first < p.width) {
-        hit = logits[base + goal - p.first];
+        hit = p.scale * logits[base + goal - p.first];
     }
-    stats[row] = vec4<f32>(greatest, sum, hit, select(greatest + log(sum) - hit, 0.0, ignored));
+    let loss = select(greatest + log(sum) - hit, 0.0, ignored);
+    stats[row] = vec4<f32>(greatest, sum, hit, select(loss, spread, ENTROPY));
 }

@@ -11,4 +11,5 @@ pub mod norm;
 pub mod optimizer;
 pub mod pointwise;
 pub mod position;
+pub mod rlhf;
 pub mod sample;

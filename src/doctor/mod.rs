@@ -4,6 +4,7 @@
 
 mod attention;
 mod flat;
+mod losses;
 mod matmul;
 mod packed;
 mod position;
@@ -19,7 +20,7 @@ use crate::{Result, gpu::Gpu, random, tensor::Tensor};
 use reference::compare::compare;
 
 /// The families of checks, by name.
-pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position", "packed", "sample"];
+pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position", "packed", "sample", "losses"];
 
 /// What was found out about one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -74,6 +75,7 @@ impl<'a> Doctor<'a> {
             "attention" => attention::check(self).await,
             "rows" => rows::check(self).await,
             "flat" => flat::check(self).await,
+            "losses" => losses::check(self).await,
             "packed" => packed::check(self).await,
             "sample" => sample::check(self).await,
             _ => position::check(self).await,

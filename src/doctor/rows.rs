@@ -8,7 +8,8 @@ use crate::{
     Result,
     ops::{
         attention::Heads,
-        cross_entropy, head_norm, norm,
+        head::{self, Reading, Slope},
+        head_norm, norm,
         rows::{PLANS, Plan},
         softmax,
     },
@@ -94,6 +95,7 @@ async fn losses(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize) 
     let targets: Vec<u32> = (0..rows).map(target).collect();
     let expected = loss::cross_entropy(&logits, &targets);
     let scored = targets.iter().filter(|&&id| id != loss::IGNORED).count();
+    let slope = Slope { factor: 1.0 / scored as f32, rows: None };
     let ids = Tensor::from_u32(doctor.gpu, &[rows], &targets)?;
     for cut in [width, width / 2] {
         if cut == 0 {
@@ -107,14 +109,14 @@ async fn losses(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize) 
         let mut pieces = Vec::new();
         for (first, count) in [(0, cut), (cut, width - cut)].into_iter().filter(|(_, count)| *count > 0) {
             let piece = doctor.upload(&[rows, count], &columns(first, count, &logits))?;
-            cross_entropy::accumulate(&piece, &ids, &stats, first, plan)?;
+            head::accumulate(&piece, &ids, &stats, first, Reading::LOSS, plan)?;
             pieces.push((first, count, piece));
         }
         let losses: Vec<f32> = stats.to_f32().await?.chunks_exact(4).map(|row| row[3]).collect();
         let losses = Tensor::from_f32(doctor.gpu, &[rows], &losses)?;
         doctor.compare(("cross_entropy", plan.name), &what, &losses, &expected.rows, width).await?;
         for (first, count, piece) in pieces {
-            cross_entropy::backward(&piece, &ids, &stats, first, 1.0 / scored as f32)?;
+            head::backward(&piece, &ids, &stats, first, Reading::LOSS, slope)?;
             let grad = columns(first, count, &expected.grad_logits);
             doctor.compare(("cross_entropy_backward", "flat"), &what, &piece, &grad, 1).await?;
         }

@@ -13,6 +13,7 @@ use crate::{
         dropout,
         embedding::{self, Tokens},
         linear::{Fuse, linear},
+        token_logprobs::{self, TokenLogprobs},
         weight::Weight,
     },
     tape::Tape,
@@ -117,6 +118,20 @@ impl Gpt {
     /// [`Error::Shape`].
     pub fn loss(&self, tape: &Tape, hidden: &Tensor, targets: &Targets, factor: f32) -> Result<Loss> {
         cross_entropy::head_loss(tape, hidden, self.head_weight(), targets, factor)
+    }
+
+    /// Log-probabilities of `targets` given the final hidden states; see [`token_logprobs::token_logprobs`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn token_logprobs(
+        &self,
+        tape: &Tape,
+        hidden: &Tensor,
+        targets: &Targets,
+        temperature: f32,
+    ) -> Result<TokenLogprobs> {
+        token_logprobs::token_logprobs(tape, hidden, self.head_weight(), targets, temperature)
     }
 
     /// Scores of every token of the vocabulary: `[.., vocabulary]`.

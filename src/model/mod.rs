@@ -5,6 +5,7 @@ pub mod build;
 pub mod cache;
 pub mod config;
 pub mod gpt;
+pub mod heads;
 pub mod lora;
 pub mod parameters;
 pub mod source;

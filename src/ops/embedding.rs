@@ -14,10 +14,12 @@ kernels! {
 pub struct Tokens {
     /// `[batch, context]`
     pub ids: Tensor,
-    groups: Option<Groups>,
+    pub(super) groups: Option<Groups>,
 }
 
-struct Groups {
+/// Rows by the id that they hold, on the GPU; see [`TokenGroups`].
+#[derive(Clone)]
+pub(super) struct Groups {
     ids: Tensor,
     starts: Tensor,
     order: Tensor,
@@ -64,27 +66,16 @@ pub fn embed(
         Weight::Plain(table) => table,
         Weight::Packed(table) => return packed::embed::embed(tokens, &table, positions, past),
     };
-    let (gpu, table) = (tape.gpu(), &table);
-    let (batch, context, width) = (tokens.ids.shape()[0], tokens.ids.shape()[1], table.width());
+    let table = &table;
+    let (context, width) = (tokens.ids.shape()[1], table.width());
     if let Some(positions) = positions {
         expect("embed", "the position table", positions, &[positions.shape()[0], width])?;
         require(past + context <= positions.shape()[0], "embed", || {
             format!("position {} is past the table's {}", past + context - 1, positions.shape()[0])
         })?;
     }
-    let out = Tensor::empty_f32(gpu, &[batch, context, width])?;
-    let count = out.elements();
-    for (first, held) in table.row_pieces() {
-        let piece = table.rows(first, held)?;
-        let binds = binds![
-            ids: tokens.ids.bind(), table: piece.bind(), positions: positions.unwrap_or(&piece).bind(), out: out.bind(),
-        ];
-        let params = params![count: count, width: width, first: first, held: held, context: context, past: past];
-        gpu.run(&EMBED.set("POSITIONS", positions.is_some()), binds, params, flat_grid(gpu, count))?;
-    }
-    let Some(groups) = &tokens.groups else { return Ok(out) };
-    let groups =
-        Groups { ids: groups.ids.clone(), starts: groups.starts.clone(), order: groups.order.clone(), ..*groups };
+    let out = look_up(&tokens.ids, table, positions, past)?;
+    let Some(groups) = tokens.groups.clone() else { return Ok(out) };
     let need_positions = positions.filter(|positions| tape.tracks(positions)).cloned();
     let (need_table, table_kept) = (tape.tracks(table), table.clone());
     let inputs: Vec<_> = [table].into_iter().chain(positions).collect();
@@ -110,8 +101,24 @@ pub fn embed(
     Ok(out)
 }
 
+/// The forward kernel: `ids [batch, context]` to `[batch, context, width]`.
+pub(super) fn look_up(ids: &Tensor, table: &Tensor, positions: Option<&Tensor>, past: usize) -> Result<Tensor> {
+    let (gpu, context, width) = (ids.gpu(), ids.width(), table.width());
+    let out = Tensor::empty_f32(gpu, &[ids.height(), context, width])?;
+    let count = out.elements();
+    for (first, held) in table.row_pieces() {
+        let piece = table.rows(first, held)?;
+        let binds = binds![
+            ids: ids.bind(), table: piece.bind(), positions: positions.unwrap_or(&piece).bind(), out: out.bind(),
+        ];
+        let params = params![count: count, width: width, first: first, held: held, context: context, past: past];
+        gpu.run(&EMBED.set("POSITIONS", positions.is_some()), binds, params, flat_grid(gpu, count))?;
+    }
+    Ok(out)
+}
+
 /// Adds the rows of `grad_out` to the rows of `slot` that their tokens name.
-fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Result<()> {
+pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Result<()> {
     let (gpu, width) = (slot.gpu(), slot.width());
     let count = groups.count * width;
     for (first, held) in slot.row_pieces() {

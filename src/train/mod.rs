@@ -1,6 +1,7 @@
 //! Training stages, one file each, readable from top to bottom.
 
 pub mod pretrain;
+pub mod rlhf;
 pub mod run;
 pub mod settings;
 pub mod trainer;

@@ -1,0 +1,40 @@
+//! Weighted sums of rows: log-probabilities of tokens to those of texts.
+
+use super::{losses::scale_rows, require, rows::Plan};
+use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
+
+kernels! {
+    /// Sums by row.
+    WEIGHTED_ROW_SUM = "weighted_row_sum";
+}
+
+/// `out[row] = sum over columns of weights * x`, for `weights [rows, width]` and as many elements of `x`: `[rows]`.
+/// Weights are a mask of ones and zeros for sums, or one over each row's count for means; where they are 0, `x` may
+/// hold anything.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the numbers of elements differ.
+pub fn weighted_row_sum(tape: &Tape, x: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let out = forward(x, weights, Plan::choose(tape.gpu(), weights.height(), weights.width()))?;
+    let (x_kept, weights) = (x.clone(), weights.clone());
+    tape.push(&[x], &out, move |gradients, gradient| {
+        let (slot, accumulate) = gradients.slot(&x_kept)?;
+        scale_rows(&weights, &gradient, &slot, accumulate)
+    });
+    Ok(out)
+}
+
+/// The forward kernel under a given plan.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the numbers of elements differ.
+pub fn forward(x: &Tensor, weights: &Tensor, plan: Plan) -> Result<Tensor> {
+    let (gpu, rows, width) = (x.gpu(), weights.height(), weights.width());
+    require(rows > 0 && x.elements() == weights.elements(), "weighted_row_sum", || {
+        format!("x {:?}, weights {:?}", x.shape(), weights.shape())
+    })?;
+    let out = Tensor::empty_f32(gpu, &[rows])?;
+    let binds = binds![x: x.bind(), weights: weights.bind(), out: out.bind()];
+    gpu.run(&plan.variant(&WEIGHTED_ROW_SUM), binds, params![rows: rows, width: width], plan.grid(gpu, rows))?;
+    Ok(out)
+}
