@@ -9,6 +9,7 @@ mod interchange;
 mod kernels;
 mod oracle_fixtures;
 mod oracles;
+mod packing;
 mod structure;
 mod support;
 mod tokens;

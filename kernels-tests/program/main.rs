@@ -6,3 +6,4 @@ mod device_loss;
 mod input;
 mod program;
 mod resume;
+mod sft;

@@ -45,6 +45,13 @@ impl Language {
             let conventions = Conventions::of_folder(folder, &tokenizer)?;
             return Ok(Self { tokenizer, conventions });
         }
-        Tokenizer::load(&checkpoint::resolve(path)?).map(Self::plain)
+        let folder = checkpoint::resolve(path)?;
+        let tokenizer = Tokenizer::load(&folder)?;
+        // Models that were only pretrained have no conventions beside the tokenizer.
+        if !folder.join("tokenizer_config.json").exists() {
+            return Ok(Self::plain(tokenizer));
+        }
+        let conventions = Conventions::of_folder(&folder, &tokenizer)?;
+        Ok(Self { tokenizer, conventions })
     }
 }

@@ -33,6 +33,8 @@ pub struct Contents<'a> {
     pub config: &'a Value,
     /// The bytes of `tokenizer.json`.
     pub tokenizer: &'a [u8],
+    /// Further files by name: how a model that was taught to talk does so.
+    pub language: &'a [(&'static str, Value)],
     /// The weights.
     pub model: &'a [NamedTensor<'a>],
     /// The optimizer's moments.
@@ -50,6 +52,9 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
     let folder = atomic::publish_folder(run, &format!("{PREFIX}{step:08}"), |tmp| {
         atomic::write(&tmp.join(CONFIG), &pretty(contents.config))?;
         atomic::write(&tmp.join(TOKENIZER), contents.tokenizer)?;
+        for (name, content) in contents.language {
+            atomic::write(&tmp.join(name), &pretty(content))?;
+        }
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
         tensors::write(&tmp.join(MODEL), contents.model, &metadata)?;
         tensors::write(&tmp.join(OPTIMIZER), contents.optimizer, &metadata)?;
@@ -187,8 +192,9 @@ mod tests {
         let model = [NamedTensor { name: "w", shape: &[1], data: &data }];
         let (config, state) = (json!({"layers": 1}), json!({"step": step}));
         let tokenizer = b"{}";
-        save(run, step, &Contents { config: &config, tokenizer, model: &model, optimizer: &model, state: &state }, keep)
-            .unwrap()
+        let (config, state) = (&config, &state);
+        let contents = Contents { config, tokenizer, language: &[], model: &model, optimizer: &model, state };
+        save(run, step, &contents, keep).unwrap()
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod pretrain;
 pub mod run;
 pub mod settings;
+pub mod sft;
+pub mod stage;
 pub mod trainer;
 pub mod validation;
 

@@ -8,7 +8,7 @@ use super::{Settings, trainer::Trainer};
 use crate::{
     Error, Result,
     gpu::Gpu,
-    interchange::{self, own::Own},
+    interchange::{self, Language, own::Own},
     io::{
         checkpoint::{self, Checkpoint, Contents},
         tensors::{NamedTensor, TensorFile},
@@ -51,14 +51,15 @@ fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<Nam
     tensors.iter().zip(values).map(name).collect()
 }
 
-/// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing.
+/// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing. The chat template goes with it if
+/// `language` has one.
 ///
 /// # Errors
 /// [`Error::Io`] (older checkpoints stay), and those of the driver.
 pub async fn save(
     out: &Path,
     trainer: &Trainer,
-    tokenizer: &Tokenizer,
+    language: &Language,
     settings: &Settings,
     best_val_loss: Option<f64>,
 ) -> Result<std::path::PathBuf> {
@@ -72,10 +73,13 @@ pub async fn save(
     let moments = trainer.optimizer.state();
     let (weights, moment_values) = (download(trainer.model.parameters()).await?, download(&moments).await?);
     let json = |value: serde_json::Result<serde_json::Value>| value.map_err(|error| Error::Config(error.to_string()));
-    let vocabulary = tokenizer.to_json();
+    let vocabulary = language.tokenizer.to_json();
+    let conventions = &language.conventions;
+    let files = conventions.template.is_some().then(|| conventions.files());
     let contents = Contents {
         config: &json(serde_json::to_value(trainer.model.config()))?,
         tokenizer: vocabulary.as_bytes(),
+        language: files.as_ref().map_or(&[], |files| &files[..]),
         model: &named(trainer.model.parameters(), &weights),
         optimizer: &named(&moments, &moment_values),
         state: &json(serde_json::to_value(&state))?,
@@ -102,11 +106,11 @@ pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
     Ok((Gpt::frozen(gpu, &*interchange::open(path)?, Storage::AsStored, |_, _| ())?, tokenizer))
 }
 
-/// The trainer, tokenizer and state that a checkpoint or run folder holds.
+/// The trainer, language and state that a checkpoint or run folder holds.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
-pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Tokenizer, State)> {
+pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Language, State)> {
     let checkpoint = Checkpoint::open(path)?;
     let state: State = serde_json::from_value(checkpoint.state()?)
         .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("state.json: {error}")))?;
@@ -120,5 +124,5 @@ pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Tokenizer, State)> {
         gpu.submit()?;
     }
     trainer.optimizer.step = state.step;
-    Ok((trainer, Tokenizer::load(&checkpoint.tokenizer_path())?, state))
+    Ok((trainer, Language::open(&checkpoint.folder)?, state))
 }
