@@ -22,7 +22,7 @@ fn conversations() -> String {
 /// A text in every character that conversations take.
 fn text() -> String {
     let sentence = |i: usize| {
-        let (animal, sound) = ANIMALS[i * i % 5];
+        let (animal, sound) = ANIMALS[i % 5];
         format!("User: my {animal} says {sound}? Assistant: the one.\n")
     };
     (0..200).map(sentence).collect()
@@ -43,15 +43,15 @@ fn a_tiny_model_learns_to_answer() {
     let place = pretrained(&conversations());
     let sft = |out: &'static str, more: &[&'static str]| {
         let common =
-            ["sft", "--model", "base", "--data", "chats.jsonl", "--out", out, "--lr", "0.01", "--quiet", "--json"];
-        let sizes = ["--batch", "4", "--steps", "160", "--val-fraction", "0.1", "--save-every", "40"];
+            ["sft", "--model", "base", "--data", "chats.jsonl", "--out", out, "--lr", "0.003", "--quiet", "--json"];
+        let sizes = ["--batch", "4", "--steps", "250", "--val-fraction", "0.1", "--save-every", "100"];
         place.run(&[&common[..], &sizes, more].concat())
     };
     let done = sft("talker", &[]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let summary: serde_json::Value = serde_json::from_slice(&done.stdout).expect("the only line of stdout is JSON");
-    assert_eq!((&summary["conversations"], &summary["step"]), (&30.into(), &160.into()), "{summary}");
-    assert!(summary["val_loss"].as_f64().is_some_and(|loss| loss < 0.5), "{summary}");
+    assert_eq!((&summary["conversations"], &summary["step"]), (&30.into(), &250.into()), "{summary}");
+    assert!(summary["val_loss"].as_f64().is_some_and(|loss| loss < 0.4), "{summary}");
     for (animal, sound) in ANIMALS {
         let question = format!("the {animal}?");
         let arguments = ["chat", "talker", "--prompt", &question, "--temperature", "0", "--max-tokens", "12", "--json"];
@@ -61,15 +61,15 @@ fn a_tiny_model_learns_to_answer() {
 
     // Stopped at a checkpoint and resumed, it is the same run, and another data file is not.
     let last =
-        |out: &str| std::fs::read(place.path(out).join("checkpoint-00000160/model.safetensors")).expect("weights");
+        |out: &str| std::fs::read(place.path(out).join("checkpoint-00000250/model.safetensors")).expect("weights");
     assert!(sft("again", &["--keep", "9"]).status.success());
     assert!(last("again") == last("talker"), "the same seed gives the same bits");
-    for step in [80, 120, 160] {
+    for step in [200, 250] {
         std::fs::remove_dir_all(place.path("again").join(format!("checkpoint-{step:08}"))).expect("a checkpoint");
     }
     let resumed = sft("again", &["--resume"]);
     assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
-    assert!(last("again") == last("talker"), "resumed after step 40");
+    assert!(last("again") == last("talker"), "resumed after step 100");
     let shorter: String = conversations().lines().skip(1).map(|line| format!("{line}\n")).collect();
     std::fs::write(place.path("chats.jsonl"), shorter).expect("other data");
     let refused = sft("again", &["--resume"]);
