@@ -101,15 +101,16 @@ fn attentions(criterion: &mut Criterion, gpu: &Gpu) {
             let name = format!("{batch}x{context} {query}x{dim} {}", spec.name);
             group.throughput(Throughput::Elements(2 * product));
             group.bench_function(format!("forward {name}"), |bencher| {
-                bencher
-                    .iter_custom(|count| clock(gpu, count, || attention::forward_with(spec, &qkv, heads).map(|_| ())));
+                bencher.iter_custom(|count| {
+                    clock(gpu, count, || attention::forward_with(spec, &qkv, heads, None).map(|_| ()))
+                });
             });
-            let forward = attention::forward_with(spec, &qkv, heads).expect("a forward pass");
+            let forward = attention::forward_with(spec, &qkv, heads, None).expect("a forward pass");
             group.throughput(Throughput::Elements(5 * product));
             group.bench_function(format!("backward {name}"), |bencher| {
                 bencher.iter_custom(|count| {
                     clock(gpu, count, || {
-                        attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads).map(|_| ())
+                        attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None).map(|_| ())
                     })
                 });
             });

@@ -22,7 +22,7 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
         let config = Config { bias: false, ..Config::gpt2(65, context, layers, heads, width) };
         let settings = Settings { batch: rows, ..Settings::recipe(config) };
         let ids = |stream| (0..(rows * context) as u64).map(|i| random::below(1, stream, i, 65) as u32).collect();
-        let batch = Batch { inputs: ids(1), targets: ids(2), rows, context };
+        let batch = Batch { inputs: ids(1), targets: ids(2), starts: None, rows, context };
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
         trainer.rehearse(&settings, &batch).expect("a rehearsal");

@@ -50,7 +50,7 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 
 fn step(trainer: &mut Trainer, settings: &Settings) -> f32 {
     let ids: Vec<u32> = (0..17).map(|i| i * i % 23).collect();
-    let batch = Batch { inputs: ids[..16].to_vec(), targets: ids[1..].to_vec(), rows: 2, context: 8 };
+    let batch = Batch { inputs: ids[..16].to_vec(), targets: ids[1..].to_vec(), rows: 2, context: 8, starts: None };
     let pending = trainer.step(settings, &[batch]).expect("a step");
     pollster::block_on(pending.outcome()).expect("an outcome").loss
 }
@@ -72,7 +72,9 @@ fn there_and_back_and_merged() {
         let (first, last) = (step(&mut trainer, &settings), (0..4).map(|_| step(&mut trainer, &settings)).last());
         assert!(last.is_some_and(|last| last < first), "{name}: {first} {last:?}");
         let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
-        let folder = pollster::block_on(run::save(&out, &trainer, &tokenizer, &settings, None)).expect("saved");
+        let folder =
+            pollster::block_on(run::save(&out, &trainer, &Language::plain(tokenizer.clone()), &settings, None))
+                .expect("saved");
         assert!(!folder.join("model.safetensors").exists(), "adapters are saved alone");
 
         let trained = logits(gpu, &trainer.model);
@@ -110,7 +112,7 @@ fn another_base_is_refused() {
     let settings = Settings::recipe(model.config().clone());
     let trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
-    pollster::block_on(run::save(&out, &trainer, &tokenizer, &settings, None)).expect("saved");
+    pollster::block_on(run::save(&out, &trainer, &Language::plain(tokenizer.clone()), &settings, None)).expect("saved");
     let says = |error: wgpt::Result<()>, words: &str| {
         let text = error.expect_err(words).to_string();
         assert!(text.contains(words), "{text}");

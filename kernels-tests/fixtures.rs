@@ -54,8 +54,13 @@ impl Fixture {
     fn batches(&self, step: usize, rows: usize) -> Vec<Batch> {
         let size = rows * CONTEXT;
         let cut = |ids: &[u32], part: usize| ids[step * ROWS * CONTEXT + part * size..][..size].to_vec();
-        let batch =
-            |part| Batch { inputs: cut(&self.inputs, part), targets: cut(&self.targets, part), rows, context: CONTEXT };
+        let batch = |part| Batch {
+            inputs: cut(&self.inputs, part),
+            targets: cut(&self.targets, part),
+            starts: None,
+            rows,
+            context: CONTEXT,
+        };
         (0..ROWS / rows).map(batch).collect()
     }
 

@@ -120,6 +120,22 @@ fn attention_oracle() {
     }
 }
 
+/// Segments of one token, of several, and up to the end of a row.
+#[test]
+fn attention_oracle_with_segments() {
+    let starts = [0, 0, 2, 3, 3, 0, 1, 1, 1, 4];
+    let sizes = attention::Sizes { batch: 2, context: 5, heads: 4, kv_heads: 2, dim: 4 };
+    let (x, g) = (data(34, 2 * 5 * sizes.row()), data(35, 2 * 5 * 16));
+    let analytic = attention::attention_segments_backward(sizes, &x, &starts, &g);
+    proves("segments", &x, &g, |x| attention::attention_segments(sizes, x, &starts).0, &analytic);
+    // The first segment of a row knows nothing of what follows, nor the others of it.
+    let (whole, lse) = attention::attention_segments(sizes, &x, &starts);
+    let alone = attention::Sizes { batch: 1, context: 2, ..sizes };
+    let (out, alone_lse) = attention::attention(alone, &x[3 * sizes.row()..5 * sizes.row()]);
+    assert_eq!(out, whole[3 * 16..5 * 16]);
+    assert_eq!(alone_lse[..2], lse[3..5]);
+}
+
 /// `dA` and `dB` are products themselves: `G B^T` and `A^T G`, each transposed once more where its operand is stored so.
 #[test]
 fn matmul_oracle_gradients_are_products() {

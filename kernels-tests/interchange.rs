@@ -109,7 +109,8 @@ fn qwen_gradients() {
         let ids = ids(&expected);
         let settings = Settings::recipe(source.config().clone());
         let context = ids.len() - 1;
-        let batch = Batch { inputs: ids[..context].to_vec(), targets: ids[1..].to_vec(), rows: 1, context };
+        let batch =
+            Batch { inputs: ids[..context].to_vec(), targets: ids[1..].to_vec(), starts: None, rows: 1, context };
         for checkpoint in [false, true] {
             let model = Gpt::from_source(&device.gpu, &*source).expect("a model");
             let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
@@ -198,12 +199,12 @@ fn checkpoints_go_out() {
         let run = dir.path().join(format!("run{step}"));
         fs::create_dir(&run).expect("a folder");
         let settings = Settings::recipe(config);
-        let saved = wgpt::train::run::save(&run, &trainer, &tokenizer, &settings, None);
+        let language = Language::plain(tokenizer.clone());
+        let saved = wgpt::train::run::save(&run, &trainer, &language, &settings, None);
         pollster::block_on(saved).expect("a checkpoint");
         let source = Own::open(&run).expect("a checkpoint");
         assert!(checkpoint::resolve(&run).is_ok());
         let (file, folder) = (run.join("model.gguf"), run.join("hf"));
-        let language = Language::plain(tokenizer.clone());
         gguf::save(&source, Some(&language), &file, Format::F32).expect("a GGUF file");
         huggingface::save(&source, Some(&language), &folder, Format::F32).expect("a folder");
         let ids = [1, 5, 2, 7, 0, 3];

@@ -162,7 +162,7 @@ fn batch(config: &Config, rows: usize, seed: u64) -> Batch {
         let id = |i| random::below(seed, stream, i, vocabulary) as u32;
         (0..(rows * config.context) as u64).map(id).collect()
     };
-    Batch { inputs: draw(1), targets: draw(2), rows, context: config.context }
+    Batch { inputs: draw(1), targets: draw(2), rows, context: config.context, starts: None }
 }
 
 fn logits(gpu: &Gpu, model: &Gpt, ids: &[u32], pass: Pass) -> Vec<f32> {

@@ -11,6 +11,7 @@ mod kernels;
 mod lora;
 mod oracle_fixtures;
 mod oracles;
+mod packing;
 mod rlhf;
 mod rlhf_gradients;
 mod rlhf_ops;

@@ -26,7 +26,7 @@ fn batch(settings: &Settings, counter: u64) -> Batch {
     let vocabulary = settings.config.vocabulary as u64;
     let draw =
         |stream| (0..(rows * context) as u64).map(|i| random::below(counter, stream, i, vocabulary) as u32).collect();
-    Batch { inputs: draw(1), targets: draw(2), rows, context }
+    Batch { inputs: draw(1), targets: draw(2), starts: None, rows, context }
 }
 
 #[test]
@@ -86,6 +86,7 @@ fn accumulated_micro_batches_equal_one_batch() {
                 .map(|part| Batch {
                     inputs: cut(&all.inputs, part),
                     targets: cut(&all.targets, part),
+                    starts: None,
                     rows: settings.batch,
                     context: 16,
                 })

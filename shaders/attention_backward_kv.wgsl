@@ -1,14 +1,16 @@
 // attention_backward_kv: the gradients of keys and values by recomputation. Over the queries t >= j of all query heads
 // of the group, dv = sum w grad_out and dk = scale * sum w (grad_out.v - delta) q, with w = exp(scale * q.k - lse).
 // Writes the key and value columns of grad_qkv, QUERIES key rows per invocation. Grid: x over keys, y over key-value
-// heads, z over the batch. Overwrites those columns.
+// heads, z over the batch. SEGMENTS: a query uses key j if starts[batch, context] says so. Overwrites those columns.
 // @include "lib/attention.wgsl"
+// @include "lib/attention_segments.wgsl"
 // @include rows = "lib/attention_plain.wgsl"
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> grad_out: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> lse: array<f32>;
 @group(0) @binding(3) var<storage, read> delta: array<f32>;
-@group(0) @binding(4) var<storage, read_write> grad_qkv: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> starts: array<u32>;
+@group(0) @binding(5) var<storage, read_write> grad_qkv: array<vec4<f32>>;
 
 // What the rows library reads: the queries and the gradients of the output.
 fn source_a(index: u32) -> vec4<f32> {
@@ -48,6 +50,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var head = kv * shared_by; head < (kv + 1u) * shared_by; head += 1u) {
         // All lanes start at the workgroup's first key; queries before a lane's own key get weight 0.
         for (var t = group.x * WORKGROUP * QUERIES; t < p.context; t += 1u) {
+            let begin = start_of(group.z, t);
+            if (SEGMENTS && begin >= (group.x + 1u) * WORKGROUP * QUERIES) {
+                break; // Starts never fall: no later query sees a key of this workgroup.
+            }
             stage(group.z, t, head, lane);
             let query = row_a(group.z, t, head);
             let row = row_b(group.z, t, head);
@@ -67,7 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var weights: array<f32, QUERIES>;
             var slopes: array<f32, QUERIES>;
             for (var r = 0u; r < QUERIES; r += 1u) {
-                weights[r] = select(0.0, exp(total_of(scores[r]) - row_lse), first + r * WORKGROUP <= t);
+                weights[r] = select(0.0, exp(total_of(scores[r]) - row_lse), sees(t, begin, first + r * WORKGROUP));
                 slopes[r] = weights[r] * (total_of(rises[r]) - row_delta) * p.scale;
             }
             for (var i = 0u; i < PIECES; i += 1u) {

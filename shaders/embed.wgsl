@@ -1,14 +1,17 @@
-// embed: out[rows, width] = table[ids[row]] + (POSITIONS) positions[past + row % context]; count = rows * width.
+// embed: out[rows, width] = table[ids[row]] + (POSITIONS) positions[past + row % context - (SEGMENTS) starts[row]];
+// count = rows * width.
 // table holds the vocabulary's rows first..first + held. The piece with first = 0 overwrites everything (0 for ids that
 // it does not hold), later pieces write only the rows that they hold.
 // @include "lib/index.wgsl"
 const POSITIONS: bool = false;
+const SEGMENTS: bool = false;
 struct Params { count: u32, width: u32, first: u32, held: u32, context: u32, past: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 @group(0) @binding(1) var<storage, read> table: array<f32>;
 @group(0) @binding(2) var<storage, read> positions: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> starts: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -31,7 +34,11 @@ fn main(
     if (here) {
         value = table[(id - p.first) * p.width + column];
         if (POSITIONS) {
-            value += positions[(p.past + row % p.context) * p.width + column];
+            var position = p.past + row % p.context;
+            if (SEGMENTS) {
+                position -= min(starts[row], position);
+            }
+            value += positions[position * p.width + column];
         }
     }
     out[i] = value;

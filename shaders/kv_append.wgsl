@@ -1,18 +1,21 @@
 // kv_append: splits qkv[batch, context, (heads + 2 kv_heads) * D]: queries to q[batch, context, heads * D], keys and
 // values to the caches [batch, kv_heads, capacity, D] at positions past..past + context. ROTARY: queries and keys are
-// rotated first, pairs (i, i + D/2) by the angle of the position, table[position, D/2] = (cos, sin); see rope.wgsl.
+// rotated first, pairs (i, i + D/2) by the angle of the position, table[position, D/2] = (cos, sin); see rope.wgsl, also
+// for SEGMENTS, which turns by the position less starts[row].
 // One invocation per two pairs; count = batch * context * (heads + 2 kv_heads) * D/4. Overwrites.
 // @include "lib/index.wgsl"
 // @include cache = "lib/cache_f32.wgsl"
 const D: u32 = 64u;
 const ROTARY: bool = true;
+const SEGMENTS: bool = false;
 struct Params { count: u32, heads: u32, kv_heads: u32, context: u32, past: u32, capacity: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> qkv: array<vec2<f32>>;
 @group(0) @binding(1) var<storage, read> table: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> q: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read_write> keys: array<stored2>;
-@group(0) @binding(4) var<storage, read_write> values: array<stored2>;
+@group(0) @binding(2) var<storage, read> starts: array<u32>;
+@group(0) @binding(3) var<storage, read_write> q: array<vec2<f32>>;
+@group(0) @binding(4) var<storage, read_write> keys: array<stored2>;
+@group(0) @binding(5) var<storage, read_write> values: array<stored2>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -33,7 +36,11 @@ fn main(
     var high = qkv[source + D / 4u];
     let position = p.past + row % p.context;
     if (ROTARY && head < p.heads + p.kv_heads) {
-        let turns = table[position * (D / 4u) + column];
+        var turned = position;
+        if (SEGMENTS) {
+            turned -= min(starts[row], position);
+        }
+        let turns = table[turned * (D / 4u) + column];
         let a = low;
         low = a * turns.xz - high * turns.yw;
         high = high * turns.xz + a * turns.yw;

@@ -1,12 +1,14 @@
 // rope: rotates the pairs (i, i + D/2) of every query and key head of qkv[rows, (heads + 2 kv_heads) * D] by the
 // angle of the row's position; values are copied. table[position, D/2] holds (cos, sin). direction = 1 forward,
-// -1 for the gradient (the inverse rotation). count = rows * (heads + 2 kv_heads) * D/2. Overwrites out.
+// -1 for the gradient (the inverse rotation). Row r stands at past + r % context - (SEGMENTS) starts[r]. count = rows * (heads + 2 kv_heads) * D/2. Overwrites out.
 // @include "lib/index.wgsl"
+const SEGMENTS: bool = false;
 struct Params { count: u32, half_dim: u32, rotated_heads: u32, all_heads: u32, context: u32, past: u32, direction: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> table: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<storage, read> starts: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -27,7 +29,11 @@ fn main(
     let b = x[high];
     var turn = vec2<f32>(1.0, 0.0);
     if (head < p.rotated_heads) {
-        turn = table[(p.past + row % p.context) * p.half_dim + pair];
+        var position = p.past + row % p.context;
+        if (SEGMENTS) {
+            position -= min(starts[row], position);
+        }
+        turn = table[position * p.half_dim + pair];
     }
     let sine = turn.y * p.direction;
     out[low] = a * turn.x - b * sine;

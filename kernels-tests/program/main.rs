@@ -7,3 +7,4 @@ mod feedback;
 mod input;
 mod program;
 mod resume;
+mod sft;

@@ -42,11 +42,11 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The weights of one query over the keys up to it, and their log-sum-exp.
-fn weights(s: Sizes, qkv: &[f64], z: usize, t: usize, head: usize) -> (Vec<f64>, f64) {
+/// The weights of one query over the keys from `start` up to it, and their log-sum-exp.
+fn weights(s: Sizes, qkv: &[f64], z: usize, start: usize, t: usize, head: usize) -> (Vec<f64>, f64) {
     let scale = 1.0 / (s.dim as f64).sqrt();
     let score = |j: usize| scale * dot(&qkv[s.at(z, t, head)], &qkv[s.at(z, j, s.key(head))]);
-    let scores: Vec<f64> = (0..=t).map(score).collect();
+    let scores: Vec<f64> = (start..=t).map(score).collect();
     let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let lse = greatest + scores.iter().map(|x| (x - greatest).exp()).sum::<f64>().ln();
     (scores.iter().map(|x| (x - lse).exp()).collect(), lse)
@@ -54,16 +54,22 @@ fn weights(s: Sizes, qkv: &[f64], z: usize, t: usize, head: usize) -> (Vec<f64>,
 
 /// `out [batch, context, heads * dim]` and the log-sum-exp `[batch, heads, context]`.
 pub fn attention(s: Sizes, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    attention_segments(s, qkv, &vec![0; s.batch * s.context])
+}
+
+/// [`attention`] in which the query at `t` sees the keys `starts[t]..=t` of its row; starts are `[batch, context]`.
+pub fn attention_segments(s: Sizes, qkv: &[f64], starts: &[u32]) -> (Vec<f64>, Vec<f64>) {
     let mut out = vec![0.0; s.batch * s.context * s.heads * s.dim];
     let mut lse = vec![0.0; s.batch * s.heads * s.context];
     for z in 0..s.batch {
         for head in 0..s.heads {
             for t in 0..s.context {
-                let (w, sum) = weights(s, qkv, z, t, head);
+                let start = starts[z * s.context + t] as usize;
+                let (w, sum) = weights(s, qkv, z, start, t, head);
                 lse[(z * s.heads + head) * s.context + t] = sum;
                 let row = &mut out[((z * s.context + t) * s.heads + head) * s.dim..][..s.dim];
                 for (j, w) in w.iter().enumerate() {
-                    let value = &qkv[s.at(z, j, s.value(head))];
+                    let value = &qkv[s.at(z, start + j, s.value(head))];
                     row.iter_mut().zip(value).for_each(|(o, v)| *o += w * v);
                 }
             }
@@ -74,22 +80,29 @@ pub fn attention(s: Sizes, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
 
 /// The gradient of qkv.
 pub fn attention_backward(s: Sizes, qkv: &[f64], grad_out: &[f64]) -> Vec<f64> {
+    attention_segments_backward(s, qkv, &vec![0; s.batch * s.context], grad_out)
+}
+
+/// The gradient of qkv in [`attention_segments`].
+pub fn attention_segments_backward(s: Sizes, qkv: &[f64], starts: &[u32], grad_out: &[f64]) -> Vec<f64> {
     let scale = 1.0 / (s.dim as f64).sqrt();
     let mut grad = vec![0.0; qkv.len()];
     for z in 0..s.batch {
         for head in 0..s.heads {
             for t in 0..s.context {
-                let (w, _) = weights(s, qkv, z, t, head);
+                let start = starts[z * s.context + t] as usize;
+                let (w, _) = weights(s, qkv, z, start, t, head);
                 let g = &grad_out[((z * s.context + t) * s.heads + head) * s.dim..][..s.dim];
-                let rises: Vec<f64> = (0..=t).map(|j| dot(g, &qkv[s.at(z, j, s.value(head))])).collect();
+                let rises: Vec<f64> = (start..=t).map(|j| dot(g, &qkv[s.at(z, j, s.value(head))])).collect();
                 let mean = dot(&w, &rises);
-                for j in 0..=t {
-                    let slope = w[j] * (rises[j] - mean) * scale;
+                for j in start..=t {
+                    let (weight, rise) = (w[j - start], rises[j - start]);
+                    let slope = weight * (rise - mean) * scale;
                     for c in 0..s.dim {
                         let (q, k) = (s.at(z, t, head).start + c, s.at(z, j, s.key(head)).start + c);
                         grad[q] += slope * qkv[k];
                         grad[k] += slope * qkv[q];
-                        grad[s.at(z, j, s.value(head)).start + c] += w[j] * g[c];
+                        grad[s.at(z, j, s.value(head)).start + c] += weight * g[c];
                     }
                 }
             }

@@ -9,8 +9,14 @@ pub fn embed(
     context: usize,
     past: usize,
 ) -> Vec<f64> {
+    let at: Vec<usize> = (0..ids.len()).map(|row| past + row % context).collect();
+    embed_at(ids, table, width, positions, &at)
+}
+
+/// `table[id] + positions[at[row]]` for every row.
+pub fn embed_at(ids: &[u32], table: &[f64], width: usize, positions: Option<&[f64]>, at: &[usize]) -> Vec<f64> {
     let value = |row: usize, c: usize| {
-        let position = positions.map_or(0.0, |positions| positions[(past + row % context) * width + c]);
+        let position = positions.map_or(0.0, |positions| positions[at[row] * width + c]);
         table[ids[row] as usize * width + c] + position
     };
     (0..ids.len() * width).map(|i| value(i / width, i % width)).collect()
@@ -24,11 +30,24 @@ pub fn embed_backward(
     vocabulary: usize,
     context: usize,
 ) -> (Vec<f64>, Vec<f64>) {
-    let (mut table, mut positions) = (vec![0.0; vocabulary * width], vec![0.0; context * width]);
+    let at: Vec<usize> = (0..ids.len()).map(|row| row % context).collect();
+    embed_at_backward(ids, grad_out, width, vocabulary, context, &at)
+}
+
+/// The gradients of [`embed_at`], those of the positions for `reached` rows.
+pub fn embed_at_backward(
+    ids: &[u32],
+    grad_out: &[f64],
+    width: usize,
+    vocabulary: usize,
+    reached: usize,
+    at: &[usize],
+) -> (Vec<f64>, Vec<f64>) {
+    let (mut table, mut positions) = (vec![0.0; vocabulary * width], vec![0.0; reached * width]);
     for (row, &id) in ids.iter().enumerate() {
         for c in 0..width {
             table[id as usize * width + c] += grad_out[row * width + c];
-            positions[row % context * width + c] += grad_out[row * width + c];
+            positions[at[row] * width + c] += grad_out[row * width + c];
         }
     }
     (table, positions)
@@ -53,9 +72,15 @@ pub struct Rotary {
 
 /// Rotates the pair `(i, i + dim/2)` by `direction * position * theta^(-2i/dim)`; `direction = -1` is the gradient.
 pub fn rope(r: Rotary, x: &[f64], direction: f64) -> Vec<f64> {
+    let at: Vec<usize> = (0..x.len() / (r.heads * r.dim)).map(|row| r.past + row % r.context).collect();
+    rope_at(r, x, &at, direction)
+}
+
+/// [`rope`] with rows at positions `at`.
+pub fn rope_at(r: Rotary, x: &[f64], at: &[usize], direction: f64) -> Vec<f64> {
     let mut out = x.to_vec();
-    for row in 0..x.len() / (r.heads * r.dim) {
-        let position = (r.past + row % r.context) as f64;
+    for (row, position) in at.iter().enumerate() {
+        let position = *position as f64;
         for head in 0..r.rotated {
             for i in 0..r.dim / 2 {
                 let low = (row * r.heads + head) * r.dim + i;

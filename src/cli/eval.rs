@@ -69,7 +69,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             if (index + 1) % context == 0 { IGNORED } else { chunk[index + 1] }
         };
         let targets = chunk.iter().enumerate().map(next).collect();
-        Ok(Batch { inputs: chunk.to_vec(), targets, rows: chunk.len() / context, context })
+        Ok(Batch { inputs: chunk.to_vec(), targets, starts: None, rows: chunk.len() / context, context })
     });
     let mean_nll = validation::mean_loss(&gpu, &model, batches, |done| bar.set_position(done as u64)).await?;
     bar.finish_and_clear();

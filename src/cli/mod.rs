@@ -18,8 +18,10 @@ mod profile;
 mod rate;
 mod report;
 mod sampling;
+mod sft;
 mod terminal;
 mod tokenize;
+mod training;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,7 @@ use crate::{
   wgpt doctor                                    what this machine's GPU can do
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
+  wgpt sft --model runs/book --data chats.jsonl  teach it to answer
   wgpt chat model.gguf                           talk with a model
   wgpt info model.gguf                           what a model is, and whether it fits
   wgpt rate --model model.gguf --prompts FILE    compare its answers
@@ -72,6 +75,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Subcommand)]
 enum Command {
     Pretrain(Box<pretrain::Arguments>),
+    Sft(Box<sft::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Embed(embed::Arguments),
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
     let Program { shared, command } = Program::parse();
     let outcome = match command {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
+        Command::Sft(arguments) => pollster::block_on(sft::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),

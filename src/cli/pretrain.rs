@@ -1,29 +1,19 @@
 //! `wgpt pretrain`
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{Shared, io_cache, terminal};
+use super::{Shared, training};
 use crate::{
     Error, Result,
     gpu::Gpu,
+    interchange::Language,
     io::{atomic, checkpoint},
     model::{Config, Gpt, config::Positions},
     optim::{AdamW, Schedule},
     text::{Corpus, Tokenizer, shards, tokenizer::END_OF_TEXT},
-    train::{
-        Settings,
-        pretrain::{Event, Pretrain},
-        run,
-        trainer::Trainer,
-    },
+    train::{Settings, pretrain::Pretrain, run, stage::Stage, trainer::Trainer},
 };
 
 /// Text for a first run without flags; see scripts/data.
@@ -248,7 +238,8 @@ impl Arguments {
         out: &Path,
     ) -> Result<(Trainer, Tokenizer, Settings, Option<f64>)> {
         if self.resume {
-            let (trainer, tokenizer, state) = run::resume(gpu, out)?;
+            let (trainer, language, state) = run::resume(gpu, out)?;
+            let tokenizer = language.tokenizer;
             let settings = self.settings(tokenizer.vocab_size());
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", out.display(), state.step));
@@ -289,75 +280,16 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         out.display()
     ));
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    // A second Ctrl-C ends at once; the last checkpoint is complete whenever that happens. Where a handler cannot be
-    // set (embedded use), Ctrl-C keeps its default.
-    let _ = ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nfinishing this step and saving; press Ctrl-C again to end at once");
-    });
-
-    let bar = terminal::bar(settings.schedule.steps, shared.quiet);
-    bar.set_position(trainer.optimizer.step);
-    bar.reset_eta();
-    let tokens = settings.tokens_per_step() as f64;
-    let pretrain = Pretrain { out: &out, settings, split, tokenizer, trainer, best_val_loss, stop: &stop };
-    let quiet = shared.quiet;
-    let summary = pretrain
-        .run(|event| match event {
-            Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
-            Event::Step(progress) => {
-                bar.set_message(format!("loss {:.4}, {:.0} tokens/s", progress.loss, tokens / progress.seconds));
-                bar.set_position(progress.step);
-                // Without a terminal there is no bar: a line now and then shows that it lives.
-                if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
-                    let Progressed { step, loss, ms } = Progressed::from(progress);
-                    eprintln!("step {step}: loss {loss:.4}, {ms:.0} ms");
-                }
-            }
-            Event::Validated(step, loss) if !quiet => {
-                bar.suspend(|| eprintln!("step {step}: validation loss {loss:.4}"));
-            }
-            Event::Sample(step, text) if !quiet => {
-                bar.suspend(|| eprintln!("--- the model writes, after {step} steps ---\n{text}\n---"));
-            }
-            _ => {}
-        })
-        .await;
-    bar.finish_and_clear();
-    io_cache::save(&gpu);
-    let summary = summary?;
-    shared.close(&gpu)?;
+    let (task, language) = (Pretrain { split }, Language::plain(tokenizer));
+    let stop = training::stop_on_interrupt();
+    let stage = Stage { out: &out, settings, task, language, trainer, best_val_loss, stop: &stop };
+    let summary = training::run(shared, &gpu, stage).await?;
     shared.result(&summary, || {
-        let val = summary.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
-        let stopped = if summary.stopped { " (stopped; go on with --resume)" } else { "" };
         format!(
-            "{} steps: training loss {:.4} -> {:.4}{val}; {:.0} tokens/s, {:.1} ms per step{stopped}\n\
-             the run is in {}: checkpoint, metrics.jsonl, loss.svg\n\
-             try: wgpt generate --model {} --prompt 'The'",
-            summary.step,
-            summary.first_loss,
-            summary.train_loss,
-            summary.tokens_per_second,
-            summary.ms_per_step,
+            "{}\nthe run is in {}: checkpoint, metrics.jsonl, loss.svg\ntry: wgpt generate --model {} --prompt 'The'",
+            training::words(&summary),
             out.display(),
             out.display()
         )
     })
-}
-
-/// A step as the plain log shows it.
-struct Progressed {
-    step: u64,
-    loss: f32,
-    ms: f64,
-}
-
-impl From<&crate::train::pretrain::Progress> for Progressed {
-    fn from(progress: &crate::train::pretrain::Progress) -> Self {
-        Self { step: progress.step, loss: progress.loss, ms: progress.seconds * 1e3 }
-    }
 }

@@ -12,6 +12,7 @@ use crate::{
         decode::{self, Cached, Precision},
         rope,
     },
+    random,
     tensor::Tensor,
 };
 
@@ -37,15 +38,59 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let grad = doctor.upload(&[batch, context, query * dim], &grad)?;
         let what = format!("{sizes:?}");
         for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
-            let forward = attention::forward_with(spec, &qkv, heads)?;
+            let forward = attention::forward_with(spec, &qkv, heads, None)?;
             doctor.compare(("attention_forward", spec.name), &what, &forward.out, &out, context + dim).await?;
             doctor.compare(("attention_forward", spec.name), &what, &forward.lse, &lse, context + dim).await?;
-            let actual = attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads)?;
+            let actual = attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None)?;
             doctor.compare(("attention_backward", spec.name), &what, &actual, &grad_qkv, context + dim).await?;
+        }
+        // Every variant, but not every width: each is a set of kernels to compile.
+        if batch > 1 || context > 64 {
+            segments(doctor, sizes).await?;
         }
         cached(doctor, sizes).await?;
     }
     time(doctor)
+}
+
+/// Where each token's segment begins in rows of `context` tokens: lengths drawn from 1 to `longest`.
+fn random_segments(seed: u64, batch: usize, context: usize, longest: u64) -> Vec<u32> {
+    let mut starts = Vec::with_capacity(batch * context);
+    for z in 0..batch as u64 {
+        let (mut start, mut length) = (0, 1 + random::below(seed, z, 0, longest) as usize);
+        for t in 0..context {
+            if t == start + length {
+                (start, length) = (t, 1 + random::below(seed, z, t as u64, longest) as usize);
+            }
+            starts.push(start as u32);
+        }
+    }
+    starts
+}
+
+/// Several texts in a row: all of one token, short ones, and some longer than tiles and workgroups.
+async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
+    let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
+    let heads = Heads { query, key_value, dim };
+    for longest in [1, 5, 90] {
+        let starts = random_segments(7, batch, context, longest);
+        let (qkv, grad) = (doctor.data(batch * context * sizes.row()), doctor.data(batch * context * query * dim));
+        let (out, lse) = oracle::attention_segments(sizes, &qkv, &starts);
+        let grad_qkv = oracle::attention_segments_backward(sizes, &qkv, &starts, &grad);
+        let qkv = doctor.upload(&[batch, context, sizes.row()], &qkv)?;
+        let grad = doctor.upload(&[batch, context, query * dim], &grad)?;
+        let starts = Some(Tensor::from_u32(doctor.gpu, &[batch, context], &starts)?);
+        let what = format!("{sizes:?} in segments of up to {longest}");
+        for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
+            let forward = attention::forward_with(spec, &qkv, heads, starts.as_ref())?;
+            doctor.compare(("attention_forward", spec.name), &what, &forward.out, &out, context + dim).await?;
+            doctor.compare(("attention_forward", spec.name), &what, &forward.lse, &lse, context + dim).await?;
+            let actual =
+                attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, starts.as_ref())?;
+            doctor.compare(("attention_backward", spec.name), &what, &actual, &grad_qkv, context + dim).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The same attention through a cache: a prompt of all but two tokens, then one token at a time.
@@ -70,7 +115,7 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
         let chunks = std::iter::once((0, prompt)).chain((prompt..context).map(|first| (first, 1)));
         for (first, count) in chunks {
             let new = doctor.upload(&[batch, count, sizes.row()], &rows(&qkv, sizes.row(), first, count))?;
-            let q = decode::append(&new, Some(&table), heads, &cache, first)?;
+            let q = decode::append(&new, Some(&table), heads, &cache, first, None)?;
             let actual = decode::attend_with(*spec, &q, heads, &cache, first, None)?;
             let expected = rows(&out, query * dim, first, count);
             let what = format!("{sizes:?} past {first}");
@@ -104,7 +149,7 @@ async fn starts(doctor: &mut Doctor<'_>, spec: decode::Spec, sizes: oracle::Size
     let firsts: Vec<u32> = (0..batch as u32).map(|z| (context as u32 / 3 + z).min(context as u32 - 1)).collect();
     let starts = Tensor::from_u32(doctor.gpu, &[batch], &firsts)?;
     let new = doctor.upload(&[batch, context, sizes.row()], qkv)?;
-    let q = decode::append(&new, None, heads, &cache, 0)?;
+    let q = decode::append(&new, None, heads, &cache, 0, None)?;
     let actual = decode::attend_with(spec, &q, heads, &cache, 0, Some(&starts))?;
     let mut expected = vec![0.0; batch * context * query * dim];
     for (z, first) in firsts.iter().map(|first| *first as usize).enumerate() {
@@ -125,10 +170,10 @@ fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     // Two products of context^2 / 2 dot products each, forward; five, backward.
     let product = (batch * heads.query * context * context * heads.dim) as f64;
     for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
-        let forward = attention::forward_with(spec, &qkv, heads)?;
-        let call = || attention::forward_with(spec, &qkv, heads).map(|_| ());
+        let forward = attention::forward_with(spec, &qkv, heads, None)?;
+        let call = || attention::forward_with(spec, &qkv, heads, None).map(|_| ());
         doctor.time(("attention_forward", spec.name), Work::Flops(2.0 * product), call)?;
-        let call = || attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads).map(|_| ());
+        let call = || attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None).map(|_| ());
         doctor.time(("attention_backward", spec.name), Work::Flops(5.0 * product), call)?;
     }
     Ok(())

@@ -9,6 +9,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/attention_keys.wgsl", include_str!("../../shaders/lib/attention_keys.wgsl")),
     ("lib/attention_plain.wgsl", include_str!("../../shaders/lib/attention_plain.wgsl")),
     ("lib/attention_rows.wgsl", include_str!("../../shaders/lib/attention_rows.wgsl")),
+    ("lib/attention_segments.wgsl", include_str!("../../shaders/lib/attention_segments.wgsl")),
     ("lib/attention_shared.wgsl", include_str!("../../shaders/lib/attention_shared.wgsl")),
     ("lib/attention_tiles.wgsl", include_str!("../../shaders/lib/attention_tiles.wgsl")),
     ("lib/cache_f16.wgsl", include_str!("../../shaders/lib/cache_f16.wgsl")),

@@ -41,7 +41,8 @@ impl Language {
         Ok(ids)
     }
 
-    /// That of the model at `path`; see [`super::open`]. Adapters have their base's.
+    /// That of the model at `path`; see [`super::open`]. Adapters have their base's, unless they were
+    /// taught one of their own.
     ///
     /// # Errors
     /// [`crate::Error::Tokenizer`], [`crate::Error::Checkpoint`], [`crate::Error::Data`] or [`crate::Error::Io`] when
@@ -59,9 +60,16 @@ impl Language {
             let conventions = Conventions::of_folder(folder, &tokenizer)?;
             return Ok(Self { tokenizer, conventions });
         }
-        if let Some(adapters) = Adapters::find(path)? {
-            return Self::open(&adapters.base_path()?);
+        let folder = checkpoint::resolve(path)?;
+        // Models that were only pretrained have no conventions beside the tokenizer.
+        if !folder.join("tokenizer_config.json").exists() {
+            return match Adapters::find(path)? {
+                Some(adapters) => Self::open(&adapters.base_path()?),
+                None => Tokenizer::load(&folder).map(Self::plain),
+            };
         }
-        Tokenizer::load(&checkpoint::resolve(path)?).map(Self::plain)
+        let tokenizer = Tokenizer::load(&folder)?;
+        let conventions = Conventions::of_folder(&folder, &tokenizer)?;
+        Ok(Self { tokenizer, conventions })
     }
 }

@@ -62,6 +62,8 @@ pub struct Contents<'a> {
     pub config: &'a Value,
     /// The bytes of `tokenizer.json`.
     pub tokenizer: &'a [u8],
+    /// Further files by name: how a model that was taught to talk does so.
+    pub language: &'a [(&'static str, Value)],
     /// The weights.
     pub model: &'a [NamedTensor<'a>],
     /// The optimizer's moments.
@@ -79,6 +81,9 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
     let folder = atomic::publish_folder(run, &format!("{PREFIX}{step:08}"), |tmp| {
         atomic::write(&tmp.join(contents.kind.config()), &pretty(contents.config))?;
         atomic::write(&tmp.join(TOKENIZER), contents.tokenizer)?;
+        for (name, content) in contents.language {
+            atomic::write(&tmp.join(name), &pretty(content))?;
+        }
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
         tensors::write(&tmp.join(contents.kind.weights()), contents.model, &metadata)?;
         tensors::write(&tmp.join(OPTIMIZER), contents.optimizer, &metadata)?;
@@ -225,7 +230,8 @@ mod tests {
         let (config, state) = (json!({"layers": 1}), json!({"step": step}));
         let tokenizer = b"{}";
         let (kind, config, state) = (Kind::Model, &config, &state);
-        save(run, step, &Contents { kind, config, tokenizer, model: &model, optimizer: &model, state }, keep).unwrap()
+        let contents = Contents { kind, config, tokenizer, language: &[], model: &model, optimizer: &model, state };
+        save(run, step, &contents, keep).unwrap()
     }
 
     #[test]

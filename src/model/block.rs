@@ -115,6 +115,10 @@ pub(super) struct Runner {
     pub pass: Pass,
     pub index: usize,
     pub past: usize,
+    /// `[batch, context]`: where each token's text begins.
+    pub segments: Option<Tensor>,
+    /// `[batch]`: where each sequence of the cache begins.
+    pub starts: Option<Tensor>,
 }
 
 impl Runner {
@@ -133,7 +137,7 @@ impl Runner {
         }
         let mixed = match cache {
             Some(cache) => self.cached(tape, &qkv, cache)?,
-            None => attention::attention(tape, &self.rotate(tape, &qkv)?, heads)?,
+            None => attention::attention(tape, &self.rotate(tape, &qkv)?, heads, self.segments.as_ref())?,
         };
         let x = self.project(tape, x, &mixed, &block.out, 1)?;
 
@@ -148,7 +152,9 @@ impl Runner {
 
     fn rotate(&self, tape: &Tape, qkv: &Tensor) -> Result<Tensor> {
         match &self.table {
-            Some(table) => rope::rope(tape, qkv, table, self.config.attention_heads(), self.past),
+            Some(table) => {
+                rope::rope(tape, qkv, table, self.config.attention_heads(), self.past, self.segments.as_ref())
+            }
             None => Ok(qkv.clone()),
         }
     }
@@ -157,11 +163,11 @@ impl Runner {
     /// training do: they share keys and values between queries.
     fn cached(&self, tape: &Tape, qkv: &Tensor, cache: &Cached) -> Result<Tensor> {
         let heads = self.config.attention_heads();
-        let q = decode::append(qkv, self.table.as_ref(), heads, cache, self.past)?;
+        let q = decode::append(qkv, self.table.as_ref(), heads, cache, self.past, self.segments.as_ref())?;
         if self.past == 0 && qkv.height() > FEW {
-            return attention::attention(tape, &self.rotate(tape, qkv)?, heads);
+            return attention::attention(tape, &self.rotate(tape, qkv)?, heads, self.segments.as_ref());
         }
-        decode::attend(&q, heads, cache, self.past, None)
+        decode::attend(&q, heads, cache, self.past, self.starts.as_ref())
     }
 
     /// Adds `inner W^T + b` to the residual stream, through dropout if there is any.
@@ -191,8 +197,8 @@ impl Runner {
         if let Some(weights) = &block.head_norm {
             qkv = head_norm::head_norm(&Tape::off(x.gpu()), &qkv, weights, heads, config.norm_epsilon)?;
         }
-        let q = decode::append(&qkv, self.table.as_ref(), heads, cache, self.past)?;
-        let mixed = decode::attend(&q, heads, cache, self.past, None)?;
+        let q = decode::append(&qkv, self.table.as_ref(), heads, cache, self.past, self.segments.as_ref())?;
+        let mixed = decode::attend(&q, heads, cache, self.past, self.starts.as_ref())?;
         let x = add(x, &mixed, out_weight, block.out.bias.as_ref())?;
         let whole = up_weight.pieces().len() == 1;
         let activation = match config.activation {

@@ -2,12 +2,14 @@
 
 use super::Config;
 use crate::{
-    Result,
+    Error, Result,
     gpu::{Bind, Gpu},
     ops::decode::{Cached, Precision},
+    tensor::Tensor,
 };
 
-/// The cache of a whole model. All rows of a batch have the same length. It takes memory as it fills.
+/// The cache of a whole model. All rows of a batch have the same length; shorter texts are padded on the left and begin
+/// later ([`Cache::begin_at`]). It takes memory as it fills.
 pub struct Cache {
     /// One per block.
     pub layers: Vec<Cached>,
@@ -21,6 +23,7 @@ pub struct Cache {
     precision: Precision,
     blocks: usize,
     capacity: usize,
+    starts: Option<(Vec<u32>, Tensor)>,
 }
 
 /// Tokens that memory is first taken for.
@@ -48,9 +51,38 @@ impl Cache {
     ) -> Result<Self> {
         let shape = [batch, config.kv_heads, config.head_dim()];
         let (layers, gpu) = (Vec::new(), gpu.clone());
-        let mut cache = Self { layers, length: 0, limit, gpu, shape, precision, blocks: config.layers, capacity: 0 };
+        let blocks = config.layers;
+        let mut cache = Self { layers, length: 0, limit, gpu, shape, precision, blocks, capacity: 0, starts: None };
         cache.reserve(1)?;
         Ok(cache)
+    }
+
+    /// Sequence `z` begins at position `starts[z]`: what stands before it is padding that the others' length asks for.
+    /// Its tokens see nothing of that, and their positions count from there, so each decodes as it would alone.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] unless there is a start for every sequence and the cache is still empty.
+    pub fn begin_at(&mut self, starts: &[u32]) -> Result<()> {
+        if starts.len() != self.shape[0] || self.length > 0 {
+            let reason = format!("{} starts for {} sequences of {} tokens", starts.len(), self.shape[0], self.length);
+            return Err(Error::shape("cache", reason));
+        }
+        self.starts = Some((starts.to_vec(), Tensor::from_u32(&self.gpu, &[starts.len()], starts)?));
+        Ok(())
+    }
+
+    /// Where each sequence begins: `[batch]`.
+    pub(super) fn starts(&self) -> Option<Tensor> {
+        self.starts.as_ref().map(|(_, tensor)| tensor.clone())
+    }
+
+    /// Where the text of each of the next `new` tokens begins: `[batch, new]`. Padding is a text of its own.
+    pub(super) fn segments(&self, new: usize) -> Result<Option<Tensor>> {
+        let Some((starts, _)) = &self.starts else { return Ok(None) };
+        let of_row =
+            |&start: &u32| (self.length..self.length + new).map(move |t| if t < start as usize { 0 } else { start });
+        let all: Vec<u32> = starts.iter().flat_map(of_row).collect();
+        Tensor::from_u32(&self.gpu, &[starts.len(), new], &all).map(Some)
     }
 
     /// Makes room for `tokens` tokens: doubles the memory until they fit.

@@ -80,7 +80,7 @@ impl Gpt {
     /// it grows by them.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the tokens run past the context.
+    /// [`Error::Shape`] when the tokens run past the context, or have segments and a cache.
     pub fn forward(&self, tape: &Tape, tokens: &Tokens, pass: Pass, mut cache: Option<&mut Cache>) -> Result<Tensor> {
         let past = cache.as_ref().map_or(0, |cache| cache.length);
         let new = tokens.ids.shape()[1];
@@ -91,13 +91,31 @@ impl Gpt {
         if let Some(cache) = cache.as_mut() {
             cache.reserve(past + new)?;
         }
+        let starts = cache.as_ref().and_then(|cache| cache.starts());
+        if cache.is_some() && tokens.segments.is_some() {
+            return Err(Error::shape(
+                "gpt",
+                "a cache holds one text per sequence: segments are for passes without one",
+            ));
+        }
+        let padded = cache.as_ref().map(|cache| cache.segments(new)).transpose()?.flatten();
+        let padded = padded.map(|segments| tokens.within(segments));
+        let tokens = padded.as_ref().unwrap_or(tokens);
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
         x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for (index, block) in self.blocks.iter().enumerate() {
             let block = if pass.reference { block.without_adapters() } else { block.clone() };
             let leaves = block.leaves();
-            let runner =
-                Runner { config: self.config.clone(), block, table: self.rope_table.clone(), pass, index, past };
+            let runner = Runner {
+                config: self.config.clone(),
+                block,
+                table: self.rope_table.clone(),
+                pass,
+                index,
+                past,
+                segments: tokens.segments.clone(),
+                starts: starts.clone(),
+            };
             x = match cache.as_mut() {
                 Some(cache) => runner.run(tape, &x, Some(&cache.layers[index]))?,
                 None if pass.checkpoint && tape.is_recording() => {

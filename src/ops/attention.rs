@@ -1,6 +1,6 @@
 //! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
 
-use super::{attention_variants as kernels, require};
+use super::{attention_variants as kernels, expect, require};
 use crate::{Result, binds, params, tape::Tape, tensor::Tensor};
 
 /// How many heads share a row of qkv, and how wide each is.
@@ -40,15 +40,25 @@ pub(super) fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
     })
 }
 
-/// Each token attends to itself and what comes before it: `[batch, context, query * dim]`.
+/// `segments` are those of the rows of `x [batch, context, ..]`.
+pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()> {
+    match segments {
+        Some(segments) => expect("attention", "the segments", segments, &x.shape()[..2]),
+        None => Ok(()),
+    }
+}
+
+/// Each token attends to itself and what comes before it: `[batch, context, query * dim]`. With `segments [batch,
+/// context]` of u32 the token at `t` sees only the positions `segments[t]..=t` of its row; along a row they must never
+/// fall nor pass `t` (see [`super::embedding::Tokens::with_segments`]).
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when qkv's width is not that of `heads`.
-pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads) -> Result<Tensor> {
-    let Forward { out, lse } = forward(qkv, heads)?;
-    let (qkv_kept, out_kept) = (qkv.clone(), out.clone());
+pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Tensor> {
+    let Forward { out, lse } = forward(qkv, heads, segments)?;
+    let (qkv_kept, out_kept, segments) = (qkv.clone(), out.clone(), segments.cloned());
     tape.push(&[qkv], &out, move |gradients, gradient| {
-        let grad_qkv = backward(&qkv_kept, &out_kept, &lse, &gradient, heads)?;
+        let grad_qkv = backward(&qkv_kept, &out_kept, &lse, &gradient, heads, segments.as_ref())?;
         gradients.give(&qkv_kept, grad_qkv)
     });
     Ok(out)
@@ -58,23 +68,24 @@ pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
-pub fn forward(qkv: &Tensor, heads: Heads) -> Result<Forward> {
+pub fn forward(qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Forward> {
     check(qkv, heads)?;
-    forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, heads)
+    forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, heads, segments)
 }
 
 /// [`forward`] by a given variant.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
-pub fn forward_with(spec: &kernels::Spec, qkv: &Tensor, heads: Heads) -> Result<Forward> {
+pub fn forward_with(spec: &kernels::Spec, qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Forward> {
     check(qkv, heads)?;
+    check_segments(qkv, segments)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let out = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
     let lse = Tensor::empty_f32(gpu, &[batch, heads.query, context])?;
     gpu.run(
-        &spec.forward(heads),
-        binds![qkv: qkv.bind(), out: out.bind(), lse: lse.bind()],
+        &spec.forward(heads).set("SEGMENTS", segments.is_some()),
+        binds![qkv: qkv.bind(), starts: segments.unwrap_or(qkv).bind(), out: out.bind(), lse: lse.bind()],
         params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()],
         spec.grid(context, heads.query, batch),
     )?;
@@ -85,9 +96,16 @@ pub fn forward_with(spec: &kernels::Spec, qkv: &Tensor, heads: Heads) -> Result<
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
-pub fn backward(qkv: &Tensor, out: &Tensor, lse: &Tensor, grad_out: &Tensor, heads: Heads) -> Result<Tensor> {
+pub fn backward(
+    qkv: &Tensor,
+    out: &Tensor,
+    lse: &Tensor,
+    grad_out: &Tensor,
+    heads: Heads,
+    segments: Option<&Tensor>,
+) -> Result<Tensor> {
     check(qkv, heads)?;
-    backward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, out, lse, grad_out, heads)
+    backward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, out, lse, grad_out, heads, segments)
 }
 
 /// [`backward`] by a given variant.
@@ -101,8 +119,10 @@ pub fn backward_with(
     lse: &Tensor,
     grad_out: &Tensor,
     heads: Heads,
+    segments: Option<&Tensor>,
 ) -> Result<Tensor> {
     check(qkv, heads)?;
+    check_segments(qkv, segments)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let delta = Tensor::empty_f32(gpu, lse.shape())?;
     let grad_qkv = Tensor::empty_f32(gpu, qkv.shape())?;
@@ -111,9 +131,11 @@ pub fn backward_with(
     let binds = binds![out: out.bind(), grad_out: grad_out.bind(), delta: delta.bind()];
     gpu.run(&spec.delta(heads), binds, params, by_query)?;
     let binds = binds![
-        qkv: qkv.bind(), grad_out: grad_out.bind(), lse: lse.bind(), delta: delta.bind(), grad_qkv: grad_qkv.bind(),
+        qkv: qkv.bind(), grad_out: grad_out.bind(), lse: lse.bind(), delta: delta.bind(),
+        starts: segments.unwrap_or(qkv).bind(), grad_qkv: grad_qkv.bind(),
     ];
-    gpu.run(&spec.backward_q(heads), binds, params, by_query)?;
-    gpu.run(&spec.backward_kv(heads), binds, params, spec.grid(context, heads.key_value, batch))?;
+    let on = segments.is_some();
+    gpu.run(&spec.backward_q(heads).set("SEGMENTS", on), binds, params, by_query)?;
+    gpu.run(&spec.backward_kv(heads).set("SEGMENTS", on), binds, params, spec.grid(context, heads.key_value, batch))?;
     Ok(grad_qkv)
 }

@@ -100,12 +100,21 @@ impl Spec {
 }
 
 /// Puts the new tokens' keys and values into the cache at `past` and returns their queries `[batch, context,
-/// heads * dim]`. With a `table` (see [`super::rope::table`]) queries and keys are rotated.
+/// heads * dim]`. With a `table` (see [`super::rope::table`]) queries and keys are rotated, by positions that count from
+/// `segments [batch, context]` if there are any.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the cache or the table is too short.
-pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, cache: &Cached, past: usize) -> Result<Tensor> {
+pub fn append(
+    qkv: &Tensor,
+    table: Option<&Tensor>,
+    heads: Heads,
+    cache: &Cached,
+    past: usize,
+    segments: Option<&Tensor>,
+) -> Result<Tensor> {
     attention::check(qkv, heads)?;
+    attention::check_segments(qkv, segments)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let [sequences, key_value, capacity, dim] = cache.shape;
     require(past + context <= capacity && sequences == batch, "decode", || {
@@ -122,10 +131,13 @@ pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, cache: &Cached
     }
     let q = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
     let count = batch * context * heads.qkv_width() / 4;
-    let variant =
-        KV_APPEND.set("cache", cache.precision.file()).set("D", heads.dim as u32).set("ROTARY", table.is_some());
+    let variant = KV_APPEND
+        .set("cache", cache.precision.file())
+        .set("D", heads.dim as u32)
+        .set("ROTARY", table.is_some())
+        .set("SEGMENTS", segments.is_some());
     let binds = binds![
-        qkv: qkv.bind(), table: table.unwrap_or(qkv).bind(), q: q.bind(),
+        qkv: qkv.bind(), table: table.unwrap_or(qkv).bind(), starts: segments.unwrap_or(qkv).bind(), q: q.bind(),
         keys: cache.keys.bind(), values: cache.values.bind(),
     ];
     let params = params![

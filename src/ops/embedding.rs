@@ -14,7 +14,11 @@ kernels! {
 pub struct Tokens {
     /// `[batch, context]`
     pub ids: Tensor,
+    /// `[batch, context]`: the first position of its row that a token sees, and from which its own position counts.
+    pub segments: Option<Tensor>,
     pub(super) groups: Option<Groups>,
+    /// Rows by position; without segments column sums do.
+    places: Option<Groups>,
 }
 
 /// Rows by the id that they hold, on the GPU; see [`TokenGroups`].
@@ -32,24 +36,60 @@ impl Tokens {
     /// # Errors
     /// [`crate::Error::Shape`] when the number of ids is not `batch * context`.
     pub fn new(gpu: &Gpu, ids: &[u32], batch: usize, context: usize, trains: bool) -> Result<Self> {
-        let groups = trains
-            .then(|| {
-                let groups = TokenGroups::new(ids);
-                // Padded to the number of rows: a step's buffers must not depend on how many ids are distinct.
-                let pad = |mut values: Vec<u32>, length: usize| {
-                    values.resize(length, 0);
-                    Tensor::from_u32(gpu, &[length], &values)
-                };
-                let count = groups.ids.len();
-                let (starts, order) = (pad(groups.starts, ids.len() + 1)?, pad(groups.order, ids.len())?);
-                Ok::<_, crate::Error>(Groups { ids: pad(groups.ids, ids.len())?, starts, order, count })
-            })
-            .transpose()?;
-        Ok(Self { ids: Tensor::from_u32(gpu, &[batch, context], ids)?, groups })
+        let groups = trains.then(|| Groups::new(gpu, ids)).transpose()?;
+        Ok(Self { ids: Tensor::from_u32(gpu, &[batch, context], ids)?, segments: None, groups, places: None })
+    }
+
+    /// [`Tokens::new`] for rows in which several texts follow one another. The token at `t` of a row belongs to the text
+    /// that begins at `starts [batch, context]` of it: it sees the tokens `starts[t]..=t`, and stands at position `t -
+    /// starts[t]`, so that packing changes nothing.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`], also when starts fall along a row or pass their token, which the kernels rely on.
+    pub fn with_segments(
+        gpu: &Gpu,
+        ids: &[u32],
+        starts: &[u32],
+        batch: usize,
+        context: usize,
+        trains: bool,
+    ) -> Result<Self> {
+        require(starts.len() == ids.len(), "segments", || format!("{} for {} tokens", starts.len(), ids.len()))?;
+        for row in starts.chunks(context.max(1)) {
+            let wrong = (0..row.len()).find(|&t| row[t] as usize > t || t > 0 && row[t] < row[t - 1]);
+            if let Some(t) = wrong {
+                return Err(crate::Error::shape("segments", format!("token {t} of a row cannot begin at {}", row[t])));
+            }
+        }
+        let positions: Vec<u32> = starts.iter().enumerate().map(|(i, start)| (i % context) as u32 - start).collect();
+        let places = trains.then(|| Groups::new(gpu, &positions)).transpose()?;
+        let segments = Some(Tensor::from_u32(gpu, &[batch, context], starts)?);
+        Ok(Self { segments, places, ..Self::new(gpu, ids, batch, context, trains)? })
     }
 }
 
-/// `table[id] (+ positions[past + t])` for every token: `[batch, context, width]`.
+impl Tokens {
+    /// The same tokens, not trained on, with segments `[batch, context]` that may count from before them: a cache's.
+    pub fn within(&self, segments: Tensor) -> Self {
+        Self { ids: self.ids.clone(), segments: Some(segments), groups: None, places: None }
+    }
+}
+
+impl Groups {
+    fn new(gpu: &Gpu, ids: &[u32]) -> Result<Self> {
+        let groups = TokenGroups::new(ids);
+        // Padded to the number of rows: a step's buffers must not depend on how many ids are distinct.
+        let pad = |mut values: Vec<u32>, length: usize| {
+            values.resize(length, 0);
+            Tensor::from_u32(gpu, &[length], &values)
+        };
+        let count = groups.ids.len();
+        let (starts, order) = (pad(groups.starts, ids.len() + 1)?, pad(groups.order, ids.len())?);
+        Ok(Self { ids: pad(groups.ids, ids.len())?, starts, order, count })
+    }
+}
+
+/// `table[id] (+ positions[past + t - start])` for every token, where `start` is its segment's: `[batch, context, width]`.
 ///
 /// A packed table is frozen.
 ///
@@ -74,8 +114,9 @@ pub fn embed(
             format!("position {} is past the table's {}", past + context - 1, positions.shape()[0])
         })?;
     }
-    let out = look_up(&tokens.ids, table, positions, past)?;
+    let out = look_up(tokens, table, positions, past)?;
     let Some(groups) = tokens.groups.clone() else { return Ok(out) };
+    let places = tokens.places.clone();
     let need_positions = positions.filter(|positions| tape.tracks(positions)).cloned();
     let (need_table, table_kept) = (tape.tracks(table), table.clone());
     let inputs: Vec<_> = [table].into_iter().chain(positions).collect();
@@ -86,8 +127,13 @@ pub fn embed(
                 slot.clear();
             }
             // Only the positions that the batch reached get anything; the others keep what they had.
-            let reached = slot.rows(0, context)?;
-            reduce::column_sum(&gradient, &reached.reshape(&[context * width])?, true)?;
+            match &places {
+                Some(places) => scatter(places, &gradient, &slot)?,
+                None => {
+                    let reached = slot.rows(0, context)?;
+                    reduce::column_sum(&gradient, &reached.reshape(&[context * width])?, true)?;
+                }
+            }
         }
         if need_table {
             let (slot, accumulate) = gradients.slot(&table_kept)?;
@@ -101,18 +147,21 @@ pub fn embed(
     Ok(out)
 }
 
-/// The forward kernel: `ids [batch, context]` to `[batch, context, width]`.
-pub(super) fn look_up(ids: &Tensor, table: &Tensor, positions: Option<&Tensor>, past: usize) -> Result<Tensor> {
+/// The forward kernel: tokens `[batch, context]` to `[batch, context, width]`.
+pub(super) fn look_up(tokens: &Tokens, table: &Tensor, positions: Option<&Tensor>, past: usize) -> Result<Tensor> {
+    let ids = &tokens.ids;
     let (gpu, context, width) = (ids.gpu(), ids.width(), table.width());
     let out = Tensor::empty_f32(gpu, &[ids.height(), context, width])?;
     let count = out.elements();
     for (first, held) in table.row_pieces() {
         let piece = table.rows(first, held)?;
         let binds = binds![
-            ids: ids.bind(), table: piece.bind(), positions: positions.unwrap_or(&piece).bind(), out: out.bind(),
+            ids: ids.bind(), table: piece.bind(), positions: positions.unwrap_or(&piece).bind(),
+            starts: tokens.segments.as_ref().unwrap_or(ids).bind(), out: out.bind(),
         ];
         let params = params![count: count, width: width, first: first, held: held, context: context, past: past];
-        gpu.run(&EMBED.set("POSITIONS", positions.is_some()), binds, params, flat_grid(gpu, count))?;
+        let variant = EMBED.set("POSITIONS", positions.is_some()).set("SEGMENTS", tokens.segments.is_some());
+        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
     }
     Ok(out)
 }

@@ -38,7 +38,7 @@ impl RowIndex {
 pub fn gather(tape: &Tape, x: &Tensor, rows: &RowIndex) -> Result<Tensor> {
     let (height, width, bound) = (x.height(), x.width(), rows.bound);
     require(bound <= height, "gather", || format!("row {} of {:?}, which has {height}", bound - 1, x.shape()))?;
-    let out = embedding::look_up(&rows.tokens.ids, &x.reshape(&[height, width])?, None, 0)?;
+    let out = embedding::look_up(&rows.tokens, &x.reshape(&[height, width])?, None, 0)?;
     let out = out.reshape(&[rows.count(), width])?;
     if !tape.tracks(x) {
         return Ok(out);

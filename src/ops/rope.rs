@@ -1,7 +1,15 @@
 //! Rotary position embedding (Su et al. 2021), pairs `(i, i + D/2)` as in the Llama family.
 
 use super::{flat_grid, require};
-use crate::{Result, binds, gpu::Gpu, kernels, ops::attention::Heads, params, tape::Tape, tensor::Tensor};
+use crate::{
+    Result, binds,
+    gpu::Gpu,
+    kernels,
+    ops::attention::{self, Heads},
+    params,
+    tape::Tape,
+    tensor::Tensor,
+};
 
 kernels! {
     /// Rotates queries and keys.
@@ -34,11 +42,19 @@ pub fn table(
 }
 
 /// Rotates the query and key heads of `qkv [batch, context, (heads + 2 kv_heads) D]`; row `t` stands at position
-/// `past + t`.
+/// `past + t`, less its segment's start if there are `segments [batch, context]`: relative angles would be the same
+/// without that, but so packing changes not even the rounding, and no angle is one that the model has not seen.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when positions run past the table or the widths disagree.
-pub fn rope(tape: &Tape, qkv: &Tensor, table: &Tensor, heads: Heads, past: usize) -> Result<Tensor> {
+pub fn rope(
+    tape: &Tape,
+    qkv: &Tensor,
+    table: &Tensor,
+    heads: Heads,
+    past: usize,
+    segments: Option<&Tensor>,
+) -> Result<Tensor> {
     let context = qkv.shape()[1];
     require(qkv.width() == heads.qkv_width() && heads.dim % 2 == 0, "rope", || {
         format!("qkv {:?} does not hold {heads:?}", qkv.shape())
@@ -46,16 +62,24 @@ pub fn rope(tape: &Tape, qkv: &Tensor, table: &Tensor, heads: Heads, past: usize
     require(past + context <= table.shape()[0], "rope", || {
         format!("position {} is past the table's {}", past + context - 1, table.shape()[0])
     })?;
-    let out = rotate(qkv, table, heads, past, 1.0)?;
-    let (input, table) = (qkv.clone(), table.clone());
+    attention::check_segments(qkv, segments)?;
+    let out = rotate(qkv, table, heads, past, segments, 1.0)?;
+    let (input, table, segments) = (qkv.clone(), table.clone(), segments.cloned());
     tape.push(&[qkv], &out, move |gradients, gradient| {
-        let grad = rotate(&gradient, &table, heads, past, -1.0)?;
+        let grad = rotate(&gradient, &table, heads, past, segments.as_ref(), -1.0)?;
         gradients.give(&input, grad)
     });
     Ok(out)
 }
 
-fn rotate(x: &Tensor, table: &Tensor, heads: Heads, past: usize, direction: f32) -> Result<Tensor> {
+fn rotate(
+    x: &Tensor,
+    table: &Tensor,
+    heads: Heads,
+    past: usize,
+    segments: Option<&Tensor>,
+    direction: f32,
+) -> Result<Tensor> {
     let gpu = x.gpu();
     let out = Tensor::empty_f32(gpu, x.shape())?;
     let count = x.elements() / 2;
@@ -63,7 +87,7 @@ fn rotate(x: &Tensor, table: &Tensor, heads: Heads, past: usize, direction: f32)
         count: count, half_dim: heads.dim / 2, rotated_heads: heads.query + heads.key_value,
         all_heads: heads.query + 2 * heads.key_value, context: x.shape()[1], past: past, direction: direction,
     ];
-    let binds = binds![x: x.bind(), table: table.bind(), out: out.bind()];
-    gpu.run(&ROPE.plain(), binds, params, flat_grid(gpu, count))?;
+    let binds = binds![x: x.bind(), table: table.bind(), starts: segments.unwrap_or(x).bind(), out: out.bind()];
+    gpu.run(&ROPE.set("SEGMENTS", segments.is_some()), binds, params, flat_grid(gpu, count))?;
     Ok(out)
 }

@@ -131,8 +131,9 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize) -> Result<Timed
     let mut timed = Timed::new();
     for spec in attention_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
         let call = || {
-            let forward = attention::forward_with(spec, &qkv, heads)?;
-            attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad.reshape(forward.out.shape())?, heads)
+            let forward = attention::forward_with(spec, &qkv, heads, None)?;
+            let grad = grad.reshape(forward.out.shape())?;
+            attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None)
         };
         let values = call()?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);

@@ -6,13 +6,18 @@ use crate::{Result, random};
 /// The stream of [`validation_windows`]; training streams are the caller's.
 const VALIDATION: u64 = u64::from_le_bytes(*b"validate");
 
+/// The target of a position that is not scored; the kernels know the same number.
+pub const IGNORED: u32 = u32::MAX;
+
 /// `rows` windows of `context` tokens, row after row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// [rows, context] token ids.
     pub inputs: Vec<u32>,
-    /// [rows, context]: the token after each input.
+    /// [rows, context]: the token after each input, or [`IGNORED`].
     pub targets: Vec<u32>,
+    /// [rows, context]: where in its row each token's text begins; without, a row is one text.
+    pub starts: Option<Vec<u32>>,
     /// Number of windows.
     pub rows: usize,
     /// Tokens per window.
@@ -33,7 +38,7 @@ pub fn random_batch(
     context: usize,
 ) -> Result<Batch> {
     file.check_window(context)?;
-    let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), rows, context };
+    let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), starts: None, rows, context };
     for row in 0..rows as u64 {
         let sample = counter.wrapping_mul(rows as u64).wrapping_add(row);
         let start = random::below(seed, stream, sample, (file.len() - context) as u64) as usize;

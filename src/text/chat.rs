@@ -25,7 +25,13 @@ const JOINS: usize = 4000;
 /// deep as its length and [`FUEL`] allow. The system gives only what is touched.
 const STACK: usize = 1 << 28;
 
-const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+/// Turns of models whose vocabulary has a token that ends texts, but none around roles.
+pub(super) const TURNS: &str = "{% for m in messages %}{{ (m['role'] | title) ~ ':\n' ~ (m['content'] | trim) ~ (eos_token if m['role'] == 'assistant' else '') ~ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}";
+
+/// Turns of models without any special token: each is one line, whose end ends it.
+pub(super) const LINES: &str = "{% for m in messages %}{{ (m['role'] | title) ~ ':\n' ~ (m['content'] | trim | replace('\n', ' ')) ~ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}";
+
+pub(super) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{ChatTemplate, Tokenizer, Vocabulary};
+use super::{ChatTemplate, Tokenizer, Vocabulary, chat};
 use crate::{Error, Result};
 
 /// Tokens that end an answer in well-known models, whether or not their files say so.
@@ -90,6 +90,42 @@ impl Conventions {
             None => ChatTemplate::chatml(),
         }
     }
+
+    /// Those that a model is taught to talk by. Without a template of its own it gets ChatML where its vocabulary has
+    /// that, else "User:" and "Assistant:" on lines of their own; then an answer ends with the token that ends texts, or,
+    /// if there is none, with its line (and is written on one).
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the vocabulary has nothing that could end an answer.
+    pub fn taught(&self, tokenizer: &Tokenizer) -> Result<Self> {
+        let mut taught = self.clone();
+        if taught.template.is_none() && tokenizer.special_id("<|im_start|>").is_some() {
+            taught.template = Some(chat::CHATML.to_string());
+        }
+        if taught.template.is_some() && !taught.stops.is_empty() {
+            return Ok(taught);
+        }
+        let bos = if taught.add_bos { "{{ bos_token }}" } else { "" };
+        let template = if taught.eos.is_some() { chat::TURNS } else { chat::LINES };
+        if taught.eos.is_none() {
+            let newline = tokenizer.encode("\n").ok().filter(|ids| ids.len() == 1);
+            let newline = newline.ok_or_else(|| {
+                Error::Tokenizer("no token ends texts and none is a line break: nothing could end an answer".into())
+            })?[0];
+            (taught.eos, taught.stops) = (Some(newline), vec![newline]);
+        }
+        taught.template.get_or_insert_with(|| format!("{bos}{template}"));
+        Ok(taught)
+    }
+
+    /// What [`Conventions::of_folder`] reads them from again: names and contents of files.
+    pub fn files(&self) -> [(&'static str, Value); 2] {
+        let ends: Vec<u32> =
+            self.eos.into_iter().chain(self.stops.iter().copied().filter(|id| Some(*id) != self.eos)).collect();
+        let about = json!({ "chat_template": self.template, "add_bos_token": self.add_bos });
+        let ids = json!({ "bos_token_id": self.bos, "eos_token_id": ends });
+        [("tokenizer_config.json", about), ("generation_config.json", ids)]
+    }
 }
 
 fn stops(eos: Option<u32>, tokenizer: &Tokenizer) -> Vec<u32> {
@@ -121,4 +157,35 @@ fn ids(value: &Value) -> Vec<u32> {
 fn template(value: &Value) -> Option<String> {
     let named = || value.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
     value.as_str().or_else(named).map(str::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taught_model_reads_its_conventions_again() {
+        let chars = Tokenizer::chars_of(["Uabc:\nAsrtien "]).unwrap();
+        let bpe = Tokenizer::train_bpe(["abc abc"].into_iter(), 270, &["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+            .unwrap();
+        let end = Conventions { bos: Some(0), eos: Some(0), stops: vec![0, 2], ..Conventions::default() };
+        for (tokenizer, before, begins) in
+            [(&chars, Conventions::default(), "User:\n"), (&bpe, end, "<|im_start|>user\n")]
+        {
+            let taught = before.taught(tokenizer).unwrap();
+            let text =
+                taught.chat(tokenizer).unwrap().render(&[super::super::Message::new("user", "a\nb")], true).unwrap();
+            assert!(text.starts_with(begins), "{text}");
+            let dir = tempfile::tempdir().unwrap();
+            for (name, content) in taught.files() {
+                fs::write(dir.path().join(name), content.to_string()).unwrap();
+            }
+            assert_eq!(Conventions::of_folder(dir.path(), tokenizer).unwrap(), taught);
+            assert_eq!(taught.taught(tokenizer).unwrap(), taught);
+        }
+        let newline = chars.token_id("\n").unwrap();
+        assert_eq!(Conventions::default().taught(&chars).unwrap().stops, [newline]);
+        let none = Tokenizer::chars_of(["abc"]).unwrap();
+        assert!(Conventions::default().taught(&none).is_err());
+    }
 }

@@ -4,6 +4,8 @@ pub mod pretrain;
 pub mod rlhf;
 pub mod run;
 pub mod settings;
+pub mod sft;
+pub mod stage;
 pub mod trainer;
 pub mod validation;
 

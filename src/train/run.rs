@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     gpu::Gpu,
     interchange::{
-        self,
+        self, Language,
         adapter::{self, Adapters},
         own::Own,
     },
@@ -60,14 +60,14 @@ fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<Nam
 }
 
 /// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing. Of a model with adapters, the adapters
-/// alone.
+/// alone. The chat template goes with it if `language` has one.
 ///
 /// # Errors
 /// [`Error::Io`] (older checkpoints stay), and those of the driver.
 pub async fn save(
     out: &Path,
     trainer: &Trainer,
-    tokenizer: &Tokenizer,
+    language: &Language,
     settings: &Settings,
     best_val_loss: Option<f64>,
 ) -> Result<std::path::PathBuf> {
@@ -81,7 +81,9 @@ pub async fn save(
     let moments = trainer.optimizer.state();
     let (weights, moment_values) = (download(trainer.model.parameters()).await?, download(&moments).await?);
     let json = |value: serde_json::Result<serde_json::Value>| value.map_err(|error| Error::Config(error.to_string()));
-    let vocabulary = tokenizer.to_json();
+    let vocabulary = language.tokenizer.to_json();
+    let conventions = &language.conventions;
+    let files = conventions.template.is_some().then(|| conventions.files());
     let (kind, config) = match trainer.model.lora() {
         None => (Kind::Model, serde_json::to_value(trainer.model.config())),
         Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
@@ -90,6 +92,7 @@ pub async fn save(
         kind,
         config: &json(config)?,
         tokenizer: vocabulary.as_bytes(),
+        language: files.as_ref().map_or(&[], |files| &files[..]),
         model: &named(trainer.model.parameters(), &weights),
         optimizer: &named(&moments, &moment_values),
         state: &json(serde_json::to_value(&state))?,
@@ -152,11 +155,11 @@ fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMut(us
     Ok(model)
 }
 
-/// The trainer, tokenizer and state that a checkpoint or run folder holds.
+/// The trainer, language and state that a checkpoint or run folder holds.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
-pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Tokenizer, State)> {
+pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Language, State)> {
     let checkpoint = Checkpoint::open(path)?;
     let state: State = serde_json::from_value(checkpoint.state()?)
         .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("state.json: {error}")))?;
@@ -174,5 +177,5 @@ pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Tokenizer, State)> {
         gpu.submit()?;
     }
     trainer.optimizer.step = state.step;
-    Ok((trainer, Tokenizer::load(&checkpoint.tokenizer_path())?, state))
+    Ok((trainer, Language::open(&checkpoint.folder)?, state))
 }

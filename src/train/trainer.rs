@@ -4,12 +4,15 @@ use crate::{
     Result,
     gpu::{Gpu, readback::Readback},
     model::{Gpt, gpt::Pass},
-    ops::{cross_entropy::Targets, embedding::Tokens},
+    ops::{
+        cross_entropy::{self, Targets},
+        embedding::Tokens,
+    },
     optim::Optimizer,
     random,
     tape::{Gradients, Tape},
     tensor::Tensor,
-    text::batches::Batch,
+    text::batches::{self, Batch},
     train::Settings,
 };
 
@@ -32,17 +35,36 @@ pub struct Trainer {
 /// The numbers of a step that is still on the GPU.
 #[must_use]
 pub struct Pending {
-    losses: Vec<Readback>,
+    /// Mean loss of each micro-batch, and its share in the step's.
+    losses: Vec<(Readback, f32)>,
     norm: Readback,
 }
 
 /// The numbers of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// Mean loss over the step's tokens, before the update.
+    /// Mean loss over the step's scored tokens, before the update.
     pub loss: f32,
     /// Global gradient norm before clipping.
     pub norm: f32,
+}
+
+// The batches of `text` know nothing of the kernels, but agree with them.
+const _: () = assert!(batches::IGNORED == cross_entropy::IGNORED);
+
+/// The inputs of a batch on the GPU.
+///
+/// # Errors
+/// [`crate::Error::Shape`] for a batch that is not `[rows, context]`.
+pub fn tokens(gpu: &Gpu, batch: &Batch, trains: bool) -> Result<Tokens> {
+    match &batch.starts {
+        Some(starts) => Tokens::with_segments(gpu, &batch.inputs, starts, batch.rows, batch.context, trains),
+        None => Tokens::new(gpu, &batch.inputs, batch.rows, batch.context, trains),
+    }
+}
+
+fn scored(batch: &Batch) -> usize {
+    batch.targets.iter().filter(|&&target| target != batches::IGNORED).count()
 }
 
 impl Trainer {
@@ -64,7 +86,7 @@ impl Trainer {
     pub fn accumulate(&mut self, batch: &Batch, pass: Pass, factor: f32) -> Result<Tensor> {
         let tape = Tape::new(&self.gpu);
         self.model.watch(&tape);
-        let tokens = Tokens::new(&self.gpu, &batch.inputs, batch.rows, batch.context, true)?;
+        let tokens = tokens(&self.gpu, batch, true)?;
         let targets = Targets::new(&self.gpu, &batch.targets)?;
         let hidden = self.model.forward(&tape, &tokens, pass, None)?;
         let loss = self.model.loss(&tape, &hidden, &targets, factor)?.mean;
@@ -80,6 +102,7 @@ impl Trainer {
     pub fn step(&mut self, settings: &Settings, batches: &[Batch]) -> Result<Pending> {
         let step = self.optimizer.step;
         let mut losses = Vec::with_capacity(batches.len());
+        let all: usize = batches.iter().map(scored).sum();
         for (micro, batch) in batches.iter().enumerate() {
             let counter = step * batches.len() as u64 + micro as u64;
             let pass = Pass {
@@ -88,7 +111,9 @@ impl Trainer {
                 checkpoint: settings.checkpoint_activations,
                 reference: false,
             };
-            losses.push(self.accumulate(batch, pass, 1.0 / batches.len() as f32)?.read());
+            // Each scored token of the step counts the same; a step without any has loss 0.
+            let share = scored(batch) as f32 / all.max(1) as f32;
+            losses.push((self.accumulate(batch, pass, share)?.read(), share));
         }
         let norm = self.optimizer.update(&self.gpu, &mut self.gradients, settings.schedule.at(step))?.read();
         self.gpu.submit()?;
@@ -119,10 +144,9 @@ impl Pending {
     /// # Errors
     /// Those of the driver.
     pub async fn outcome(self) -> Result<Outcome> {
-        let count = self.losses.len() as f32;
         let mut loss = 0.0;
-        for readback in self.losses {
-            loss += readback.numbers::<f32>().await?[0] / count;
+        for (readback, share) in self.losses {
+            loss += readback.numbers::<f32>().await?[0] * share;
         }
         Ok(Outcome { loss, norm: self.norm.numbers::<f32>().await?[0] })
     }

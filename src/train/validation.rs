@@ -6,9 +6,10 @@ use crate::{
     Result,
     gpu::Gpu,
     model::{Gpt, gpt::Pass},
-    ops::{cross_entropy::Targets, embedding::Tokens},
+    ops::cross_entropy::Targets,
     tape::Tape,
     text::batches::Batch,
+    train::trainer,
 };
 
 /// Batches recorded ahead of the one that is read.
@@ -30,7 +31,7 @@ pub async fn mean_loss(
     let mut batches = batches.fuse();
     loop {
         if let Some(batch) = batches.next().transpose()? {
-            let inputs = Tokens::new(gpu, &batch.inputs, batch.rows, batch.context, false)?;
+            let inputs = trainer::tokens(gpu, &batch, false)?;
             let targets = Targets::new(gpu, &batch.targets)?;
             let hidden = model.forward(&tape, &inputs, Pass::default(), None)?;
             let loss = model.loss(&tape, &hidden, &targets, 1.0)?;

@@ -15,7 +15,7 @@ kernels! {
     EMBED_PACKED = "embed_packed";
 }
 
-/// `table[id] (+ positions[past + t])` for every token: `[batch, context, width]`.
+/// `table[id] (+ positions[past + t])` for every token, as [`crate::ops::embedding::embed`]: `[batch, context, width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.
@@ -32,10 +32,15 @@ pub fn embed(tokens: &Tokens, table: &Packed, positions: Option<&Tensor>, past: 
     let blocks = Layout::blocks(width);
     let count = batch * context * blocks;
     for piece in table.pieces() {
-        let variant =
-            EMBED_PACKED.set("format", Constant::File(piece.layout.names().1)).set("POSITIONS", positions.is_some());
+        let variant = EMBED_PACKED
+            .set("format", Constant::File(piece.layout.names().1))
+            .set("POSITIONS", positions.is_some())
+            .set("SEGMENTS", tokens.segments.is_some());
         let positions = positions.map_or(piece.bind(), Tensor::bind);
-        let binds = binds![ids: ids.bind(), weights: piece.bind(), positions: positions, out: out.bind()];
+        let starts = tokens.segments.as_ref().unwrap_or(ids).bind();
+        let binds = binds![
+            ids: ids.bind(), weights: piece.bind(), positions: positions, starts: starts, out: out.bind(),
+        ];
         let params = params![
             count: count, k: width, row_quads: piece.row_quads(width), blocks: blocks,
             first: piece.first, held: piece.rows, context: context, past: past,

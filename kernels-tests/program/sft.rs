@@ -1,0 +1,128 @@
+//! A model that is taught to answer does, and data that cannot be used is explained.
+
+use std::fmt::Write;
+
+use crate::program::Place;
+
+const ANIMALS: [(&str, &str); 5] = [("cow", "moo"), ("cat", "meow"), ("dog", "woof"), ("owl", "hoot"), ("pig", "oink")];
+
+/// Thirty conversations: six ways to ask five animals.
+fn conversations() -> String {
+    let mut lines = String::new();
+    for (animal, sound) in ANIMALS {
+        for question in ["{}?", "a {}?", "the {}?", "{} says?", "my {}?", "one {}?"] {
+            let question = question.replace("{}", animal);
+            let user = format!(r#"{{"role":"user","content":"{question}"}}"#);
+            let _ = writeln!(lines, r#"{{"messages":[{user},{{"role":"assistant","content":"{sound}"}}]}}"#);
+        }
+    }
+    lines
+}
+
+/// A text in every character that conversations take.
+fn text() -> String {
+    let sentence = |i: usize| {
+        let (animal, sound) = ANIMALS[i % 5];
+        format!("User: my {animal} says {sound}? Assistant: the one.\n")
+    };
+    (0..200).map(sentence).collect()
+}
+
+fn pretrained(chats: &str) -> Place {
+    let place = Place::with_text(text());
+    std::fs::write(place.path("chats.jsonl"), chats).expect("the conversations are written");
+    let arguments =
+        ["pretrain", "--data", "text.txt", "--out", "base", "--steps", "20", "--layers", "2", "--heads", "2"];
+    let sizes = ["--width", "32", "--context", "64", "--batch", "4", "--val-batches", "1", "--sample-tokens", "0"];
+    place.json(&[&arguments[..], &sizes, &["--quiet", "--json"]].concat());
+    place
+}
+
+#[test]
+fn a_tiny_model_learns_to_answer() {
+    let place = pretrained(&conversations());
+    let sft = |out: &'static str, more: &[&'static str]| {
+        let common =
+            ["sft", "--model", "base", "--data", "chats.jsonl", "--out", out, "--lr", "0.003", "--quiet", "--json"];
+        let sizes = ["--batch", "4", "--steps", "250", "--val-fraction", "0.1", "--save-every", "100"];
+        place.run(&[&common[..], &sizes, more].concat())
+    };
+    let done = sft("talker", &[]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&done.stdout).expect("the only line of stdout is JSON");
+    assert_eq!((&summary["conversations"], &summary["step"]), (&30.into(), &250.into()), "{summary}");
+    assert!(summary["val_loss"].as_f64().is_some_and(|loss| loss < 0.4), "{summary}");
+    for (animal, sound) in ANIMALS {
+        let question = format!("the {animal}?");
+        let arguments = ["chat", "talker", "--prompt", &question, "--temperature", "0", "--max-tokens", "12", "--json"];
+        let answer = place.json(&arguments);
+        assert_eq!((&answer["content"], &answer["finish"]), (&sound.into(), &"stop".into()), "{question}");
+    }
+
+    // Stopped at a checkpoint and resumed, it is the same run, and another data file is not.
+    let last =
+        |out: &str| std::fs::read(place.path(out).join("checkpoint-00000250/model.safetensors")).expect("weights");
+    assert!(sft("again", &["--keep", "9"]).status.success());
+    assert!(last("again") == last("talker"), "the same seed gives the same bits");
+    for step in [200, 250] {
+        std::fs::remove_dir_all(place.path("again").join(format!("checkpoint-{step:08}"))).expect("a checkpoint");
+    }
+    let resumed = sft("again", &["--resume"]);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    assert!(last("again") == last("talker"), "resumed after step 100");
+    let shorter: String = conversations().lines().skip(1).map(|line| format!("{line}\n")).collect();
+    std::fs::write(place.path("chats.jsonl"), shorter).expect("other data");
+    let refused = sft("again", &["--resume"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("data = "), "the data is not the run's");
+}
+
+#[test]
+fn broken_conversations_are_counted_and_explained() {
+    let broken = r#"{"messages":[{"role":"robot","content":"hi"}]}
+{"messages":[{"role":"user","content":"cow?"},{"role":"assistant","content":" "}]}
+{"messages":
+{"messages":[{"role":"user","content":"cow?"},{"role":"assistant","content":"ΩΩ"}]}
+"#;
+    let long = format!(r#"{{"messages":[{{"role":"user","content":"{}"}},"#, "cow ".repeat(40));
+    let long = format!("{long}{}\n", r#"{"role":"assistant","content":"moo"}]}"#);
+    let cut = format!(
+        r#"{{"messages":[{{"role":"user","content":"cow?"}},{{"role":"assistant","content":"{}"}}]}}"#,
+        "moo ".repeat(40)
+    );
+    let place = pretrained(&format!("{broken}{long}"));
+    let sft = ["sft", "--model", "base", "--data", "chats.jsonl", "--out", "run", "--steps", "2", "--json"];
+    let message = place.failure(&sft);
+    for words in [
+        "no conversation to learn from",
+        "1 left out because a role is not system, user or assistant (first in line 1: \"robot\")",
+        "an answer of the assistant is empty (first in line 2",
+        "not JSON (first in line 3",
+        "the tokenizer does not know a character of it (first in line 4",
+        "no answer begins within --context (first in line 5",
+    ] {
+        assert!(message.contains(words), "{words:?} is not in {message}");
+    }
+    assert!(!place.path("run").exists(), "nothing was written");
+
+    // Beside good ones they are left out, and a long answer is cut. A single conversation is learned, not held out.
+    let good = conversations().lines().next().unwrap_or_default().to_string();
+    std::fs::write(place.path("chats.jsonl"), format!("{broken}{long}{good}\n{cut}\n")).expect("the data is written");
+    let output = place.run(&sft);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("1 cut at the window's end (first in line 7)"), "{stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let summary: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap_or_default()).expect("JSON");
+    assert_eq!((&summary["conversations"], &summary["truncated"]), (&2.into(), &1.into()), "{summary}");
+    assert_eq!(summary["left_out"].as_array().map(Vec::len), Some(5), "{summary}");
+    assert!(summary["train_loss"].as_f64().is_some_and(f64::is_finite), "{summary}");
+
+    let fails = |arguments: &[&str], words: &str| {
+        let message = place.failure(arguments);
+        assert!(message.contains(words), "{message}");
+    };
+    fails(&sft, "already holds a run");
+    fails(&["sft", "--model", "base", "--data", "none.jsonl"], "none.jsonl: no such file");
+    fails(&["sft", "--model", "nowhere", "--data", "chats.jsonl"], "nowhere");
+    fails(&["sft", "--model", "base", "--data", "chats.jsonl", "--context", "65"], "--context 65: give 2 to 64");
+    fails(&["sft", "--model", "base", "--data", "chats.jsonl", "--lr", "0"], "--lr 0");
+}

@@ -1,0 +1,71 @@
+//! What every training command shows while it runs, and says at the end.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{Shared, terminal};
+use crate::{
+    Result,
+    gpu::Gpu,
+    train::stage::{Event, Stage, Summary, Task},
+};
+
+/// Becomes true at the first Ctrl-C. A second one ends at once; the last checkpoint is complete whenever that happens.
+pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // Where a handler cannot be set (embedded use), Ctrl-C keeps its default.
+    let _ = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing this step and saving; press Ctrl-C again to end at once");
+    });
+    stop
+}
+
+/// Runs a stage to its end with a progress bar.
+pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: Stage<'_, T>) -> Result<Summary> {
+    let bar = terminal::bar(stage.settings.schedule.steps, shared.quiet);
+    bar.set_position(stage.trainer.optimizer.step);
+    bar.reset_eta();
+    let tokens = stage.settings.tokens_per_step() as f64;
+    let quiet = shared.quiet;
+    let summary = stage
+        .run(|event| match event {
+            Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
+            Event::Step(progress) => {
+                bar.set_message(format!("loss {:.4}, {:.0} tokens/s", progress.loss, tokens / progress.seconds));
+                bar.set_position(progress.step);
+                // Without a terminal there is no bar: a line now and then shows that it lives.
+                if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
+                    let (step, loss, ms) = (progress.step, progress.loss, progress.seconds * 1e3);
+                    eprintln!("step {step}: loss {loss:.4}, {ms:.0} ms");
+                }
+            }
+            Event::Validated(step, loss) if !quiet => {
+                bar.suspend(|| eprintln!("step {step}: validation loss {loss:.4}"));
+            }
+            Event::Sample(step, text) if !quiet => {
+                bar.suspend(|| eprintln!("--- the model writes, after {step} steps ---\n{text}\n---"));
+            }
+            _ => {}
+        })
+        .await;
+    bar.finish_and_clear();
+    // What the tuner learned is kept even if the run failed.
+    shared.close(gpu)?;
+    summary
+}
+
+/// A summary on one line.
+pub(super) fn words(summary: &Summary) -> String {
+    let val = summary.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
+    let stopped = if summary.stopped { " (stopped; go on with --resume)" } else { "" };
+    format!(
+        "{} steps: training loss {:.4} -> {:.4}{val}; {:.0} tokens/s, {:.1} ms per step{stopped}",
+        summary.step, summary.first_loss, summary.train_loss, summary.tokens_per_second, summary.ms_per_step,
+    )
+}

@@ -1,0 +1,145 @@
+//! A conversation as tokens, and which of them the assistant says.
+//!
+//! Whatever the Jinja template does, the model will be asked to go on after `render(messages[..i], generation prompt)`,
+//! so that is where answer i begins: the tokens of this prefix must begin the whole conversation's, and the answer goes
+//! on as far as `render(messages[..=i])` agrees with the whole, up to the last token in it that ends an answer. Templates
+//! that rewrite earlier turns (as some do that drop the reasoning of all answers but the last) or tokens that join over
+//! the border do not have that property; then the answer's own text is looked for, after the one before, and the token
+//! that ends it belongs to it if it follows at once.
+
+use super::{ChatTemplate, Message, Tokenizer, conversations::Mistake};
+use crate::Error;
+
+/// A conversation to learn from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Example {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Which of them are to be learned.
+    pub said: Vec<bool>,
+}
+
+/// The tokens of `messages`; those of the assistant, with the one of `stops` that ends each answer, are marked.
+///
+/// # Errors
+/// The mistake that keeps it from being learned, with an example.
+pub fn encode(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    stops: &[u32],
+    messages: &[Message],
+) -> Result<Example, (Mistake, String)> {
+    let render = |messages: &[Message], prompt| template.render(messages, prompt).map_err(mistake);
+    let tokens = |text: &str| tokenizer.encode_special(text).map_err(mistake);
+    let ids = tokens(&render(messages, false)?)?;
+    let mut said = vec![false; ids.len()];
+    let mut done = 0;
+    for (index, message) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+        // A template may refuse a part of what it takes as a whole.
+        let before = render(&messages[..index], true).and_then(|text| tokens(&text)).unwrap_or_default();
+        let after = render(&messages[..=index], false).and_then(|text| tokens(&text)).unwrap_or_default();
+        let same = ids.iter().zip(&after).take_while(|(a, b)| a == b).count();
+        let stable = !before.is_empty() && ids.starts_with(&before) && before.len() >= done && same > before.len();
+        let span = match stable {
+            true => {
+                let last = ids[before.len()..same].iter().rposition(|id| stops.contains(id));
+                before.len()..last.map_or(same, |last| before.len() + last + 1)
+            }
+            false => by_text(tokenizer, &ids, done, message.content.trim(), stops)
+                .ok_or_else(|| (Mistake::Untraceable, message.content.chars().take(40).collect()))?,
+        };
+        done = span.end;
+        said[span].fill(true);
+    }
+    Ok(Example { ids, said })
+}
+
+fn mistake(error: Error) -> (Mistake, String) {
+    match error {
+        Error::Template(reason) => (Mistake::Refused, reason),
+        other => (Mistake::UnknownCharacter, other.to_string()),
+    }
+}
+
+/// The tokens from `first` on that overlap the first place where `text` stands, and the end of the answer behind it.
+fn by_text(
+    tokenizer: &Tokenizer,
+    ids: &[u32],
+    first: usize,
+    text: &str,
+    stops: &[u32],
+) -> Option<std::ops::Range<usize>> {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for &id in &ids[first..] {
+        bytes.extend(tokenizer.token_bytes(id));
+        ends.push(bytes.len());
+    }
+    let start = bytes.windows(text.len().max(1)).position(|window| window == text.as_bytes())?;
+    let begin = ends.partition_point(|&end| end <= start);
+    let end = ends.partition_point(|&end| end < start + text.len()) + 1;
+    let stop = ids.get(first + end).is_some_and(|id| stops.contains(id));
+    Some(first + begin..first + end + usize::from(stop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(tokenizer: &Tokenizer, template: &str, eos: &str, stops: &[u32]) -> Vec<String> {
+        let messages = [
+            Message::new("system", "Be x."),
+            Message::new("user", "ab"),
+            Message::new("assistant", "cd ab"),
+            Message::new("user", "ab"),
+            Message::new("assistant", "ab"),
+        ];
+        let template = ChatTemplate::new(template, "", eos).unwrap();
+        let example = encode(tokenizer, &template, stops, &messages).unwrap();
+        let mut spans: Vec<Vec<u32>> = Vec::new();
+        for t in 0..example.ids.len() {
+            if example.said[t] {
+                if t == 0 || !example.said[t - 1] {
+                    spans.push(Vec::new());
+                }
+                spans.last_mut().unwrap().push(example.ids[t]);
+            }
+        }
+        spans.iter().map(|span| tokenizer.decode(span)).collect()
+    }
+
+    const TEXT: &str = "the cat sat on the mat, and User: said Assistant: ab cd ab cd, Be x.\n[/]{}<|>_ system\n";
+
+    #[test]
+    fn answers_are_found_in_stable_templates() {
+        let chars = Tokenizer::chars_of([TEXT, "UAS"]).unwrap();
+        let newline = chars.token_id("\n").unwrap();
+        let lines = super::super::chat::LINES;
+        assert_eq!(said(&chars, lines, "", &[newline]), ["cd ab\n", "ab\n"]);
+        let special = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
+        let bpe = Tokenizer::train_bpe([TEXT; 4].into_iter(), 300, &special).unwrap();
+        assert_eq!(said(&bpe, super::super::chat::CHATML, "", &[1]), ["cd ab<|im_end|>", "ab<|im_end|>"]);
+        let ends = "<|endoftext|>";
+        assert_eq!(
+            said(&bpe, super::super::chat::TURNS, ends, &[2]),
+            ["cd ab<|endoftext|>", "ab<|endoftext|>"],
+            "without special tokens round the roles"
+        );
+    }
+
+    #[test]
+    fn answers_are_found_by_text_where_a_template_is_not_stable() {
+        let special = ["<|im_start|>", "<|im_end|>"];
+        let bpe = Tokenizer::train_bpe([TEXT; 4].into_iter(), 300, &special).unwrap();
+        // The generation prompt opens a thought that no finished answer shows, and counts the messages.
+        let odd = "[{{ messages|length }}]{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {think}{% endif %}";
+        assert_eq!(said(&bpe, odd, "", &[1]), [" cd ab<|im_end|>", " ab<|im_end|>"]);
+        let hides = ChatTemplate::new("{{ messages[0].content }}", "", "").unwrap();
+        let messages = [Message::new("user", "ab"), Message::new("assistant", "cd")];
+        assert_eq!(encode(&bpe, &hides, &[], &messages).unwrap_err(), (Mistake::Untraceable, "cd".to_string()));
+        let strict = ChatTemplate::new("{{ raise_exception('no') }}", "", "").unwrap();
+        assert_eq!(encode(&bpe, &strict, &[], &messages).unwrap_err().0, Mistake::Refused);
+        let few = Tokenizer::chars_of(["abc"]).unwrap();
+        let plain = ChatTemplate::new("{{ messages[1].content }}", "", "").unwrap();
+        assert_eq!(encode(&few, &plain, &[], &messages).unwrap_err().0, Mistake::UnknownCharacter);
+    }
+}

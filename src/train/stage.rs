@@ -1,0 +1,241 @@
+//! What all training stages share: steps, validation, samples, checkpoints, and the log of a run.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    Settings, run,
+    trainer::{Outcome, Pending, Trainer},
+    validation,
+};
+use crate::{
+    Error, Result,
+    infer::{
+        generate::{Limits, generate},
+        sampler::Sampling,
+        session::Session,
+    },
+    interchange::Language,
+    io::{atomic, curve, metrics, metrics::Metrics},
+    ops::tuning,
+    text::Batch,
+};
+
+/// What is learned: where a stage's batches come from.
+pub trait Task {
+    /// The micro-batches of a step: a function of the settings and the step only, so that a resumed run sees the same.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is nothing to learn from.
+    fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>>;
+
+    /// The fixed batches of a validation; none when nothing is held out.
+    fn held_out(&mut self, settings: &Settings) -> Option<Box<dyn Iterator<Item = Result<Batch>> + '_>>;
+
+    /// What samples go on with, and the tokens that end them.
+    fn sample(&self) -> (Vec<u32>, Vec<u32>);
+}
+
+/// What happens during a run, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The tuner times variants of a class: which, of how many.
+    Tuning(&'a str, usize, usize),
+    /// A step is done.
+    Step(&'a Progress),
+    /// A validation is done: step, loss.
+    Validated(u64, f64),
+    /// A sample was drawn at a step.
+    Sample(u64, &'a str),
+    /// A checkpoint was written.
+    Saved(&'a Path),
+}
+
+/// The numbers after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Its loss.
+    pub loss: f32,
+    /// Its gradient norm.
+    pub norm: f32,
+    /// Its learning rate.
+    pub lr: f32,
+    /// Seconds since the step before.
+    pub seconds: f64,
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Steps done.
+    pub step: u64,
+    /// Loss of the first step of this run.
+    pub first_loss: f32,
+    /// Loss of the last step.
+    pub train_loss: f32,
+    /// Last validation loss.
+    pub val_loss: Option<f64>,
+    /// Lowest validation loss.
+    pub best_val_loss: Option<f64>,
+    /// Median over steps.
+    pub tokens_per_second: f64,
+    /// Median over steps.
+    pub ms_per_step: f64,
+    /// Trained numbers.
+    pub parameters: usize,
+    /// Whether the run was asked to stop before its last step.
+    pub stopped: bool,
+}
+
+/// A run in a folder.
+pub struct Stage<'a, T> {
+    /// The run's folder.
+    pub out: &'a Path,
+    /// What to do.
+    pub settings: Settings,
+    /// What is learned.
+    pub task: T,
+    /// The tokenizer, and the chat template that the model is taught.
+    pub language: Language,
+    /// The model and optimizer, new or resumed.
+    pub trainer: Trainer,
+    /// Lowest validation loss of the run so far.
+    pub best_val_loss: Option<f64>,
+    /// Set from outside to finish the step, save and end.
+    pub stop: &'a AtomicBool,
+}
+
+impl<T: Task> Stage<'_, T> {
+    /// Trains to the last step, or until stopped.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`], [`Error::DeviceLost`], [`Error::Io`]; the last checkpoint stays.
+    pub async fn run(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
+        let settings = self.settings.clone();
+        let first = self.trainer.optimizer.step;
+        let log = self.out.join("metrics.jsonl");
+        if first == 0 {
+            // From here on the folder always holds a checkpoint, whenever the run is killed.
+            run::save(self.out, &self.trainer, &self.language, &settings, None).await?;
+        }
+        let mut metrics = if first == 0 { Metrics::create(&log)? } else { Metrics::resume(&log, first)? };
+        self.tune(&mut event).await?;
+
+        let mut times = Vec::new();
+        let (mut first_loss, mut last) = (None, None);
+        let (mut val_loss, mut val_step) = (None, None);
+        let mut pending: Option<(u64, Pending)> = None;
+        let mut clock = Instant::now();
+        let mut stopped = false;
+        for step in first..settings.schedule.steps {
+            let now = self.trainer.step(&settings, &self.task.batches(&settings, step)?)?;
+            // The step before is read while this one runs.
+            let before = pending.replace((step, now));
+            let done = step + 1;
+            stopped = self.stop.load(Ordering::Relaxed) && done < settings.schedule.steps;
+            let ends = stopped || done == settings.schedule.steps;
+            let validates = done % settings.val_every == 0 || done == settings.schedule.steps;
+            let saves = ends || done % settings.save_every == 0;
+            let flush = if ends || validates || saves { pending.take() } else { None };
+            let mut outcomes = Vec::new();
+            for (step, pending) in before.into_iter().chain(flush) {
+                outcomes.push((step, pending.outcome().await?));
+            }
+            // Two steps that are read together share the time since the one before them.
+            let seconds = clock.elapsed().as_secs_f64() / outcomes.len().max(1) as f64;
+            if !outcomes.is_empty() {
+                clock = Instant::now();
+            }
+            for (step, Outcome { loss, norm }) in outcomes {
+                if !loss.is_finite() {
+                    return Err(Error::Diverged { step: step as usize, loss });
+                }
+                times.push(seconds);
+                let progress = Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds };
+                metrics.append(&json!({
+                    "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
+                    "tokens_per_second": settings.tokens_per_step() as f64 / seconds.max(1e-9),
+                }))?;
+                event(Event::Step(&progress));
+                first_loss.get_or_insert(loss);
+                last = Some(loss);
+            }
+            let validation = if validates { self.validate().await? } else { None };
+            if let Some(loss) = validation {
+                (val_loss, val_step) = (Some(loss), Some(done));
+                self.best_val_loss = Some(self.best_val_loss.map_or(loss, |best| best.min(loss)));
+                metrics.append(&json!({ "step": done - 1, "val_loss": loss }))?;
+                event(Event::Validated(done, loss));
+                self.sample(done, &mut metrics, &mut event).await?;
+            }
+            if saves {
+                let folder = run::save(self.out, &self.trainer, &self.language, &settings, self.best_val_loss).await?;
+                self.draw(&log)?;
+                event(Event::Saved(&folder));
+            }
+            if validates || saves {
+                clock = Instant::now();
+            }
+            if ends {
+                break;
+            }
+        }
+        debug_assert!(stopped || val_step.is_none() || val_step == Some(settings.schedule.steps));
+        times.sort_by(f64::total_cmp);
+        let seconds = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
+        Ok(Summary {
+            step: self.trainer.optimizer.step,
+            first_loss: first_loss.unwrap_or(f32::NAN),
+            train_loss: last.unwrap_or(f32::NAN),
+            val_loss,
+            best_val_loss: self.best_val_loss,
+            tokens_per_second: settings.tokens_per_step() as f64 / seconds,
+            ms_per_step: seconds * 1e3,
+            parameters: self.trainer.model.size(),
+            stopped,
+        })
+    }
+
+    /// Rehearses a step, then times the variants of every shape class that is new on this adapter.
+    async fn tune(&mut self, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let batch = self.task.batches(&self.settings, 0)?.remove(0);
+        self.trainer.rehearse(&self.settings, &batch)?;
+        tuning::answer(&self.trainer.gpu, |class, index, count| event(Event::Tuning(class, index, count))).await?;
+        Ok(())
+    }
+
+    async fn validate(&mut self) -> Result<Option<f64>> {
+        let Some(batches) = self.task.held_out(&self.settings) else { return Ok(None) };
+        validation::mean_loss(&self.trainer.gpu, &self.trainer.model, batches, |_| {}).await.map(Some)
+    }
+
+    /// Lets the model write.
+    async fn sample(&self, step: u64, metrics: &mut Metrics, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let tokens = self.settings.sample_tokens;
+        if tokens == 0 {
+            return Ok(());
+        }
+        let (prompt, stops) = self.task.sample();
+        let sampling = Sampling { temperature: 0.8, seed: self.settings.seed, ..Sampling::default() };
+        let mut session = Session::new(&self.trainer.gpu, &self.trainer.model)?;
+        let limits = Limits { count: tokens, stops: &stops, ..Limits::default() };
+        let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true).await?;
+        let text = self.language.tokenizer.decode(&[prompt, generated.tokens].concat());
+        metrics.append(&json!({ "step": step - 1, "sample": text }))?;
+        event(Event::Sample(step, &text));
+        Ok(())
+    }
+
+    fn draw(&self, log: &Path) -> Result<()> {
+        let lines = metrics::read(log)?;
+        atomic::write(&self.out.join("loss.svg"), curve::loss_curve(&lines)?.as_bytes())
+    }
+}
