@@ -17,12 +17,11 @@ use crate::{
 };
 
 /// Rows and width.
-const SIZES: &[(usize, usize)] = &[(1, 1), (5, 3), (17, 65), (9, 300), (67, 128)];
+const SIZES: &[(usize, usize)] = &[(1, 1), (5, 3), (17, 65), (9, 300), (67, 128), (2, 70_001)];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
-    let most = doctor.gpu.capabilities().invocations;
-    for plan in PLANS.iter().filter(|plan| plan.lanes * plan.rows <= most) {
-        for &(rows, width) in SIZES {
+    for plan in PLANS.iter().filter(|plan| plan.fits(doctor.gpu, 1)) {
+        for &(rows, width) in SIZES.iter().filter(|(_, width)| plan.fits(doctor.gpu, *width)) {
             norms(doctor, *plan, rows, width).await?;
             softmaxes(doctor, *plan, rows, width).await?;
             losses(doctor, *plan, rows, width).await?;

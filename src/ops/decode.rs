@@ -84,7 +84,7 @@ pub struct Spec {
 
 /// Every variant.
 pub const VARIANTS: &[Spec] = &[
-    Spec { name: "8 lanes", lanes: 8, chunk: 64, splits: 4, rows: 4 },
+    Spec { name: "8 lanes", lanes: 8, chunk: 64, splits: 16, rows: 4 },
     Spec { name: "32 lanes", lanes: 32, chunk: 64, splits: 1, rows: 1 },
     Spec { name: "32 lanes, split", lanes: 32, chunk: 64, splits: 16, rows: 4 },
 ];

@@ -28,13 +28,23 @@ pub fn class(rows: usize, width: usize) -> String {
     format!("rows {}x{}", rows.next_power_of_two(), width.next_power_of_two())
 }
 
+/// Most elements of a row that one lane walks over. Mesa's software driver ends all loops of an invocation, without a word,
+/// after 65,535 rounds in all; a row kernel walks over its row up to four times.
+const LONGEST: usize = 8192;
+
 impl Plan {
     /// The plan to use for `rows` rows of `width` elements.
     pub fn choose(gpu: &Gpu, rows: usize, width: usize) -> Self {
-        let find = |name: &str| PLANS.iter().find(|plan| plan.name == name);
+        let find = |name: &str| PLANS.iter().find(|plan| plan.name == name && plan.fits(gpu, width));
         let shape = [rows as u32, width as u32];
         let choice = gpu.tuner().choice(&class(rows, width), &shape, |name| find(name).is_some());
-        *choice.and_then(|name| find(&name)).unwrap_or(&PLANS[3])
+        let widest = &PLANS[PLANS.len() - 1];
+        *choice.and_then(|name| find(&name)).unwrap_or(if PLANS[3].fits(gpu, width) { &PLANS[3] } else { widest })
+    }
+
+    /// Whether this plan may run over rows of `width` elements on an adapter.
+    pub fn fits(self, gpu: &Gpu, width: usize) -> bool {
+        self.lanes * self.rows <= gpu.capabilities().invocations && width.div_ceil(self.lanes as usize) <= LONGEST
     }
 
     /// `kernel` under this plan.

@@ -26,12 +26,8 @@ pub struct Rule {
     pub min_p: f32,
 }
 
-/// The plans that could be chosen: rows are few and wide.
-pub const PLANS: &[Plan] = &[
-    Plan { name: "8x1", lanes: 8, rows: 1 },
-    Plan { name: "32x2", lanes: 32, rows: 2 },
-    Plan { name: "256x1", lanes: 256, rows: 1 },
-];
+/// How rows are shared out: they are few and wide, and a lane must not walk over too much of one (see [`Plan::fits`]).
+pub const PLAN: Plan = Plan { name: "256x1", lanes: 256, rows: 1 };
 
 /// A token for every row of `logits [rows, vocabulary]`: `[rows, 2]`, the id and the bits of its log-probability (f32) at
 /// this temperature (1 for temperature 0) before anything was cut off. `keys [rows]` are the draws' random keys.
@@ -39,22 +35,12 @@ pub const PLANS: &[Plan] = &[
 /// # Errors
 /// [`crate::Error::Shape`].
 pub fn sample(logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
-    // Many lanes hide the latency of loads; where lanes are a CPU's vector, one vector is enough.
-    let plan = if logits.gpu().capabilities().subgroups_of(8) { PLANS[0] } else { PLANS[2] };
-    sample_with(plan, logits, keys, rule)
-}
-
-/// [`sample`] by a given plan.
-///
-/// # Errors
-/// As [`sample`].
-pub fn sample_with(plan: Plan, logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
     let (gpu, rows, width) = (logits.gpu(), logits.height(), logits.width());
     expect("sample", "the keys", keys, &[rows])?;
     require(width > 0 && width < 1 << 24, "sample", || format!("{width} scores a row: give 1 to 2^24 - 1"))?;
     let out = Tensor::empty(gpu, &[rows, 2], DType::U32)?;
     let draw = rule.temperature > 0.0;
-    let variant = plan
+    let variant = PLAN
         .variant(&SAMPLE)
         .set("DRAW", draw)
         .set("TOP_K", draw && rule.top_k > 0 && rule.top_k < width)
@@ -64,7 +50,7 @@ pub fn sample_with(plan: Plan, logits: &Tensor, keys: &Tensor, rule: Rule) -> Re
         top_k: rule.top_k, top_p: rule.top_p, min_p: rule.min_p,
     ];
     let binds = binds![logits: logits.bind(), keys: keys.bind(), out: out.bind()];
-    gpu.run(&variant, binds, params, plan.grid(gpu, rows))?;
+    gpu.run(&variant, binds, params, PLAN.grid(gpu, rows))?;
     Ok(out)
 }
 

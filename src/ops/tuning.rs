@@ -112,7 +112,7 @@ async fn time_rows(gpu: &Gpu, rows: usize, width: usize) -> Result<Timed> {
     let x = data(gpu, rows * width, 3)?.reshape(&[rows, width])?;
     let mut reference: Option<Vec<f32>> = None;
     let mut timed = Timed::new();
-    for plan in rows::PLANS.iter().filter(|plan| plan.lanes * plan.rows <= gpu.capabilities().invocations) {
+    for plan in rows::PLANS.iter().filter(|plan| plan.fits(gpu, width)) {
         let values = softmax::forward(&x, *plan)?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
         let call = || softmax::forward(&x, *plan).map(|_| ());
