@@ -87,6 +87,8 @@ impl<'a> Session<'a> {
             self.cache.length = 0;
             self.shifts += 1;
         }
+        // At once, so that a long prompt does not leave outgrown caches behind.
+        self.cache.reserve(self.tokens.len())?;
         let unread = &self.tokens[self.cache.length..];
         let (tape, all) = (Tape::off(self.gpu), unread.len());
         let (mut hidden, mut done) = (None, 0);

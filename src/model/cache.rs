@@ -109,8 +109,13 @@ impl Cache {
                 self.layers.push(next);
             }
         }
-        self.capacity = capacity;
-        self.gpu.submit()
+        let grown = std::mem::replace(&mut self.capacity, capacity) > 0;
+        self.gpu.submit()?;
+        if grown {
+            // Nothing else has a use for buffers of that size.
+            self.gpu.trim();
+        }
+        Ok(())
     }
 
     fn move_rows(&self, index: usize, next: &Cached) {
