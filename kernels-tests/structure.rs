@@ -126,6 +126,33 @@ fn files_stay_small() {
     }
 }
 
+/// The tree in the README is the map of the project: every source file has its line there, and no line is left of a file
+/// that has gone.
+#[test]
+fn the_readme_lists_every_file() {
+    let readme = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let tree = readme.split("```").find(|part| part.trim_start().starts_with("Cargo.toml ")).expect("the tree");
+    let (mut folder, mut listed) = (String::new(), Vec::new());
+    for line in tree.lines() {
+        let Some(name) = line.split_whitespace().next() else { continue };
+        match (line.starts_with(' '), name.ends_with('/')) {
+            (false, true) => folder = name.to_string(),
+            (false, false) => listed.push(name.to_string()),
+            (true, _) => listed.push(format!("{folder}{name}")),
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let kinds =
+        [("src", "rs"), ("shaders", "wgsl"), ("kernels-tests", "rs"), ("benches", "rs"), ("fuzz/fuzz_targets", "rs")];
+    let found = kinds.iter().flat_map(|(folder, ending)| files(folder, ending));
+    let found: Vec<_> =
+        found.map(|file| file.strip_prefix(root).expect("below").to_string_lossy().into_owned()).collect();
+    let missing: Vec<_> = found.iter().filter(|file| !listed.contains(file)).collect();
+    assert!(missing.is_empty(), "not in the README's tree: {missing:?}");
+    let gone: Vec<_> = listed.iter().filter(|file| !root.join(file.as_str()).exists()).collect();
+    assert!(gone.is_empty(), "in the README's tree, but gone: {gone:?}");
+}
+
 #[test]
 fn unsafe_stands_in_one_file() {
     for file in files("src", "rs").iter().filter(|file| !file.ends_with("trusted.rs")) {
