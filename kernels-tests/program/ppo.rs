@@ -6,11 +6,24 @@ use serde_json::Value;
 
 use crate::program::{Place, english, pretrain};
 
+/// What `more` says replaces what is said here.
 fn arguments<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let run =
-        ["ppo", "--model", "base", "--prompts", "text.txt", "--judge", "pattern:e", "--out", out, "--lr", "0.003"];
-    let sizes = ["--batch", "8", "--prompt-tokens", "4", "--max-tokens", "6", "--normalise", "16", "--save-every", "2"];
-    [&run[..], &sizes, &["--accumulate", "2", "--sample-every", "1", "--quiet", "--json"], more].concat()
+    let run = ["ppo", "--model", "base", "--out", out, "--lr", "0.003"];
+    let given = |name: &&str| more.contains(name);
+    let usual = [
+        ["--prompts", "text.txt"],
+        ["--judge", "pattern:e"],
+        ["--batch", "8"],
+        ["--accumulate", "2"],
+        ["--prompt-tokens", "4"],
+        ["--max-tokens", "6"],
+        ["--normalise", "16"],
+        ["--save-every", "2"],
+        ["--sample-every", "1"],
+        ["--steps", "9"],
+    ];
+    let usual: Vec<_> = usual.iter().filter(|[name, _]| !given(name)).flatten().copied().collect();
+    [&run[..], &usual, &["--quiet", "--json"], more].concat()
 }
 
 /// The log, less what time it took.
@@ -30,11 +43,11 @@ fn log(place: &Place, out: &str) -> Vec<Value> {
 fn a_killed_run_goes_on_bit_for_bit() {
     let place = Place::with_text(english());
     place.json(&pretrain("base", &["--steps", "20"]));
-    let summary = place.json(&arguments("whole", &["--steps", "9"]));
+    let summary = place.json(&arguments("whole", &[]));
     assert_eq!((&summary["steps"], &summary["stopped"]), (&9.into(), &false.into()), "{summary}");
     assert!(summary["last"]["kl"].as_f64().is_some_and(f64::is_finite), "{summary}");
 
-    let mut child = place.start(&arguments("killed", &["--steps", "9"]));
+    let mut child = place.start(&arguments("killed", &[]));
     let start = Instant::now();
     let log_lines =
         || std::fs::read_to_string(place.path("killed/metrics.jsonl")).map_or(0, |text| text.lines().count());
@@ -45,7 +58,7 @@ fn a_killed_run_goes_on_bit_for_bit() {
     }
     child.kill().expect("the process can be killed");
     child.wait().expect("the process ends");
-    place.json(&arguments("killed", &["--steps", "9", "--resume"]));
+    place.json(&arguments("killed", &["--resume"]));
     assert_eq!(log(&place, "killed"), log(&place, "whole"));
     let weights = |out: &str| std::fs::read(place.path(out).join("checkpoint-00000009/model.safetensors"));
     assert!(weights("killed").expect("weights") == weights("whole").expect("weights"), "the last weights differ");
@@ -56,7 +69,7 @@ fn a_killed_run_goes_on_bit_for_bit() {
         let message = place.failure(&arguments(out, more));
         assert!(message.contains(words), "{message}");
     };
-    fails("whole", &["--steps", "9"], "already holds a run");
+    fails("whole", &[], "already holds a run");
     fails("whole", &["--steps", "10", "--resume"], "steps = 9, now it is 10");
     fails("other", &["--max-tokens", "60"], "--max-tokens");
     fails("other", &["--judge", "oracle"], "--judge oracle: give lexicon");
