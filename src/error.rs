@@ -103,6 +103,14 @@ pub enum Error {
         /// The loss.
         loss: f32,
     },
+    /// A guard stopped a run that went wrong.
+    #[error("training stopped after step {step}: {reason} (the last good checkpoint is kept)")]
+    Guarded {
+        /// Steps done.
+        step: u64,
+        /// What went wrong, and what to do.
+        reason: String,
+    },
     /// `doctor` found a kernel that disagrees with its oracle.
     #[error("{0}")]
     Failed(String),

@@ -5,6 +5,7 @@ mod chinese;
 mod device_loss;
 mod feedback;
 mod input;
+mod ppo;
 mod program;
 mod resume;
 mod sft;

@@ -9,13 +9,16 @@ mod embed;
 mod eval;
 mod feedback;
 mod generate;
+mod grpo;
 mod info;
 mod io_cache;
 pub mod lora;
 mod merge;
+mod ppo;
 mod pretrain;
 mod profile;
 mod rate;
+mod reinforce;
 mod report;
 mod sampling;
 mod sft;
@@ -43,6 +46,8 @@ use crate::{
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
   wgpt sft --model runs/book --data chats.jsonl  teach it to answer
+  wgpt ppo --model runs/book --prompts book.txt --judge lexicon --out runs/happy
+                                                 reinforce what a judge likes
   wgpt chat model.gguf                           talk with a model
   wgpt info model.gguf                           what a model is, and whether it fits
   wgpt rate --model model.gguf --prompts FILE    compare its answers
@@ -76,6 +81,8 @@ pub(crate) struct Shared {
 enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Sft(Box<sft::Arguments>),
+    Ppo(Box<ppo::Arguments>),
+    Grpo(Box<grpo::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Embed(embed::Arguments),
@@ -97,6 +104,8 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Sft(arguments) => pollster::block_on(sft::run(&shared, &arguments)),
+        Command::Ppo(arguments) => pollster::block_on(ppo::run(&shared, &arguments)),
+        Command::Grpo(arguments) => pollster::block_on(grpo::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),

@@ -13,6 +13,7 @@ use crate::{
         checkpoint::Checkpoint,
         curve, metrics,
         page::{self, Page},
+        panels,
     },
     model::{Config, parameters},
 };
@@ -34,7 +35,11 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let lines = metrics::read(&arguments.run.join("metrics.jsonl"))?;
-    let curve_svg = curve::loss_curve(&lines)?;
+    let reinforced = lines.iter().any(|line| line["score"].is_number());
+    let curve_svg = match reinforced {
+        true => panels::draw(&lines, &panels::reinforcement(None))?,
+        false => curve::loss_curve(&lines)?,
+    };
     let checkpoint = Checkpoint::open(&arguments.run)?;
     let title = arguments.run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
     let val_loss = lines.iter().rev().find_map(|line| line["val_loss"].as_f64());
@@ -43,7 +48,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let html = page::html(&Page { title: &title, facts: &facts, curve_svg: &curve_svg, samples: &samples });
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("report.html"));
     atomic::write(&out, html.as_bytes())?;
-    let steps = lines.iter().filter(|line| !line["train_loss"].is_null()).count();
+    let key = if reinforced { "score" } else { "train_loss" };
+    let steps = lines.iter().filter(|line| !line[key].is_null()).count();
     let result = json!({ "report": out.display().to_string(), "steps": steps, "val_loss": val_loss });
     shared.result(&result, || format!("the report is in {}", out.display()))
 }
@@ -56,6 +62,10 @@ fn facts(lines: &[Value], checkpoint: &Checkpoint) -> Result<Vec<(String, String
     let losses = numbers("train_loss");
     if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
         add("training loss", format!("{first:.4} → {last:.4} in {} steps", losses.len()));
+    }
+    let (scores, kl) = (numbers("score"), numbers("kl"));
+    if let (Some(first), Some(last), Some(kl)) = (scores.first(), scores.last(), kl.last()) {
+        add("score", format!("{first:.3} → {last:.3} in {} steps, KL {kl:.2}", scores.len()));
     }
     if let Some(best) = numbers("val_loss").into_iter().reduce(f64::min) {
         add("best validation loss", format!("{best:.4}"));

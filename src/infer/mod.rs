@@ -1,5 +1,6 @@
 //! Text from a trained model.
 
+pub mod batch;
 pub mod embed;
 pub mod generate;
 pub mod sampler;

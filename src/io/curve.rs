@@ -21,7 +21,7 @@ const VAL: RGBColor = RGBColor(249, 115, 22);
 /// A curve of more points is thinned by taking means.
 const MOST_POINTS: usize = 1500;
 
-type Points = Vec<(f64, f64)>;
+pub(super) type Points = Vec<(f64, f64)>;
 
 /// Draws `train_loss` (each step thin, smoothed thick) and `val_loss` (dots) over `step` from the lines of
 /// `metrics.jsonl`; lines without them, and losses that are not finite, are passed over.
@@ -106,7 +106,7 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Point
 
 /// Means over windows of about a fiftieth of the points, centred so that the curve does not lag; the window shrinks
 /// towards the first point and is one-sided at the last.
-fn smoothed(points: &Points) -> Points {
+pub(super) fn smoothed(points: &Points) -> Points {
     let radius = points.len() / 100;
     let mut sums = vec![0.0];
     points.iter().for_each(|p| sums.push(sums[sums.len() - 1] + p.1));
@@ -117,7 +117,7 @@ fn smoothed(points: &Points) -> Points {
     (0..points.len()).map(mean).collect()
 }
 
-fn thinned(points: &Points) -> Points {
+pub(super) fn thinned(points: &Points) -> Points {
     let mean = |chunk: &[(f64, f64)]| {
         let n = chunk.len() as f64;
         (chunk.iter().map(|p| p.0).sum::<f64>() / n, chunk.iter().map(|p| p.1).sum::<f64>() / n)
@@ -125,7 +125,7 @@ fn thinned(points: &Points) -> Points {
     points.chunks(points.len().div_ceil(MOST_POINTS).max(1)).map(mean).collect()
 }
 
-fn thousands(x: f64) -> String {
+pub(super) fn thousands(x: f64) -> String {
     let digits = format!("{x:.0}");
     let grouped = |(i, c): (usize, char)| {
         let comma = i > 0 && (digits.len() - i).is_multiple_of(3);

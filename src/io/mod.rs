@@ -1,4 +1,4 @@
-//! Files: atomic writes, safetensors, checkpoints, metrics and the loss curve.
+//! Files: atomic writes, safetensors, checkpoints, metrics and curves.
 //!
 //! Everything that must survive a crash goes through [`atomic`]: a reader sees the old content or the new, never a mix.
 //! Nothing here knows tensors, kernels or tokenizers; weights come and go as `f32` slices.
@@ -8,4 +8,5 @@ pub mod checkpoint;
 pub mod curve;
 pub mod metrics;
 pub mod page;
+pub mod panels;
 pub mod tensors;

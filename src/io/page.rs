@@ -18,7 +18,7 @@ pub struct Page<'a> {
     pub title: &'a str,
     /// Names and values of the summary.
     pub facts: &'a [(String, String)],
-    /// The loss curve.
+    /// The curves.
     pub curve_svg: &'a str,
     /// Step, validation loss at that step if known, and what the model wrote.
     pub samples: &'a [Sample],
@@ -79,7 +79,7 @@ pub fn html(page: &Page<'_>) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         <table>\n{facts}</table>\n<h2>Loss</h2>\n{}\n{samples}</body>\n</html>\n",
+         <table>\n{facts}</table>\n<h2>Curves</h2>\n{}\n{samples}</body>\n</html>\n",
         page.curve_svg
     )
 }

@@ -196,7 +196,7 @@ fn file_in(path: &Path) -> PathBuf {
 
 /// A fast, stable hash to recognise content by; not against forgery. FNV-1a's scheme on 8-byte words, with a final mix.
 #[derive(Debug)]
-pub(super) struct Hasher(u64);
+pub struct Hasher(u64);
 
 impl Default for Hasher {
     fn default() -> Self {
@@ -219,6 +219,7 @@ impl Hasher {
         self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
+    /// The hash of what was added.
     pub fn finish(&self) -> u64 {
         crate::random::bits(self.0, 0, 0)
     }

@@ -42,7 +42,7 @@ pub struct State {
 }
 
 /// The host's copy of named tensors.
-async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
+pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
     let mut values = Vec::with_capacity(tensors.len());
     for (_, tensor) in tensors {
         values.push(tensor.to_f32().await?);
@@ -50,7 +50,8 @@ async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
     Ok(values)
 }
 
-fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
+/// Tensors with their values, for files.
+pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
     let name = |((name, tensor), values): (&'a (String, Tensor), &'a Vec<f32>)| NamedTensor {
         name,
         shape: tensor.shape(),
@@ -101,7 +102,7 @@ pub async fn save(
 }
 
 /// A tensor of `file` with the shape that the configuration asks for.
-fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+pub(super) fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     if file.shape(name)? != shape {
         let reason = format!("{name} is {:?}, the configuration says {shape:?}", file.shape(name)?);
         return Err(Error::checkpoint(file.path(), reason));
@@ -149,7 +150,11 @@ pub fn tunable(
     model.with_lora(Lora { config: config.clone(), base }, seed)
 }
 
-fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
+/// The model that adapters make of their base, which they stay beside.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
     let mut model = Gpt::frozen(gpu, &*adapters.base()?, storage, each)?;
     model.attach_lora(adapters.lora().clone(), |spec| adapters.values(spec))?;
     Ok(model)

@@ -142,10 +142,10 @@ impl Settings {
     }
 }
 
-type Difference = (String, serde_json::Value, serde_json::Value);
+pub(super) type Difference = (String, serde_json::Value, serde_json::Value);
 
 /// The first leaf at which two JSON objects differ.
-fn difference(path: &str, now: &serde_json::Value, then: &serde_json::Value) -> Option<Difference> {
+pub(super) fn difference(path: &str, now: &serde_json::Value, then: &serde_json::Value) -> Option<Difference> {
     if let (Some(fields), Some(_)) = (now.as_object(), then.as_object()) {
         let name = |field: &str| if path.is_empty() { field.to_string() } else { format!("{path}.{field}") };
         return fields.iter().find_map(|(field, value)| difference(&name(field), value, &then[field]));

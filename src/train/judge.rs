@@ -1,0 +1,263 @@
+//! Who scores what a policy writes.
+
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::json;
+
+use crate::{Error, Result};
+
+/// An answer to score.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// What was answered.
+    pub prompt: &'a str,
+    /// The answer, without the token that ended it.
+    pub answer: &'a str,
+    /// The right answer, where the prompts' file has one.
+    pub expected: Option<&'a str>,
+}
+
+/// Scores answers: higher is better. Equal answers get equal scores, or a resumed run is another run.
+pub trait Judge {
+    /// A number for each answer, in order.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for a judge that fails.
+    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>>;
+}
+
+/// A function of one answer: for tests, and for whoever uses the crate.
+pub struct Function<F>(pub F);
+
+impl<F: FnMut(Said<'_>) -> f32> Judge for Function<F> {
+    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+        Ok(said.iter().map(|said| (self.0)(*said)).collect())
+    }
+}
+
+/// The sum of the weights of an answer's words.
+pub struct Lexicon(HashMap<String, f32>);
+
+/// Words that people feel good or bad about.
+const SENTIMENT: &str = include_str!("../../data/sentiment.tsv");
+
+impl Lexicon {
+    /// Reads lines of `word<TAB>weight`; empty lines and those that begin with `#` are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Data`] naming the line.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+        Self::parse(&text).map_err(|reason| Error::data(path, reason))
+    }
+
+    /// The words that come with wgpt (`data/sentiment.tsv`).
+    ///
+    /// # Errors
+    /// None: a test reads them.
+    pub fn sentiment() -> Result<Self> {
+        Self::parse(SENTIMENT).map_err(Error::Config)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut words = HashMap::new();
+        for (index, line) in text.lines().enumerate() {
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let entry = line.split_once('\t').and_then(|(word, weight)| {
+                let weight: f32 = weight.trim().parse().ok().filter(|weight: &f32| weight.is_finite())?;
+                Some((word.trim().to_lowercase(), weight))
+            });
+            let (word, weight) = entry.ok_or_else(|| {
+                format!(
+                    "line {} is not a word, a tab and a number: {:?}",
+                    index + 1,
+                    line.chars().take(40).collect::<String>()
+                )
+            })?;
+            words.insert(word, weight);
+        }
+        if words.is_empty() { Err("no line has a word, a tab and a number".to_string()) } else { Ok(Self(words)) }
+    }
+
+    /// The sum over the words of `text`, whatever their case.
+    pub fn sum(&self, text: &str) -> f32 {
+        let words = text.split(|letter: char| !(letter.is_alphanumeric() || letter == '\'')).filter(|w| !w.is_empty());
+        words.filter_map(|word| self.0.get(word.trim_matches('\'').to_lowercase().as_str())).sum()
+    }
+}
+
+impl Judge for Lexicon {
+    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+        Ok(said.iter().map(|said| self.sum(said.answer)).collect())
+    }
+}
+
+/// A program that reads a line `{"prompt", "answer", "expected"}` per answer and writes a number on a line for each. It is
+/// started for every batch.
+pub struct Script(pub String);
+
+impl Judge for Script {
+    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+        let failed = |reason: String| Error::Failed(format!("the judge `{}` {reason}", self.0));
+        let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+        let mut command = Command::new(shell);
+        command.arg(option).arg(&self.0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().map_err(|error| failed(format!("does not start: {error}")))?;
+        let lines: String = said
+            .iter()
+            .map(|said| {
+                format!("{}\n", json!({"prompt": said.prompt, "answer": said.answer, "expected": said.expected}))
+            })
+            .collect();
+        let stdin = child.stdin.take();
+        // It may answer before it has read everything: writing and reading go on side by side.
+        let output = std::thread::scope(|scope| {
+            // A program that stops reading is told by what it wrote.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(lines.as_bytes())));
+            child.wait_with_output()
+        });
+        let output = output.map_err(|error| failed(format!("cannot be read: {error}")))?;
+        if !output.status.success() {
+            return Err(failed(format!("ended with {}", output.status)));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let number = |line: &str| {
+            let number = line.trim().parse::<f32>().ok().filter(|number| number.is_finite());
+            number.ok_or_else(|| failed(format!("wrote {line:?}: write one number per line")))
+        };
+        let scores = text.lines().filter(|line| !line.trim().is_empty()).map(number).collect::<Result<Vec<_>>>()?;
+        if scores.len() != said.len() {
+            return Err(failed(format!("wrote {} numbers for {} answers", scores.len(), said.len())));
+        }
+        Ok(scores)
+    }
+}
+
+/// 1 for an answer whose number is the expected one's, else 0 (GSM8K: the number after the last `####`, or else the last
+/// number).
+pub struct Exact;
+
+impl Judge for Exact {
+    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+        let right = |said: &Said<'_>| match said.expected {
+            None => Err(Error::Failed(format!(
+                "the judge `exact` needs the right answer to {:?}: give \"answer\" beside every prompt",
+                said.prompt.chars().take(60).collect::<String>()
+            ))),
+            Some(expected) => Ok(if same(said.answer, expected) { 1.0 } else { 0.0 }),
+        };
+        said.iter().map(right).collect()
+    }
+}
+
+fn same(answer: &str, expected: &str) -> bool {
+    match (final_number(answer), final_number(expected)) {
+        (Some(answer), Some(expected)) => answer == expected,
+        (None, None) => answer.trim() == expected.trim(),
+        _ => false,
+    }
+}
+
+/// The number that a text ends on.
+fn final_number(text: &str) -> Option<f64> {
+    let tail = text.rsplit_once("####").map_or(text, |(_, tail)| tail);
+    let plain = tail.replace(',', "");
+    let words = plain.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'));
+    words.rev().find_map(|word| word.trim_end_matches(['.', '-']).parse().ok())
+}
+
+/// The judge that a `--judge` argument means, and a name that tells whether a resumed run has the same one.
+///
+/// # Errors
+/// [`Error::Usage`] naming what would do, [`Error::Io`], [`Error::Data`].
+pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
+    let (kind, rest) = spec.split_once(':').unwrap_or((spec, ""));
+    match (kind, rest) {
+        ("lexicon", "") => Ok(Box::new(Lexicon::sentiment()?)),
+        ("lexicon", file) => Ok(Box::new(Lexicon::open(Path::new(file))?)),
+        ("script", command) if !command.is_empty() => Ok(Box::new(Script(command.to_string()))),
+        ("exact", "") => Ok(Box::new(Exact)),
+        ("length", wanted) if wanted.parse::<usize>().is_ok() => {
+            let wanted: f32 = wanted.parse().unwrap_or_default();
+            Ok(Box::new(Function(move |said: Said<'_>| {
+                -(said.answer.chars().count() as f32 - wanted).abs() / wanted.max(1.0)
+            })))
+        }
+        ("pattern", text) if !text.is_empty() => {
+            let text = text.to_string();
+            Ok(Box::new(Function(move |said: Said<'_>| said.answer.matches(&text).count() as f32)))
+        }
+        // A reward model is opened here: `RewardModel::open(gpu, path)`.
+        _ => Err(Error::Usage(format!(
+            "--judge {spec}: give lexicon, lexicon:FILE, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said<'a>(answer: &'a str, expected: Option<&'a str>) -> Said<'a> {
+        Said { prompt: "?", answer, expected }
+    }
+
+    #[test]
+    fn a_lexicon_adds_up_words() {
+        let lexicon = Lexicon::parse("# weights\nGood\t1\nbad\t-1.5\n\n").unwrap();
+        assert_eq!(lexicon.sum("Good, good 'bad' goodness!"), 0.5);
+        assert_eq!(lexicon.sum(""), 0.0);
+        assert!(Lexicon::parse("good 1").unwrap_err().contains("line 1"));
+        assert!(Lexicon::parse("# none").is_err());
+        let own = Lexicon::sentiment().unwrap();
+        assert!(own.sum("sweet love and joy") > 2.0 && own.sum("cruel death and grief") < -2.0);
+        let (good, bad) = own.0.values().fold((0, 0), |(g, b), w| if *w > 0.0 { (g + 1, b) } else { (g, b + 1) });
+        assert!(good >= 70 && bad >= 70, "{good} {bad}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_script_answers_a_number_per_line() {
+        let mut judge = Script("awk '{ print length($0) }'".to_string());
+        let many: Vec<_> =
+            (0..3000).map(|i| if i % 2 == 0 { said("ab", None) } else { said("abcd", Some("x")) }).collect();
+        let scores = judge.score(&many).unwrap();
+        assert_eq!((scores.len(), scores[0] < scores[1]), (3000, true));
+        let says = |command: &str, words: &str| {
+            let error = Script(command.to_string()).score(&many[..2]).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        says("exit 3", "ended with");
+        says("echo 1", "1 numbers for 2 answers");
+        says("echo 1; echo nan", "one number per line");
+    }
+
+    #[test]
+    fn exact_answers_are_compared_as_numbers() {
+        let score = |answer, expected| Exact.score(&[said(answer, Some(expected))]).unwrap()[0];
+        assert_eq!(score("So 6 * 7 = 42.\n#### 42", "6 times 7\n#### 42.0"), 1.0);
+        assert_eq!(score("it is 1,200.", "#### 1200"), 1.0);
+        assert_eq!(score("#### 41", "#### 42"), 0.0);
+        assert_eq!(score("none", "#### 42"), 0.0);
+        assert_eq!(score("-3", "-3"), 1.0);
+        assert!(Exact.score(&[said("42", None)]).is_err());
+    }
+
+    #[test]
+    fn judges_are_named() {
+        let score = |spec: &str, answer: &str| open(spec).unwrap().score(&[said(answer, None)]).unwrap()[0];
+        assert_eq!(score("length:4", "abcdef"), -0.5);
+        assert_eq!(score("pattern:ab", "ab cab"), 2.0);
+        assert!(score("lexicon", "happy") > 0.0);
+        for wrong in ["script:", "length:x", "pattern:", "oracle"] {
+            assert!(open(wrong).is_err_and(|error| error.to_string().contains("--judge")));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What tells a run that goes wrong from one that learns.
+
+use serde::{Deserialize, Serialize};
+
+use super::{settings::Limits, statistics::Statistics};
+
+/// What a step looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be: worth a checkpoint.
+    Fine,
+    /// Over a limit, but not for long enough to stop; no checkpoint is saved meanwhile.
+    Suspicious(String),
+    /// The run is over.
+    Stop(String),
+}
+
+/// What the guards remember. A part of the run's state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Guards {
+    /// Mean length of the first batch's answers.
+    first_length: Option<f64>,
+    /// Steps in a row over a limit.
+    strikes: u64,
+}
+
+impl Guards {
+    /// Whether the last step was within all limits.
+    pub fn calm(&self) -> bool {
+        self.strikes == 0
+    }
+
+    /// Judges a step.
+    pub fn check(&mut self, step: &Statistics, limits: &Limits) -> Verdict {
+        let numbers = [
+            ("the score", step.score),
+            ("the KL", step.kl),
+            ("the entropy", step.entropy),
+            ("the policy loss", f64::from(step.policy_loss)),
+            ("the value loss", f64::from(step.value_loss)),
+            ("the gradient", f64::from(step.gradient_norm)),
+        ];
+        if let Some((name, value)) = numbers.iter().find(|(_, value)| !value.is_finite()) {
+            return Verdict::Stop(format!("{name} is {value}; lower --lr"));
+        }
+        let first = *self.first_length.get_or_insert(step.response_length);
+        let reason = if limits.kl > 0.0 && step.kl > limits.kl {
+            let (kl, most) = (step.kl, limits.kl);
+            Some(format!("the KL is {kl:.2} nats, over the limit of {most:.2}; lower --lr, or raise --kl or --max-kl"))
+        } else if step.repetition > limits.repetition {
+            let (share, most) = (100.0 * step.repetition, 100.0 * limits.repetition);
+            Some(format!(
+                "{share:.0} % of the answers repeat themselves (limit {most:.0} %): the policy fools its judge; lower \
+                 --target-kl, or mend the judge"
+            ))
+        } else if step.response_length < limits.length * first {
+            let length = step.response_length;
+            Some(format!(
+                "answers have {length:.1} tokens, at first they had {first:.1}: the policy fools its judge by saying \
+                 nothing; lower --target-kl, or mend the judge"
+            ))
+        } else {
+            None
+        };
+        self.strikes = if reason.is_some() { self.strikes + 1 } else { 0 };
+        match reason {
+            None => Verdict::Fine,
+            Some(reason) if self.strikes >= limits.patience.max(1) => Verdict::Stop(reason),
+            Some(reason) => Verdict::Suspicious(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::ppo::statistics::{Scores, of_episodes};
+
+    fn step(change: impl FnOnce(&mut Statistics)) -> Statistics {
+        let nothing = Scores { raw: Vec::new(), counted: Vec::new() };
+        let mut step = Statistics { response_length: 20.0, kl: 1.0, ..of_episodes(0, &[], &nothing, &[]) };
+        change(&mut step);
+        step
+    }
+
+    fn says(verdict: Verdict, words: &str) -> bool {
+        matches!(verdict, Verdict::Stop(reason) if reason.contains(words))
+    }
+
+    #[test]
+    fn what_lasts_stops_the_run() {
+        let limits = Limits { kl: 30.0, ..Limits::default() };
+        let mut guards = Guards::default();
+        let mut check = |change: fn(&mut Statistics)| guards.check(&step(change), &limits);
+        assert_eq!(check(|_| ()), Verdict::Fine);
+        assert!(matches!(check(|step| step.kl = 31.0), Verdict::Suspicious(_)));
+        assert_eq!(check(|_| ()), Verdict::Fine, "a single one is forgiven");
+        for _ in 0..2 {
+            assert!(matches!(check(|step| step.repetition = 0.9), Verdict::Suspicious(_)));
+        }
+        assert!(says(check(|step| step.repetition = 0.9), "90 %"));
+        check(|_| ());
+        for _ in 0..2 {
+            check(|step| step.response_length = 3.0);
+        }
+        assert!(says(check(|step| step.response_length = 3.0), "at first they had 20.0"));
+        check(|_| ());
+        for _ in 0..2 {
+            check(|step| step.kl = 31.0);
+        }
+        assert!(says(check(|step| step.kl = 31.0), "31.00 nats"));
+    }
+
+    #[test]
+    fn what_is_no_number_stops_at_once() {
+        let mut guards = Guards::default();
+        let mut check = |change: fn(&mut Statistics)| guards.check(&step(change), &Limits::default());
+        assert!(says(check(|step| step.entropy = f64::NAN), "entropy"));
+        assert!(says(check(|step| step.gradient_norm = f32::INFINITY), "gradient"));
+    }
+}

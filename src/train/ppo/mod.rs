@@ -1,0 +1,342 @@
+//! Reinforcement learning from human feedback: a policy writes, a judge scores, and the policy learns to be scored higher
+//! without going far from its reference. PPO as in lm-human-preferences (Ziegler et al. 2019), and GRPO (Shao et al. 2024)
+//! on the same parts.
+//!
+//! A step ([`Ppo::step`]) is a function of the settings, the weights and moments, and [`Progress`]: all of that lies in a
+//! checkpoint, so a resumed run goes on bit for bit.
+
+pub mod guards;
+pub mod learner;
+pub mod prompts;
+pub mod run;
+pub mod settings;
+pub mod statistics;
+
+use serde::{Deserialize, Serialize};
+
+use self::{
+    guards::Guards,
+    learner::{Episode, Learner, Lesson, Seen},
+    prompts::Prompts,
+    settings::{Algorithm, Settings},
+    statistics::{Scores, Statistics},
+};
+use super::{
+    judge::{Judge, Said},
+    rlhf::{
+        advantages::{gae, group_advantages},
+        kl::KlController,
+        rewards::token_rewards,
+        whiten::{moments, whiten},
+    },
+};
+use crate::{
+    Error, Result,
+    infer::{
+        batch::{self, Request, continue_all},
+        sampler::Sampling,
+    },
+    interchange::Language,
+    ops::tuning,
+};
+
+/// Episodes of the reference, for normalisation, have numbers from here on: no step reaches them.
+const REFERENCE_EPISODES: u64 = 1 << 40;
+
+/// Scores as deviations from the mean of the reference's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normal {
+    /// Mean score of the reference.
+    pub mean: f64,
+    /// Deviation of the reference's scores.
+    pub deviation: f64,
+}
+
+/// What steps change, beside weights and moments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done. Prompts, random keys and the learning rate follow from it.
+    pub step: u64,
+    /// Updates of the optimizer.
+    pub updates: u64,
+    /// The KL penalty.
+    pub controller: KlController,
+    /// Of the reference's scores, once they are known.
+    pub normal: Normal,
+    /// What the guards remember.
+    pub guards: Guards,
+}
+
+impl Progress {
+    /// That of a run that has not begun.
+    pub fn new(settings: &Settings) -> Self {
+        let normal = Normal { mean: 0.0, deviation: 1.0 };
+        Self { step: 0, updates: 0, controller: settings.controller, normal, guards: Guards::default() }
+    }
+}
+
+/// A policy that is trained by reinforcement.
+pub struct Ppo {
+    /// What to do.
+    pub settings: Settings,
+    /// The models.
+    pub learner: Learner,
+    /// What is asked.
+    pub prompts: Prompts,
+    /// Who scores.
+    pub judge: Box<dyn Judge>,
+    /// Text to tokens and back.
+    pub language: Language,
+    /// Where the run is.
+    pub progress: Progress,
+}
+
+/// A step that was done.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its numbers.
+    pub statistics: Statistics,
+    /// Its first episode as text, and its score.
+    pub sample: (String, f32),
+}
+
+impl Ppo {
+    /// One step: sample a batch, score it, read it with policy and reference, and learn from it.
+    ///
+    /// # Errors
+    /// Those of the judge and of the driver. What is not a number shows in the statistics.
+    pub async fn step(&mut self) -> Result<Step> {
+        let (settings, step) = (self.settings.clone(), self.progress.step);
+        let (beta, lr) = (self.progress.controller.beta(), settings.lr_at(step));
+
+        let episodes = self.rollout(step * settings.batch as u64, settings.batch).await?;
+        let scores = self.score(&episodes)?;
+        let seen = self.learner.read(&episodes, &settings).await?;
+        let lessons = match settings.algorithm {
+            Algorithm::Ppo { .. } => ppo_lessons(seen, &scores.counted, beta, &settings),
+            Algorithm::Grpo { group } => grpo_lessons(seen, &scores.counted, group),
+        };
+        let before = statistics::of_episodes(step, &episodes, &scores, &lessons);
+
+        let mut pending = Vec::new();
+        let each = settings.batch / settings.minibatches;
+        for epoch in 0..settings.epochs {
+            let order = match settings.minibatches {
+                1 => (0..settings.batch as u32).collect(),
+                _ => prompts::order(settings.seed, !(step * settings.epochs as u64 + epoch as u64), settings.batch),
+            };
+            for minibatch in order.chunks(each) {
+                let pair = |index: &u32| (&episodes[*index as usize], &lessons[*index as usize]);
+                let minibatch: Vec<_> = minibatch.iter().map(pair).collect();
+                // Without anything to learn there is nothing to divide by, and Adam's moments would move the weights.
+                if minibatch.iter().any(|(_, lesson)| lesson.counts) {
+                    pending.push(self.learner.learn(&minibatch, &settings, lr, beta)?);
+                }
+            }
+        }
+        let mut updates = Vec::with_capacity(pending.len());
+        for pending in pending {
+            updates.push(pending.outcome().await?);
+        }
+        let statistics = Statistics { beta, learning_rate: lr, ..statistics::with_updates(before, &updates) };
+        self.progress.controller.update(statistics.kl, settings.batch);
+        self.progress.updates = self.learner.optimizer.step;
+        self.progress.step += 1;
+        let Episode { prompt, answer } = &episodes[0];
+        let text = self.language.tokenizer.decode(&[&prompt.ids[..], &answer.tokens].concat());
+        Ok(Step { statistics, sample: (text, scores.counted[0]) })
+    }
+
+    /// `count` episodes from number `first` on, sampled from the policy at the temperature of training, nothing cut off.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub async fn rollout(&self, first: u64, count: usize) -> Result<Vec<Episode>> {
+        let settings = &self.settings;
+        let group = settings.algorithm.group() as u64;
+        let prompt = |episode: u64| self.prompts.get(episode / group, &self.language);
+        let prompts: Vec<_> = (first..first + count as u64).map(prompt).collect();
+        let request = |(index, prompt): (usize, &'_ prompts::Prompt)| (first + index as u64, prompt.ids.clone());
+        let requests: Vec<_> = prompts.iter().enumerate().map(request).collect();
+        let requests: Vec<_> = requests.iter().map(|(episode, prompt)| Request { prompt, episode: *episode }).collect();
+        let limits = batch::Limits {
+            count: settings.max_tokens,
+            stops: &settings.stops,
+            earliest: settings.earliest_stop,
+            width: settings.prompt_tokens,
+        };
+        let sampling = Sampling { temperature: settings.temperature, seed: settings.seed, ..Sampling::default() };
+        let (gpu, policy) = (&self.learner.gpu, &self.learner.policy);
+        let answers = continue_all(gpu, policy, &requests, limits, &sampling, |_| ()).await?;
+        Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Episode { prompt, answer }).collect())
+    }
+
+    /// What the judge says of the episodes, and what counts of it.
+    fn score(&mut self, episodes: &[Episode]) -> Result<Scores> {
+        let raw = self.judged(episodes)?;
+        let Normal { mean, deviation } = self.progress.normal;
+        let counted = episodes.iter().zip(&raw).map(|(episode, raw)| {
+            let normal = ((f64::from(*raw) - mean) / deviation) as f32;
+            let ends = episode.answer.stopped || self.settings.stops.is_empty();
+            self.settings.missing_stop.apply(normal, ends)
+        });
+        Ok(Scores { counted: counted.collect(), raw })
+    }
+
+    fn judged(&mut self, episodes: &[Episode]) -> Result<Vec<f32>> {
+        let text = |episode: &Episode| {
+            let Episode { answer, .. } = episode;
+            let kept = answer.tokens.len() - usize::from(answer.stopped);
+            self.language.tokenizer.decode(&answer.tokens[..kept])
+        };
+        let answers: Vec<_> = episodes.iter().map(text).collect();
+        let said = |(episode, answer): (&'_ Episode, &'_ String)| (episode.prompt.clone(), answer.clone());
+        let owned: Vec<_> = episodes.iter().zip(&answers).map(said).collect();
+        let said = owned.iter().map(|(prompt, answer)| Said {
+            prompt: &prompt.text,
+            answer,
+            expected: prompt.expected.as_deref(),
+        });
+        let scores = self.judge.score(&said.collect::<Vec<_>>())?;
+        match scores.len() == episodes.len() && scores.iter().all(|score| score.is_finite()) {
+            true => Ok(scores),
+            false => Err(Error::Failed(format!(
+                "the judge gave {} scores for {} answers, or scores that are not numbers",
+                scores.len(),
+                episodes.len()
+            ))),
+        }
+    }
+
+    /// Before the first step: the mean and deviation of the scores of [`Settings::normalise`] samples of the reference,
+    /// which the policy still is.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when all of them score the same; those of the judge and of the driver.
+    pub async fn normalise(&mut self) -> Result<()> {
+        let (batch, mut scores) = (self.settings.batch, Vec::new());
+        while scores.len() < self.settings.normalise {
+            let episodes = self.rollout(REFERENCE_EPISODES + scores.len() as u64, batch).await?;
+            scores.extend(self.judged(&episodes)?);
+        }
+        if scores.is_empty() {
+            return Ok(());
+        }
+        let (mean, variance) = moments(&scores);
+        if variance == 0.0 {
+            return Err(Error::Config(format!(
+                "the judge gives all of {} answers the score {mean}: there is nothing to learn; give longer answers \
+                 (--max-tokens), another --judge, or --no-normalise",
+                scores.len()
+            )));
+        }
+        self.progress.normal = Normal { mean, deviation: variance.sqrt() };
+        Ok(())
+    }
+
+    /// Compiles the kernels of a step and lets the tuner choose among their variants. Changes nothing else.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub async fn tune(&mut self, report: impl FnMut(&str, usize, usize)) -> Result<()> {
+        let episodes = self.rollout(REFERENCE_EPISODES, self.settings.batch).await?;
+        let seen = self.learner.read(&episodes, &self.settings).await?;
+        let lesson = |seen: Seen| {
+            let zeros = vec![0.0; seen.logprobs.len()];
+            Lesson { advantages: zeros.clone(), returns: zeros, counts: true, seen }
+        };
+        let lessons: Vec<_> = seen.into_iter().map(lesson).collect();
+        let pairs: Vec<_> = episodes.iter().zip(&lessons).collect();
+        self.learner.rehearse(&pairs, &self.settings)?;
+        tuning::answer(&self.learner.gpu, report).await?;
+        Ok(())
+    }
+}
+
+/// Rewards per token from scores and the KL penalty, whitened; advantages by GAE, whitened over the batch.
+fn ppo_lessons(seen: Vec<Seen>, scores: &[f32], beta: f64, settings: &Settings) -> Vec<Lesson> {
+    let Algorithm::Ppo { gamma, lambda, whiten_rewards, whiten_advantages, .. } = settings.algorithm else {
+        return Vec::new();
+    };
+    let rewards = seen
+        .iter()
+        .zip(scores)
+        .map(|(seen, score)| token_rewards(&seen.logprobs, &seen.reference, *score, beta, settings.reward_clip));
+    let mut rewards: Vec<_> = rewards.collect();
+    if whiten_rewards {
+        replace(rewards.iter_mut(), |all| whiten(all, false));
+    }
+    let lesson = |(seen, rewards): (Seen, Vec<f32>)| {
+        let found = gae(&rewards, &seen.values, gamma, lambda);
+        Lesson { seen, advantages: found.advantages, returns: found.returns, counts: true }
+    };
+    let mut lessons: Vec<_> = seen.into_iter().zip(rewards).map(lesson).collect();
+    if whiten_advantages {
+        replace(lessons.iter_mut().map(|lesson| &mut lesson.advantages), |all| whiten(all, true));
+    }
+    lessons
+}
+
+/// The advantage of each answer over the others to its prompt, the same for all of its tokens.
+fn grpo_lessons(seen: Vec<Seen>, scores: &[f32], group: usize) -> Vec<Lesson> {
+    let advantages = scores.chunks(group).flat_map(|scores| match group_advantages(scores) {
+        Some(advantages) => advantages.into_iter().map(Some).collect(),
+        None => vec![None; scores.len()],
+    });
+    let lesson = |(seen, advantage): (Seen, Option<f32>)| {
+        let advantages = vec![advantage.unwrap_or(0.0); seen.logprobs.len()];
+        Lesson { seen, advantages, returns: Vec::new(), counts: advantage.is_some() }
+    };
+    seen.into_iter().zip(advantages).map(lesson).collect()
+}
+
+/// Applies `change` to the numbers of all columns together.
+fn replace<'a>(columns: impl Iterator<Item = &'a mut Vec<f32>>, change: impl FnOnce(&[f32]) -> Vec<f32>) {
+    let columns: Vec<_> = columns.collect();
+    let all: Vec<f32> = columns.iter().flat_map(|column| column.iter().copied()).collect();
+    let mut changed = change(&all).into_iter();
+    for column in columns {
+        column.iter_mut().zip(&mut changed).for_each(|(number, new)| *number = new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(logprobs: &[f32]) -> Seen {
+        let count = logprobs.len();
+        Seen {
+            logprobs: logprobs.to_vec(),
+            reference: vec![-1.0; count],
+            values: vec![0.5; count],
+            entropies: vec![1.0; count],
+        }
+    }
+
+    #[test]
+    fn whitening_is_over_the_whole_batch() {
+        let settings = Settings::recipe(Algorithm::PPO);
+        let lessons = ppo_lessons(vec![seen(&[-1.0, -2.0, -0.5]), seen(&[-1.5])], &[2.0, -1.0], 0.5, &settings);
+        let all: Vec<f32> = lessons.iter().flat_map(|lesson| lesson.advantages.clone()).collect();
+        let (mean, variance) = moments(&all);
+        assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{all:?}");
+        assert_eq!(lessons.iter().map(|lesson| lesson.returns.len()).collect::<Vec<_>>(), [3, 1]);
+
+        let Algorithm::Ppo { gamma, lambda, value_clip, value_factor, .. } = Algorithm::PPO else { unreachable!() };
+        let plain =
+            Algorithm::Ppo { gamma, lambda, value_clip, value_factor, whiten_rewards: false, whiten_advantages: false };
+        let settings = Settings { algorithm: plain, ..settings };
+        let lessons = ppo_lessons(vec![seen(&[-1.5])], &[-1.0], 0.5, &settings);
+        // r = -0.5 * (-1.5 + 1) - 1 = -0.75, A = r - V.
+        assert_eq!((&lessons[0].advantages[..], &lessons[0].returns[..]), (&[-1.25f32][..], &[-0.75f32][..]));
+    }
+
+    #[test]
+    fn groups_of_equal_rewards_do_not_count() {
+        let all = (0..4).map(|_| seen(&[-1.0, -1.0])).collect();
+        let lessons = grpo_lessons(all, &[1.0, 1.0, 0.0, 1.0], 2);
+        assert_eq!(lessons.iter().map(|lesson| lesson.counts).collect::<Vec<_>>(), [false, false, true, true]);
+        assert!(lessons[2].advantages[0] < -0.7 && lessons[3].advantages == vec![lessons[3].advantages[0]; 2]);
+    }
+}

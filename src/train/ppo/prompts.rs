@@ -1,0 +1,271 @@
+//! What a policy is asked: conversations and texts from a file, or windows of a book.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::Value;
+
+use crate::{
+    Error, Result,
+    interchange::Language,
+    random,
+    text::{ChatTemplate, Message, tokenizer::Hasher},
+};
+
+/// Random streams: the order of listed prompts, and the starts of windows.
+const ORDER: u64 = u64::from_le_bytes(*b"prompts ");
+const WINDOW: u64 = u64::from_le_bytes(*b"windows ");
+
+/// A prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Its tokens, at least one.
+    pub ids: Vec<u32>,
+    /// Its text, for judges.
+    pub text: String,
+    /// The right answer, where the file has one.
+    pub expected: Option<String>,
+}
+
+/// Where prompts come from.
+#[derive(Clone, Debug)]
+enum Source {
+    List(Vec<Prompt>),
+    /// Windows of this many tokens of a text.
+    Windows(Vec<u32>, usize),
+}
+
+/// The prompts of a run: number i is a function of the seed and i.
+#[derive(Clone, Debug)]
+pub struct Prompts {
+    source: Source,
+    seed: u64,
+    hash: u64,
+    /// What was left out and why, with how often and the first line.
+    pub left_out: BTreeMap<String, (usize, usize)>,
+}
+
+impl Prompts {
+    /// Reads `path`: a `.jsonl` file with a prompt per line (see [`Prompts::listed`]), or a text, of which every window of
+    /// `width` tokens is a prompt (lm-human-preferences). Listed prompts have at most `width` tokens; longer ones are left
+    /// out.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when nothing is left, [`Error::Io`], [`Error::Template`].
+    pub fn open(path: &Path, language: &Language, width: usize, seed: u64) -> Result<Self> {
+        if !path.is_file() {
+            return Err(Error::data(path, "no such file; give JSONL with a prompt per line, or a text"));
+        }
+        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+        let lists = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"));
+        let found = match lists {
+            true => Self::listed(&text, language, width, seed)?,
+            false => Self::windows(language.tokenizer.encode(&text)?, width, seed),
+        };
+        match &found.source {
+            Source::List(prompts) if prompts.is_empty() => {
+                let reasons: Vec<_> = found.remarks();
+                let reasons =
+                    if reasons.is_empty() { "there is none in the file".to_string() } else { reasons.join("; ") };
+                Err(Error::data(path, format!("no prompt to answer: {reasons}")))
+            }
+            Source::Windows(ids, width) if ids.len() <= *width => {
+                Err(Error::data(path, format!("the text has {} tokens; a prompt takes {width}", ids.len())))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// A prompt per line of JSON: `"messages"` (an answer at the end is cut off), or `"prompt"` or `"question"`, a text or
+    /// messages; `"answer"` is the right answer. A text is what the user says to a model with a chat template, and what any
+    /// other model goes on with.
+    ///
+    /// # Errors
+    /// [`Error::Template`] for a template that cannot be read.
+    pub fn listed(text: &str, language: &Language, width: usize, seed: u64) -> Result<Self> {
+        let conventions = &language.conventions;
+        let template = match conventions.template.is_some() {
+            true => Some(conventions.chat(&language.tokenizer)?),
+            false => None,
+        };
+        let (mut prompts, mut left_out) = (Vec::new(), BTreeMap::new());
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            match parse(line).and_then(|asked| asked.encode(language, template.as_ref(), width)) {
+                Ok(prompt) => prompts.push(prompt),
+                Err(reason) => left_out.entry(reason).or_insert((0, index + 1)).0 += 1,
+            }
+        }
+        let mut hasher = Hasher::default();
+        for prompt in &prompts {
+            hasher.add(bytemuck::cast_slice(&prompt.ids));
+            hasher.add(prompt.expected.as_deref().unwrap_or("\0").as_bytes());
+        }
+        Ok(Self { source: Source::List(prompts), seed, hash: hasher.finish(), left_out })
+    }
+
+    /// Every window of `width` tokens of a text.
+    pub fn windows(ids: Vec<u32>, width: usize, seed: u64) -> Self {
+        let mut hasher = Hasher::default();
+        hasher.add(bytemuck::cast_slice(&ids));
+        let hash = hasher.finish();
+        Self { source: Source::Windows(ids, width.max(1)), seed, hash, left_out: BTreeMap::new() }
+    }
+
+    /// Tokens of the longest prompt.
+    pub fn longest(&self) -> usize {
+        match &self.source {
+            Source::List(prompts) => prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0),
+            Source::Windows(_, width) => *width,
+        }
+    }
+
+    /// Number of prompts that there are.
+    pub fn count(&self) -> usize {
+        match &self.source {
+            Source::List(prompts) => prompts.len(),
+            Source::Windows(ids, width) => ids.len().saturating_sub(*width),
+        }
+    }
+
+    /// A hash of them all.
+    pub fn fingerprint(&self) -> u64 {
+        self.hash
+    }
+
+    /// Prompt number `index` of a run. Listed prompts come in epochs, each in an order of its own; windows are drawn
+    /// uniformly.
+    pub fn get(&self, index: u64, language: &Language) -> Prompt {
+        match &self.source {
+            Source::List(prompts) => {
+                let (epoch, place) = (index / prompts.len() as u64, index % prompts.len() as u64);
+                prompts[order(self.seed, epoch, prompts.len())[place as usize] as usize].clone()
+            }
+            Source::Windows(ids, width) => {
+                let start = random::below(self.seed, WINDOW, index, (ids.len() - width) as u64) as usize;
+                let ids = ids[start..start + width].to_vec();
+                Prompt { text: language.tokenizer.decode(&ids), ids, expected: None }
+            }
+        }
+    }
+
+    /// What was left out, a line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let words = |(reason, (count, line)): (&String, &(usize, usize))| {
+            format!("{count} left out because {reason} (first in line {line})")
+        };
+        self.left_out.iter().map(words).collect()
+    }
+}
+
+/// `0..count` in a random order of this epoch (Fisher and Yates).
+pub(super) fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    for place in (1..count).rev() {
+        let other = random::below(seed, ORDER.wrapping_add(epoch), place as u64, place as u64 + 1) as usize;
+        order.swap(place, other);
+    }
+    order
+}
+
+/// A line of the file.
+struct Asked {
+    messages: Vec<Message>,
+    /// A text alone, which a model without a chat template goes on with.
+    text: Option<String>,
+    expected: Option<String>,
+}
+
+fn parse(line: &str) -> Result<Asked, String> {
+    let value: Value = serde_json::from_str(line).map_err(|_| "the line is not JSON".to_string())?;
+    let given = ["messages", "prompt", "question"].iter().map(|name| &value[*name]).find(|given| !given.is_null());
+    let given = given.ok_or("it has no \"messages\", \"prompt\" or \"question\"")?;
+    let expected = match &value["answer"] {
+        Value::String(answer) => Some(answer.clone()),
+        Value::Number(answer) => Some(answer.to_string()),
+        _ => None,
+    };
+    if let Some(text) = given.as_str() {
+        return Ok(Asked { messages: vec![Message::new("user", text)], text: Some(text.to_string()), expected });
+    }
+    let turns = given.as_array().ok_or("its prompt is neither a text nor a list of messages")?;
+    let mut messages = Vec::new();
+    for turn in turns {
+        let (role, content) = (turn["role"].as_str().unwrap_or_default(), turn["content"].as_str());
+        if !["system", "user", "assistant"].contains(&role) {
+            return Err("a role is not system, user or assistant".to_string());
+        }
+        messages.push(Message::new(role, content.ok_or("a content is not a text")?));
+    }
+    let last = messages.iter().rposition(|message| message.role == "user").ok_or("the user says nothing")?;
+    messages.truncate(last + 1);
+    Ok(Asked { messages, text: None, expected })
+}
+
+impl Asked {
+    fn encode(self, language: &Language, template: Option<&ChatTemplate>, width: usize) -> Result<Prompt, String> {
+        let Self { messages, text, expected } = self;
+        let last = messages.last().map(|message| message.content.clone()).unwrap_or_default();
+        let ids = match (template, &text) {
+            (Some(template), _) => {
+                let rendered = template.render(&messages, true).map_err(|_| "the chat template refuses it")?;
+                language.tokenizer.encode_special(&rendered)
+            }
+            (None, Some(text)) => language.read(text),
+            (None, None) => return Err("it is a conversation and the model has no chat template".to_string()),
+        };
+        let ids = ids.map_err(|_| "the tokenizer does not know a character of it")?;
+        if ids.is_empty() {
+            return Err("it is empty".to_string());
+        }
+        if ids.len() > width {
+            return Err(format!("it has more than {width} tokens (--prompt-tokens)"));
+        }
+        Ok(Prompt { ids, text: last, expected })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Tokenizer;
+
+    fn language() -> Language {
+        Language::plain(Tokenizer::chars_of(["abc 012?"]).unwrap())
+    }
+
+    #[test]
+    fn lines_are_prompts_or_left_out() {
+        let lines = [
+            r#"{"prompt":"ab?","answer":12}"#,
+            r#"{"question":"c","answer":"1"}"#,
+            r#"{"prompt":"abcabcabc"}"#,
+            r#"{"messages":[{"role":"user","content":"a"}]}"#,
+            r#"{"prompt":"xyz"}"#,
+            "oops",
+            "",
+            r#"{"text":"a"}"#,
+            r#"{"prompt":""}"#,
+        ];
+        let prompts = Prompts::listed(&lines.join("\n"), &language(), 8, 1).unwrap();
+        assert_eq!((prompts.count(), prompts.longest(), prompts.left_out.len()), (2, 3, 6));
+        assert!(prompts.remarks().iter().any(|remark| remark.contains("not JSON (first in line 6)")));
+        let first: Vec<_> = (0..2).map(|i| prompts.get(i, &language()).text).collect();
+        assert!(first.contains(&"ab?".to_string()) && first.contains(&"c".to_string()), "an epoch has each once");
+        let expected = (0..2).find_map(|i| Some(prompts.get(i, &language())).filter(|p| p.text == "ab?")).unwrap();
+        assert_eq!(expected.expected.as_deref(), Some("12"));
+        let epochs: Vec<_> = (0..40).step_by(2).map(|i| prompts.get(i, &language()).text).collect();
+        assert!(epochs.iter().any(|text| text == "c") && epochs.iter().any(|text| text == "ab?"), "orders differ");
+    }
+
+    #[test]
+    fn windows_are_pieces_of_the_text() {
+        let language = language();
+        let text = "abc 012?".repeat(9);
+        let prompts = Prompts::windows(language.tokenizer.encode(&text).unwrap(), 5, 3);
+        for index in 0..20 {
+            let prompt = prompts.get(index, &language);
+            assert!(prompt.ids.len() == 5 && text.contains(&prompt.text));
+        }
+        assert_ne!(prompts.get(0, &language), prompts.get(1, &language));
+        assert_eq!((prompts.longest(), prompts.count()), (5, 67));
+    }
+}

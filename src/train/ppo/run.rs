@@ -1,0 +1,270 @@
+//! A reinforcement-learning run in a folder: steps, log, curves, checkpoints, guards.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Ppo, Progress, guards::Verdict, learner::Learner, settings::Settings, statistics::Statistics};
+use crate::{
+    Error, Result,
+    gpu::Gpu,
+    interchange::{
+        self,
+        adapter::{self, Adapters},
+        own::Own,
+    },
+    io::{
+        atomic,
+        checkpoint::{self, Checkpoint, Contents, Kind},
+        metrics,
+        metrics::Metrics,
+        panels,
+    },
+    model::build::Storage,
+    model::{Gpt, lora::LoraConfig},
+    train::run::{adapted, download, named, take, tunable},
+};
+
+/// The state beside weights and moments, as a checkpoint holds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// The run's settings.
+    pub settings: Settings,
+    /// Where the run was.
+    pub progress: Progress,
+    /// Where the policy's first weights lay: the reference is read from there again.
+    pub base: PathBuf,
+    /// The adapter, and the variants that were chosen on it: other choices may round differently.
+    pub adapter: String,
+    /// Choices by class.
+    pub choices: std::collections::BTreeMap<String, String>,
+}
+
+/// What happens during a run, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The tuner times variants of a class: which, of how many.
+    Tuning(&'a str, usize, usize),
+    /// The reference is sampled and scored.
+    Normalising,
+    /// A step is done, in this many seconds.
+    Step(&'a Statistics, f64),
+    /// A sample and its score, after this many steps.
+    Sample(u64, &'a str, f32),
+    /// A guard is worried.
+    Suspicious(&'a str),
+    /// A checkpoint was written.
+    Saved(&'a Path),
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Steps done.
+    pub steps: u64,
+    /// Numbers of this run's first step.
+    pub first: Option<Statistics>,
+    /// Numbers of the last step.
+    pub last: Option<Statistics>,
+    /// Mean KL over the last quarter of the steps in the log.
+    pub last_quarter_kl: f64,
+    /// Mean score over the last quarter of the steps in the log.
+    pub last_quarter_score: f64,
+    /// Median over steps.
+    pub seconds_per_step: f64,
+    /// Trained numbers of the policy.
+    pub parameters: usize,
+    /// Whether the run was asked to stop before its last step.
+    pub stopped: bool,
+}
+
+/// The models of a new run, and its base as a resumed run finds it again.
+///
+/// # Errors
+/// As [`crate::train::run::tunable`].
+pub fn begin(gpu: &Gpu, base: &Path, lora: Option<&LoraConfig>, settings: &Settings, value: bool) -> Result<Learner> {
+    let policy = tunable(gpu, base, lora, settings.seed, |_, _| ())?;
+    let reference = match lora {
+        Some(_) => None,
+        None => Some(Gpt::from_source(gpu, &*interchange::open(base)?)?),
+    };
+    Learner::new(gpu, policy, reference, value, settings.optimizer)
+}
+
+/// The state of the newest checkpoint in `out`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
+pub fn state(out: &Path) -> Result<State> {
+    let checkpoint = Checkpoint::open(out)?;
+    serde_json::from_value(checkpoint.state()?)
+        .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("state.json is of no such run: {error}")))
+}
+
+/// The models of the newest checkpoint in `out`, with their moments, as they were.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one, and when the base is not what it was.
+pub fn resume(gpu: &Gpu, out: &Path, state: &State, value: bool) -> Result<Learner> {
+    let checkpoint = Checkpoint::open(out)?;
+    if state.adapter == gpu.tuner().adapter() {
+        gpu.tuner().adopt(state.choices.clone());
+    }
+    let (policy, reference) = match checkpoint.kind {
+        Kind::Adapter => (adapted(gpu, &Adapters::open(out)?, Storage::AsStored, |_, _| ())?, None),
+        Kind::Model => {
+            let source = interchange::open(&state.base)?;
+            if adapter::fingerprint(&*source)? != state.settings.base {
+                let reason = format!("{} holds other weights than when the run began", state.base.display());
+                return Err(Error::checkpoint(&checkpoint.folder, reason));
+            }
+            (Gpt::from_source(gpu, &Own::open(out)?)?, Some(Gpt::from_source(gpu, &*source)?))
+        }
+    };
+    let mut learner = Learner::new(gpu, policy, reference, value, state.settings.optimizer)?;
+    let file = checkpoint.optimizer()?;
+    for (name, tensor) in learner.state() {
+        tensor.write(&take(&file, &name, tensor.shape())?)?;
+        gpu.submit()?;
+    }
+    learner.optimizer.step = state.progress.updates;
+    Ok(learner)
+}
+
+/// A run in a folder.
+pub struct Run<'a> {
+    /// The run's folder.
+    pub out: &'a Path,
+    /// Where the policy's first weights lie.
+    pub base: PathBuf,
+    /// What is trained.
+    pub ppo: Ppo,
+    /// Set from outside to finish the step, save and end.
+    pub stop: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// Trains to the last step, or until stopped.
+    ///
+    /// # Errors
+    /// [`Error::Guarded`] when a guard stops it; the last good checkpoint stays. Those of the judge, of the driver and of the
+    /// file system.
+    pub async fn run(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
+        let settings = self.ppo.settings.clone();
+        let first = self.ppo.progress.step;
+        let log = self.out.join("metrics.jsonl");
+        self.ppo.tune(|class, index, count| event(Event::Tuning(class, index, count))).await?;
+        if first == 0 {
+            event(Event::Normalising);
+            self.ppo.normalise().await?;
+            // From here on the folder always holds a checkpoint, whenever the run is killed.
+            self.save().await?;
+        }
+        let mut metrics = if first == 0 { Metrics::create(&log)? } else { Metrics::resume(&log, first)? };
+        let (mut times, mut first_step, mut last, mut stopped) = (Vec::new(), None, None, false);
+        for step in first..settings.steps {
+            let clock = Instant::now();
+            let done = self.ppo.step().await?;
+            let seconds = clock.elapsed().as_secs_f64();
+            times.push(seconds);
+            let verdict = self.ppo.progress.guards.check(&done.statistics, &settings.limits);
+            let mut line = serde_json::to_value(done.statistics).map_err(|error| Error::Failed(error.to_string()))?;
+            line["seconds"] = json!(seconds);
+            metrics.append(&line)?;
+            event(Event::Step(&done.statistics, seconds));
+            first_step.get_or_insert(done.statistics);
+            last = Some(done.statistics);
+            let ends = step + 1 == settings.steps;
+            if settings.sample_every > 0 && (step == 0 || ends || (step + 1) % settings.sample_every == 0) {
+                let (text, score) = &done.sample;
+                metrics.append(&json!({ "step": step, "sample": text, "sample_score": score }))?;
+                event(Event::Sample(step + 1, text, *score));
+            }
+            stopped = self.stop.load(Ordering::Relaxed) && !ends;
+            match verdict {
+                Verdict::Stop(reason) => {
+                    self.draw(&log)?;
+                    metrics.append(&json!({ "step": step, "stopped_because": reason }))?;
+                    return Err(Error::Guarded { step: step + 1, reason });
+                }
+                Verdict::Suspicious(reason) => event(Event::Suspicious(&reason)),
+                Verdict::Fine => {}
+            }
+            // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.
+            let fine = self.ppo.progress.guards.calm();
+            if ends || stopped || fine && (step + 1) % settings.save_every == 0 {
+                let folder = self.save().await?;
+                self.draw(&log)?;
+                event(Event::Saved(&folder));
+            }
+            if stopped {
+                break;
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        let lines = metrics::read(&log)?;
+        let last_quarter = |key: &str| {
+            let all: Vec<f64> = lines.iter().filter_map(|line| line[key].as_f64()).collect();
+            let tail = &all[all.len() - all.len().div_ceil(4)..];
+            tail.iter().sum::<f64>() / tail.len().max(1) as f64
+        };
+        Ok(Summary {
+            steps: self.ppo.progress.step,
+            first: first_step,
+            last,
+            last_quarter_kl: last_quarter("kl"),
+            last_quarter_score: last_quarter("score"),
+            seconds_per_step: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
+            parameters: self.ppo.learner.policy.size(),
+            stopped,
+        })
+    }
+
+    /// Writes a checkpoint: all of it or nothing. Of a policy with adapters, the adapters alone.
+    async fn save(&self) -> Result<PathBuf> {
+        let Ppo { settings, learner, language, progress, .. } = &self.ppo;
+        let tuner = learner.gpu.tuner();
+        let state = State {
+            settings: settings.clone(),
+            progress: progress.clone(),
+            base: self.base.clone(),
+            adapter: tuner.adapter().to_string(),
+            choices: tuner.choices(),
+        };
+        let (policy, rest) = (learner.policy.parameters(), learner.state());
+        let (weights, moments) = (download(policy).await?, download(&rest).await?);
+        let json =
+            |value: serde_json::Result<serde_json::Value>| value.map_err(|error| Error::Config(error.to_string()));
+        let vocabulary = language.tokenizer.to_json();
+        let conventions = &language.conventions;
+        let files = conventions.template.is_some().then(|| conventions.files());
+        let (kind, config) = match learner.policy.lora() {
+            None => (Kind::Model, serde_json::to_value(learner.policy.config())),
+            Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
+        };
+        let contents = Contents {
+            kind,
+            config: &json(config)?,
+            tokenizer: vocabulary.as_bytes(),
+            language: files.as_ref().map_or(&[], |files| &files[..]),
+            model: &named(policy, &weights),
+            optimizer: &named(&rest, &moments),
+            state: &json(serde_json::to_value(&state))?,
+        };
+        checkpoint::save(self.out, progress.step, &contents, settings.keep)
+    }
+
+    fn draw(&self, log: &Path) -> Result<()> {
+        let target = match self.ppo.settings.controller {
+            crate::train::rlhf::kl::KlController::Adaptive { target, .. } => Some(target),
+            crate::train::rlhf::kl::KlController::Fixed { .. } => None,
+        };
+        let svg = panels::draw(&metrics::read(log)?, &panels::reinforcement(target))?;
+        atomic::write(&self.out.join("curves.svg"), svg.as_bytes())
+    }
+}

@@ -1,0 +1,263 @@
+//! What a reinforcement-learning run is told to do. Saved with every checkpoint; a resumed run must agree with it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    optim::AdamW,
+    train::{
+        rlhf::{kl::KlController, response::MissingStop},
+        settings::difference,
+    },
+};
+
+/// How advantages are found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Algorithm {
+    /// By a value head and generalised advantage estimation; the KL penalty is a part of the rewards.
+    Ppo {
+        /// Discount by token.
+        gamma: f64,
+        /// GAE's lambda.
+        lambda: f64,
+        /// How far values may move from those of the rollout.
+        value_clip: f32,
+        /// The value loss's factor.
+        value_factor: f32,
+        /// Rewards are divided by their deviation, without shifting their mean.
+        whiten_rewards: bool,
+        /// Advantages get mean 0 and variance 1.
+        whiten_advantages: bool,
+    },
+    /// By comparing answers to the same prompt (Shao et al. 2024); the KL penalty is a part of the loss.
+    Grpo {
+        /// Answers to each prompt.
+        group: usize,
+    },
+}
+
+impl Algorithm {
+    /// lm-human-preferences' PPO.
+    pub const PPO: Self = Self::Ppo {
+        gamma: 1.0,
+        lambda: 0.95,
+        value_clip: 0.2,
+        value_factor: 0.1,
+        whiten_rewards: true,
+        whiten_advantages: true,
+    };
+
+    /// GRPO with groups of 8.
+    pub const GRPO: Self = Self::Grpo { group: 8 };
+
+    /// Answers to each prompt.
+    pub fn group(&self) -> usize {
+        match self {
+            Self::Ppo { .. } => 1,
+            Self::Grpo { group } => *group,
+        }
+    }
+}
+
+/// When a run that goes wrong is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Largest mean KL in nats per episode; 0 for none.
+    pub kl: f64,
+    /// Largest share of repeated word sequences in the answers, see [`super::statistics::repetition`].
+    pub repetition: f64,
+    /// Smallest mean length of the answers, as a share of the first batch's.
+    pub length: f64,
+    /// Steps in a row after which a limit stops the run.
+    pub patience: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { kl: 0.0, repetition: 0.6, length: 0.2, patience: 3 }
+    }
+}
+
+/// The settings of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// PPO or GRPO.
+    pub algorithm: Algorithm,
+    /// Steps: each samples a batch and learns from it.
+    pub steps: u64,
+    /// Episodes per step.
+    pub batch: usize,
+    /// Passes over each batch.
+    pub epochs: usize,
+    /// Updates per pass.
+    pub minibatches: usize,
+    /// Micro-batches per update: less memory, the same result.
+    pub accumulate: usize,
+    /// First learning rate; falls to 0 linearly.
+    pub lr: f32,
+    /// The optimizer.
+    pub optimizer: AdamW,
+    /// Policy ratios count within 1 +- this.
+    pub clip: f32,
+    /// Temperature of sampling and of every log-probability.
+    pub temperature: f32,
+    /// Most tokens of a prompt; rows are padded to it.
+    pub prompt_tokens: usize,
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// Tokens that end an answer.
+    pub stops: Vec<u32>,
+    /// The index in an answer from which they do.
+    pub earliest_stop: usize,
+    /// What an answer without an end gets.
+    pub missing_stop: MissingStop,
+    /// Scores count within plus and minus this.
+    pub reward_clip: f32,
+    /// The coefficient of the KL penalty at first, and how it moves.
+    pub controller: KlController,
+    /// Samples of the reference by which scores are normalised to mean 0 and deviation 1; 0 for none.
+    pub normalise: usize,
+    /// Run blocks again in the backward pass instead of keeping their activations.
+    pub checkpoint_activations: bool,
+    /// Seed of prompts, samples and adapters.
+    pub seed: u64,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+    /// Steps between samples in the metrics; 0 for none.
+    pub sample_every: u64,
+    /// When to stop.
+    pub limits: Limits,
+    /// What the policy started from.
+    pub base: String,
+    /// The judge.
+    pub judge: String,
+    /// A hash of the prompts.
+    pub prompts: String,
+}
+
+impl Settings {
+    /// lm-human-preferences' recipe with 64 episodes a step instead of 512.
+    pub fn recipe(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            steps: 200,
+            batch: 64,
+            epochs: 4,
+            minibatches: 1,
+            accumulate: 1,
+            lr: 1e-5,
+            optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-5, weight_decay: 0.0, clip: 0.0 },
+            clip: 0.2,
+            temperature: 0.7,
+            prompt_tokens: 64,
+            max_tokens: 24,
+            stops: Vec::new(),
+            earliest_stop: 0,
+            missing_stop: MissingStop::Allowed,
+            reward_clip: 10.0,
+            controller: KlController::ADAPTIVE,
+            normalise: 256,
+            checkpoint_activations: false,
+            seed: 1337,
+            save_every: 10,
+            keep: 1,
+            sample_every: 10,
+            limits: Limits::default(),
+            base: String::new(),
+            judge: String::new(),
+            prompts: String::new(),
+        }
+    }
+
+    /// The learning rate of `step`, counted from 0.
+    pub fn lr_at(&self, step: u64) -> f32 {
+        (f64::from(self.lr) * (1.0 - step as f64 / self.steps as f64)) as f32
+    }
+
+    /// Episodes per micro-batch.
+    pub fn micro(&self) -> usize {
+        self.batch / (self.minibatches * self.accumulate).max(1)
+    }
+
+    /// Refuses settings that cannot be trained with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the option and what would do.
+    pub fn validate(&self, context: usize) -> Result<()> {
+        let refuse = |reason: String| Err(Error::Config(reason));
+        let sizes = [
+            ("--steps", self.steps as usize),
+            ("--batch", self.batch),
+            ("--epochs", self.epochs),
+            ("--minibatches", self.minibatches),
+            ("--accumulate", self.accumulate),
+            ("--max-tokens", self.max_tokens),
+            ("--prompt-tokens", self.prompt_tokens),
+            ("--save-every", self.save_every as usize),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return refuse(format!("{name} 0: give at least 1"));
+        }
+        if self.prompt_tokens + self.max_tokens > context {
+            let (prompt, answer) = (self.prompt_tokens, self.max_tokens);
+            return refuse(format!(
+                "--prompt-tokens {prompt} and --max-tokens {answer} are more than the model's context of {context} together"
+            ));
+        }
+        let (batch, parts, group) = (self.batch, self.minibatches * self.accumulate, self.algorithm.group());
+        if batch % parts != 0 {
+            let reason = "give a --batch that is a multiple of --minibatches times --accumulate";
+            return refuse(format!("--batch {batch} in {parts} equal parts: {reason}"));
+        }
+        if matches!(self.algorithm, Algorithm::Grpo { .. }) && (group < 2 || batch % group != 0) {
+            return refuse(format!("--group {group}: give 2 or more, and a --batch that is a multiple of it"));
+        }
+        let positive = [
+            ("--lr", f64::from(self.lr)),
+            ("--clip", f64::from(self.clip)),
+            ("--temperature", f64::from(self.temperature)),
+            ("--reward-clip", f64::from(self.reward_clip)),
+        ];
+        if let Some((name, value)) = positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+            return refuse(format!("{name} {value}: give a positive number"));
+        }
+        match self.controller {
+            KlController::Fixed { beta } if !(beta.is_finite() && beta >= 0.0) => {
+                refuse(format!("--fixed-kl {beta}: give 0 or more"))
+            }
+            KlController::Adaptive { beta, target, horizon }
+                if !(beta > 0.0 && target > 0.0 && horizon > 0.0 && (beta + target + horizon).is_finite()) =>
+            {
+                refuse(format!("--kl {beta} --target-kl {target} --horizon {horizon}: give positive numbers"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to resume a run that was started with other settings, naming the first that differs. How often a run saves
+    /// and when it is stopped may change.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn agrees_with(&self, earlier: &Self) -> Result<()> {
+        let free = |settings: &Self| Self {
+            save_every: 1,
+            keep: 1,
+            sample_every: 1,
+            checkpoint_activations: false,
+            limits: Limits::default(),
+            ..settings.clone()
+        };
+        let json = |settings: &Self| serde_json::to_value(free(settings)).unwrap_or_default();
+        match difference("", &json(self), &json(earlier)) {
+            None => Ok(()),
+            Some((name, now, then)) => Err(Error::Config(format!(
+                "--resume: the run was started with {name} = {then}, now it is {now}; use the same settings, or another \
+                 --out for a new run"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a step reports.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use super::learner::{Episode, Lesson, Outcome};
+use crate::train::rlhf::{advantages::explained_variance, rewards::episode_kl, whiten::moments};
+
+/// The numbers of a step. Means over its episodes, or over the tokens of their answers; those of the losses are means over
+/// its updates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Statistics {
+    /// Steps done before it.
+    pub step: u64,
+    /// What answers were worth, in deviations of the reference's where scores are normalised.
+    pub score: f64,
+    /// Its deviation over the episodes.
+    pub score_deviation: f64,
+    /// What the judge said.
+    pub raw_score: f64,
+    /// Sum of log pi - log ref over an answer, in nats.
+    pub kl: f64,
+    /// The coefficient of the KL penalty in this step.
+    pub beta: f64,
+    /// Of a token's distribution, in nats.
+    pub entropy: f64,
+    /// The policy's loss.
+    pub policy_loss: f32,
+    /// How far the policy moved from the one that sampled: half the squared log-ratio.
+    pub approx_kl: f32,
+    /// Share of tokens whose ratio was clipped.
+    pub clip_fraction: f32,
+    /// Mean ratio of the first update: 1.
+    pub first_ratio: f32,
+    /// Clip fraction of the first update: 0.
+    pub first_clip_fraction: f32,
+    /// The value loss.
+    pub value_loss: f32,
+    /// Share of values that were clipped.
+    pub value_clip_fraction: f32,
+    /// How much of the returns' variance the values explain.
+    pub explained_variance: f32,
+    /// Gradient norm before clipping.
+    pub gradient_norm: f32,
+    /// The learning rate.
+    pub learning_rate: f32,
+    /// Tokens of an answer.
+    pub response_length: f64,
+    /// Share of answers that a stop token ended.
+    pub stopped: f64,
+    /// Share of repeated sequences of four tokens.
+    pub repetition: f64,
+    /// Largest difference between a log-probability when it was sampled and when it was read for training.
+    pub sampling_gap: f64,
+    /// Share of episodes that taught something: with GRPO not those of groups with equal rewards.
+    pub used: f64,
+}
+
+/// Scores of a step's episodes, in their order.
+pub(super) struct Scores {
+    /// What the judge said.
+    pub raw: Vec<f32>,
+    /// Normalised, and with what a missing stop costs.
+    pub counted: Vec<f32>,
+}
+
+/// Before the updates: everything that needs the episodes.
+pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, lessons: &[Lesson]) -> Statistics {
+    let count = episodes.len().max(1) as f64;
+    let mean = |value: &dyn Fn(&Episode, &Lesson) -> f64| {
+        episodes.iter().zip(lessons).map(|(episode, lesson)| value(episode, lesson)).sum::<f64>() / count
+    };
+    let flat = |column: fn(&Lesson) -> &Vec<f32>| lessons.iter().flat_map(column).copied().collect::<Vec<f32>>();
+    let (score, variance) = moments(&scores.counted);
+    let gaps = episodes.iter().zip(lessons).flat_map(|(episode, lesson)| {
+        let pairs = episode.answer.logprobs.iter().zip(&lesson.seen.logprobs);
+        pairs.map(|(sampled, read)| f64::from((sampled - read).abs()))
+    });
+    Statistics {
+        step,
+        score,
+        score_deviation: variance.sqrt(),
+        raw_score: moments(&scores.raw).0,
+        kl: mean(&|_, lesson| episode_kl(&lesson.seen.logprobs, &lesson.seen.reference)),
+        beta: 0.0,
+        entropy: moments(&flat(|lesson| &lesson.seen.entropies)).0,
+        policy_loss: 0.0,
+        approx_kl: 0.0,
+        clip_fraction: 0.0,
+        first_ratio: 1.0,
+        first_clip_fraction: 0.0,
+        value_loss: 0.0,
+        value_clip_fraction: 0.0,
+        explained_variance: explained_variance(&flat(|lesson| &lesson.seen.values), &flat(|lesson| &lesson.returns)),
+        gradient_norm: 0.0,
+        learning_rate: 0.0,
+        response_length: mean(&|episode, _| episode.answer.tokens.len() as f64),
+        stopped: mean(&|episode, _| if episode.answer.stopped { 1.0 } else { 0.0 }),
+        repetition: mean(&|episode, _| repetition(&episode.answer.tokens)),
+        // NaN counts as the largest.
+        sampling_gap: gaps.fold(0.0, |most, gap| if gap > most || gap.is_nan() { gap } else { most }),
+        used: mean(&|_, lesson| if lesson.counts { 1.0 } else { 0.0 }),
+    }
+}
+
+/// With the means over the updates.
+pub(super) fn with_updates(statistics: Statistics, updates: &[Outcome]) -> Statistics {
+    let mean = |value: fn(&Outcome) -> f32| updates.iter().map(value).sum::<f32>() / updates.len().max(1) as f32;
+    let Some(first) = updates.first() else { return statistics };
+    Statistics {
+        policy_loss: mean(|update| update.policy.loss),
+        approx_kl: mean(|update| update.policy.approx_kl),
+        clip_fraction: mean(|update| update.policy.clip_fraction),
+        first_ratio: first.policy.ratio,
+        first_clip_fraction: first.policy.clip_fraction,
+        value_loss: mean(|update| update.value.loss),
+        value_clip_fraction: mean(|update| update.value.clip_fraction),
+        gradient_norm: mean(|update| update.norm),
+        ..statistics
+    }
+}
+
+/// The share of an answer's sequences of four tokens that stood in it before; 0 where there are fewer than four.
+pub fn repetition(tokens: &[u32]) -> f64 {
+    let distinct: HashSet<_> = tokens.windows(4).collect();
+    let all = tokens.windows(4).count();
+    if all == 0 { 0.0 } else { 1.0 - distinct.len() as f64 / all as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repetition;
+
+    #[test]
+    fn repetition_is_a_share() {
+        assert_eq!(repetition(&[1, 2, 3]), 0.0);
+        assert_eq!(repetition(&[1, 2, 3, 4, 5, 6, 7]), 0.0);
+        assert_eq!(repetition(&[7; 13]), 0.9);
+        assert_eq!(repetition(&[1, 2, 1, 2, 1, 2, 1]), 0.5);
+    }
+}
