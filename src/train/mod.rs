@@ -1,5 +1,7 @@
 //! Training stages, one file each, readable from top to bottom.
 
+pub mod interval;
+pub mod preferences;
 pub mod pretrain;
 pub mod rlhf;
 pub mod run;
