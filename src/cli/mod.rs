@@ -5,6 +5,7 @@
 mod chat;
 mod convert;
 mod doctor;
+mod dpo;
 mod embed;
 mod eval;
 mod feedback;
@@ -13,6 +14,7 @@ mod info;
 mod io_cache;
 pub mod lora;
 mod merge;
+mod preferences;
 mod pretrain;
 mod profile;
 mod rate;
@@ -22,6 +24,7 @@ mod sft;
 mod terminal;
 mod tokenize;
 mod training;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -43,6 +46,7 @@ use crate::{
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
   wgpt sft --model runs/book --data chats.jsonl  teach it to answer
+  wgpt dpo --model runs/talker --data pairs.jsonl  teach it what people prefer
   wgpt chat model.gguf                           talk with a model
   wgpt info model.gguf                           what a model is, and whether it fits
   wgpt rate --model model.gguf --prompts FILE    compare its answers
@@ -76,6 +80,7 @@ pub(crate) struct Shared {
 enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Sft(Box<sft::Arguments>),
+    Dpo(Box<dpo::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Embed(embed::Arguments),
@@ -97,6 +102,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Sft(arguments) => pollster::block_on(sft::run(&shared, &arguments)),
+        Command::Dpo(arguments) => pollster::block_on(dpo::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),

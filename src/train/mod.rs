@@ -1,5 +1,6 @@
 //! Training stages, one file each, readable from top to bottom.
 
+pub mod dpo;
 pub mod interval;
 pub mod preferences;
 pub mod pretrain;
@@ -8,6 +9,7 @@ pub mod run;
 pub mod settings;
 pub mod sft;
 pub mod stage;
+pub mod task;
 pub mod trainer;
 pub mod validation;
 
