@@ -3,6 +3,7 @@
 mod adapters;
 mod broken_files;
 mod device;
+mod dpo;
 mod fixtures;
 mod gguf;
 mod gradients;

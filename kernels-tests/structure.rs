@@ -25,7 +25,24 @@ const EDGES: &[(&str, &[&str])] = &[
     ("text", &["trusted", "random", "io::atomic"]),
     ("interchange", &["formats", "io", "model", "text"]),
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
-    ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "interchange", "infer", "random"]),
+    (
+        "train",
+        &[
+            "gpu",
+            "tensor",
+            "tape",
+            "ops",
+            "optim",
+            "model",
+            "text",
+            "io",
+            "interchange",
+            "infer",
+            "random",
+            // Preferences are learned from.
+            "feedback",
+        ],
+    ),
     ("doctor", &["formats", "gpu", "tensor", "tape", "ops", "random"]),
     // Ratings know texts, and neither models nor GPUs.
     ("feedback", &["io::atomic", "text"]),

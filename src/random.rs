@@ -34,6 +34,13 @@ pub fn below(seed: u64, stream: u64, counter: u64, n: u64) -> u64 {
     ((u128::from(bits(seed, stream, counter)) * u128::from(n)) >> 64) as u64
 }
 
+/// Puts `items` into a random order (Fisher and Yates) that is a function of seed, stream and round.
+pub fn shuffle<T>(items: &mut [T], seed: u64, stream: u64, round: u64) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, below(seed, stream, round << 32 | i as u64, i as u64 + 1) as usize);
+    }
+}
+
 /// Standard normal, by Box and Muller: `sqrt(-2 ln u) cos(2 pi v)`.
 pub fn normal(seed: u64, stream: u64, counter: u64) -> f32 {
     let first = bits(seed, stream, counter);

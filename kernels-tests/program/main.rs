@@ -3,6 +3,7 @@
 mod chat;
 mod chinese;
 mod device_loss;
+mod dpo;
 mod feedback;
 mod input;
 mod ppo;

@@ -77,6 +77,48 @@ fn a_tiny_model_learns_to_answer() {
 }
 
 #[test]
+fn adapters_are_taught_alone_and_merge_into_their_base() {
+    let place = pretrained(&conversations());
+    let sft = |out: &str, more: &[&str]| {
+        let common =
+            ["sft", "--model", "base", "--data", "chats.jsonl", "--out", out, "--lr", "0.02", "--quiet", "--json"];
+        let sizes = ["--batch", "4", "--steps", "60", "--save-every", "20", "--sample-tokens", "0"];
+        place.json(&[&common[..], &sizes, &["--lora-rank", "8", "--checkpoint-activations"], more].concat())
+    };
+    let done = sft("run", &[]);
+    let (first, last) = (done["first_loss"].as_f64(), done["train_loss"].as_f64());
+    assert!(last.zip(first).is_some_and(|(last, first)| last < 0.6 * first), "{done}");
+    let folder = place.path("run").join("checkpoint-00000060");
+    assert!(folder.join("tokenizer_config.json").exists(), "the chat template goes with the adapters");
+    assert!(folder.join("adapter_model.safetensors").exists() && !folder.join("model.safetensors").exists());
+
+    place.json(&["merge", "--lora", "run", "--out", "merged", "--quiet", "--json"]);
+    for question in ["the cow?", "a pig?"] {
+        let chat = |model| {
+            let answer =
+                place.json(&["chat", model, "--prompt", question, "--temperature", "0", "--max-tokens", "8", "--json"]);
+            answer["content"].clone()
+        };
+        assert_eq!(chat("run"), chat("merged"), "{question}");
+    }
+
+    sft("again", &["--keep", "9"]);
+    for step in [40, 60] {
+        std::fs::remove_dir_all(place.path("again").join(format!("checkpoint-{step:08}"))).expect("a checkpoint");
+    }
+    sft("again", &["--resume"]);
+    let last = |out: &str| {
+        std::fs::read(place.path(out).join("checkpoint-00000060/adapter_model.safetensors")).expect("adapters")
+    };
+    assert!(last("again") == last("run"), "resumed after step 20");
+    let whole = ["sft", "--data", "chats.jsonl", "--out", "again", "--resume", "--lr", "0.02", "--batch", "4"];
+    let message = place.failure(&[&whole[..], &["--steps", "60"]].concat());
+    assert!(message.contains("lora = "), "{message}");
+    let chained = ["sft", "--model", "run", "--data", "chats.jsonl", "--out", "chain", "--lora-rank", "2"];
+    assert!(place.failure(&chained).contains("`wgpt merge`"), "bases do not form chains");
+}
+
+#[test]
 fn broken_conversations_are_counted_and_explained() {
     let broken = r#"{"messages":[{"role":"robot","content":"hi"}]}
 {"messages":[{"role":"user","content":"cow?"},{"role":"assistant","content":" "}]}

@@ -5,6 +5,7 @@
 mod chat;
 mod convert;
 mod doctor;
+mod dpo;
 mod embed;
 mod eval;
 mod feedback;
@@ -15,6 +16,7 @@ mod io_cache;
 pub mod lora;
 mod merge;
 mod ppo;
+mod preferences;
 mod pretrain;
 mod profile;
 mod rate;
@@ -25,6 +27,7 @@ mod sft;
 mod terminal;
 mod tokenize;
 mod training;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -48,6 +51,7 @@ use crate::{
   wgpt sft --model runs/book --data chats.jsonl  teach it to answer
   wgpt ppo --model runs/book --prompts book.txt --judge lexicon --out runs/happy
                                                  reinforce what a judge likes
+  wgpt dpo --model runs/talker --data pairs.jsonl  teach it what people prefer
   wgpt chat model.gguf                           talk with a model
   wgpt info model.gguf                           what a model is, and whether it fits
   wgpt rate --model model.gguf --prompts FILE    compare its answers
@@ -83,6 +87,7 @@ enum Command {
     Sft(Box<sft::Arguments>),
     Ppo(Box<ppo::Arguments>),
     Grpo(Box<grpo::Arguments>),
+    Dpo(Box<dpo::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Embed(embed::Arguments),
@@ -106,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Sft(arguments) => pollster::block_on(sft::run(&shared, &arguments)),
         Command::Ppo(arguments) => pollster::block_on(ppo::run(&shared, &arguments)),
         Command::Grpo(arguments) => pollster::block_on(grpo::run(&shared, &arguments)),
+        Command::Dpo(arguments) => pollster::block_on(dpo::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),

@@ -9,7 +9,10 @@ use super::{Shared, terminal};
 use crate::{
     Result,
     gpu::Gpu,
-    train::stage::{Event, Stage, Summary, Task},
+    train::{
+        stage::{Event, Stage, Summary},
+        task::Task,
+    },
 };
 
 /// Becomes true at the first Ctrl-C. A second one ends at once; the last checkpoint is complete whenever that happens.
@@ -31,13 +34,15 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: Stage<'_, T>
     let bar = terminal::bar(stage.settings.schedule.steps, shared.quiet);
     bar.set_position(stage.trainer.optimizer.step);
     bar.reset_eta();
-    let tokens = stage.settings.tokens_per_step() as f64;
+    let tokens = stage.task.tokens_per_step(&stage.settings) as f64;
     let quiet = shared.quiet;
     let summary = stage
         .run(|event| match event {
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
             Event::Step(progress) => {
-                bar.set_message(format!("loss {:.4}, {:.0} tokens/s", progress.loss, tokens / progress.seconds));
+                let more = progress.more.iter().take(2).map(|(name, value)| format!(", {} {value:.3}", named(name)));
+                let (more, rate) = (more.collect::<String>(), tokens / progress.seconds);
+                bar.set_message(format!("loss {:.4}{more}, {rate:.0} tokens/s", progress.loss));
                 bar.set_position(progress.step);
                 // Without a terminal there is no bar: a line now and then shows that it lives.
                 if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
@@ -45,8 +50,10 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: Stage<'_, T>
                     eprintln!("step {step}: loss {loss:.4}, {ms:.0} ms");
                 }
             }
-            Event::Validated(step, loss) if !quiet => {
-                bar.suspend(|| eprintln!("step {step}: validation loss {loss:.4}"));
+            Event::Validated(step, found) if !quiet => {
+                let more: String =
+                    found.more.iter().map(|(name, value)| format!(", {} {value:.4}", named(name))).collect();
+                bar.suspend(|| eprintln!("step {step}: validation loss {:.4}{more}", found.loss));
             }
             Event::Sample(step, text) if !quiet => {
                 bar.suspend(|| eprintln!("--- the model writes, after {step} steps ---\n{text}\n---"));
@@ -58,6 +65,11 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: Stage<'_, T>
     // What the tuner learned is kept even if the run failed.
     shared.close(gpu)?;
     summary
+}
+
+/// A measure's name in words: `val_accuracy` is "accuracy".
+fn named(name: &str) -> String {
+    name.trim_start_matches("val_").replace('_', " ")
 }
 
 /// A summary on one line.

@@ -35,8 +35,9 @@ pub struct Imported {
     pub mistakes: Tally<Mistake>,
 }
 
-/// Stores the ratings of a JSONL file. Each line has one of these forms, where a prompt is a string (one user message)
-/// or a list of `{"role", "content"}`:
+/// Reads the ratings of a JSONL file, or of the standard input where `path` is `-`, and hands each to `each` with the number
+/// of its line, or the mistake that keeps it from being one. Returns how many lines are not empty. Each line has one of
+/// these forms, where a prompt is a string (one user message) or a list of `{"role", "content"}`:
 ///
 /// - `{"prompt", "chosen", "rejected"}`: a pair
 /// - `{"chosen", "rejected"}`: two hh-rlhf transcripts or two lists of messages, the same but for the last answer
@@ -49,40 +50,59 @@ pub struct Imported {
 /// `progress` hears how many bytes are read.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Data`]; what was read in whole batches before is stored then. Mistakes in lines are counted,
-/// not errors.
-pub fn import(store: &mut Store, path: &Path, rater: &str, mut progress: impl FnMut(u64)) -> Result<Imported> {
-    let file = File::open(path).map_err(Error::io(path, "open"))?;
-    let (mut reader, mut done) = (BufReader::with_capacity(1 << 20, file), Imported::default());
-    let (mut batch, mut line, mut number, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
+/// [`Error::Io`], and those of `each`.
+pub fn read(
+    path: &Path,
+    rater: &str,
+    mut progress: impl FnMut(u64),
+    mut each: impl FnMut(u64, Result<Rating, Refusal>) -> Result<()>,
+) -> Result<u64> {
+    let input: Box<dyn Read> = match path == Path::new("-") {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(File::open(path).map_err(Error::io(path, "open"))?),
+    };
+    let mut reader = BufReader::with_capacity(1 << 20, input);
+    let (mut line, mut number, mut lines, mut bytes) = (Vec::new(), 0, 0, 0);
     loop {
         let read = next_line(&mut reader, &mut line).map_err(Error::io(path, "read"))?;
-        bytes += read;
         if read == 0 {
-            break;
+            return Ok(lines);
         }
+        bytes += read;
         number += 1;
+        progress(bytes);
         // Some programs begin a file with a byte order mark.
         let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
         if text.trim_ascii().is_empty() {
             continue;
         }
-        done.lines += 1;
+        lines += 1;
         let rating = match line.len() as u64 > LONGEST {
             true => Err(Refusal::new(Mistake::TooLong, format!("more than {LONGEST} bytes"))),
             false => lines::rating(text, rater),
         };
+        each(number, rating)?;
+    }
+}
+
+/// Stores the ratings of a JSONL file; see [`read`].
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Data`]; what was read in whole batches before is stored then. Mistakes in lines are counted,
+/// not errors.
+pub fn import(store: &mut Store, path: &Path, rater: &str, progress: impl FnMut(u64)) -> Result<Imported> {
+    let (mut done, mut batch) = (Imported::default(), Vec::new());
+    done.lines = read(path, rater, progress, |number, rating| {
         match rating {
             Ok(rating) => batch.push(rating),
             Err(refusal) => done.mistakes.add(refusal.mistake, number, refusal.detail),
         }
         if batch.len() == BATCH {
             flush(store, &mut batch, &mut done)?;
-            progress(bytes);
         }
-    }
+        Ok(())
+    })?;
     flush(store, &mut batch, &mut done)?;
-    progress(bytes);
     Ok(done)
 }
 

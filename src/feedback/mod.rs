@@ -20,6 +20,6 @@ mod transcript;
 pub use lines::{Task, task};
 pub use prompt::Prompt;
 pub use rating::{Answer, MOST_ANSWERS, Rating, Verdict};
-pub use samples::{BestOf, LeftOut, Preference, Samples, Scored};
+pub use samples::{BestOf, LeftOut, Preference, Samples, Scored, preferences_of};
 pub use store::{Store, Stored, now};
 pub use tally::{Mistake, Refusal, Tally};

@@ -1,12 +1,13 @@
 //! What training reads: ratings as pairs, choices and scores, with counts of what was left out.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use super::{
+    import,
     prompt::Prompt,
     rating::{Rating, Verdict},
     store::{Store, Stored},
-    tally::Tally,
+    tally::{Mistake, Tally},
 };
 use crate::Result;
 
@@ -85,6 +86,41 @@ pub struct Samples<T> {
     pub left_out: Tally<LeftOut>,
 }
 
+/// The pairs that the ratings of a JSONL file order, without storing them, and the lines that are no ratings; see
+/// [`import::read`]. Places in the tallies are lines. `progress` hears how many bytes are read.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn preferences_of(path: &Path, progress: impl FnMut(u64)) -> Result<(Samples<Preference>, Tally<Mistake>)> {
+    let (mut samples, mut left_out, mut mistakes) = (Vec::new(), Tally::default(), Tally::default());
+    import::read(path, "", progress, |line, rating| {
+        match rating {
+            Ok(rating) if rating.verdict() == &Verdict::Skip => left_out.add(LeftOut::Skipped, line, ""),
+            Ok(rating) => pairs(line, &rating, &mut samples, &mut left_out),
+            Err(refusal) => mistakes.add(refusal.mistake, line, refusal.detail),
+        }
+        Ok(())
+    })?;
+    let samples = samples.into_iter().map(|(_, pair)| pair).collect();
+    Ok((Samples { samples, left_out }, mistakes))
+}
+
+/// The pairs that the rating at `id` orders.
+fn pairs(id: u64, rating: &Rating, samples: &mut Vec<(u64, Preference)>, left_out: &mut Tally<LeftOut>) {
+    if let Verdict::Scores(_) = rating.verdict() {
+        left_out.add(LeftOut::OnlyScores, id, "");
+    }
+    let text = |index: usize| rating.answers()[index].text.clone();
+    for (better, worse, strictly) in rating.verdict().pairs(rating.answers().len()) {
+        if !strictly {
+            left_out.add(LeftOut::EqualRanks, id, "");
+            continue;
+        }
+        let (prompt, chosen, rejected) = (rating.prompt().clone(), text(better), text(worse));
+        samples.push((id, Preference { prompt, chosen, rejected }));
+    }
+}
+
 impl Store {
     /// All pairs that rankings and choices order. A ranking of four gives its six pairs, less those of equal rank; the
     /// best of four gives three. Raters who disagree give both pairs.
@@ -98,20 +134,7 @@ impl Store {
 
     /// [`Store::preferences`] with the ids of their ratings.
     pub(super) fn preferences_by_rating(&self) -> Result<Samples<(u64, Preference)>> {
-        self.collect(|id, rating, samples, left_out| {
-            if let Verdict::Scores(_) = rating.verdict() {
-                left_out.add(LeftOut::OnlyScores, id, "");
-            }
-            let text = |index: usize| rating.answers()[index].text.clone();
-            for (better, worse, strictly) in rating.verdict().pairs(rating.answers().len()) {
-                if !strictly {
-                    left_out.add(LeftOut::EqualRanks, id, "");
-                    continue;
-                }
-                let (prompt, chosen, rejected) = (rating.prompt().clone(), text(better), text(worse));
-                samples.push((id, Preference { prompt, chosen, rejected }));
-            }
-        })
+        self.collect(pairs)
     }
 
     /// All choices of a best answer: of choices, and of rankings (imported pairs among them) with a single first.

@@ -37,15 +37,18 @@ pub fn loss_curve(lines: &[Value]) -> Result<String> {
     if train.is_empty() && val.is_empty() {
         return Err(Error::Usage("the metrics hold no train_loss or val_loss yet: there is no curve to draw".into()));
     }
+    // Preferences have a loss per pair, and a margin.
+    let of = if lines.iter().any(|line| line["margin"].is_number()) { "pair" } else { "token" };
+    let unit = format!("loss (nats per {of})");
     let mut svg = String::new();
-    draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), &train, &val)
+    draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), &unit, &train, &val)
         .map_err(|e| Error::Failed(format!("the loss curve cannot be drawn: {e}")))?;
     Ok(svg)
 }
 
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Points) -> Drawn {
+fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, unit: &str, train: &Points, val: &Points) -> Drawn {
     let all = || train.iter().chain(val);
     let last = all().map(|p| p.0).fold(1.0, f64::max);
     let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
@@ -66,7 +69,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Points)
         .label_style(("sans-serif", 15, &INK))
         .axis_desc_style(("sans-serif", 17, &INK))
         .x_desc("step")
-        .y_desc("loss (nats per token)")
+        .y_desc(unit)
         .x_labels(9)
         .y_labels(8)
         .x_label_formatter(&|x| thousands(*x))
@@ -165,6 +168,8 @@ mod tests {
     #[test]
     fn one_point_is_a_curve_and_none_is_an_error() {
         assert!(!loss_curve(&[json!({"step": 0, "train_loss": 4.2})]).unwrap().contains("NaN"));
+        let pairs = loss_curve(&[json!({"step": 0, "train_loss": 0.7, "margin": 0.1})]).unwrap();
+        assert!(pairs.contains("nats per pair"));
         assert!(loss_curve(&[json!({"step": 0})]).unwrap_err().to_string().contains("no train_loss"));
     }
 

@@ -85,11 +85,8 @@ impl Examples {
 const HELD_OUT: u64 = u64::from_le_bytes(*b"held out");
 const ORDER: u64 = u64::from_le_bytes(*b"epoch of");
 
-/// Fisher and Yates, by random numbers of (seed, stream, counter).
 fn shuffled(mut order: Vec<u32>, seed: u64, stream: u64, round: u64) -> Vec<u32> {
-    for i in (1..order.len()).rev() {
-        order.swap(i, random::below(seed, stream, round << 32 | i as u64, i as u64 + 1) as usize);
-    }
+    random::shuffle(&mut order, seed, stream, round);
     order
 }
 

@@ -41,6 +41,7 @@ impl<F: FnMut(Said<'_>) -> f32> Judge for Function<F> {
 }
 
 /// The sum of the weights of an answer's words.
+#[derive(Debug)]
 pub struct Lexicon(HashMap<String, f32>);
 
 /// Words that people feel good or bad about.

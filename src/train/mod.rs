@@ -1,13 +1,17 @@
 //! Training stages, one file each, readable from top to bottom.
 
+pub mod dpo;
+pub mod interval;
 pub mod judge;
 pub mod ppo;
+pub mod preferences;
 pub mod pretrain;
 pub mod rlhf;
 pub mod run;
 pub mod settings;
 pub mod sft;
 pub mod stage;
+pub mod task;
 pub mod trainer;
 pub mod validation;
 

@@ -1,6 +1,6 @@
 //! Pretraining: next-token prediction on plain text.
 
-use super::{Settings, stage::Task};
+use super::{Settings, task::NextToken};
 use crate::{
     Result,
     text::{Batch, Split, batches},
@@ -15,7 +15,7 @@ pub struct Pretrain {
     pub split: Split,
 }
 
-impl Task for Pretrain {
+impl NextToken for Pretrain {
     fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>> {
         let Settings { seed, batch, context, accumulate, .. } = *settings;
         (0..accumulate as u64)
@@ -33,7 +33,7 @@ impl Task for Pretrain {
     }
 
     /// From the first token of the held-out text.
-    fn sample(&self) -> (Vec<u32>, Vec<u32>) {
+    fn prompt(&self) -> (Vec<u32>, Vec<u32>) {
         (self.split.val.slice(0, 1), Vec::new())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Settings, stage::Task};
+use super::{Settings, task::NextToken};
 use crate::{
     Error, Result,
     interchange::Language,
@@ -115,7 +115,7 @@ impl Sft {
     }
 }
 
-impl Task for Sft {
+impl NextToken for Sft {
     fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>> {
         let Settings { batch, accumulate, .. } = *settings;
         let first = step as usize * accumulate * batch;
@@ -130,7 +130,7 @@ impl Task for Sft {
         Some(Box::new((0..batches).map(move |index| Ok(packing.batch(examples, index * batch, batch)))))
     }
 
-    fn sample(&self) -> (Vec<u32>, Vec<u32>) {
+    fn prompt(&self) -> (Vec<u32>, Vec<u32>) {
         self.prompt.clone()
     }
 }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{
     Settings, run,
+    task::{Task, Validation},
     trainer::{Outcome, Pending, Trainer},
-    validation,
 };
 use crate::{
     Error, Result,
@@ -24,23 +24,7 @@ use crate::{
     interchange::Language,
     io::{atomic, curve, metrics, metrics::Metrics},
     ops::tuning,
-    text::Batch,
 };
-
-/// What is learned: where a stage's batches come from.
-pub trait Task {
-    /// The micro-batches of a step: a function of the settings and the step only, so that a resumed run sees the same.
-    ///
-    /// # Errors
-    /// [`Error::Data`] when there is nothing to learn from.
-    fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>>;
-
-    /// The fixed batches of a validation; none when nothing is held out.
-    fn held_out(&mut self, settings: &Settings) -> Option<Box<dyn Iterator<Item = Result<Batch>> + '_>>;
-
-    /// What samples go on with, and the tokens that end them.
-    fn sample(&self) -> (Vec<u32>, Vec<u32>);
-}
 
 /// What happens during a run, for whoever shows it.
 #[derive(Debug)]
@@ -49,8 +33,8 @@ pub enum Event<'a> {
     Tuning(&'a str, usize, usize),
     /// A step is done.
     Step(&'a Progress),
-    /// A validation is done: step, loss.
-    Validated(u64, f64),
+    /// A validation is done: step, what it found.
+    Validated(u64, &'a Validation),
     /// A sample was drawn at a step.
     Sample(u64, &'a str),
     /// A checkpoint was written.
@@ -58,7 +42,7 @@ pub enum Event<'a> {
 }
 
 /// The numbers after a step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
@@ -70,6 +54,8 @@ pub struct Progress {
     pub lr: f32,
     /// Seconds since the step before.
     pub seconds: f64,
+    /// What else the task measures, by name.
+    pub more: Vec<(&'static str, f32)>,
 }
 
 /// The result of a run.
@@ -85,6 +71,9 @@ pub struct Summary {
     pub val_loss: Option<f64>,
     /// Lowest validation loss.
     pub best_val_loss: Option<f64>,
+    /// What else the last validation found, by name.
+    #[serde(flatten)]
+    pub validation: Map<String, Value>,
     /// Median over steps.
     pub tokens_per_second: f64,
     /// Median over steps.
@@ -131,12 +120,13 @@ impl<T: Task> Stage<'_, T> {
 
         let mut times = Vec::new();
         let (mut first_loss, mut last) = (None, None);
-        let (mut val_loss, mut val_step) = (None, None);
+        let (mut val_loss, mut val_step, mut found) = (None, None, Map::new());
+        let tokens = self.task.tokens_per_step(&settings);
         let mut pending: Option<(u64, Pending)> = None;
         let mut clock = Instant::now();
         let mut stopped = false;
         for step in first..settings.schedule.steps {
-            let now = self.trainer.step(&settings, &self.task.batches(&settings, step)?)?;
+            let now = self.task.step(&mut self.trainer, &settings, step)?;
             // The step before is read while this one runs.
             let before = pending.replace((step, now));
             let done = step + 1;
@@ -154,26 +144,35 @@ impl<T: Task> Stage<'_, T> {
             if !outcomes.is_empty() {
                 clock = Instant::now();
             }
-            for (step, Outcome { loss, norm }) in outcomes {
+            for (step, Outcome { loss, norm, more }) in outcomes {
                 if !loss.is_finite() {
                     return Err(Error::Diverged { step: step as usize, loss });
                 }
                 times.push(seconds);
-                let progress = Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds };
-                metrics.append(&json!({
+                let progress = Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds, more };
+                let mut line = json!({
                     "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
-                    "tokens_per_second": settings.tokens_per_step() as f64 / seconds.max(1e-9),
-                }))?;
+                    "tokens_per_second": tokens as f64 / seconds.max(1e-9),
+                });
+                progress.more.iter().for_each(|(name, value)| line[*name] = json!(value));
+                metrics.append(&line)?;
                 event(Event::Step(&progress));
                 first_loss.get_or_insert(loss);
                 last = Some(loss);
             }
-            let validation = if validates { self.validate().await? } else { None };
-            if let Some(loss) = validation {
+            let validation = match validates {
+                true => self.task.validate(&self.trainer, &settings).await?,
+                false => None,
+            };
+            if let Some(validation) = validation {
+                let loss = validation.loss;
                 (val_loss, val_step) = (Some(loss), Some(done));
                 self.best_val_loss = Some(self.best_val_loss.map_or(loss, |best| best.min(loss)));
-                metrics.append(&json!({ "step": done - 1, "val_loss": loss }))?;
-                event(Event::Validated(done, loss));
+                found = validation.more.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
+                let mut line = json!({ "step": done - 1, "val_loss": loss });
+                validation.more.iter().for_each(|(name, value)| line[*name] = json!(value));
+                metrics.append(&line)?;
+                event(Event::Validated(done, &validation));
                 self.sample(done, &mut metrics, &mut event).await?;
             }
             if saves {
@@ -197,7 +196,8 @@ impl<T: Task> Stage<'_, T> {
             train_loss: last.unwrap_or(f32::NAN),
             val_loss,
             best_val_loss: self.best_val_loss,
-            tokens_per_second: settings.tokens_per_step() as f64 / seconds,
+            validation: found,
+            tokens_per_second: tokens as f64 / seconds,
             ms_per_step: seconds * 1e3,
             parameters: self.trainer.model.size(),
             stopped,
@@ -206,15 +206,9 @@ impl<T: Task> Stage<'_, T> {
 
     /// Rehearses a step, then times the variants of every shape class that is new on this adapter.
     async fn tune(&mut self, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
-        let batch = self.task.batches(&self.settings, 0)?.remove(0);
-        self.trainer.rehearse(&self.settings, &batch)?;
+        self.task.rehearse(&mut self.trainer, &self.settings)?;
         tuning::answer(&self.trainer.gpu, |class, index, count| event(Event::Tuning(class, index, count))).await?;
         Ok(())
-    }
-
-    async fn validate(&mut self) -> Result<Option<f64>> {
-        let Some(batches) = self.task.held_out(&self.settings) else { return Ok(None) };
-        validation::mean_loss(&self.trainer.gpu, &self.trainer.model, batches, |_| {}).await.map(Some)
     }
 
     /// Lets the model write.

@@ -35,18 +35,21 @@ pub struct Trainer {
 /// The numbers of a step that is still on the GPU.
 #[must_use]
 pub struct Pending {
-    /// Mean loss of each micro-batch, and its share in the step's.
-    losses: Vec<(Readback, f32)>,
+    /// Of each micro-batch its mean loss, then as many means as `names`; and its share in the step's.
+    parts: Vec<(Readback, f32)>,
+    names: &'static [&'static str],
     norm: Readback,
 }
 
 /// The numbers of a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Mean loss over the step's scored tokens, before the update.
+    /// Mean loss over what the step scored, before the update.
     pub loss: f32,
     /// Global gradient norm before clipping.
     pub norm: f32,
+    /// What else the stage measures, by name.
+    pub more: Vec<(&'static str, f32)>,
 }
 
 // The batches of `text` know nothing of the kernels, but agree with them.
@@ -84,15 +87,62 @@ impl Trainer {
     /// # Errors
     /// Those of the driver.
     pub fn accumulate(&mut self, batch: &Batch, pass: Pass, factor: f32) -> Result<Tensor> {
+        self.backward(|model, tape| {
+            let gpu = tape.gpu();
+            let (tokens, targets) = (tokens(gpu, batch, true)?, Targets::new(gpu, &batch.targets)?);
+            let hidden = model.forward(tape, &tokens, pass, None)?;
+            let loss = model.loss(tape, &hidden, &targets, factor)?.mean;
+            Ok((loss.clone(), loss))
+        })
+    }
+
+    /// Adds the gradients of the loss, one element, that `record` makes with the model, and returns what else it makes.
+    ///
+    /// # Errors
+    /// Those of `record` and of the driver.
+    pub fn backward<T>(&mut self, record: impl FnOnce(&Gpt, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
         let tape = Tape::new(&self.gpu);
         self.model.watch(&tape);
-        let tokens = tokens(&self.gpu, batch, true)?;
-        let targets = Targets::new(&self.gpu, &batch.targets)?;
-        let hidden = self.model.forward(&tape, &tokens, pass, None)?;
-        let loss = self.model.loss(&tape, &hidden, &targets, factor)?.mean;
-        drop(hidden);
+        let (loss, more) = record(&self.model, &tape)?;
         tape.backward(&loss, self.one.clone(), &mut self.gradients)?;
-        Ok(loss)
+        Ok(more)
+    }
+
+    /// Forgets gradients that were added: a rehearsal is no step.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn forget(&mut self) -> Result<()> {
+        self.gradients.reset();
+        self.gpu.submit()
+    }
+
+    /// How the forward pass of micro-batch `micro` of `count` runs in this step.
+    pub fn pass(&self, settings: &Settings, micro: usize, count: usize) -> Pass {
+        let counter = self.optimizer.step * count as u64 + micro as u64;
+        Pass {
+            dropout: settings.dropout,
+            dropout_key: random::bits(settings.seed, DROPOUT_STREAM, counter) as u32,
+            checkpoint: settings.checkpoint_activations,
+            reference: false,
+        }
+    }
+
+    /// The optimizer's step after the gradients of all micro-batches. `parts` are their numbers with their shares: the loss,
+    /// then one for each of `names`.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn update(
+        &mut self,
+        settings: &Settings,
+        parts: Vec<(Readback, f32)>,
+        names: &'static [&'static str],
+    ) -> Result<Pending> {
+        let lr = settings.schedule.at(self.optimizer.step);
+        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr)?.read();
+        self.gpu.submit()?;
+        Ok(Pending { parts, names, norm })
     }
 
     /// One optimizer step over `batches`. Nothing is waited for: read the outcome while the next step is recorded.
@@ -100,24 +150,15 @@ impl Trainer {
     /// # Errors
     /// Those of the driver.
     pub fn step(&mut self, settings: &Settings, batches: &[Batch]) -> Result<Pending> {
-        let step = self.optimizer.step;
-        let mut losses = Vec::with_capacity(batches.len());
+        let mut parts = Vec::with_capacity(batches.len());
         let all: usize = batches.iter().map(scored).sum();
         for (micro, batch) in batches.iter().enumerate() {
-            let counter = step * batches.len() as u64 + micro as u64;
-            let pass = Pass {
-                dropout: settings.dropout,
-                dropout_key: random::bits(settings.seed, DROPOUT_STREAM, counter) as u32,
-                checkpoint: settings.checkpoint_activations,
-                reference: false,
-            };
+            let pass = self.pass(settings, micro, batches.len());
             // Each scored token of the step counts the same; a step without any has loss 0.
             let share = scored(batch) as f32 / all.max(1) as f32;
-            losses.push((self.accumulate(batch, pass, share)?.read(), share));
+            parts.push((self.accumulate(batch, pass, share)?.read(), share));
         }
-        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, settings.schedule.at(step))?.read();
-        self.gpu.submit()?;
-        Ok(Pending { losses, norm })
+        self.update(settings, parts, &[])
     }
 
     /// The gradients of the last backward pass, by parameter.
@@ -133,8 +174,7 @@ impl Trainer {
         let (dropout, checkpoint) = (settings.dropout, settings.checkpoint_activations);
         let pass = Pass { dropout, checkpoint, ..Pass::default() };
         self.accumulate(batch, pass, 1.0)?;
-        self.gradients.reset();
-        self.gpu.submit()
+        self.forget()
     }
 }
 
@@ -144,10 +184,12 @@ impl Pending {
     /// # Errors
     /// Those of the driver.
     pub async fn outcome(self) -> Result<Outcome> {
-        let mut loss = 0.0;
-        for (readback, share) in self.losses {
-            loss += readback.numbers::<f32>().await?[0] * share;
+        let mut sums = vec![0.0; 1 + self.names.len()];
+        for (readback, share) in self.parts {
+            let means = readback.numbers::<f32>().await?;
+            sums.iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean * share);
         }
-        Ok(Outcome { loss, norm: self.norm.numbers::<f32>().await?[0] })
+        let more = self.names.iter().copied().zip(sums[1..].iter().copied()).collect();
+        Ok(Outcome { loss: sums[0], norm: self.norm.numbers::<f32>().await?[0], more })
     }
 }

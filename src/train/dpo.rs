@@ -1,0 +1,276 @@
+//! Direct preference optimisation (Rafailov et al. 2023): of two answers the better one becomes likelier than the other, as
+//! seen from a frozen reference.
+//!
+//! The loss is the mean over pairs of `-log sigmoid(beta [(log pi_c - log ref_c) - (log pi_r - log ref_r)])`, where each is
+//! the sum of the log-probabilities of an answer's tokens. The reference is the model as it was: a model with adapters leaves
+//! them out, and of a model that is trained as a whole its log-probabilities are computed once, before it learns.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    Settings,
+    interval::wilson,
+    preferences::{Epochs, Pair, Pairs, padded},
+    task::{Task, Validation},
+    trainer::{self, Pending, Trainer},
+};
+use crate::{
+    Error, Result,
+    gpu::Gpu,
+    io::tensors::{self, NamedTensor, TensorFile},
+    model::{Gpt, gpt::Pass},
+    ops::{
+        cross_entropy::Targets,
+        losses::{
+            Loss,
+            pairs::{self as losses, Statistics, pair_loss},
+            weighted_sum,
+        },
+        row_sum::weighted_row_sum,
+        tuning,
+    },
+    tape::Tape,
+    tensor::Tensor,
+    text::batches::{Batch, IGNORED},
+};
+
+/// The columns of the loss's statistics behind the loss; see [`Statistics`].
+const NAMES: &[&str] = &["margin", "accuracy", "chosen_reward", "rejected_reward"];
+
+/// The file with the reference's numbers in a run's folder, and their name in it.
+const FILE: &str = "reference.safetensors";
+const TENSOR: &str = "reference";
+
+/// Where the reference's log-probabilities come from.
+enum Reference {
+    /// The model without its adapters.
+    AdaptersOff,
+    /// Computed before: chosen and rejected of every pair.
+    Known(Vec<[f32; 2]>),
+}
+
+/// Preferences to learn from.
+pub struct Dpo {
+    pairs: Pairs,
+    train: Epochs,
+    held_out: Vec<u32>,
+    reference: Reference,
+    /// Inputs per row that batches are padded to, ascending: few, so that steps find their buffers and kernels again.
+    lengths: Vec<usize>,
+    beta: f32,
+    stops: Vec<u32>,
+}
+
+impl Dpo {
+    /// Holds out all pairs of a share of the prompts. A model with adapters is its own reference; give one that is trained
+    /// as a whole its reference by [`Dpo::remember`] or [`Dpo::recall`]. `stops` end the samples.
+    pub fn new(pairs: Pairs, settings: &Settings, stops: Vec<u32>) -> Self {
+        let (train, held_out) = pairs.split(settings.val_fraction, settings.seed);
+        // The last token is nobody's input.
+        let longest = pairs.longest().saturating_sub(1).max(1);
+        let mut lengths =
+            [4, 2, 1].map(|part| longest.div_ceil(part).next_multiple_of(16).min(settings.context)).to_vec();
+        lengths.dedup();
+        let beta = settings.beta.unwrap_or(0.1);
+        let train = Epochs::new(train, settings.seed);
+        Self { pairs, train, held_out, reference: Reference::AdaptersOff, lengths, beta, stops }
+    }
+
+    /// Numbers of pairs that are learned from and held out.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.train.len(), self.held_out.len())
+    }
+
+    /// Steps that take every pair `epochs` times, the last one going on into the next epoch.
+    pub fn steps(&self, settings: &Settings, epochs: usize) -> u64 {
+        (self.train.len() * epochs).div_ceil(settings.batch * settings.accumulate) as u64
+    }
+
+    /// Computes the reference's log-probabilities by the model as it is now, and keeps them in the run's folder `out` for
+    /// [`Dpo::recall`]. `progress` hears how many pairs are done.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and those of the driver.
+    pub async fn remember(
+        &mut self,
+        trainer: &mut Trainer,
+        settings: &Settings,
+        out: &Path,
+        mut progress: impl FnMut(usize),
+    ) -> Result<()> {
+        // By the kernels that training will use: at first policy and reference are the same.
+        self.rehearse(trainer, settings)?;
+        tuning::answer(&trainer.gpu, |_, _, _| ()).await?;
+        let (tape, mut known) = (Tape::off(&trainer.gpu), Vec::with_capacity(self.pairs.pairs.len()));
+        let all: Vec<u32> = (0..self.pairs.pairs.len() as u32).collect();
+        for members in all.chunks(settings.batch) {
+            let batch = self.batch(members);
+            let sums = answer_logprobs(&tape, &trainer.model, &batch, Pass::default())?.to_f32().await?;
+            known.extend(sums.chunks_exact(2).map(|pair| [pair[0], pair[1]]));
+            progress(known.len());
+        }
+        let tensor = NamedTensor { name: TENSOR, shape: &[known.len(), 2], data: known.as_flattened() };
+        tensors::write(&out.join(FILE), &[tensor], &BTreeMap::new())?;
+        self.reference = Reference::Known(known);
+        Ok(())
+    }
+
+    /// Takes the reference's log-probabilities from the run's folder.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when they are not there, or not of these pairs.
+    pub fn recall(&mut self, out: &Path) -> Result<()> {
+        let file = TensorFile::open(&out.join(FILE))?;
+        let shape = [self.pairs.pairs.len(), 2];
+        if file.shape(TENSOR)? != shape {
+            let reason = format!("it holds {:?} numbers, the data wants {shape:?}; begin again", file.shape(TENSOR)?);
+            return Err(Error::checkpoint(file.path(), reason));
+        }
+        let numbers = file.to_f32(TENSOR)?;
+        self.reference = Reference::Known(numbers.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect());
+        Ok(())
+    }
+
+    fn pair(&self, member: u32) -> &Pair {
+        &self.pairs.pairs[member as usize]
+    }
+
+    /// The shortest of the lengths that the rows of `members` fit in.
+    fn length(&self, members: &[u32]) -> usize {
+        let rows = members.iter().map(|member| self.pair(*member)).flat_map(|pair| [&pair.chosen, &pair.rejected]);
+        let longest = rows.map(|row| row.ids.len() - 1).max().unwrap_or(0);
+        let fits = self.lengths.iter().find(|length| **length >= longest);
+        fits.or(self.lengths.last()).copied().unwrap_or(longest)
+    }
+
+    /// Chosen, rejected, chosen, rejected ..
+    fn batch(&self, members: &[u32]) -> Batch {
+        let rows = members.iter().map(|member| self.pair(*member)).flat_map(|pair| [&pair.chosen, &pair.rejected]);
+        padded(rows, self.length(members))
+    }
+
+    /// The loss of the pairs `members`.
+    fn loss(&self, tape: &Tape, model: &Gpt, members: &[u32], pass: Pass) -> Result<Loss> {
+        let (gpu, batch) = (tape.gpu(), self.batch(members));
+        let reference = match &self.reference {
+            Reference::AdaptersOff => {
+                let pass = Pass { reference: true, ..Pass::default() };
+                answer_logprobs(&Tape::off(gpu), model, &batch, pass)?.reshape(&[members.len(), 2])?
+            }
+            Reference::Known(known) => {
+                let numbers: Vec<_> = members.iter().flat_map(|member| known[*member as usize]).collect();
+                Tensor::from_f32(gpu, &[members.len(), 2], &numbers)?
+            }
+        };
+        let sums = answer_logprobs(tape, model, &batch, pass)?;
+        pair_loss(tape, &sums, losses::Pairs::dpo(self.beta, &reference))
+    }
+
+    /// The members of micro-batch `micro` of `step`.
+    fn members(&mut self, settings: &Settings, step: u64, micro: usize) -> Vec<u32> {
+        let first = (step * settings.accumulate as u64 + micro as u64) * settings.batch as u64;
+        self.train.take(first, settings.batch)
+    }
+}
+
+/// Summed log-probabilities of the answers in a batch: `[rows]`.
+///
+/// # Errors
+/// Those of the driver.
+pub fn answer_logprobs(tape: &Tape, model: &Gpt, batch: &Batch, pass: Pass) -> Result<Tensor> {
+    let gpu: &Gpu = tape.gpu();
+    let tokens = trainer::tokens(gpu, batch, tape.is_recording())?;
+    let targets = Targets::new(gpu, &batch.targets)?;
+    let mask: Vec<f32> = batch.targets.iter().map(|id| if *id == IGNORED { 0.0 } else { 1.0 }).collect();
+    let mask = Tensor::from_f32(gpu, &[batch.rows, batch.context], &mask)?;
+    let hidden = model.forward(tape, &tokens, pass, None)?;
+    let logprobs = model.token_logprobs(tape, &hidden, &targets, 1.0)?.logprobs;
+    weighted_row_sum(tape, &logprobs, &mask)
+}
+
+impl Task for Dpo {
+    fn step(&mut self, trainer: &mut Trainer, settings: &Settings, step: u64) -> Result<Pending> {
+        let mut parts = Vec::with_capacity(settings.accumulate);
+        let share = 1.0 / settings.accumulate as f32;
+        for micro in 0..settings.accumulate {
+            let (members, pass) =
+                (self.members(settings, step, micro), trainer.pass(settings, micro, settings.accumulate));
+            let totals = trainer.backward(|model, tape| {
+                let Loss { mean, totals } = self.loss(tape, model, &members, pass)?;
+                Ok((weighted_sum(tape, &[(&mean, share)])?, totals))
+            })?;
+            parts.push((totals.read(), share));
+        }
+        trainer.update(settings, parts, NAMES)
+    }
+
+    /// Every length that the first epoch has.
+    fn rehearse(&mut self, trainer: &mut Trainer, settings: &Settings) -> Result<()> {
+        let steps = self.steps(settings, 1);
+        let mut open = self.lengths.clone();
+        for (step, micro) in (0..steps).flat_map(|step| (0..settings.accumulate).map(move |micro| (step, micro))) {
+            let members = self.members(settings, step, micro);
+            let length = self.length(&members);
+            if !open.contains(&length) {
+                continue;
+            }
+            open.retain(|other| *other != length);
+            let pass = Pass { dropout_key: 0, ..trainer.pass(settings, 0, 1) };
+            // The reference may not be known yet, and its numbers do not matter here.
+            let batch = self.batch(&members);
+            let lora = trainer.model.lora().is_some();
+            trainer.backward(|model, tape| {
+                let off = Tape::off(tape.gpu());
+                let frozen = answer_logprobs(&off, model, &batch, Pass { reference: lora, ..Pass::default() })?;
+                let sums = answer_logprobs(tape, model, &batch, pass)?;
+                let Loss { mean, .. } = pair_loss(tape, &sums, losses::Pairs::dpo(self.beta, &frozen))?;
+                Ok((weighted_sum(tape, &[(&mean, 1.0)])?, ()))
+            })?;
+            trainer.forget()?;
+        }
+        Ok(())
+    }
+
+    /// Means over the held-out pairs, and how sure the accuracy is.
+    async fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> Result<Option<Validation>> {
+        let Settings { batch, val_batches, .. } = *settings;
+        let members = &self.held_out[..self.held_out.len().min(batch * val_batches)];
+        if members.is_empty() {
+            return Ok(None);
+        }
+        let (tape, mut sums, mut right) = (Tape::off(&trainer.gpu), [0.0; 4], 0);
+        for members in members.chunks(batch) {
+            let totals = self.loss(&tape, &trainer.model, members, Pass::default())?.totals;
+            let found = Statistics::of(totals.read()).await?;
+            let count = members.len() as f64;
+            for (sum, mean) in sums.iter_mut().zip([found.loss, found.gap, found.chosen, found.rejected]) {
+                *sum += f64::from(mean) * count;
+            }
+            right += (f64::from(found.accuracy) * count).round() as usize;
+        }
+        let count = members.len();
+        let [loss, margin, chosen, rejected] = sums.map(|sum| sum / count as f64);
+        let (low, high) = wilson(right, count);
+        let more = vec![
+            ("val_accuracy", right as f64 / count as f64),
+            ("val_accuracy_low", low),
+            ("val_accuracy_high", high),
+            ("val_margin", margin),
+            ("val_chosen_reward", chosen),
+            ("val_rejected_reward", rejected),
+        ];
+        Ok(Some(Validation { loss, more }))
+    }
+
+    /// The prompt of the first pair that is held out, or else of the first that is learned.
+    fn sample(&self) -> (Vec<u32>, Vec<u32>) {
+        let member = self.held_out.first().copied().unwrap_or(0);
+        let row = &self.pair(member).chosen;
+        (row.ids[..row.answer].to_vec(), self.stops.clone())
+    }
+
+    fn tokens_per_step(&self, settings: &Settings) -> usize {
+        let longest = self.lengths.last().copied().unwrap_or(0);
+        2 * settings.batch * settings.accumulate * longest
+    }
+}
