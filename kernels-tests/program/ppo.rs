@@ -89,11 +89,18 @@ fn adapters_learn_from_groups() {
     std::fs::write(place.path("sums.jsonl"), sums + "{}\n").expect("prompts");
     let run =
         ["grpo", "--model", "base", "--prompts", "sums.jsonl", "--judge", "exact", "--out", "run", "--group", "4"];
-    let sizes = ["--batch", "8", "--max-tokens", "5", "--lora-rank", "2", "--steps", "2", "--json"];
-    let output = place.run(&[&run[..], &sizes].concat());
+    let sizes = ["--batch", "8", "--max-tokens", "5", "--lora-rank", "2", "--steps", "3", "--json"];
+    let kept = ["--save-every", "1", "--keep", "9"];
+    let output = place.run(&[&run[..], &sizes, &kept].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.contains("1 left out because it has no \"messages\""), "{stderr}");
     let summary: Value = serde_json::from_slice(&output.stdout).expect("the only line of stdout is JSON");
     assert_eq!((&summary["prompts"], &summary["last"]["value_loss"]), (&9.into(), &0.0.into()), "{summary}");
-    assert!(place.path("run/checkpoint-00000002/adapter_model.safetensors").exists());
+    let last = || std::fs::read(place.path("run/checkpoint-00000003/adapter_model.safetensors")).expect("adapters");
+    let whole = last();
+    for step in [2, 3] {
+        std::fs::remove_dir_all(place.path(&format!("run/checkpoint-{step:08}"))).expect("a checkpoint");
+    }
+    place.json(&[&run[..], &sizes, &kept, &["--resume"]].concat());
+    assert!(last() == whole, "resumed after step 1");
 }

@@ -9,13 +9,15 @@ use std::{
 
 use serde_json::json;
 
-use crate::{Error, Result};
+use crate::{Error, Result, text::Message};
 
 /// An answer to score.
 #[derive(Clone, Copy, Debug)]
 pub struct Said<'a> {
-    /// What was answered.
+    /// What was answered: what the user said last, or the text that was gone on with.
     pub prompt: &'a str,
+    /// The same with all that was said before; a text is what a user says.
+    pub messages: &'a [Message],
     /// The answer, without the token that ended it.
     pub answer: &'a str,
     /// The right answer, where the prompts' file has one.
@@ -102,6 +104,7 @@ impl Judge for Lexicon {
 
 /// A program that reads a line `{"prompt", "answer", "expected"}` per answer and writes a number on a line for each. It is
 /// started for every batch.
+#[derive(Debug)]
 pub struct Script(pub String);
 
 impl Judge for Script {
@@ -143,6 +146,7 @@ impl Judge for Script {
 
 /// 1 for an answer whose number is the expected one's, else 0 (GSM8K: the number after the last `####`, or else the last
 /// number).
+#[derive(Debug)]
 pub struct Exact;
 
 impl Judge for Exact {
@@ -195,7 +199,7 @@ pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
             let text = text.to_string();
             Ok(Box::new(Function(move |said: Said<'_>| said.answer.matches(&text).count() as f32)))
         }
-        // A reward model is opened here: `RewardModel::open(gpu, path)`.
+        // A reward model (`reward:RUN`) has its place here: it scores `said.messages` and `said.answer`.
         _ => Err(Error::Usage(format!(
             "--judge {spec}: give lexicon, lexicon:FILE, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT"
         ))),
@@ -207,7 +211,7 @@ mod tests {
     use super::*;
 
     fn said<'a>(answer: &'a str, expected: Option<&'a str>) -> Said<'a> {
-        Said { prompt: "?", answer, expected }
+        Said { prompt: "?", messages: &[], answer, expected }
     }
 
     #[test]

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{settings::Limits, statistics::Statistics};
 
+/// Nats by which rounding does not explain a difference between sampling and training.
+const LARGEST_GAP: f64 = 0.1;
+
 /// What a step looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -44,7 +47,13 @@ impl Guards {
             return Verdict::Stop(format!("{name} is {value}; lower --lr"));
         }
         let first = *self.first_length.get_or_insert(step.response_length);
-        let reason = if limits.kl > 0.0 && step.kl > limits.kl {
+        let reason = if step.sampling_gap.is_nan() || step.sampling_gap > LARGEST_GAP {
+            Some(format!(
+                "log-probabilities differ by {:.2} nats between sampling and training: a kernel is wrong on this adapter; \
+                 try `wgpt doctor`",
+                step.sampling_gap
+            ))
+        } else if limits.kl > 0.0 && step.kl > limits.kl {
             let (kl, most) = (step.kl, limits.kl);
             Some(format!("the KL is {kl:.2} nats, over the limit of {most:.2}; lower --lr, or raise --kl or --max-kl"))
         } else if step.repetition > limits.repetition {
@@ -104,6 +113,11 @@ mod tests {
             check(|step| step.response_length = 3.0);
         }
         assert!(says(check(|step| step.response_length = 3.0), "at first they had 20.0"));
+        check(|_| ());
+        for _ in 0..2 {
+            check(|step| step.sampling_gap = 13.0);
+        }
+        assert!(says(check(|step| step.sampling_gap = 13.0), "wgpt doctor"));
         check(|_| ());
         for _ in 0..2 {
             check(|step| step.kl = 31.0);

@@ -156,9 +156,11 @@ impl Ppo {
         let group = settings.algorithm.group() as u64;
         let prompt = |episode: u64| self.prompts.get(episode / group, &self.language);
         let prompts: Vec<_> = (first..first + count as u64).map(prompt).collect();
-        let request = |(index, prompt): (usize, &'_ prompts::Prompt)| (first + index as u64, prompt.ids.clone());
-        let requests: Vec<_> = prompts.iter().enumerate().map(request).collect();
-        let requests: Vec<_> = requests.iter().map(|(episode, prompt)| Request { prompt, episode: *episode }).collect();
+        let request = |(prompt, episode)| {
+            let prompt: &prompts::Prompt = prompt;
+            Request { prompt: &prompt.ids, episode }
+        };
+        let requests: Vec<_> = prompts.iter().zip(first..).map(request).collect();
         let limits = batch::Limits {
             count: settings.max_tokens,
             stops: &settings.stops,
@@ -190,10 +192,9 @@ impl Ppo {
             self.language.tokenizer.decode(&answer.tokens[..kept])
         };
         let answers: Vec<_> = episodes.iter().map(text).collect();
-        let said = |(episode, answer): (&'_ Episode, &'_ String)| (episode.prompt.clone(), answer.clone());
-        let owned: Vec<_> = episodes.iter().zip(&answers).map(said).collect();
-        let said = owned.iter().map(|(prompt, answer)| Said {
+        let said = episodes.iter().zip(&answers).map(|(Episode { prompt, .. }, answer)| Said {
             prompt: &prompt.text,
+            messages: &prompt.messages,
             answer,
             expected: prompt.expected.as_deref(),
         });

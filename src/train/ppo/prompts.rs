@@ -20,8 +20,10 @@ const WINDOW: u64 = u64::from_le_bytes(*b"windows ");
 pub struct Prompt {
     /// Its tokens, at least one.
     pub ids: Vec<u32>,
-    /// Its text, for judges.
+    /// Its text, for judges: what the user says last.
     pub text: String,
+    /// All that is said in it; a text alone is what a user says.
+    pub messages: Vec<Message>,
     /// The right answer, where the file has one.
     pub expected: Option<String>,
 }
@@ -142,7 +144,8 @@ impl Prompts {
             Source::Windows(ids, width) => {
                 let start = random::below(self.seed, WINDOW, index, (ids.len() - width) as u64) as usize;
                 let ids = ids[start..start + width].to_vec();
-                Prompt { text: language.tokenizer.decode(&ids), ids, expected: None }
+                let text = language.tokenizer.decode(&ids);
+                Prompt { messages: vec![Message::new("user", &text)], text, ids, expected: None }
             }
         }
     }
@@ -219,7 +222,7 @@ impl Asked {
         if ids.len() > width {
             return Err(format!("it has more than {width} tokens (--prompt-tokens)"));
         }
-        Ok(Prompt { ids, text: last, expected })
+        Ok(Prompt { ids, text: last, messages, expected })
     }
 }
 
