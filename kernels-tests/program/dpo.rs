@@ -37,14 +37,16 @@ fn close(value: &Value, expected: f64) -> bool {
 #[test]
 fn preferences_are_learned_and_a_run_goes_on_bit_for_bit() {
     let place = pretrained(&preferences());
-    for (kind, adapters, lr) in [("whole", &[][..], "0.003"), ("adapters", &["--lora-rank", "4"], "0.02")] {
+    for (kind, adapters, lr) in [("whole", &[][..], "0.01"), ("adapters", &["--lora-rank", "4"], "0.05")] {
         let common =
             ["--data", "pairs.jsonl", "--lr", lr, "--steps", "30", "--save-every", "10", "--val-fraction", "0.2"];
         let dpo = |out: &str, more: &[&str]| place.json(&[DPO, &common, adapters, &["--out", out], more].concat());
         let done = dpo(kind, &[]);
         assert!(close(&done["first_loss"], std::f64::consts::LN_2), "policy is reference: {done}");
         assert_eq!((&done["pairs"], &done["held_out_pairs"], &done["step"]), (&10.into(), &2.into(), &30.into()));
-        assert!(done["train_loss"].as_f64().is_some_and(|loss| loss < 0.45), "{done}");
+        // Adapters cannot make the small head of such a model larger, so they do not get as far.
+        let far = if adapters.is_empty() { 0.45 } else { 0.67 };
+        assert!(done["train_loss"].as_f64().is_some_and(|loss| loss < far), "{done}");
         assert_eq!(done["val_accuracy"], 1.0, "{done}");
         assert!(done["val_accuracy_low"].as_f64().is_some_and(|low| low < 0.9), "two pairs are few: {done}");
         assert!(place.path(kind).join("loss.svg").exists());

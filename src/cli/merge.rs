@@ -42,5 +42,5 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let stored = convert::format_of(format)?;
     let adapters = Adapters::open(lora)?;
     let path = model.clone().map_or_else(|| adapters.base_path(), Ok)?;
-    convert::write(shared, &adapters.merged(&path)?, &Language::open(&path)?, out, stored)
+    convert::write(shared, &adapters.merged(&path)?, &Language::adapted(lora, &path)?, out, stored)
 }

@@ -91,7 +91,9 @@ impl TuneArguments {
 
     /// The run's folder, by default named after `data`.
     pub fn out(&self, data: &Path) -> PathBuf {
-        let name = data.file_stem().map_or_else(|| "tuned".into(), |stem| stem.to_string_lossy().into_owned());
+        // The standard input has no name.
+        let stem = data.file_stem().filter(|stem| *stem != "-");
+        let name = stem.map_or_else(|| "tuned".into(), |stem| stem.to_string_lossy().into_owned());
         self.out.clone().unwrap_or_else(|| Path::new("runs").join(name))
     }
 

@@ -72,4 +72,13 @@ impl Language {
         let conventions = Conventions::of_folder(&folder, &tokenizer)?;
         Ok(Self { tokenizer, conventions })
     }
+
+    /// That of the adapters at `lora` over the model at `base`: what they were taught, or else their base's.
+    ///
+    /// # Errors
+    /// As [`Language::open`].
+    pub fn adapted(lora: &Path, base: &Path) -> Result<Self> {
+        let folder = checkpoint::resolve(lora)?;
+        Self::open(if folder.join("tokenizer_config.json").exists() { &folder } else { base })
+    }
 }

@@ -56,7 +56,7 @@ pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, for
     })?;
     if let Some(language) = language {
         atomic::write(&folder.join("tokenizer.json"), language.tokenizer.to_json().as_bytes())?;
-        // A character tokenizer is wgpt's alone.
+        // A character tokenizer is wgpt's alone, and so is how it talks.
         if matches!(language.tokenizer, Tokenizer::Bpe(_)) {
             let Language { tokenizer, conventions } = language;
             let name = |id: Option<u32>| id.map(|id| tokenizer.token_text(id));
@@ -70,6 +70,10 @@ pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, for
                 "model_max_length": model.context,
             });
             atomic::write(&folder.join("tokenizer_config.json"), format!("{about:#}\n").as_bytes())?;
+        } else if language.conventions.template.is_some() {
+            for (name, content) in language.conventions.files() {
+                atomic::write(&folder.join(name), format!("{content:#}\n").as_bytes())?;
+            }
         }
     }
     // Last: a folder without it is no model.
