@@ -12,6 +12,7 @@ mod lora;
 mod oracle_fixtures;
 mod oracles;
 mod packing;
+mod reward;
 mod rlhf;
 mod rlhf_gradients;
 mod rlhf_ops;

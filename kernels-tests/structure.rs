@@ -25,7 +25,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("text", &["trusted", "random", "io::atomic"]),
     ("interchange", &["formats", "io", "model", "text"]),
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
-    ("train", &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "interchange", "infer", "random"]),
+    // Reward models learn from ratings.
+    (
+        "train",
+        &["gpu", "tensor", "tape", "ops", "optim", "model", "text", "io", "interchange", "infer", "random", "feedback"],
+    ),
     ("doctor", &["formats", "gpu", "tensor", "tape", "ops", "random"]),
     // Ratings know texts, and neither models nor GPUs.
     ("feedback", &["io::atomic", "text"]),

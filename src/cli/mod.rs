@@ -17,6 +17,7 @@ mod pretrain;
 mod profile;
 mod rate;
 mod report;
+mod reward;
 mod sampling;
 mod sft;
 mod terminal;
@@ -46,6 +47,7 @@ use crate::{
   wgpt chat model.gguf                           talk with a model
   wgpt info model.gguf                           what a model is, and whether it fits
   wgpt rate --model model.gguf --prompts FILE    compare its answers
+  wgpt reward --model runs/book                  learn what people prefer
   wgpt report runs/book                          curves and samples as a page"
 )]
 struct Program {
@@ -76,6 +78,7 @@ pub(crate) struct Shared {
 enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Sft(Box<sft::Arguments>),
+    Reward(Box<reward::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Embed(embed::Arguments),
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Sft(arguments) => pollster::block_on(sft::run(&shared, &arguments)),
+        Command::Reward(arguments) => pollster::block_on(reward::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),

@@ -9,7 +9,10 @@ use super::{Shared, terminal};
 use crate::{
     Result,
     gpu::Gpu,
-    train::stage::{Event, Stage, Summary, Task},
+    train::{
+        learn::Learn,
+        stage::{Event, Stage, Summary},
+    },
 };
 
 /// Becomes true at the first Ctrl-C. A second one ends at once; the last checkpoint is complete whenever that happens.
@@ -27,17 +30,19 @@ pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
 }
 
 /// Runs a stage to its end with a progress bar.
-pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: Stage<'_, T>) -> Result<Summary> {
+pub(super) async fn run<T: Learn>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'_, T>) -> Result<Summary> {
     let bar = terminal::bar(stage.settings.schedule.steps, shared.quiet);
     bar.set_position(stage.trainer.optimizer.step);
     bar.reset_eta();
-    let tokens = stage.settings.tokens_per_step() as f64;
+    let tokens = stage.task.tokens_per_step(&stage.settings) as f64;
     let quiet = shared.quiet;
     let summary = stage
         .run(|event| match event {
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
             Event::Step(progress) => {
-                bar.set_message(format!("loss {:.4}, {:.0} tokens/s", progress.loss, tokens / progress.seconds));
+                let accuracy = progress.accuracy.map_or(String::new(), |share| format!(", accuracy {share:.2}"));
+                let rate = tokens / progress.seconds;
+                bar.set_message(format!("loss {:.4}{accuracy}, {rate:.0} tokens/s", progress.loss));
                 bar.set_position(progress.step);
                 // Without a terminal there is no bar: a line now and then shows that it lives.
                 if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
@@ -45,8 +50,10 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: Stage<'_, T>
                     eprintln!("step {step}: loss {loss:.4}, {ms:.0} ms");
                 }
             }
-            Event::Validated(step, loss) if !quiet => {
-                bar.suspend(|| eprintln!("step {step}: validation loss {loss:.4}"));
+            Event::Validated(step, validation) if !quiet => {
+                let accuracy = validation.more.get("accuracy").and_then(serde_json::Value::as_f64);
+                let accuracy = accuracy.map_or(String::new(), |share| format!(", accuracy {share:.3}"));
+                bar.suspend(|| eprintln!("step {step}: validation loss {:.4}{accuracy}", validation.loss));
             }
             Event::Sample(step, text) if !quiet => {
                 bar.suspend(|| eprintln!("--- the model writes, after {step} steps ---\n{text}\n---"));

@@ -15,8 +15,8 @@ use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (860, 480);
 // Mid-tones on a transparent ground read well on white and on black.
-const INK: RGBColor = RGBColor(125, 133, 144);
-const TRAIN: RGBColor = RGBColor(59, 130, 246);
+pub(super) const INK: RGBColor = RGBColor(125, 133, 144);
+pub(super) const TRAIN: RGBColor = RGBColor(59, 130, 246);
 const VAL: RGBColor = RGBColor(249, 115, 22);
 /// A curve of more points is thinned by taking means.
 const MOST_POINTS: usize = 1500;
@@ -38,14 +38,17 @@ pub fn loss_curve(lines: &[Value]) -> Result<String> {
         return Err(Error::Usage("the metrics hold no train_loss or val_loss yet: there is no curve to draw".into()));
     }
     let mut svg = String::new();
-    draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), &train, &val)
+    // Only language models have a loss per token.
+    let of_rewards = lines.iter().any(|line| line["stage"] == "reward");
+    let label = if of_rewards { "loss" } else { "loss (nats per token)" };
+    draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), label, &train, &val)
         .map_err(|e| Error::Failed(format!("the loss curve cannot be drawn: {e}")))?;
     Ok(svg)
 }
 
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Points) -> Drawn {
+fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, label: &str, train: &Points, val: &Points) -> Drawn {
     let all = || train.iter().chain(val);
     let last = all().map(|p| p.0).fold(1.0, f64::max);
     let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
@@ -66,7 +69,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Points)
         .label_style(("sans-serif", 15, &INK))
         .axis_desc_style(("sans-serif", 17, &INK))
         .x_desc("step")
-        .y_desc("loss (nats per token)")
+        .y_desc(label)
         .x_labels(9)
         .y_labels(8)
         .x_label_formatter(&|x| thousands(*x))

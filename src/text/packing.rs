@@ -86,7 +86,7 @@ const HELD_OUT: u64 = u64::from_le_bytes(*b"held out");
 const ORDER: u64 = u64::from_le_bytes(*b"epoch of");
 
 /// Fisher and Yates, by random numbers of (seed, stream, counter).
-fn shuffled(mut order: Vec<u32>, seed: u64, stream: u64, round: u64) -> Vec<u32> {
+pub fn shuffled(mut order: Vec<u32>, seed: u64, stream: u64, round: u64) -> Vec<u32> {
     for i in (1..order.len()).rev() {
         order.swap(i, random::below(seed, stream, round << 32 | i as u64, i as u64 + 1) as usize);
     }

@@ -196,7 +196,7 @@ fn file_in(path: &Path) -> PathBuf {
 
 /// A fast, stable hash to recognise content by; not against forgery. FNV-1a's scheme on 8-byte words, with a final mix.
 #[derive(Debug)]
-pub(super) struct Hasher(u64);
+pub(crate) struct Hasher(u64);
 
 impl Default for Hasher {
     fn default() -> Self {

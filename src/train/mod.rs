@@ -1,6 +1,8 @@
 //! Training stages, one file each, readable from top to bottom.
 
+pub mod learn;
 pub mod pretrain;
+pub mod reward;
 pub mod rlhf;
 pub mod run;
 pub mod settings;

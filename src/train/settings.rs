@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     model::Config,
-    optim::{AdamW, Schedule},
+    optim::{AdamW, Decay, Schedule},
+    train::reward::Recipe,
 };
 
 /// The settings of a training run.
@@ -41,9 +42,12 @@ pub struct Settings {
     pub checkpoint_activations: bool,
     /// Tokens per sample written at each validation; 0 for none.
     pub sample_tokens: usize,
-    /// A hash of the conversations of a fine-tuning run.
+    /// A hash of the conversations or preferences of a run that has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// What a reward model learns from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward: Option<Recipe>,
 }
 
 impl Settings {
@@ -54,7 +58,7 @@ impl Settings {
             batch: 12,
             accumulate: 1,
             context: config.context,
-            schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000 },
+            schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000, decay: Decay::Cosine },
             optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
             dropout: 0.0,
             seed: 1337,
@@ -66,6 +70,7 @@ impl Settings {
             checkpoint_activations: false,
             sample_tokens: 160,
             data: None,
+            reward: None,
             config,
         }
     }
@@ -75,10 +80,23 @@ impl Settings {
     pub fn fine_tuning(config: Config) -> Self {
         Self {
             batch: 8,
-            schedule: Schedule { lr: 5e-5, min_lr: 5e-6, warmup: 100, steps: 1 },
+            schedule: Schedule { lr: 5e-5, min_lr: 5e-6, warmup: 100, steps: 1, decay: Decay::Cosine },
             optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0 },
             context: config.context.min(1024),
             ..Self::recipe(config)
+        }
+    }
+
+    /// A reward model on human preferences: one epoch of 32 comparisons a step, learning rate 5e-5 down to 0 in a straight
+    /// line, AdamW as for fine-tuning (Ouyang et al. 2022, Ziegler et al. 2019). `batch` counts comparisons here, and
+    /// `context` is that of the longest text.
+    pub fn reward(config: Config, recipe: Recipe) -> Self {
+        Self {
+            batch: 32,
+            schedule: Schedule { lr: 5e-5, min_lr: 0.0, warmup: 0, steps: 1, decay: Decay::Linear },
+            sample_tokens: 0,
+            reward: Some(recipe),
+            ..Self::fine_tuning(config)
         }
     }
 

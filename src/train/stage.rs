@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Settings, run,
+    Settings,
+    learn::{Learn, Validation},
+    run,
     trainer::{Outcome, Pending, Trainer},
-    validation,
 };
 use crate::{
     Error, Result,
@@ -27,8 +28,11 @@ use crate::{
     text::Batch,
 };
 
-/// What is learned: where a stage's batches come from.
+/// What a language model learns: where a stage's batches come from.
 pub trait Task {
+    /// The stage's name in metrics.
+    const STAGE: &'static str;
+
     /// The micro-batches of a step: a function of the settings and the step only, so that a resumed run sees the same.
     ///
     /// # Errors
@@ -49,8 +53,8 @@ pub enum Event<'a> {
     Tuning(&'a str, usize, usize),
     /// A step is done.
     Step(&'a Progress),
-    /// A validation is done: step, loss.
-    Validated(u64, f64),
+    /// A validation is done: step, result.
+    Validated(u64, &'a Validation),
     /// A sample was drawn at a step.
     Sample(u64, &'a str),
     /// A checkpoint was written.
@@ -66,6 +70,8 @@ pub struct Progress {
     pub loss: f32,
     /// Its gradient norm.
     pub norm: f32,
+    /// Share of its pairs in the right order, if it compared pairs.
+    pub accuracy: Option<f32>,
     /// Its learning rate.
     pub lr: f32,
     /// Seconds since the step before.
@@ -113,12 +119,12 @@ pub struct Stage<'a, T> {
     pub stop: &'a AtomicBool,
 }
 
-impl<T: Task> Stage<'_, T> {
+impl<T: Learn> Stage<'_, T> {
     /// Trains to the last step, or until stopped.
     ///
     /// # Errors
     /// [`Error::Diverged`], [`Error::DeviceLost`], [`Error::Io`]; the last checkpoint stays.
-    pub async fn run(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
+    pub async fn run(&mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
         let settings = self.settings.clone();
         let first = self.trainer.optimizer.step;
         let log = self.out.join("metrics.jsonl");
@@ -127,7 +133,10 @@ impl<T: Task> Stage<'_, T> {
             run::save(self.out, &self.trainer, &self.language, &settings, None).await?;
         }
         let mut metrics = if first == 0 { Metrics::create(&log)? } else { Metrics::resume(&log, first)? };
-        self.tune(&mut event).await?;
+        // A step is rehearsed, then the variants of every shape class that is new on this adapter are timed.
+        self.task.rehearse(&mut self.trainer, &settings)?;
+        tuning::answer(&self.trainer.gpu, |class, index, count| event(Event::Tuning(class, index, count))).await?;
+        let tokens = self.task.tokens_per_step(&settings) as f64;
 
         let mut times = Vec::new();
         let (mut first_loss, mut last) = (None, None);
@@ -136,7 +145,7 @@ impl<T: Task> Stage<'_, T> {
         let mut clock = Instant::now();
         let mut stopped = false;
         for step in first..settings.schedule.steps {
-            let now = self.trainer.step(&settings, &self.task.batches(&settings, step)?)?;
+            let now = self.task.step(&mut self.trainer, &settings, step)?;
             // The step before is read while this one runs.
             let before = pending.replace((step, now));
             let done = step + 1;
@@ -154,29 +163,38 @@ impl<T: Task> Stage<'_, T> {
             if !outcomes.is_empty() {
                 clock = Instant::now();
             }
-            for (step, Outcome { loss, norm }) in outcomes {
+            for (step, Outcome { loss, norm, accuracy }) in outcomes {
                 if !loss.is_finite() {
                     return Err(Error::Diverged { step: step as usize, loss });
                 }
                 times.push(seconds);
-                let progress = Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds };
-                metrics.append(&json!({
-                    "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
-                    "tokens_per_second": settings.tokens_per_step() as f64 / seconds.max(1e-9),
-                }))?;
+                let lr = settings.schedule.at(step);
+                let progress = Progress { step: step + 1, loss, norm, accuracy, lr, seconds };
+                let mut line = json!({
+                    "stage": T::STAGE, "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
+                    "tokens_per_second": tokens / seconds.max(1e-9),
+                });
+                if let Some(accuracy) = accuracy {
+                    line["accuracy"] = json!(accuracy);
+                }
+                metrics.append(&line)?;
                 event(Event::Step(&progress));
                 first_loss.get_or_insert(loss);
                 last = Some(loss);
             }
-            let validation = if validates { self.validate().await? } else { None };
-            if let Some(loss) = validation {
+            let validation = if validates { self.task.validate(&self.trainer, &settings).await? } else { None };
+            if let Some(validation) = validation {
+                let loss = validation.loss;
                 (val_loss, val_step) = (Some(loss), Some(done));
                 self.best_val_loss = Some(self.best_val_loss.map_or(loss, |best| best.min(loss)));
-                metrics.append(&json!({ "step": done - 1, "val_loss": loss }))?;
-                event(Event::Validated(done, loss));
+                metrics.append(&validation.line(T::STAGE, done - 1))?;
+                event(Event::Validated(done, &validation));
                 self.sample(done, &mut metrics, &mut event).await?;
             }
             if saves {
+                if done == settings.schedule.steps {
+                    self.task.finish(&mut self.trainer, self.out).await?;
+                }
                 let folder = run::save(self.out, &self.trainer, &self.language, &settings, self.best_val_loss).await?;
                 self.draw(&log)?;
                 event(Event::Saved(&folder));
@@ -197,24 +215,11 @@ impl<T: Task> Stage<'_, T> {
             train_loss: last.unwrap_or(f32::NAN),
             val_loss,
             best_val_loss: self.best_val_loss,
-            tokens_per_second: settings.tokens_per_step() as f64 / seconds,
+            tokens_per_second: tokens / seconds,
             ms_per_step: seconds * 1e3,
             parameters: self.trainer.model.size(),
             stopped,
         })
-    }
-
-    /// Rehearses a step, then times the variants of every shape class that is new on this adapter.
-    async fn tune(&mut self, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
-        let batch = self.task.batches(&self.settings, 0)?.remove(0);
-        self.trainer.rehearse(&self.settings, &batch)?;
-        tuning::answer(&self.trainer.gpu, |class, index, count| event(Event::Tuning(class, index, count))).await?;
-        Ok(())
-    }
-
-    async fn validate(&mut self) -> Result<Option<f64>> {
-        let Some(batches) = self.task.held_out(&self.settings) else { return Ok(None) };
-        validation::mean_loss(&self.trainer.gpu, &self.trainer.model, batches, |_| {}).await.map(Some)
     }
 
     /// Lets the model write.
