@@ -7,4 +7,5 @@ mod feedback;
 mod input;
 mod program;
 mod resume;
+mod reward;
 mod sft;

@@ -8,13 +8,16 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// The number of a line, from 1, and what it holds.
+pub type Line = (usize, Task);
+
 /// Reads the prompts and answers of a JSONL file with the number of their line. A line is `{"prompt", "answer"}`,
 /// `{"prompt", "answers"}` or a pair in one of the forms of an [`import`](super::import::import), chosen before rejected.
 /// Lines with mistakes are counted.
 ///
 /// # Errors
 /// [`Error::Data`] with every reason when no line can be used, [`Error::Io`].
-pub fn answered(path: &Path) -> Result<(Vec<(usize, Task)>, Tally<Mistake>)> {
+pub fn answered(path: &Path) -> Result<(Vec<Line>, Tally<Mistake>)> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let (mut tasks, mut mistakes) = (Vec::new(), Tally::default());

@@ -35,14 +35,17 @@ pub struct Trainer {
     one: Tensor,
 }
 
+/// Numbers of micro-batches on their way from the GPU, each with its share in the step's.
+pub type Shares = Vec<(Readback, f32)>;
+
 /// The numbers of a step that is still on the GPU.
 #[must_use]
 pub struct Pending {
     /// Mean loss of each micro-batch, and its share in the step's.
-    losses: Vec<(Readback, f32)>,
+    losses: Shares,
     norm: Readback,
     /// [`Loss::totals`](crate::ops::losses::Loss::totals) of pairs, and each one's share of the step's.
-    pairs: Vec<(Readback, f32)>,
+    pairs: Shares,
 }
 
 /// The numbers of a step.
@@ -125,12 +128,7 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn update(
-        &mut self,
-        settings: &Settings,
-        losses: Vec<(Readback, f32)>,
-        pairs: Vec<(Readback, f32)>,
-    ) -> Result<Pending> {
+    pub fn update(&mut self, settings: &Settings, losses: Shares, pairs: Shares) -> Result<Pending> {
         let lr = settings.schedule.at(self.optimizer.step);
         let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr)?.read();
         self.gpu.submit()?;

@@ -45,15 +45,15 @@ impl DataArguments {
         self.data.as_deref().unwrap_or(&self.feedback)
     }
 
-    /// The ratings as tokens; what was left out is told.
-    pub fn load(&self, shared: &Shared, reader: &Reader) -> Result<Data> {
+    /// The ratings as tokens, and how many lines and ratings were left out; why is told.
+    pub fn load(&self, shared: &Shared, reader: &Reader) -> Result<(Data, u64)> {
         let bar = terminal::bar(0, shared.quiet);
-        let mut notes = Vec::new();
+        let (mut notes, mut left_out) = (Vec::new(), 0);
         let store = match &self.data {
             None => Store::open(&self.feedback)?,
             Some(path) => {
                 let (store, imported) = Store::of_file(path, |bytes| bar.set_message(format!("{bytes} bytes read")))?;
-                notes = imported.mistakes.lines("line");
+                (notes, left_out) = (imported.mistakes.lines("line"), imported.mistakes.total());
                 // A file without ratings is told by what its lines are.
                 if store.count()? == 0 {
                     let reason = "no ratings in it; see wgpt reward --help for what a line may be".to_string();
@@ -78,7 +78,8 @@ impl DataArguments {
             let notes: Vec<_> = notes.iter().map(|note| terminal::harmless(note)).collect();
             shared.say(format_args!("left out or cut:\n{}", notes.join("\n")));
         }
-        Ok(data)
+        left_out += data.left_out.total() + data.mistakes.total();
+        Ok((data, left_out))
     }
 
     /// The texts of --normalise-on.

@@ -265,13 +265,13 @@ async fn train(shared: &Shared, arguments: &TrainArguments) -> Result<()> {
     let config = interchange::open(&base)?.config().clone();
     let context = arguments.context(&config)?;
     let reader = Reader::new(&Language::open(&base)?, context)?;
-    let data = arguments.data.load(shared, &reader)?;
+    let (data, left_out) = arguments.data.load(shared, &reader)?;
     let reference = arguments.data.reference(shared, &reader)?;
     let TrainArguments { margin, centring, epochs, tokens, .. } = *arguments;
     let recipe = Recipe { objective: data.objective, margin, centring, epochs, tokens };
     let settings = arguments.settings(config, context, recipe)?;
     let fingerprint = data.fingerprint();
-    let Data { objective, comparisons, prompts, truncated, left_out, mistakes } = data;
+    let Data { objective, comparisons, prompts, truncated, .. } = data;
     let task = Reward::new(comparisons, &settings, recipe, reference)?;
     let steps = arguments.steps.unwrap_or_else(|| task.steps(&settings));
     let settings = arguments.schedule(settings, steps, fingerprint)?;
@@ -301,7 +301,7 @@ async fn train(shared: &Shared, arguments: &TrainArguments) -> Result<()> {
         held_out,
         prompts,
         truncated,
-        left_out: left_out.total() + mistakes.total(),
+        left_out,
         accuracy: evaluation.and_then(|evaluation| evaluation.accuracy),
         evaluation,
         normalised: stage.task.normalised,

@@ -124,7 +124,7 @@ mod tests {
         let groups: [&[usize]; 6] = [&[4, 4], &[3], &[8, 8, 8], &[1, 1], &[7], &[2]];
         let runs = cut(groups, 8, 2);
         assert_eq!(runs, [0..2, 2..3, 3..6]);
-        assert_eq!(cut(std::iter::empty(), 8, 2), []);
+        assert!(cut(std::iter::empty(), 8, 2).is_empty());
         assert_eq!(cut(groups, 8, 99), std::iter::once(0..6).collect::<Vec<_>>());
     }
 }

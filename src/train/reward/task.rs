@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::readback::Readback,
     io::{atomic, calibration},
     model::{gpt::Pass, heads::ScalarHead},
     ops::{
@@ -34,7 +33,7 @@ use crate::{
     train::{
         Settings,
         learn::{Learn, Validation},
-        trainer::{Pending, Trainer},
+        trainer::{Pending, Shares, Trainer},
     },
 };
 
@@ -160,7 +159,7 @@ impl Reward {
         trainer: &mut Trainer,
         members: &[u32],
         pass: impl Fn(u64) -> Pass,
-    ) -> Result<(Vec<(Readback, f32)>, Vec<(Readback, f32)>)> {
+    ) -> Result<(Shares, Shares)> {
         let lengths = members.iter().map(|index| &self.lengths[*index as usize][..]);
         let most = (self.recipe.tokens / self.width).max(1);
         let (mut losses, mut pairs) = (Vec::new(), Vec::new());
@@ -183,7 +182,7 @@ impl Reward {
         chosen: &[&Comparison],
         all: usize,
         pass: Pass,
-        pairs: &mut Vec<(Readback, f32)>,
+        pairs: &mut Shares,
     ) -> Result<Tensor> {
         let gpu = &trainer.gpu;
         let texts: Vec<&[u32]> = chosen.iter().flat_map(|of| of.texts.iter().map(Vec::as_slice)).collect();
