@@ -155,8 +155,7 @@ mod tests {
         assert!((schedule.at(100) - 1e-3).abs() < 1e-9);
         assert!((schedule.at(1050) - 5.5e-4).abs() < 1e-6);
         assert!((schedule.at(2000) - 1e-4).abs() < 1e-9);
-        let linear = Schedule { lr: 5e-5, min_lr: 0.0, warmup: 0, steps: 4, decay: Decay::Linear };
-        let rates = [0, 1, 2, 3, 4].map(|step| linear.at(step));
-        assert_eq!(rates, [5e-5, 3.75e-5, 2.5e-5, 1.25e-5, 0.0]);
+        let linear = Schedule { lr: 1.0, min_lr: 0.0, warmup: 0, steps: 4, decay: Decay::Linear };
+        assert_eq!([0, 1, 2, 3, 4].map(|step| linear.at(step)), [1.0, 0.75, 0.5, 0.25, 0.0]);
     }
 }

@@ -106,10 +106,10 @@ struct TrainArguments {
     #[arg(long, default_value_t = 0.0)]
     dropout: f32,
     /// By how much the chosen of a pair should lead at least
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     margin: f32,
     /// Coefficient of (r_chosen + r_rejected)^2, which keeps rewards of pairs round 0
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     centring: f32,
     /// Seed of the head, the order and the masks
     #[arg(long, default_value_t = 1337)]
