@@ -171,7 +171,7 @@ impl<T: Learn> Stage<'_, T> {
                 let lr = settings.schedule.at(step);
                 let progress = Progress { step: step + 1, loss, norm, accuracy, lr, seconds };
                 let mut line = json!({
-                    "stage": T::STAGE, "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
+                    "stage": T::STAGE, "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": lr,
                     "tokens_per_second": tokens / seconds.max(1e-9),
                 });
                 if let Some(accuracy) = accuracy {

@@ -1,4 +1,7 @@
 //! The stage: steps over comparisons, held-out accuracy, and the scale of rewards.
+//!
+//! Micro-batches differ in their number of rows, 1 to tokens / width of them: the pool meets each size once, and from then
+//! on a step creates no buffer.
 
 use std::{collections::BTreeMap, path::Path};
 
