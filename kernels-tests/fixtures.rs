@@ -7,7 +7,7 @@ use wgpt::{
     io::tensors::TensorFile,
     model::{Config, Gpt, gpt::Pass},
     ops::embedding::Tokens,
-    optim::Schedule,
+    optim::{Decay, Schedule},
     tape::Tape,
     tensor::Tensor,
     text::batches::Batch,
@@ -68,7 +68,7 @@ impl Fixture {
         Settings {
             batch: rows,
             accumulate: ROWS / rows,
-            schedule: Schedule { lr: LR, min_lr: LR, warmup: 0, steps: 10 },
+            schedule: Schedule { lr: LR, min_lr: LR, warmup: 0, steps: 10, decay: Decay::Cosine },
             checkpoint_activations,
             ..Settings::recipe(self.config.clone())
         }

@@ -14,6 +14,7 @@ mod oracle_fixtures;
 mod oracles;
 mod packing;
 mod ppo;
+mod reward;
 mod rlhf;
 mod rlhf_gradients;
 mod rlhf_ops;

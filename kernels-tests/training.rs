@@ -8,7 +8,7 @@ use wgpt::{
         matmul::{self, Shape},
         rows, tuning,
     },
-    optim::Schedule,
+    optim::{Decay, Schedule},
     random,
     text::batches::Batch,
     train::{Settings, trainer::Trainer},
@@ -17,7 +17,7 @@ use wgpt::{
 use crate::device::device;
 
 fn settings(config: Config, batch: usize) -> Settings {
-    let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 0, steps: 10 };
+    let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 0, steps: 10, decay: Decay::Cosine };
     Settings { batch, schedule, seed: 1, ..Settings::recipe(config) }
 }
 

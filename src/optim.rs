@@ -99,7 +99,18 @@ impl Optimizer {
     }
 }
 
-/// Linear warm-up, then half a cosine down to the minimum.
+/// How a learning rate goes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// By half a cosine.
+    #[default]
+    Cosine,
+    /// By the same amount at every step.
+    Linear,
+}
+
+/// Linear warm-up, then down to the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Schedule {
     /// Highest learning rate.
@@ -110,6 +121,9 @@ pub struct Schedule {
     pub warmup: u64,
     /// Steps in all.
     pub steps: u64,
+    /// The way down.
+    #[serde(default)]
+    pub decay: Decay,
 }
 
 impl Schedule {
@@ -122,21 +136,26 @@ impl Schedule {
             return self.min_lr;
         }
         let done = (step - self.warmup) as f64 / (self.steps - self.warmup).max(1) as f64;
-        let share = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+        let share = match self.decay {
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            Decay::Linear => 1.0 - done,
+        };
         (f64::from(self.min_lr) + share * f64::from(self.lr - self.min_lr)) as f32
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Schedule;
+    use super::{Decay, Schedule};
 
     #[test]
     fn warms_up_and_ends_at_the_minimum() {
-        let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000 };
+        let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000, decay: Decay::Cosine };
         assert!(schedule.at(0) < schedule.at(50) && schedule.at(50) < schedule.at(99));
         assert!((schedule.at(100) - 1e-3).abs() < 1e-9);
         assert!((schedule.at(1050) - 5.5e-4).abs() < 1e-6);
         assert!((schedule.at(2000) - 1e-4).abs() < 1e-9);
+        let linear = Schedule { lr: 1.0, min_lr: 0.0, warmup: 0, steps: 4, decay: Decay::Linear };
+        assert_eq!([0, 1, 2, 3, 4].map(|step| linear.at(step)), [1.0, 0.75, 0.5, 0.25, 0.0]);
     }
 }

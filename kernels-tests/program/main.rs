@@ -9,4 +9,5 @@ mod input;
 mod ppo;
 mod program;
 mod resume;
+mod reward;
 mod sft;

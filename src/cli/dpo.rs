@@ -109,8 +109,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         }
     }
     let stop = training::stop_on_interrupt();
-    let stage = Stage { out: &out, settings, task, language, trainer, best_val_loss, stop: &stop };
-    let summary = training::run(shared, &gpu, stage).await?;
+    let mut stage = Stage { out: &out, settings, task, language, trainer, best_val_loss, stop: &stop };
+    let summary = training::run(shared, &gpu, &mut stage).await?;
     let output = Output { summary, pairs, held_out_pairs, truncated, left };
     shared.result(&output, || {
         let number = |name: &str| output.summary.validation.get(name).and_then(serde_json::Value::as_f64);

@@ -22,6 +22,7 @@ mod profile;
 mod rate;
 mod reinforce;
 mod report;
+mod reward;
 mod sampling;
 mod sft;
 mod terminal;
@@ -55,6 +56,7 @@ use crate::{
   wgpt chat model.gguf                           talk with a model
   wgpt info model.gguf                           what a model is, and whether it fits
   wgpt rate --model model.gguf --prompts FILE    compare its answers
+  wgpt reward --model runs/book                  learn what people prefer
   wgpt report runs/book                          curves and samples as a page"
 )]
 struct Program {
@@ -88,6 +90,7 @@ enum Command {
     Ppo(Box<ppo::Arguments>),
     Grpo(Box<grpo::Arguments>),
     Dpo(Box<dpo::Arguments>),
+    Reward(Box<reward::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Embed(embed::Arguments),
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Ppo(arguments) => pollster::block_on(ppo::run(&shared, &arguments)),
         Command::Grpo(arguments) => pollster::block_on(grpo::run(&shared, &arguments)),
         Command::Dpo(arguments) => pollster::block_on(dpo::run(&shared, &arguments)),
+        Command::Reward(arguments) => pollster::block_on(reward::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),

@@ -196,6 +196,7 @@ impl Arguments {
                 min_lr: self.min_lr.unwrap_or(lr / 10.0),
                 warmup: self.warmup.unwrap_or_else(|| recipe.schedule.warmup.min(steps / 10)),
                 steps,
+                ..recipe.schedule
             },
             optimizer: AdamW {
                 beta2: self.beta2,
@@ -282,8 +283,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 
     let (task, language) = (Pretrain { split }, Language::plain(tokenizer));
     let stop = training::stop_on_interrupt();
-    let stage = Stage { out: &out, settings, task, language, trainer, best_val_loss, stop: &stop };
-    let summary = training::run(shared, &gpu, stage).await?;
+    let mut stage = Stage { out: &out, settings, task, language, trainer, best_val_loss, stop: &stop };
+    let summary = training::run(shared, &gpu, &mut stage).await?;
     shared.result(&summary, || {
         format!(
             "{}\nthe run is in {}: checkpoint, metrics.jsonl, loss.svg\ntry: wgpt generate --model {} --prompt 'The'",

@@ -72,7 +72,8 @@ pub(crate) struct LoadArguments {
 }
 
 impl LoadArguments {
-    fn storage(&self) -> Result<Storage> {
+    /// How the matrices are kept.
+    pub fn storage(&self) -> Result<Storage> {
         let Some(name) = &self.weights else { return Ok(Storage::AsStored) };
         let format = Format::from_name(name).filter(|format| quantise(*format, &[]).is_ok());
         let unknown = || Error::Usage(format!("--weights {name}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K"));

@@ -103,8 +103,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         out.display()
     ));
     let stop = training::stop_on_interrupt();
-    let stage = Stage { out: &out, settings, task, language, trainer, best_val_loss, stop: &stop };
-    let summary = training::run(shared, &gpu, stage).await?;
+    let mut stage = Stage { out: &out, settings, task, language, trainer, best_val_loss, stop: &stop };
+    let summary = training::run(shared, &gpu, &mut stage).await?;
     let (left_out, truncated) = (mistakes.found(), truncated.0);
     let output = Output { summary, conversations, left_out, truncated, tokens, learned_tokens };
     shared.result(&output, || {

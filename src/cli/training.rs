@@ -30,7 +30,7 @@ pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
 }
 
 /// Runs a stage to its end with a progress bar.
-pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: Stage<'_, T>) -> Result<Summary> {
+pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'_, T>) -> Result<Summary> {
     let bar = terminal::bar(stage.settings.schedule.steps, shared.quiet);
     bar.set_position(stage.trainer.optimizer.step);
     bar.reset_eta();

@@ -36,6 +36,23 @@ pub fn task(line: &[u8]) -> Result<Task, Refusal> {
     Ok(Task { prompt, answers })
 }
 
+/// Reads a prompt with at least one answer, whatever was said about them: `{"prompt", "answer"}`, `{"prompt", "answers"}`, or
+/// a pair.
+pub(super) fn answered(line: &[u8]) -> Result<Task, Refusal> {
+    let object = object(line)?;
+    let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
+    let (prompt, answers) = if has("chosen") && has("rejected") {
+        let (prompt, chosen, rejected) = pair(&object)?;
+        (prompt, vec![chosen, rejected])
+    } else {
+        let prompt = Prompt::from_json(field(&object, "prompt")?)?;
+        let one = || Ok(vec![Answer::text(answer_text(field(&object, "answer")?, "answer")?)]);
+        (prompt, if has("answer") { one()? } else { answers(&object)? })
+    };
+    check_answers(&answers)?;
+    Ok(Task { prompt, answers })
+}
+
 /// Reads a rating in one of the forms that [`super::import::import`] lists. `rater` is who gave it where the line does
 /// not say.
 pub(super) fn rating(line: &[u8], rater: &str) -> Result<Rating, Refusal> {

@@ -6,6 +6,7 @@
 //! [`export`](export::export) speak JSONL. The tables are described in [`schema`]. Nothing here talks to a terminal.
 
 pub mod agreement;
+mod answered;
 pub mod export;
 pub mod import;
 mod lines;
@@ -17,6 +18,7 @@ mod store;
 pub mod tally;
 mod transcript;
 
+pub use answered::answered;
 pub use lines::{Task, task};
 pub use prompt::Prompt;
 pub use rating::{Answer, MOST_ANSWERS, Rating, Verdict};

@@ -84,6 +84,13 @@ pub(super) fn open(path: &Path, create: bool) -> Result<Connection> {
     Ok(connection)
 }
 
+/// A database in memory that ends with its connection. `path` is what errors name.
+pub(super) fn in_memory(path: &Path) -> Result<Connection> {
+    let mut connection = Connection::open_in_memory().map_err(failed(path, "be kept in memory"))?;
+    migrate(path, &mut connection)?;
+    Ok(connection)
+}
+
 /// An error of the database as the crate's, for `map_err`: "cannot {action}".
 pub(super) fn failed(path: &Path, action: &'static str) -> impl Fn(rusqlite::Error) -> Error + use<> {
     let path = path.to_path_buf();

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde_json::{Value, json};
 
 use super::{
+    import::{self, Imported},
     prompt::Prompt,
     rating::{Answer, Rating, Verdict},
     schema::{self, failed},
@@ -49,6 +50,21 @@ impl Store {
     /// As [`Store::create`].
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), connection: schema::open(path, false)? })
+    }
+
+    /// The ratings of a JSONL file, in memory: for programs that only read. `progress` hears how many bytes are read.
+    ///
+    /// # Errors
+    /// As [`import`](super::import::import).
+    pub fn of_file(path: &Path, progress: impl FnMut(u64)) -> Result<(Self, Imported)> {
+        let mut store = Self { path: path.to_path_buf(), connection: schema::in_memory(path)? };
+        let imported = import::import(&mut store, path, "file", progress)?;
+        Ok((store, imported))
+    }
+
+    /// Where the ratings come from.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Stores a rating; on return it is on the disk. False when the very same one (rater, time, answers and verdict)

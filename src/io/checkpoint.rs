@@ -1,6 +1,6 @@
 //! Checkpoints: `RUN/checkpoint-00000200/` with `config.json`, `tokenizer.json`, `model.safetensors`,
 //! `optimizer.safetensors` and `state.json`. Adapters have `adapter_config.json` and `adapter_model.safetensors` instead of the
-//! first and the third: alone they are no model.
+//! first and the third: alone they are no model. A model with a reward or value head has `head.safetensors` too.
 //!
 //! A checkpoint folder appears whole ([`atomic::publish_folder`]) and older ones go only afterwards, so a run that has
 //! saved once always holds a loadable checkpoint. The optimizer and the state are there to resume training; a folder
@@ -21,6 +21,7 @@ use super::{
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
+const HEAD: &str = "head.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const PREFIX: &str = "checkpoint-";
@@ -66,6 +67,8 @@ pub struct Contents<'a> {
     pub language: &'a [(&'static str, Value)],
     /// The weights.
     pub model: &'a [NamedTensor<'a>],
+    /// A scalar head on its hidden states; empty where it has none.
+    pub head: &'a [NamedTensor<'a>],
     /// The optimizer's moments.
     pub optimizer: &'a [NamedTensor<'a>],
     /// Everything else that a resumed run continues from: step, seeds, settings, best loss.
@@ -86,6 +89,9 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
         }
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
         tensors::write(&tmp.join(contents.kind.weights()), contents.model, &metadata)?;
+        if !contents.head.is_empty() {
+            tensors::write(&tmp.join(HEAD), contents.head, &metadata)?;
+        }
         tensors::write(&tmp.join(OPTIMIZER), contents.optimizer, &metadata)?;
         atomic::write(&tmp.join(STATE), &pretty(contents.state))
     })?;
@@ -196,6 +202,15 @@ impl Checkpoint {
         parse(&self.folder.join(STATE))
     }
 
+    /// The scalar head, if the model has one.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a broken one, [`Error::Io`].
+    pub fn head(&self) -> Result<Option<TensorFile>> {
+        let path = self.folder.join(HEAD);
+        path.is_file().then(|| TensorFile::open(&path)).transpose()
+    }
+
     /// The optimizer's moments.
     ///
     /// # Errors
@@ -230,7 +245,8 @@ mod tests {
         let (config, state) = (json!({"layers": 1}), json!({"step": step}));
         let tokenizer = b"{}";
         let (kind, config, state) = (Kind::Model, &config, &state);
-        let contents = Contents { kind, config, tokenizer, language: &[], model: &model, optimizer: &model, state };
+        let (head, optimizer) = (&[][..], &model[..]);
+        let contents = Contents { kind, config, tokenizer, language: &[], model: &model, head, optimizer, state };
         save(run, step, &contents, keep).unwrap()
     }
 

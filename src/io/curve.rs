@@ -15,8 +15,8 @@ use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (860, 480);
 // Mid-tones on a transparent ground read well on white and on black.
-const INK: RGBColor = RGBColor(125, 133, 144);
-const TRAIN: RGBColor = RGBColor(59, 130, 246);
+pub(super) const INK: RGBColor = RGBColor(125, 133, 144);
+pub(super) const TRAIN: RGBColor = RGBColor(59, 130, 246);
 const VAL: RGBColor = RGBColor(249, 115, 22);
 /// A curve of more points is thinned by taking means.
 const MOST_POINTS: usize = 1500;
@@ -37,8 +37,9 @@ pub fn loss_curve(lines: &[Value]) -> Result<String> {
     if train.is_empty() && val.is_empty() {
         return Err(Error::Usage("the metrics hold no train_loss or val_loss yet: there is no curve to draw".into()));
     }
-    // Preferences have a loss per pair, and a margin.
-    let of = if lines.iter().any(|line| line["margin"].is_number()) { "pair" } else { "token" };
+    // Only language models have a loss per token.
+    let compares = |line: &Value| line["stage"] == "dpo" || line["stage"] == "reward";
+    let of = if lines.iter().any(compares) { "comparison" } else { "token" };
     let unit = format!("loss (nats per {of})");
     let mut svg = String::new();
     draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), &unit, &train, &val)

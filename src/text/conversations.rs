@@ -61,6 +61,12 @@ impl Mistake {
     }
 }
 
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
 /// How often a mistake was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {

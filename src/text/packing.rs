@@ -85,7 +85,8 @@ impl Examples {
 const HELD_OUT: u64 = u64::from_le_bytes(*b"held out");
 const ORDER: u64 = u64::from_le_bytes(*b"epoch of");
 
-fn shuffled(mut order: Vec<u32>, seed: u64, stream: u64, round: u64) -> Vec<u32> {
+/// `order` shuffled by random numbers of (seed, stream, round).
+pub fn shuffled(mut order: Vec<u32>, seed: u64, stream: u64, round: u64) -> Vec<u32> {
     random::shuffle(&mut order, seed, stream, round);
     order
 }

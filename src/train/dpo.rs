@@ -34,8 +34,8 @@ use crate::{
     text::batches::{Batch, IGNORED},
 };
 
-/// The columns of the loss's statistics behind the loss; see [`Statistics`].
-const NAMES: &[&str] = &["margin", "accuracy", "chosen_reward", "rejected_reward"];
+/// The columns of a pair loss's statistics behind the loss; see [`Statistics`].
+pub(super) const NAMES: &[&str] = &["margin", "accuracy", "chosen_reward", "rejected_reward"];
 
 /// The file with the reference's numbers in a run's folder, and their name in it.
 const FILE: &str = "reference.safetensors";
@@ -189,14 +189,16 @@ pub fn answer_logprobs(tape: &Tape, model: &Gpt, batch: &Batch, pass: Pass) -> R
 }
 
 impl Task for Dpo {
+    const STAGE: &'static str = "dpo";
+
     fn step(&mut self, trainer: &mut Trainer, settings: &Settings, step: u64) -> Result<Pending> {
         let mut parts = Vec::with_capacity(settings.accumulate);
         let share = 1.0 / settings.accumulate as f32;
         for micro in 0..settings.accumulate {
             let (members, pass) =
                 (self.members(settings, step, micro), trainer.pass(settings, micro, settings.accumulate));
-            let totals = trainer.backward(|model, tape| {
-                let Loss { mean, totals } = self.loss(tape, model, &members, pass)?;
+            let totals = trainer.backward(|trainer, tape| {
+                let Loss { mean, totals } = self.loss(tape, &trainer.model, &members, pass)?;
                 Ok((weighted_sum(tape, &[(&mean, share)])?, totals))
             })?;
             parts.push((totals.read(), share));
@@ -219,10 +221,11 @@ impl Task for Dpo {
             // The reference may not be known yet, and its numbers do not matter here.
             let batch = self.batch(&members);
             let lora = trainer.model.lora().is_some();
-            trainer.backward(|model, tape| {
+            trainer.backward(|trainer, tape| {
                 let off = Tape::off(tape.gpu());
-                let frozen = answer_logprobs(&off, model, &batch, Pass { reference: lora, ..Pass::default() })?;
-                let sums = answer_logprobs(tape, model, &batch, pass)?;
+                let frozen =
+                    answer_logprobs(&off, &trainer.model, &batch, Pass { reference: lora, ..Pass::default() })?;
+                let sums = answer_logprobs(tape, &trainer.model, &batch, pass)?;
                 let Loss { mean, .. } = pair_loss(tape, &sums, losses::Pairs::dpo(self.beta, &frozen))?;
                 Ok((weighted_sum(tape, &[(&mean, 1.0)])?, ()))
             })?;

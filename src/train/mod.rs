@@ -6,6 +6,7 @@ pub mod judge;
 pub mod ppo;
 pub mod preferences;
 pub mod pretrain;
+pub mod reward;
 pub mod rlhf;
 pub mod run;
 pub mod settings;

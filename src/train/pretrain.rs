@@ -16,6 +16,8 @@ pub struct Pretrain {
 }
 
 impl NextToken for Pretrain {
+    const STAGE: &'static str = "pretrain";
+
     fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>> {
         let Settings { seed, batch, context, accumulate, .. } = *settings;
         (0..accumulate as u64)

@@ -20,6 +20,7 @@ use crate::{
     model::{
         Gpt,
         build::Storage,
+        heads::ScalarHead,
         lora::{Lora, LoraConfig},
     },
     tensor::Tensor,
@@ -40,6 +41,9 @@ pub struct State {
     /// Choices by class.
     pub choices: std::collections::BTreeMap<String, String>,
 }
+
+/// The tensors of a head's file.
+const HEAD: [&str; 4] = ["weight", "bias", "gain", "shift"];
 
 /// The host's copy of named tensors.
 pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
@@ -89,12 +93,27 @@ pub async fn save(
         None => (Kind::Model, serde_json::to_value(trainer.model.config())),
         Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
     };
+    let head = trainer.head.as_ref();
+    let head_values = match head {
+        None => Vec::new(),
+        Some(ScalarHead { weight, bias, gain, shift }) => {
+            vec![weight.to_f32().await?, bias.to_f32().await?, vec![*gain], vec![*shift]]
+        }
+    };
+    let head_shapes = [vec![1, trainer.model.config().width], vec![1], vec![1], vec![1]];
+    let head: Vec<_> = HEAD
+        .iter()
+        .zip(&head_shapes)
+        .zip(&head_values)
+        .map(|((name, shape), data)| NamedTensor { name, shape, data })
+        .collect();
     let contents = Contents {
         kind,
         config: &json(config)?,
         tokenizer: vocabulary.as_bytes(),
         language: files.as_ref().map_or(&[], |files| &files[..]),
         model: &named(trainer.model.parameters(), &weights),
+        head: &head,
         optimizer: &named(&moments, &moment_values),
         state: &json(serde_json::to_value(&state))?,
     };
@@ -160,6 +179,21 @@ pub(super) fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: im
     Ok(model)
 }
 
+/// The head that was trained with the model at `path`, of that model's `width`; none where there is none.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a truncated or inconsistent one, [`Error::Io`].
+pub fn head(gpu: &Gpu, checkpoint: &Checkpoint, width: usize) -> Result<Option<ScalarHead>> {
+    let Some(file) = checkpoint.head()? else { return Ok(None) };
+    let one = |name| take(&file, name, &[1]);
+    Ok(Some(ScalarHead {
+        weight: Tensor::from_f32(gpu, &[1, width], &take(&file, HEAD[0], &[1, width])?)?,
+        bias: Tensor::from_f32(gpu, &[1], &one(HEAD[1])?)?,
+        gain: one(HEAD[2])?[0],
+        shift: one(HEAD[3])?[0],
+    }))
+}
+
 /// The trainer, language and state that a checkpoint or run folder holds.
 ///
 /// # Errors
@@ -175,7 +209,8 @@ pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Language, State)> {
         Kind::Model => Gpt::from_source(gpu, &Own::open(path)?)?,
         Kind::Adapter => adapted(gpu, &Adapters::open(path)?, Storage::AsStored, |_, _| ())?,
     };
-    let mut trainer = Trainer::new(gpu, model, &state.settings)?;
+    let head = head(gpu, &checkpoint, model.config().width)?;
+    let mut trainer = Trainer::with_head(gpu, model, head, &state.settings)?;
     let moments = checkpoint.optimizer()?;
     for (name, tensor) in trainer.optimizer.state() {
         tensor.write(&take(&moments, &name, tensor.shape())?)?;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     model::{Config, lora::LoraConfig},
-    optim::{AdamW, Schedule},
+    optim::{AdamW, Decay, Schedule},
+    train::reward::Recipe,
 };
 
 /// The settings of a training run.
@@ -50,6 +51,9 @@ pub struct Settings {
     /// How strongly DPO holds on to the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta: Option<f32>,
+    /// What a reward model learns from preferences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward: Option<Recipe>,
 }
 
 impl Settings {
@@ -60,7 +64,7 @@ impl Settings {
             batch: 12,
             accumulate: 1,
             context: config.context,
-            schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000 },
+            schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000, decay: Decay::Cosine },
             optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
             dropout: 0.0,
             seed: 1337,
@@ -74,6 +78,7 @@ impl Settings {
             data: None,
             lora: None,
             beta: None,
+            reward: None,
             config,
         }
     }
@@ -84,7 +89,7 @@ impl Settings {
         let lr = if lora.is_some() { 2e-4 } else { 5e-5 };
         Self {
             batch: 8,
-            schedule: Schedule { lr, min_lr: lr / 10.0, warmup: 100, steps: 1 },
+            schedule: Schedule { lr, min_lr: lr / 10.0, warmup: 100, steps: 1, decay: Decay::Cosine },
             optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0 },
             context: config.context.min(1024),
             val_fraction: 0.05,
@@ -100,6 +105,19 @@ impl Settings {
         let recipe = Self::fine_tuning(config, lora);
         let schedule = Schedule { lr, min_lr: lr / 10.0, ..recipe.schedule };
         Self { schedule, beta: Some(0.1), val_fraction: 0.1, ..recipe }
+    }
+
+    /// A reward model on human preferences: one epoch of 32 comparisons a step, learning rate 5e-5 down to 0 in a straight
+    /// line, AdamW as for fine-tuning (Ouyang et al. 2022, Ziegler et al. 2019). `batch` counts comparisons here, and
+    /// `context` is that of the longest text.
+    pub fn reward(config: Config, recipe: Recipe) -> Self {
+        Self {
+            batch: 32,
+            schedule: Schedule { lr: 5e-5, min_lr: 0.0, warmup: 0, steps: 1, decay: Decay::Linear },
+            sample_tokens: 0,
+            reward: Some(recipe),
+            ..Self::fine_tuning(config, None)
+        }
     }
 
     /// Refuses settings that cannot be trained with.

@@ -116,6 +116,8 @@ impl Sft {
 }
 
 impl NextToken for Sft {
+    const STAGE: &'static str = "sft";
+
     fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>> {
         let Settings { batch, accumulate, .. } = *settings;
         let first = step as usize * accumulate * batch;

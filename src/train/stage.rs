@@ -107,7 +107,7 @@ impl<T: Task> Stage<'_, T> {
     ///
     /// # Errors
     /// [`Error::Diverged`], [`Error::DeviceLost`], [`Error::Io`]; the last checkpoint stays.
-    pub async fn run(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
+    pub async fn run(&mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
         let settings = self.settings.clone();
         let first = self.trainer.optimizer.step;
         let log = self.out.join("metrics.jsonl");
@@ -151,7 +151,7 @@ impl<T: Task> Stage<'_, T> {
                 times.push(seconds);
                 let progress = Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds, more };
                 let mut line = json!({
-                    "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
+                    "stage": T::STAGE, "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
                     "tokens_per_second": tokens as f64 / seconds.max(1e-9),
                 });
                 progress.more.iter().for_each(|(name, value)| line[*name] = json!(value));
@@ -169,13 +169,16 @@ impl<T: Task> Stage<'_, T> {
                 (val_loss, val_step) = (Some(loss), Some(done));
                 self.best_val_loss = Some(self.best_val_loss.map_or(loss, |best| best.min(loss)));
                 found = validation.more.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
-                let mut line = json!({ "step": done - 1, "val_loss": loss });
+                let mut line = json!({ "stage": T::STAGE, "step": done - 1, "val_loss": loss });
                 validation.more.iter().for_each(|(name, value)| line[*name] = json!(value));
                 metrics.append(&line)?;
                 event(Event::Validated(done, &validation));
                 self.sample(done, &mut metrics, &mut event).await?;
             }
             if saves {
+                if done == settings.schedule.steps {
+                    self.task.finish(&mut self.trainer, self.out).await?;
+                }
                 let folder = run::save(self.out, &self.trainer, &self.language, &settings, self.best_val_loss).await?;
                 self.draw(&log)?;
                 event(Event::Saved(&folder));

@@ -5,6 +5,8 @@ use super::{
     trainer::{Pending, Trainer},
     validation,
 };
+use std::path::Path;
+
 use crate::{Result, text::Batch};
 
 /// What a validation found.
@@ -18,6 +20,9 @@ pub struct Validation {
 
 /// What is learned.
 pub trait Task {
+    /// The stage's name in metrics.
+    const STAGE: &'static str;
+
     /// Records a step on `trainer`: a function of the settings and the step only, so that a resumed run does the same.
     ///
     /// # Errors
@@ -36,8 +41,18 @@ pub trait Task {
     /// Those of the driver.
     fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> impl Future<Output = Result<Option<Validation>>>;
 
+    /// After the last step and its validation, before the last checkpoint. `out` is the run's folder.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], and those of the driver.
+    fn finish(&mut self, _trainer: &mut Trainer, _out: &Path) -> impl Future<Output = Result<()>> {
+        async { Ok(()) }
+    }
+
     /// What samples go on with, and the tokens that end them.
-    fn sample(&self) -> (Vec<u32>, Vec<u32>);
+    fn sample(&self) -> (Vec<u32>, Vec<u32>) {
+        Default::default()
+    }
 
     /// Tokens that one step learns from, padding among them.
     fn tokens_per_step(&self, settings: &Settings) -> usize {
@@ -47,6 +62,9 @@ pub trait Task {
 
 /// A task whose loss is the cross entropy of the next token.
 pub trait NextToken {
+    /// As [`Task::STAGE`].
+    const STAGE: &'static str;
+
     /// The micro-batches of a step: a function of the settings and the step only.
     ///
     /// # Errors
@@ -61,6 +79,8 @@ pub trait NextToken {
 }
 
 impl<T: NextToken> Task for T {
+    const STAGE: &'static str = T::STAGE;
+
     fn step(&mut self, trainer: &mut Trainer, settings: &Settings, step: u64) -> Result<Pending> {
         trainer.step(settings, &self.batches(settings, step)?)
     }

@@ -3,7 +3,7 @@
 use crate::{
     Result,
     gpu::{Gpu, readback::Readback},
-    model::{Gpt, gpt::Pass},
+    model::{Gpt, gpt::Pass, heads::ScalarHead},
     ops::{
         cross_entropy::{self, Targets},
         embedding::Tokens,
@@ -25,7 +25,9 @@ pub struct Trainer {
     pub gpu: Gpu,
     /// The model.
     pub model: Gpt,
-    /// Its optimizer.
+    /// The head that is trained with it: that of a reward model.
+    pub head: Option<ScalarHead>,
+    /// The optimizer of both.
     pub optimizer: Optimizer,
     gradients: Gradients,
     /// The constant 1 from which every backward pass starts.
@@ -76,10 +78,21 @@ impl Trainer {
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<Self> {
+        Self::with_head(gpu, model, None, settings)
+    }
+
+    /// A trainer for `model` and a head on its hidden states, with fresh moments.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn with_head(gpu: &Gpu, model: Gpt, head: Option<ScalarHead>, settings: &Settings) -> Result<Self> {
         let mut gradients = Gradients::default();
-        let optimizer = Optimizer::new(gpu, model.parameters(), settings.optimizer, &mut gradients)?;
+        let mut parameters = model.parameters().to_vec();
+        // A language model's own head may be `head.weight`: moments are told apart by name.
+        parameters.extend(head.iter().flat_map(|head| head.parameters("scalar")));
+        let optimizer = Optimizer::new(gpu, &parameters, settings.optimizer, &mut gradients)?;
         let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), model, optimizer, gradients, one })
+        Ok(Self { gpu: gpu.clone(), model, head, optimizer, gradients, one })
     }
 
     /// Adds the gradients of one micro-batch; returns its mean loss, still on the GPU.
@@ -87,8 +100,8 @@ impl Trainer {
     /// # Errors
     /// Those of the driver.
     pub fn accumulate(&mut self, batch: &Batch, pass: Pass, factor: f32) -> Result<Tensor> {
-        self.backward(|model, tape| {
-            let gpu = tape.gpu();
+        self.backward(|trainer, tape| {
+            let (gpu, model) = (tape.gpu(), &trainer.model);
             let (tokens, targets) = (tokens(gpu, batch, true)?, Targets::new(gpu, &batch.targets)?);
             let hidden = model.forward(tape, &tokens, pass, None)?;
             let loss = model.loss(tape, &hidden, &targets, factor)?.mean;
@@ -96,14 +109,15 @@ impl Trainer {
         })
     }
 
-    /// Adds the gradients of the loss, one element, that `record` makes with the model, and returns what else it makes.
+    /// Adds the gradients of the loss, one element, that `record` makes with model and head, and returns what else it makes.
     ///
     /// # Errors
     /// Those of `record` and of the driver.
-    pub fn backward<T>(&mut self, record: impl FnOnce(&Gpt, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
+    pub fn backward<T>(&mut self, record: impl FnOnce(&Self, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
         let tape = Tape::new(&self.gpu);
         self.model.watch(&tape);
-        let (loss, more) = record(&self.model, &tape)?;
+        self.head.iter().for_each(|head| head.watch(&tape));
+        let (loss, more) = record(self, &tape)?;
         tape.backward(&loss, self.one.clone(), &mut self.gradients)?;
         Ok(more)
     }

@@ -253,6 +253,8 @@ impl Run<'_> {
             tokenizer: vocabulary.as_bytes(),
             language: files.as_ref().map_or(&[], |files| &files[..]),
             model: &named(policy, &weights),
+            // The value head is training state: a policy needs none to write.
+            head: &[],
             optimizer: &named(&rest, &moments),
             state: &json(serde_json::to_value(&state))?,
         };

@@ -1,0 +1,147 @@
+//! A trained reward model that judges texts.
+
+use std::{collections::VecDeque, path::Path};
+
+use super::{
+    reader::Reader,
+    rows::{self, Rows},
+};
+use crate::{
+    Error, Result,
+    gpu::Gpu,
+    interchange::Language,
+    io::checkpoint::Checkpoint,
+    model::{Gpt, build::Storage, gpt::Pass, heads::ScalarHead},
+    ops::gather::RowIndex,
+    tape::Tape,
+    text::Message,
+    train::run,
+};
+
+/// Tokens of a pass that only scores.
+const TOKENS: usize = 4096;
+
+/// Passes recorded ahead of the one that is read.
+const AHEAD: usize = 4;
+
+/// The rewards of `texts` of 1 to `width` tokens, in their order, packed into rows of `width`, about `tokens` a pass.
+/// `progress` hears how many are done.
+///
+/// # Errors
+/// [`Error::Shape`] for a text that is empty or longer than `width`; those of the driver.
+pub async fn rewards(
+    gpu: &Gpu,
+    (model, head): (&Gpt, &ScalarHead),
+    texts: &[&[u32]],
+    (width, tokens): (usize, usize),
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<f32>> {
+    if let Some(wrong) = texts.iter().position(|text| text.is_empty() || text.len() > width) {
+        let reason = format!("text {wrong} has {} tokens; 1 to {width} can be scored", texts[wrong].len());
+        return Err(Error::shape("rewards", reason));
+    }
+    let lengths: Vec<[usize; 1]> = texts.iter().map(|text| [text.len()]).collect();
+    let runs = rows::cut(lengths.iter().map(|length| &length[..]), width, (tokens / width.max(1)).max(1));
+    let (tape, mut all, mut ahead) = (Tape::off(gpu), Vec::with_capacity(texts.len()), VecDeque::new());
+    let mut runs = runs.into_iter();
+    loop {
+        if let Some(run) = runs.next() {
+            let rows = Rows::new(&texts[run], width);
+            let hidden = model.forward(&tape, &rows.tokens(gpu, false)?, Pass::default(), None)?;
+            ahead.push_back(head.apply_at(&tape, &hidden, &RowIndex::new(gpu, &rows.lasts, false)?)?.read());
+            gpu.submit()?;
+            if ahead.len() < AHEAD {
+                continue;
+            }
+        }
+        let Some(found) = ahead.pop_front() else { break };
+        all.extend(found.numbers::<f32>().await?);
+        progress(all.len());
+    }
+    Ok(all)
+}
+
+/// A reward model as a judge: texts in, rewards out.
+pub struct RewardModel {
+    gpu: Gpu,
+    model: Gpt,
+    head: ScalarHead,
+    reader: Reader,
+}
+
+impl RewardModel {
+    /// The reward model in a run or checkpoint folder of `wgpt reward`; its weights are only computed with.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is none, or a broken one.
+    pub fn open(gpu: &Gpu, path: &Path) -> Result<Self> {
+        Self::load(gpu, path, Storage::AsStored, |_, _| ())
+    }
+
+    /// [`RewardModel::open`] with matrices kept as `storage` says; `each` hears how many of how many parameters are there.
+    ///
+    /// # Errors
+    /// As [`RewardModel::open`].
+    pub fn load(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Self> {
+        let checkpoint = Checkpoint::open(path)?;
+        // Before the weights: it is small, and its lack is the likeliest mistake.
+        if checkpoint.head()?.is_none() {
+            let reason = "no reward model: there is no head.safetensors; `wgpt reward` makes one";
+            return Err(Error::checkpoint(&checkpoint.folder, reason));
+        }
+        let language = Language::open(&checkpoint.folder)?;
+        let model = run::frozen(gpu, path, storage, each)?;
+        let head = run::head(gpu, &checkpoint, model.config().width)?;
+        let head = head.ok_or_else(|| Error::checkpoint(&checkpoint.folder, "head.safetensors is gone"))?;
+        // Texts are cut as they were in training.
+        let trained = checkpoint.state().ok().and_then(|state| state["settings"]["context"].as_u64());
+        let longest = model.config().context;
+        let context = trained.map_or(longest, |context| (context as usize).min(longest));
+        Ok(Self { gpu: gpu.clone(), model, head, reader: Reader::new(&language, context)? })
+    }
+
+    /// A reward model of its parts.
+    pub fn new(gpu: &Gpu, model: Gpt, head: ScalarHead, reader: Reader) -> Self {
+        Self { gpu: gpu.clone(), model, head, reader }
+    }
+
+    /// How it reads.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The model under the head.
+    pub fn model(&self) -> &Gpt {
+        &self.model
+    }
+
+    /// The head.
+    pub fn head(&self) -> &ScalarHead {
+        &self.head
+    }
+
+    /// The normalised reward of each answer to its prompt, in their order: some passes for all of them.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] naming the text that cannot be read; those of the driver.
+    pub async fn score(&self, texts: &[(Vec<Message>, String)]) -> Result<Vec<f32>> {
+        let read = |(index, (prompt, answer)): (usize, &(Vec<Message>, String))| {
+            let text = self.reader.read(prompt, answer);
+            text.map(|text| text.ids).map_err(|(mistake, words)| {
+                Error::Tokenizer(format!("text {} cannot be judged: {mistake}: {words}", index + 1))
+            })
+        };
+        let ids = texts.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
+        self.score_tokens(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>(), |_| ()).await
+    }
+
+    /// [`RewardModel::score`] of texts as [`Reader::read`] encodes them. `progress` hears how many are done.
+    ///
+    /// # Errors
+    /// As [`rewards`].
+    pub async fn score_tokens(&self, texts: &[&[u32]], progress: impl FnMut(usize)) -> Result<Vec<f32>> {
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let sizes = (rows::width(longest, self.model.config().context), TOKENS);
+        rewards(&self.gpu, (&self.model, &self.head), texts, sizes, progress).await
+    }
+}
