@@ -78,6 +78,7 @@ fn chart(
     };
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        .margin_top(26)
         .margin_right(24)
         .x_label_area_size(30)
         .y_label_area_size(56)
@@ -99,7 +100,7 @@ fn chart(
     chart.draw_series(LineSeries::new(thinned(points), LINE.mix(0.35).stroke_width(1)))?;
     chart.draw_series(LineSeries::new(thinned(&smoothed(points)), LINE.stroke_width(2)))?;
     let now = smoothed(points).last().map_or(f64::NAN, |p| p.1);
-    area.draw(&Text::new(format!("{}: {now:.3}", panel.title), (64, 0), ("sans-serif", 14).into_font().color(&INK)))?;
+    area.draw(&Text::new(format!("{}: {now:.3}", panel.title), (64, 6), ("sans-serif", 14).into_font().color(&INK)))?;
     Ok(())
 }
 
