@@ -70,12 +70,13 @@ impl Run {
         (settings.schedule.min_lr, settings.schedule.warmup, settings.schedule.steps) = (1e-4, 2, 24);
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
         let mut task = Dpo::new(pairs(), &settings, Vec::new());
+        task.rehearse(&mut trainer, &settings).expect("a rehearsal");
         match settings.lora {
-            Some(_) => task.rehearse(&mut trainer, &settings).expect("a rehearsal"),
+            Some(_) => {}
             None => {
                 let dir = tempfile::tempdir().expect("a folder");
                 let mut done = 0;
-                let known = task.remember(&mut trainer, &settings, dir.path(), |pairs| done = pairs);
+                let known = task.remember(&trainer, &settings, dir.path(), |pairs| done = pairs);
                 pollster::block_on(known).expect("the reference");
                 assert_eq!(done, 80);
                 // From the file it is the same.
