@@ -12,10 +12,12 @@ use super::{
 use crate::{
     Error, Result,
     interchange::{self, Language},
+    ops::tuning,
     train::{
         Settings,
         dpo::Dpo,
         stage::{Stage, Summary},
+        task::Task,
     },
 };
 
@@ -103,8 +105,13 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         (false, true) => task.recall(&out)?,
         (false, false) => {
             let bar = terminal::bar((pairs + held_out_pairs) as u64, shared.quiet);
+            task.rehearse(&mut trainer, &settings)?;
+            let tuned = |class: &str, index: usize, count: usize| {
+                bar.set_message(format!("tuning {}/{count}: {class}", index + 1));
+            };
+            tuning::answer(&gpu, tuned).await?;
             bar.set_message("pairs by the reference");
-            task.remember(&mut trainer, &settings, &out, |done| bar.set_position(done as u64)).await?;
+            task.remember(&trainer, &settings, &out, |done| bar.set_position(done as u64)).await?;
             bar.finish_and_clear();
         }
     }

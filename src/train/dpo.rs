@@ -27,7 +27,6 @@ use crate::{
             weighted_sum,
         },
         row_sum::weighted_row_sum,
-        tuning,
     },
     tape::Tape,
     tensor::Tensor,
@@ -87,20 +86,18 @@ impl Dpo {
     }
 
     /// Computes the reference's log-probabilities by the model as it is now, and keeps them in the run's folder `out` for
-    /// [`Dpo::recall`]. `progress` hears how many pairs are done.
+    /// [`Dpo::recall`]. `progress` hears how many pairs are done. Rehearse and tune before: by the kernels that training uses,
+    /// policy and reference are the same at first.
     ///
     /// # Errors
     /// [`Error::Io`], and those of the driver.
     pub async fn remember(
         &mut self,
-        trainer: &mut Trainer,
+        trainer: &Trainer,
         settings: &Settings,
         out: &Path,
         mut progress: impl FnMut(usize),
     ) -> Result<()> {
-        // By the kernels that training will use: at first policy and reference are the same.
-        self.rehearse(trainer, settings)?;
-        tuning::answer(&trainer.gpu, |_, _, _| ()).await?;
         let (tape, mut known) = (Tape::off(&trainer.gpu), Vec::with_capacity(self.pairs.pairs.len()));
         let all: Vec<u32> = (0..self.pairs.pairs.len() as u32).collect();
         for members in all.chunks(settings.batch) {
