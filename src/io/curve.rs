@@ -169,8 +169,8 @@ mod tests {
     #[test]
     fn one_point_is_a_curve_and_none_is_an_error() {
         assert!(!loss_curve(&[json!({"step": 0, "train_loss": 4.2})]).unwrap().contains("NaN"));
-        let pairs = loss_curve(&[json!({"step": 0, "train_loss": 0.7, "margin": 0.1})]).unwrap();
-        assert!(pairs.contains("nats per pair"));
+        let pairs = loss_curve(&[json!({"stage": "dpo", "step": 0, "train_loss": 0.7})]).unwrap();
+        assert!(pairs.contains("nats per comparison"));
         assert!(loss_curve(&[json!({"step": 0})]).unwrap_err().to_string().contains("no train_loss"));
     }
 
