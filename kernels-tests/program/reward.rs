@@ -92,6 +92,18 @@ fn preferences_are_learned_resumed_and_judged_by() {
     let refused = place.failure(&reward(&["--out", "judge", "--resume", "--margin", "1"]));
     assert!(refused.contains("margin = 0"), "{refused}");
 
+    // It judges what a policy writes, after the whole question; a model without a head judges nothing.
+    let ppo = |judge| {
+        let arguments = ["ppo", "--model", "base", "--prompts", "asked.jsonl", "--judge", judge, "--out", "policy"];
+        let sizes = ["--steps", "2", "--batch", "4", "--max-tokens", "6", "--normalise", "8", "--quiet", "--json"];
+        [&arguments[..], &sizes].concat()
+    };
+    let done = place.json(&ppo("reward:judge"));
+    assert!(done["last"]["step"] == 1 && done["last"]["score"].as_f64().is_some_and(f64::is_finite), "{done}");
+    std::fs::remove_dir_all(place.path("policy")).expect("the policy's run");
+    let refused = place.failure(&ppo("reward:base"));
+    assert!(refused.contains("no head.safetensors"), "{refused}");
+
     // Adapters with a head, on a scale of other texts.
     let lora = ["--model", "base", "--out", "light", "--lora-rank", "4", "--normalise-on", "asked.jsonl"];
     let done = place.json(&reward(&lora));

@@ -25,6 +25,7 @@ A run stops by itself when numbers are not finite, the KL explodes, or answers r
 Examples:
   wgpt ppo --model runs/shakespeare --prompts shakespeare.txt --judge lexicon --out runs/happy
   wgpt ppo --model model.gguf --lora-rank 8 --prompts questions.jsonl --judge script:./score.py --out runs/polite
+  wgpt ppo --model runs/talker --prompts questions.jsonl --judge reward:runs/judge --out runs/better
   wgpt ppo --model runs/shakespeare --prompts shakespeare.txt --judge lexicon --out runs/happy --resume
   wgpt report runs/happy"
 )]

@@ -12,13 +12,14 @@ use crate::{
     interchange::{self, Language, adapter},
     io::checkpoint,
     train::{
-        judge,
+        judge::{self, Judge, Said},
         ppo::{
             Ppo, Progress,
             prompts::Prompts,
             run::{self, Event, Run, Summary},
             settings::{Algorithm, Limits, Settings},
         },
+        reward::RewardModel,
         rlhf::{
             kl::KlController,
             response::{EARLIEST_STOP, MissingStop},
@@ -36,7 +37,7 @@ pub(super) struct Arguments {
     /// JSONL with a prompt per line, or a text whose windows are prompts
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// Who scores: lexicon, lexicon:FILE, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT
+    /// Who scores: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT
     #[arg(long, value_name = "JUDGE")]
     judge: String,
     /// Folder of the run
@@ -209,7 +210,8 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
     let (source, language) = (interchange::open(&base)?, Language::open(&base)?);
     let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
     drop(source);
-    let judge = judge::open(&arguments.judge)?;
+    let model = arguments.judge.strip_prefix("reward:").map(Path::new);
+    let judge = if model.is_none() { Some(judge::open(&arguments.judge)?) } else { None };
     let settings = arguments.settings(recipe, &language, context, fingerprint)?;
     let prompts = Prompts::open(&arguments.prompts, &language, settings.prompt_tokens, settings.seed)?;
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
@@ -221,6 +223,10 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
     }
 
     let gpu = shared.open().await?;
+    let judge: Box<dyn Judge> = match (judge, model) {
+        (Some(judge), _) => judge,
+        (None, model) => Box::new(Learned(RewardModel::open(&gpu, model.unwrap_or(Path::new("")))?)),
+    };
     let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
     let (learner, progress) = match state {
         Some(state) => {
@@ -249,6 +255,16 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
     let summary = show(shared, &gpu, Run { out, base, ppo, stop: &stop }).await?;
     let output = Output { summary, out: out.display().to_string(), prompts: count, left_out };
     shared.result(&output, || words(&output))
+}
+
+/// A reward model as the judge: it reads the whole conversation.
+struct Learned(RewardModel);
+
+impl Judge for Learned {
+    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+        let texts: Vec<_> = said.iter().map(|said| (said.messages.to_vec(), said.answer.to_string())).collect();
+        pollster::block_on(self.0.score(&texts))
+    }
 }
 
 /// Where the first weights lie.

@@ -178,7 +178,7 @@ fn final_number(text: &str) -> Option<f64> {
     words.rev().find_map(|word| word.trim_end_matches(['.', '-']).parse().ok())
 }
 
-/// The judge that a `--judge` argument means, and a name that tells whether a resumed run has the same one.
+/// The judge that a `--judge` argument means, but for a reward model, which needs a GPU.
 ///
 /// # Errors
 /// [`Error::Usage`] naming what would do, [`Error::Io`], [`Error::Data`].
@@ -199,9 +199,8 @@ pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
             let text = text.to_string();
             Ok(Box::new(Function(move |said: Said<'_>| said.answer.matches(&text).count() as f32)))
         }
-        // A reward model (`reward:RUN`) has its place here: it scores `said.messages` and `said.answer`.
         _ => Err(Error::Usage(format!(
-            "--judge {spec}: give lexicon, lexicon:FILE, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT"
+            "--judge {spec}: give lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT"
         ))),
     }
 }
