@@ -69,11 +69,12 @@ def wgpt(model, prompt):
     return json.loads(subprocess.run(command + ["--json", "--quiet"], capture_output=True, check=True, text=True).stdout)
 
 
-def apart(steps, tokens):
+def apart(steps, tokens, text):
     """How many of `tokens` are the server's, and its margin where they part. It lists no tokens inside characters."""
+    ahead = 1 if text.isascii() else 4
     at = 0
     for step in steps:
-        while at < len(tokens) and tokens[at] != step["id"] and step["id"] in tokens[at : at + 3]:
+        while at < len(tokens) and tokens[at] != step["id"] and step["id"] in tokens[at : at + ahead]:
             at += 1
         if at == len(tokens) or tokens[at] != step["id"]:
             top = step["top_logprobs"]
@@ -96,7 +97,7 @@ def main():
                 if theirs["content"] == ours["text"]:
                     print(f"{form}: {prompt!r}: the same text of {len(ours['tokens'])} tokens; {rates}")
                     continue
-                same, margin = apart(theirs["completion_probabilities"], ours["tokens"])
+                same, margin = apart(theirs["completion_probabilities"], ours["tokens"], theirs["content"])
                 parted += margin > MARGIN
                 print(f"{form}: {prompt!r}: part after {same} tokens, at a margin of {margin:.4f}; {rates}")
             server.close()
