@@ -210,8 +210,10 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
     let (source, language) = (interchange::open(&base)?, Language::open(&base)?);
     let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
     drop(source);
-    let model = arguments.judge.strip_prefix("reward:").map(Path::new);
-    let judge = if model.is_none() { Some(judge::open(&arguments.judge)?) } else { None };
+    let judge = match arguments.judge.strip_prefix("reward:") {
+        Some(model) => Err(Path::new(model)),
+        None => Ok(judge::open(&arguments.judge)?),
+    };
     let settings = arguments.settings(recipe, &language, context, fingerprint)?;
     let prompts = Prompts::open(&arguments.prompts, &language, settings.prompt_tokens, settings.seed)?;
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
@@ -223,9 +225,9 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
     }
 
     let gpu = shared.open().await?;
-    let judge: Box<dyn Judge> = match (judge, model) {
-        (Some(judge), _) => judge,
-        (None, model) => Box::new(Learned(RewardModel::open(&gpu, model.unwrap_or(Path::new("")))?)),
+    let judge: Box<dyn Judge> = match judge {
+        Ok(judge) => judge,
+        Err(model) => Box::new(Learned(RewardModel::open(&gpu, model)?)),
     };
     let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
     let (learner, progress) = match state {

@@ -46,7 +46,7 @@ pub struct State {
 const HEAD: [&str; 4] = ["weight", "bias", "gain", "shift"];
 
 /// The host's copy of named tensors.
-pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
+async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
     let mut values = Vec::with_capacity(tensors.len());
     for (_, tensor) in tensors {
         values.push(tensor.to_f32().await?);
@@ -55,7 +55,7 @@ pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32
 }
 
 /// Tensors with their values, for files.
-pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
+fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
     let name = |((name, tensor), values): (&'a (String, Tensor), &'a Vec<f32>)| NamedTensor {
         name,
         shape: tensor.shape(),
@@ -83,18 +83,7 @@ pub async fn save(
         adapter: trainer.gpu.tuner().adapter().to_string(),
         choices: trainer.gpu.tuner().choices(),
     };
-    let moments = trainer.optimizer.state();
-    let (weights, moment_values) = (download(trainer.model.parameters()).await?, download(&moments).await?);
-    let json = |value: serde_json::Result<serde_json::Value>| value.map_err(|error| Error::Config(error.to_string()));
-    let vocabulary = language.tokenizer.to_json();
-    let conventions = &language.conventions;
-    let files = conventions.template.is_some().then(|| conventions.files());
-    let (kind, config) = match trainer.model.lora() {
-        None => (Kind::Model, serde_json::to_value(trainer.model.config())),
-        Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
-    };
-    let head = trainer.head.as_ref();
-    let head_values = match head {
+    let head_values = match &trainer.head {
         None => Vec::new(),
         Some(ScalarHead { weight, bias, gain, shift }) => {
             vec![weight.to_f32().await?, bias.to_f32().await?, vec![*gain], vec![*shift]]
@@ -107,17 +96,54 @@ pub async fn save(
         .zip(&head_values)
         .map(|((name, shape), data)| NamedTensor { name, shape, data })
         .collect();
+    let json = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
+    let parts = Parts { model: &trainer.model, head: &head, optimizer: &trainer.optimizer.state(), state: &json };
+    publish(out, state.step, parts, language, settings.keep).await
+}
+
+/// What a stage's checkpoint is made of, beside the language.
+pub(super) struct Parts<'a> {
+    /// The model; of one with adapters the adapters are saved.
+    pub model: &'a Gpt,
+    /// The reward head, if there is one.
+    pub head: &'a [NamedTensor<'a>],
+    /// What the optimizer goes on with.
+    pub optimizer: &'a [(String, Tensor)],
+    /// What else a resumed run goes on with.
+    pub state: &'a serde_json::Value,
+}
+
+/// Writes the checkpoint of `step` into the run folder `out`: all of it or nothing. Of older ones the newest `keep` stay.
+///
+/// # Errors
+/// As [`save`].
+pub(super) async fn publish(
+    out: &Path,
+    step: u64,
+    parts: Parts<'_>,
+    language: &Language,
+    keep: usize,
+) -> Result<std::path::PathBuf> {
+    let Parts { model, head, optimizer, state } = parts;
+    let (weights, moments) = (download(model.parameters()).await?, download(optimizer).await?);
+    let vocabulary = language.tokenizer.to_json();
+    let conventions = &language.conventions;
+    let files = conventions.template.is_some().then(|| conventions.files());
+    let (kind, config) = match model.lora() {
+        None => (Kind::Model, serde_json::to_value(model.config())),
+        Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
+    };
     let contents = Contents {
         kind,
-        config: &json(config)?,
+        config: &config.map_err(|error| Error::Config(error.to_string()))?,
         tokenizer: vocabulary.as_bytes(),
         language: files.as_ref().map_or(&[], |files| &files[..]),
-        model: &named(trainer.model.parameters(), &weights),
-        head: &head,
-        optimizer: &named(&moments, &moment_values),
-        state: &json(serde_json::to_value(&state))?,
+        model: &named(model.parameters(), &weights),
+        head,
+        optimizer: &named(optimizer, &moments),
+        state,
     };
-    checkpoint::save(out, state.step, &contents, settings.keep)
+    checkpoint::save(out, step, &contents, keep)
 }
 
 /// A tensor of `file` with the shape that the configuration asks for.

@@ -20,14 +20,14 @@ use crate::{
     },
     io::{
         atomic,
-        checkpoint::{self, Checkpoint, Contents, Kind},
+        checkpoint::{Checkpoint, Kind},
         metrics,
         metrics::Metrics,
         panels,
     },
     model::build::Storage,
     model::{Gpt, lora::LoraConfig},
-    train::run::{adapted, download, named, take, tunable},
+    train::run::{Parts, adapted, publish, take, tunable},
 };
 
 /// The state beside weights and moments, as a checkpoint holds it.
@@ -236,29 +236,10 @@ impl Run<'_> {
             adapter: tuner.adapter().to_string(),
             choices: tuner.choices(),
         };
-        let (policy, rest) = (learner.policy.parameters(), learner.state());
-        let (weights, moments) = (download(policy).await?, download(&rest).await?);
-        let json =
-            |value: serde_json::Result<serde_json::Value>| value.map_err(|error| Error::Config(error.to_string()));
-        let vocabulary = language.tokenizer.to_json();
-        let conventions = &language.conventions;
-        let files = conventions.template.is_some().then(|| conventions.files());
-        let (kind, config) = match learner.policy.lora() {
-            None => (Kind::Model, serde_json::to_value(learner.policy.config())),
-            Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
-        };
-        let contents = Contents {
-            kind,
-            config: &json(config)?,
-            tokenizer: vocabulary.as_bytes(),
-            language: files.as_ref().map_or(&[], |files| &files[..]),
-            model: &named(policy, &weights),
-            // The value head is training state: a policy needs none to write.
-            head: &[],
-            optimizer: &named(&rest, &moments),
-            state: &json(serde_json::to_value(&state))?,
-        };
-        checkpoint::save(self.out, progress.step, &contents, settings.keep)
+        let state = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
+        // The value head is training state: a policy needs none to write.
+        let parts = Parts { model: &learner.policy, head: &[], optimizer: &learner.state(), state: &state };
+        publish(self.out, progress.step, parts, language, settings.keep).await
     }
 
     fn draw(&self, log: &Path) -> Result<()> {
