@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod embed;
+pub mod engine;
 pub mod generate;
 pub mod sampler;
 pub mod session;

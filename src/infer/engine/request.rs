@@ -1,0 +1,95 @@
+//! What is asked of the engine, and what it tells while it answers.
+
+use crate::{
+    Error, Result,
+    infer::{
+        generate::Finish,
+        sampler::{Candidate, Sampling},
+    },
+};
+
+/// A text to go on with.
+pub struct Request {
+    /// What stands there already: at least one token.
+    pub prompt: Vec<u32>,
+    /// Most new tokens.
+    pub count: usize,
+    /// Tokens that end the text; they are not told.
+    pub stops: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Taken from the score of every token that was generated already (OpenAI's `presence_penalty`).
+    pub presence_penalty: f32,
+    /// Taken from the score of a token once for each time that it was generated (OpenAI's `frequency_penalty`).
+    pub frequency_penalty: f32,
+    /// Added to the scores of tokens.
+    pub bias: Vec<(u32, f32)>,
+    /// How many of the likeliest tokens are told with each token.
+    pub top: usize,
+    /// The LoRA adapters to compute with, by name; without a name the model as it is.
+    pub adapter: Option<String>,
+    /// Which tokens may come next, where not every one may.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Hears what happens, on the engine's thread; false says that nobody listens any more, which cancels the request.
+    pub listener: Box<dyn FnMut(Event) -> bool + Send>,
+}
+
+/// Which tokens may come next.
+pub trait Constraint: Send {
+    /// Sets the scores of tokens that may not come next to minus infinity. At least one token must stay.
+    fn mask(&mut self, scores: &mut [f32]);
+
+    /// Hears which token was chosen.
+    fn accept(&mut self, id: u32);
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Its prompt is read; this many of its tokens were in the cache already.
+    Started {
+        /// Tokens that need not be read.
+        cached: usize,
+    },
+    /// A token.
+    Token(Told),
+    /// The last event: why the text ended.
+    Finished(Finish),
+    /// The last event: what went wrong.
+    Failed(String),
+}
+
+/// A generated token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// The token, with its log-probability.
+    pub chosen: Candidate,
+    /// The likeliest tokens in its place, best first: [`Request::top`] of them.
+    pub top: Vec<Candidate>,
+}
+
+impl Request {
+    /// Refuses what no model can answer; `vocabulary` and `context` are the model's.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn validate(&self, vocabulary: usize, context: usize) -> Result<()> {
+        self.sampling.validate()?;
+        if self.prompt.is_empty() {
+            return Err(Error::Usage("the prompt is empty: give at least one token to continue".to_string()));
+        }
+        if self.prompt.len() >= context {
+            let reason = format!("the prompt has {} tokens, the model's context {context}", self.prompt.len());
+            return Err(Error::Usage(format!("{reason}: give a shorter one")));
+        }
+        let ids = self.prompt.iter().chain(&self.stops).chain(self.bias.iter().map(|(id, _)| id));
+        if let Some(id) = ids.copied().find(|&id| id as usize >= vocabulary) {
+            return Err(Error::Usage(format!("token {id} is not one of the model's {vocabulary}")));
+        }
+        let penalties = [self.presence_penalty, self.frequency_penalty];
+        if penalties.iter().chain(self.bias.iter().map(|(_, bias)| bias)).any(|number| !number.is_finite()) {
+            return Err(Error::Usage("penalties and biases must be finite numbers".to_string()));
+        }
+        Ok(())
+    }
+}
