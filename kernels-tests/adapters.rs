@@ -63,7 +63,7 @@ fn there_and_back_and_merged() {
         let dir = tempfile::tempdir().expect("a folder");
         let (base, out) = (dir.path().join(base), dir.path().join("run"));
         place(name, &base);
-        let config = LoraConfig { rank: 3, alpha: 12.0, targets: Target::ALL.to_vec() };
+        let config = LoraConfig { rank: 3, alpha: 12.0, targets: Target::ALL.to_vec(), last: None };
         let model = run::tunable(gpu, &base, Some(&config), 7, |_, _| ()).expect("a model");
         let mut settings = Settings::recipe(model.config().clone());
         (settings.schedule.lr, settings.schedule.warmup) = (1e-2, 0);
@@ -107,7 +107,7 @@ fn another_base_is_refused() {
     place("llama", &base);
     place("llama", &quantised);
     place("gpt2", &other);
-    let config = LoraConfig { rank: 2, alpha: 4.0, targets: vec![Target::Down] };
+    let config = LoraConfig { rank: 2, alpha: 4.0, targets: vec![Target::Down], last: None };
     let model = run::tunable(gpu, &base, Some(&config), 7, |_, _| ()).expect("a model");
     let settings = Settings::recipe(model.config().clone());
     let trainer = Trainer::new(gpu, model, &settings).expect("a trainer");

@@ -101,7 +101,7 @@ impl Run {
 #[test]
 fn what_is_preferred_is_learned() {
     let device = device();
-    let lora = LoraConfig { rank: 4, alpha: 8.0, targets: Target::ALL.to_vec() };
+    let lora = LoraConfig { rank: 4, alpha: 8.0, targets: Target::ALL.to_vec(), last: None };
     for lora in [None, Some(lora)] {
         let mut run = Run::new(&device.gpu, lora, 8, 1);
         let name = if run.settings.lora.is_some() { "adapters" } else { "the whole model" };

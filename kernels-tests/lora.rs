@@ -43,7 +43,7 @@ fn read(tensor: &Tensor) -> Vec<f32> {
 
 /// Adapters of rank 4 with alpha 8 for `targets`, of a base that lies nowhere.
 fn lora(targets: &str) -> Lora {
-    let config = LoraConfig { rank: 4, alpha: 8.0, targets: Target::parse(targets).expect("targets") };
+    let config = LoraConfig { rank: 4, alpha: 8.0, targets: Target::parse(targets).expect("targets"), last: None };
     Lora { config, base: Base { path: PathBuf::new(), fingerprint: String::new() } }
 }
 

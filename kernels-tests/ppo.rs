@@ -131,7 +131,7 @@ fn policy(gpu: &Gpu, language: &Language, adapters: bool) -> (Gpt, Option<Gpt>) 
     if !adapters {
         return (model(), Some(model()));
     }
-    let config = LoraConfig { rank: 2, alpha: 4.0, targets: Target::ALL.to_vec() };
+    let config = LoraConfig { rank: 2, alpha: 4.0, targets: Target::ALL.to_vec(), last: None };
     let base = Base { path: Path::new("nowhere").to_path_buf(), fingerprint: String::new() };
     (model().with_lora(Lora { config, base }, 5).expect("adapters"), None)
 }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod chinese;
+mod demo;
 mod device_loss;
 mod dpo;
 mod feedback;

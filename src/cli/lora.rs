@@ -19,6 +19,9 @@ pub struct LoraArguments {
     /// Layers with an adapter: some of qkv,out,up,down, or all [default: all]
     #[arg(long, value_name = "LAYERS", requires = "lora_rank")]
     lora_targets: Option<String>,
+    /// Adapters in so many of the last blocks only: less time and memory per step [default: in all]
+    #[arg(long, value_name = "BLOCKS", requires = "lora_rank")]
+    lora_last: Option<usize>,
 }
 
 impl LoraArguments {
@@ -33,7 +36,7 @@ impl LoraArguments {
         }
         let alpha = self.lora_alpha.unwrap_or(2.0 * rank as f32);
         let targets = Target::parse(self.lora_targets.as_deref().unwrap_or("all"))?;
-        Ok(Some(LoraConfig { rank, alpha, targets }))
+        Ok(Some(LoraConfig { rank, alpha, targets, last: self.lora_last }))
     }
 }
 
@@ -58,10 +61,10 @@ mod tests {
     #[test]
     fn rank_asks_for_adapters_and_the_rest_has_defaults() {
         assert_eq!(parse(&[]), Ok(None));
-        let all = LoraConfig { rank: 8, alpha: 16.0, targets: Target::ALL.to_vec() };
+        let all = LoraConfig { rank: 8, alpha: 16.0, targets: Target::ALL.to_vec(), last: None };
         assert_eq!(parse(&["--lora-rank", "8"]), Ok(Some(all)));
-        let some = LoraConfig { rank: 4, alpha: 1.5, targets: vec![Target::Qkv, Target::Out] };
-        let given = ["--lora-rank", "4", "--lora-alpha", "1.5", "--lora-targets", "out,qkv"];
+        let some = LoraConfig { rank: 4, alpha: 1.5, targets: vec![Target::Qkv, Target::Out], last: Some(2) };
+        let given = ["--lora-rank", "4", "--lora-alpha", "1.5", "--lora-targets", "out,qkv", "--lora-last", "2"];
         assert_eq!(parse(&given), Ok(Some(some)));
         assert!(parse(&["--lora-alpha", "8"]).unwrap_err().contains("--lora-rank"));
         assert!(parse(&["--lora-rank", "0"]).unwrap_err().contains("give at least 1"));

@@ -4,6 +4,7 @@
 
 mod chat;
 mod convert;
+mod demo;
 mod doctor;
 mod dpo;
 mod embed;
@@ -46,6 +47,7 @@ use crate::{
     about,
     max_term_width = 100,
     after_help = "Examples:
+  wgpt demo                                      the whole story: read, talk, and be rated, in a few minutes
   wgpt doctor                                    what this machine's GPU can do
   wgpt pretrain --data book.txt                  train a small model on a text
   wgpt generate --model runs/book --prompt 'The' let it write
@@ -85,6 +87,7 @@ pub(crate) struct Shared {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Pretrain(Box<pretrain::Arguments>),
     Sft(Box<sft::Arguments>),
     Ppo(Box<ppo::Arguments>),
@@ -110,6 +113,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let Program { shared, command } = Program::parse();
     let outcome = match command {
+        Command::Demo(arguments) => pollster::block_on(demo::run(&shared, &arguments)),
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
         Command::Sft(arguments) => pollster::block_on(sft::run(&shared, &arguments)),
         Command::Ppo(arguments) => pollster::block_on(ppo::run(&shared, &arguments)),

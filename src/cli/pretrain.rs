@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Text for a first run without flags; see scripts/data.
-const SHAKESPEARE: &str = include_str!("../../data/shakespeare.txt");
+pub(super) const SHAKESPEARE: &str = include_str!("../../data/shakespeare.txt");
 
 /// Train a new model on plain text
 #[derive(Debug, Args)]

@@ -260,7 +260,7 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
 }
 
 /// A reward model as the judge: it reads the whole conversation.
-struct Learned(RewardModel);
+pub(super) struct Learned(pub RewardModel);
 
 impl Judge for Learned {
     fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
@@ -280,7 +280,7 @@ fn base(arguments: &Arguments, state: Option<&run::State>) -> Result<PathBuf> {
 }
 
 /// Runs to the end with a progress bar.
-async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Summary> {
+pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Summary> {
     let bar = terminal::bar(run.ppo.settings.steps, shared.quiet);
     bar.set_position(run.ppo.progress.step);
     bar.reset_eta();

@@ -10,4 +10,5 @@ pub mod curve;
 pub mod metrics;
 pub mod page;
 pub mod panels;
+pub mod story;
 pub mod tensors;

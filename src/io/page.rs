@@ -63,7 +63,6 @@ pub fn escape(text: &str) -> String {
 
 /// The page's HTML.
 pub fn html(page: &Page<'_>) -> String {
-    let title = escape(page.title);
     let row =
         |(name, value): &(String, String)| format!("<tr><td>{}</td><td>{}</td></tr>\n", escape(name), escape(value));
     let facts: String = page.facts.iter().map(row).collect();
@@ -75,12 +74,17 @@ pub fn html(page: &Page<'_>) -> String {
     if !samples.is_empty() {
         samples.insert_str(0, "<h2>What the model writes as it learns</h2>\n");
     }
+    let body = format!("<table>\n{facts}</table>\n<h2>Curves</h2>\n{}\n{samples}", page.curve_svg);
+    document(page.title, "", &body)
+}
+
+/// A whole page: a title, more style if there is any, and a body that is markup already.
+pub(super) fn document(title: &str, style: &str, body: &str) -> String {
+    let title = escape(title);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         <table>\n{facts}</table>\n<h2>Curves</h2>\n{}\n{samples}</body>\n</html>\n",
-        page.curve_svg
+         <title>{title}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
     )
 }
 

@@ -82,6 +82,9 @@ pub struct LoraConfig {
     pub alpha: f32,
     /// Which layers have one.
     pub targets: Vec<Target>,
+    /// In how many of the last blocks; none for all. What lies before them needs no backward pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<usize>,
 }
 
 /// The model that adapters were made for.
@@ -124,6 +127,10 @@ impl LoraConfig {
         if self.targets.is_empty() {
             return Err(Error::Config("LoRA without targets: give some of qkv, out, up, down, or all".to_string()));
         }
+        if let Some(last) = self.last.filter(|last| *last == 0 || *last > config.layers) {
+            let reason = format!("LoRA in the last {last} blocks: give 1 to {}, the model's blocks", config.layers);
+            return Err(Error::Config(reason));
+        }
         Ok(())
     }
 
@@ -133,9 +140,13 @@ impl LoraConfig {
     /// They start as peft's and loralib's do: A uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`), B 0, so that
     /// the model is its base at first.
     pub fn specs(&self, config: &Config) -> Vec<Spec> {
+        let first = config.layers - self.last.unwrap_or(config.layers).min(config.layers);
         let adapter = |spec: Spec| {
             let name = spec.name.strip_suffix(".weight")?;
-            let (_, layer) = name.strip_prefix("blocks.")?.split_once('.')?;
+            let (block, layer) = name.strip_prefix("blocks.")?.split_once('.')?;
+            if block.parse::<usize>().is_ok_and(|block| block < first) {
+                return None;
+            }
             self.targets.iter().find(|target| target.layer() == layer)?;
             let (features, width) = (spec.shape[0], spec.shape[1]);
             let bound = 1.0 / (width as f32).sqrt();
@@ -235,15 +246,19 @@ mod tests {
     #[test]
     fn adapters_have_the_shapes_of_their_layers() {
         let config = Config { kv_heads: 2, ..Config::llama(65, 16, 2, 4, 32) };
-        let lora = LoraConfig { rank: 3, alpha: 6.0, targets: vec![Target::Qkv, Target::Down] };
+        let lora = LoraConfig { rank: 3, alpha: 6.0, targets: vec![Target::Qkv, Target::Down], last: None };
         let specs = lora.specs(&config);
         let named = |index: usize| (&specs[index].name[..], &specs[index].shape[..]);
+        let names = |specs: &[Spec]| specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
         assert_eq!(specs.len(), 8);
         assert_eq!(named(0), ("blocks.0.attention.qkv.lora_a", &[3, 32][..]));
         assert_eq!(named(1), ("blocks.0.attention.qkv.lora_b", &[64, 3][..]));
         assert_eq!(named(6), ("blocks.1.mlp.down.lora_a", &[3, config.hidden][..]));
         let a = specs[0].values(1, 1);
         assert!(a.iter().all(|x| x.abs() <= 1.0 / 32f32.sqrt()) && a.iter().any(|x| x.abs() > 0.15));
+        let last = LoraConfig { last: Some(1), ..lora.clone() };
+        assert_eq!(names(&last.specs(&config)), names(&specs[4..]));
+        assert!(LoraConfig { last: Some(3), ..lora.clone() }.validate(&config).is_err());
         assert!(LoraConfig { rank: 33, ..lora }.validate(&config).is_err());
     }
 }

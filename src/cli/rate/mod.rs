@@ -7,7 +7,7 @@ mod tasks;
 use std::{
     collections::BTreeMap,
     io::{BufRead, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     Error, Result,
     feedback::{self, Answer, Mistake, Prompt, Rating, Store, Tally, Task, Verdict},
-    infer::session,
+    gpu::Gpu,
+    infer::{sampler::Sampling, session},
     random,
 };
 
@@ -116,7 +117,9 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         mistakes,
         ..Output::default()
     };
-    let mut rating = Session { shared, arguments, store: &mut store, output, introduced: false };
+    let Arguments { answers, again, .. } = *arguments;
+    let how = How { answers: answers.into(), again, seed: arguments.sampling.seed() };
+    let mut rating = Session { shared, how, store: &mut store, output, introduced: false };
     match &arguments.model {
         Some(path) if unanswered => {
             let gpu = shared.open().await?;
@@ -145,9 +148,37 @@ fn user() -> String {
     known.filter(|name| !name.is_empty()).unwrap_or_else(|| "anonymous".to_string())
 }
 
+/// Has the user compare two answers of the model at `path` to each of the prompts in a file.
+pub(super) async fn of_two(
+    shared: &Shared,
+    gpu: &Gpu,
+    path: &Path,
+    prompts: &Path,
+    database: &Path,
+    sampling: Sampling,
+    max_tokens: usize,
+) -> Result<()> {
+    let (tasks, _) = tasks::read(&prompts.display().to_string())?;
+    let mut store = Store::create(database)?;
+    let (model, language) = shared.load(gpu, path, &LoadArguments::default())?;
+    let session = session::Session::new(gpu, &model)?;
+    let mut conversation = Conversation::new(session, &language, sampling, max_tokens)?;
+    let output = Output { feedback: database.to_path_buf(), rater: user(), prompts: tasks.len(), ..Output::default() };
+    let how = How { answers: 2, again: false, seed: sampling.seed };
+    let mut rating = Session { shared, how, store: &mut store, output, introduced: false };
+    rating.all(&tasks, Some((&mut conversation, sample::name(path)))).await
+}
+
+/// How answers are shown.
+struct How {
+    answers: usize,
+    again: bool,
+    seed: u64,
+}
+
 struct Session<'a> {
     shared: &'a Shared,
-    arguments: &'a Arguments,
+    how: How,
     store: &'a mut Store,
     output: Output,
     /// Whether the rater was told what can be said.
@@ -161,12 +192,12 @@ impl Session<'_> {
         for (index, task) in tasks.iter().enumerate() {
             let Task { prompt, answers } = task;
             let rater = self.output.rater.clone();
-            let before = !answers.is_empty() && !self.arguments.again;
+            let before = !answers.is_empty() && !self.how.again;
             if before && self.store.has_rated(&rater, prompt, &different(answers))? {
                 self.output.rated_before += 1;
                 continue;
             }
-            let count = usize::from(self.arguments.answers);
+            let count = self.how.answers;
             let answers = match &mut model {
                 Some((conversation, name)) if answers.is_empty() => {
                     match sample::answers(self.shared, conversation, prompt, name, count).await {
@@ -188,7 +219,7 @@ impl Session<'_> {
             if task.answers.is_empty() && answers.len() < count {
                 self.shared.say(format_args!("the model keeps to {} of {count} different answers", answers.len()));
             }
-            let answers = shuffled(answers, self.arguments.sampling.seed(), index as u64);
+            let answers = shuffled(answers, self.how.seed, index as u64);
             self.show(prompt, &answers, &format!("{} of {}", index + 1, tasks.len()));
             let Some(verdict) = self.ask(&mut lines, answers.len())? else {
                 self.output.left = tasks.len() - index;

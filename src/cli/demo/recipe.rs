@@ -1,0 +1,117 @@
+//! How much of everything the story takes.
+
+use serde::Serialize;
+
+/// Sizes, steps and rates of all stages.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Recipe {
+    /// Prompts, each with a good answer and a poor one.
+    pub prompts: usize,
+    /// Tokens of the vocabulary.
+    pub vocabulary: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub width: usize,
+    /// Tokens that the model sees.
+    pub context: usize,
+    /// Rows per step of pretraining and fine-tuning.
+    pub batch: usize,
+    pub pretrain_steps: u64,
+    pub pretrain_lr: f32,
+    /// How often every conversation is learned from.
+    pub sft_epochs: usize,
+    pub sft_lr: f32,
+    pub dropout: f32,
+    /// Comparisons per step, and how often each is learned from.
+    pub reward_batch: usize,
+    pub reward_epochs: usize,
+    pub reward_lr: f32,
+    /// Answers per step, and steps of both rounds.
+    pub ppo_batch: usize,
+    pub ppo_steps: [u64; 2],
+    pub ppo_lr: [f32; 2],
+    /// First coefficient of the KL penalty.
+    pub beta: f64,
+    /// Nats per answer that the KL is steered to.
+    pub target_kl: f64,
+    /// Most tokens of a prompt and of an answer.
+    pub prompt_tokens: usize,
+    pub max_tokens: usize,
+    /// Temperature of everything that is sampled.
+    pub temperature: f32,
+    /// Prompts that are answered after each stage, and how many of them are shown.
+    pub asked: usize,
+    pub shown: usize,
+}
+
+impl Recipe {
+    /// About five minutes on two cores without a GPU.
+    pub fn short() -> Self {
+        Self {
+            prompts: 64,
+            vocabulary: 1024,
+            layers: 4,
+            heads: 4,
+            width: 128,
+            context: 96,
+            batch: 8,
+            pretrain_steps: 200,
+            pretrain_lr: 3e-3,
+            sft_epochs: 44,
+            sft_lr: 3e-3,
+            dropout: 0.0,
+            reward_batch: 16,
+            reward_epochs: 3,
+            reward_lr: 5e-4,
+            ppo_batch: 48,
+            ppo_steps: [24, 16],
+            ppo_lr: [3e-4, 1e-4],
+            beta: 0.2,
+            target_kl: 6.0,
+            prompt_tokens: 32,
+            max_tokens: 24,
+            temperature: 0.8,
+            asked: 64,
+            shown: 6,
+        }
+    }
+
+    /// Seconds, and nothing is learned: for tests.
+    pub fn smallest() -> Self {
+        Self {
+            prompts: 12,
+            vocabulary: 300,
+            layers: 1,
+            heads: 2,
+            width: 16,
+            context: 128,
+            batch: 2,
+            pretrain_steps: 2,
+            sft_epochs: 1,
+            ppo_batch: 4,
+            ppo_steps: [1, 1],
+            reward_epochs: 1,
+            prompt_tokens: 80,
+            max_tokens: 48,
+            asked: 4,
+            shown: 2,
+            ..Self::short()
+        }
+    }
+
+    /// The recipe of the model in `weights/`: about fifteen minutes on two cores without a GPU.
+    pub fn long() -> Self {
+        Self {
+            prompts: 1000,
+            heads: 5,
+            width: 160,
+            pretrain_steps: 600,
+            pretrain_lr: 2e-3,
+            sft_epochs: 50,
+            sft_lr: 2e-3,
+            ppo_batch: 64,
+            ppo_steps: [50, 30],
+            ..Self::short()
+        }
+    }
+}

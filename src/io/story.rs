@@ -1,0 +1,102 @@
+//! Several runs that follow each other as one HTML page: nothing is fetched from anywhere.
+
+use serde_json::Value;
+
+use super::{curve, page, panels};
+use crate::Result;
+
+const STYLE: &str = "
+table.answers td { vertical-align: top; } td.reward { text-align: right; white-space: nowrap; }
+.low { color: #d9480f; } .high { color: #2b8a3e; } section { border-top: 1px solid var(--line); margin-top: 2rem; }
+@media (prefers-color-scheme: dark) { .low { color: #ff922b; } .high { color: #69db7c; } }
+";
+
+/// A run.
+pub struct Chapter {
+    /// Its name.
+    pub name: String,
+    /// What happens in it.
+    pub about: String,
+    /// Names and values.
+    pub facts: Vec<(String, String)>,
+    /// The lines of its `metrics.jsonl`.
+    pub lines: Vec<Value>,
+    /// What the model answered after it: the same prompts in the same order in every run that has any.
+    pub answers: Vec<Answer>,
+}
+
+/// An answer and what it is worth.
+pub struct Answer {
+    /// What was asked.
+    pub prompt: String,
+    /// What was answered.
+    pub answer: String,
+    /// Its reward.
+    pub reward: f32,
+}
+
+/// The page: answers side by side first, then each run with its curves.
+///
+/// # Errors
+/// [`crate::Error::Failed`] when a curve cannot be drawn.
+pub fn html(title: &str, chapters: &[Chapter]) -> Result<String> {
+    let answered: Vec<_> = chapters.iter().filter(|chapter| !chapter.answers.is_empty()).collect();
+    let mut body = String::from("<h2>The same questions after each stage</h2>\n");
+    for index in 0..answered.first().map_or(0, |chapter| chapter.answers.len()) {
+        body += &format!("<h3>{}</h3>\n<table class=\"answers\">\n", page::escape(&answered[0].answers[index].prompt));
+        for (chapter, answer) in answered.iter().filter_map(|chapter| Some((chapter, chapter.answers.get(index)?))) {
+            let class = if answer.reward < 0.0 { "low" } else { "high" };
+            body += &format!(
+                "<tr><td>{}</td><td class=\"reward {class}\">{:+.2}</td><td>{}</td></tr>\n",
+                page::escape(&chapter.name),
+                answer.reward,
+                page::escape(&answer.answer)
+            );
+        }
+        body += "</table>\n";
+    }
+    for chapter in chapters {
+        let row = |(name, value): &(String, String)| {
+            format!("<tr><td>{}</td><td>{}</td></tr>\n", page::escape(name), page::escape(value))
+        };
+        let reinforced = chapter.lines.iter().any(|line| line["score"].is_number());
+        let curves = match reinforced {
+            true => panels::draw(&chapter.lines, &panels::reinforcement(None))?,
+            false => curve::loss_curve(&chapter.lines)?,
+        };
+        body += &format!(
+            "<section>\n<h2>{}</h2>\n<p>{}</p>\n<table>\n{}</table>\n{curves}\n</section>\n",
+            page::escape(&chapter.name),
+            page::escape(&chapter.about),
+            chapter.facts.iter().map(row).collect::<String>()
+        );
+    }
+    Ok(page::document(title, STYLE, &body))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_story_shows_answers_and_curves_and_no_markup_of_others() {
+        let answer = |text: &str, reward| Answer { prompt: "<b>?".into(), answer: text.into(), reward };
+        let chapter = |name: &str, line, answers| Chapter {
+            name: name.into(),
+            about: "a & b".into(),
+            facts: vec![("x".into(), "<1>".into())],
+            lines: vec![line],
+            answers,
+        };
+        let chapters = [
+            chapter("sft", json!({ "step": 0, "train_loss": 2.0 }), vec![answer("<script>", -1.0)]),
+            chapter("ppo", json!({ "step": 0, "score": 0.5, "kl": 1.0 }), vec![answer("Hello!", 0.5)]),
+        ];
+        let text = html("story", &chapters).unwrap();
+        assert!(!text.contains("<script>") && text.contains("&lt;script&gt;") && text.contains("&lt;b&gt;?"));
+        assert!(text.contains("low\">-1.00") && text.contains("high\">+0.50"));
+        assert_eq!(text.matches("<svg").count(), 2);
+    }
+}
