@@ -144,7 +144,8 @@ fn settings_that_leave_nothing_to_run_are_refused() {
     let config = &configs()[0];
     let model = || Gpt::new(&device.gpu, config, 1).expect("a model");
     let says = |adapters, settings, words: &str| {
-        let error = Engine::new(device.gpu.clone(), model(), adapters, settings).map(|_| ()).expect_err(words).to_string();
+        let error =
+            Engine::new(device.gpu.clone(), model(), adapters, settings).map(|_| ()).expect_err(words).to_string();
         assert!(error.contains(words), "{error}");
     };
     let settings = Settings::default();

@@ -137,7 +137,8 @@ fn scores_are_changed_for_those_who_ask() {
     let plain = alone(&device.gpu, engine.model(), &text, 10, &greedy());
     let common = plain[2];
     let (biased, biased_heard) = ask(&mut |request| request.bias = vec![(common, -100.0), (7, 0.01)]);
-    let (varied, varied_heard) = ask(&mut |request| (request.presence_penalty, request.frequency_penalty) = (0.02, 0.01));
+    let (varied, varied_heard) =
+        ask(&mut |request| (request.presence_penalty, request.frequency_penalty) = (0.02, 0.01));
     let (even, even_heard) = ask(&mut |request| request.constraint = Some(Box::new(Evens(Vec::new()))));
     let (shown, shown_heard) = ask(&mut |request| request.top = 3);
     let (stops, stops_heard) = ask(&mut |request| request.stops = vec![common]);
@@ -174,11 +175,15 @@ fn scores_are_changed_for_those_who_ask() {
     let mut session = Session::new(&device.gpu, engine.model()).expect("a session");
     let mut next = text.clone();
     for told in shown_heard.told() {
-        let scores = pollster::block_on(session.advance(&next, |_, _| ()).expect("scores").to_f32()).expect("a readback");
+        let scores =
+            pollster::block_on(session.advance(&next, |_, _| ()).expect("scores").to_f32()).expect("a readback");
         let expected = top(&scores, 3, 1.0);
         assert_eq!((told.top.len(), told.chosen), (3, told.top[0]));
         for (found, expected) in told.top.iter().zip(&expected) {
-            assert!(found.id == expected.id && (found.logprob - expected.logprob).abs() < 1e-4, "{told:?} {expected:?}");
+            assert!(
+                found.id == expected.id && (found.logprob - expected.logprob).abs() < 1e-4,
+                "{told:?} {expected:?}"
+            );
         }
         next = vec![told.chosen.id];
     }
@@ -226,7 +231,8 @@ fn a_text_is_looked_into() {
                 assert!(next.iter().zip(&expected).all(|(a, b)| a.id == b.id && (a.logprob - b.logprob).abs() < 1e-4));
             }
         }
-        let refuse = |result: wgpt::Result<_>| result.map(|_: wgpt::infer::engine::Inspection| ()).expect_err("refused");
+        let refuse =
+            |result: wgpt::Result<_>| result.map(|_: wgpt::infer::engine::Inspection| ()).expect_err("refused");
         refuse(pollster::block_on(engine.inspect(&[], 1)));
         refuse(pollster::block_on(engine.inspect(&prompt(161, 1, 80), 1)));
         refuse(pollster::block_on(engine.inspect(&[1, 4000], 1)));

@@ -23,12 +23,19 @@ fn alone(gpu: &Gpu, model: &Gpt, prompt: &[u32], count: usize) -> (Vec<u32>, Vec
     let mut session = Session::new(gpu, model).expect("a session");
     let limits = Limits { count, scores: true, ..Limits::default() };
     let (mut margins, sampling) = (Vec::new(), greedy());
-    let generated = generate(&mut session, prompt, limits, &sampling, |_, _| (), |step| {
-        let best = step.logits[step.chosen.id as usize];
-        let others = step.logits.iter().enumerate().filter(|(id, _)| *id != step.chosen.id as usize);
-        margins.push(best - others.fold(f32::NEG_INFINITY, |most, (_, score)| most.max(*score)));
-        true
-    });
+    let generated = generate(
+        &mut session,
+        prompt,
+        limits,
+        &sampling,
+        |_, _| (),
+        |step| {
+            let best = step.logits[step.chosen.id as usize];
+            let others = step.logits.iter().enumerate().filter(|(id, _)| *id != step.chosen.id as usize);
+            margins.push(best - others.fold(f32::NEG_INFINITY, |most, (_, score)| most.max(*score)));
+            true
+        },
+    );
     (pollster::block_on(generated).expect("a text").tokens, margins)
 }
 
@@ -61,7 +68,11 @@ fn sixteen_together_are_greedy_as_each_alone() {
         let found = heard.ids();
         let same = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
         // From the first near-tie on two texts are right.
-        assert!(same == count || margins[same] <= 1e-3, "text {index} differs at token {same}, margin {}", margins[same]);
+        assert!(
+            same == count || margins[same] <= 1e-3,
+            "text {index} differs at token {same}, margin {}",
+            margins[same]
+        );
         equal += usize::from(same == count);
         near = margins.iter().copied().fold(near, f32::min);
     }

@@ -21,7 +21,8 @@ use crate::{Result, gpu::Gpu, random, tensor::Tensor};
 use reference::compare::compare;
 
 /// The families of checks, by name.
-pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position", "packed", "paged", "sample", "losses"];
+pub const FAMILIES: &[&str] =
+    &["matmul", "attention", "rows", "flat", "position", "packed", "paged", "sample", "losses"];
 
 /// What was found out about one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]

@@ -39,7 +39,12 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
 }
 
 /// Several texts at once: most of each, then most of the rest, then one token of each.
-async fn texts(doctor: &mut Doctor<'_>, spec: crate::ops::decode::Spec, heads: Heads, precision: Precision) -> Result<()> {
+async fn texts(
+    doctor: &mut Doctor<'_>,
+    spec: crate::ops::decode::Spec,
+    heads: Heads,
+    precision: Precision,
+) -> Result<()> {
     let Heads { query, key_value, dim } = heads;
     let longest = LENGTHS.iter().copied().max().unwrap_or(1);
     let (all, rotated, width) = (query + 2 * key_value, query + key_value, heads.qkv_width());

@@ -13,8 +13,8 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Rows from which unpacking the weights once and multiplying plain matrices is faster.
-pub const FEW: usize = 8;
+/// With more rows than this, unpacking the weights once and multiplying plain matrices is faster.
+pub const FEW: usize = 16;
 
 /// A normalisation of the inputs.
 #[derive(Clone, Copy, Debug)]
