@@ -1,4 +1,4 @@
-//! A real model that answers many at once, and how fast. Asks for `WGPT_SMOLLM2`, or announces a skip.
+//! A real model that answers many at once, and how fast. Needs `WGPT_SMOLLM2`, or announces a skip.
 
 use std::time::Instant;
 

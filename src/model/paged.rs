@@ -106,7 +106,9 @@ impl Gpt {
         let (tape, heads) = (Tape::off(&gpu), config.attention_heads());
         let rows = Rows::new(&gpu, heads, runs)?;
         let mut x = self.embed_places(&tape, &gpu, ids, runs)?.reshape(&[1, count, config.width])?;
-        let segments = runs.iter().all(|run| run.first == 0).then(|| segments(&gpu, runs)).transpose()?;
+        // Fresh texts are one row of segments to the kernels of training, if it is no longer than a row may be.
+        let fresh = runs.iter().all(|run| run.first == 0) && count <= config.context;
+        let segments = fresh.then(|| segments(&gpu, runs)).transpose()?;
         for (index, block) in self.blocks.iter().enumerate() {
             let runner = Runner {
                 config: config.clone(),
