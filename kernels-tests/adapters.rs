@@ -25,7 +25,7 @@ use wgpt::{
 use crate::device::device;
 
 /// A model of the fixtures, with a tokenizer, at `path`: a folder in f32, or (by its ending) a GGUF file in Q8_0.
-fn place(name: &str, path: &Path) {
+pub fn place(name: &str, path: &Path) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/hf");
     let source = interchange::open(&fixtures.join(name)).expect("the fixture");
     let language = Language::plain(Tokenizer::load(&fixtures.join("tokenizer.json")).expect("a tokenizer"));
@@ -48,7 +48,7 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |most, (a, b)| if (a - b).is_finite() { most.max((a - b).abs()) } else { f32::INFINITY })
 }
 
-fn step(trainer: &mut Trainer, settings: &Settings) -> f32 {
+pub fn step(trainer: &mut Trainer, settings: &Settings) -> f32 {
     let ids: Vec<u32> = (0..17).map(|i| i * i % 23).collect();
     let batch = Batch { inputs: ids[..16].to_vec(), targets: ids[1..].to_vec(), rows: 2, context: 8, starts: None };
     let pending = trainer.step(settings, &[batch]).expect("a step");

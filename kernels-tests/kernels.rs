@@ -44,6 +44,11 @@ fn packed() {
 }
 
 #[test]
+fn paged() {
+    family("paged");
+}
+
+#[test]
 fn sample() {
     family("sample");
 }

@@ -1,7 +1,7 @@
 //! Oracles without a gradient of their own, against identities that they must meet. No GPU here.
 
 use wgpt::{
-    doctor::reference::{attention, cache, pointwise, position},
+    doctor::reference::{attention, cache, paged, pointwise, position},
     model::parameters,
 };
 
@@ -41,6 +41,37 @@ fn decoding_in_any_chunks_equals_causal_attention() {
                 assert_equal(&name, &cache::decode(s, &new, &cache, past), &rows(&expected, 2, 7, past, context));
                 past += context;
             }
+        }
+    }
+}
+
+#[test]
+fn pages_in_any_order_change_nothing_and_probabilities_are_what_is_mixed() {
+    let whole = attention::Sizes { batch: 1, context: 11, heads: 4, kv_heads: 2, dim: 3 };
+    let qkv = to_f64(&data(32, 11 * whole.row()));
+    let (expected, _) = attention::attention(whole, &qkv);
+    let free = vec![f64::NAN; 5 * 2 * 4 * 3];
+    let mut pool = paged::Pool { page: 4, keys: free.clone(), values: free };
+    let mut first = 0;
+    for context in [6, 1, 4] {
+        let s = attention::Sizes { context, ..whole };
+        let new = &qkv[first * whole.row()..][..context * whole.row()];
+        paged::append(s, new, &mut pool, &[3, 0, 4], first);
+        let out = paged::attend(s, new, &pool, &[3, 0, 4], first);
+        assert_equal("pages", &out, &expected[first * 12..][..context * 12]);
+        first += context;
+    }
+    let map = attention::probabilities(whole, &qkv);
+    for (head, row) in map.chunks_exact(11).enumerate().map(|(at, row)| (at / 11, row)) {
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12, "head {head}");
+    }
+    for t in 0..11 {
+        for (at, mixed) in expected[t * 12..][..12].iter().enumerate() {
+            let (head, column) = (at / 3, at % 3);
+            // Values stand after four query heads and two key heads; two query heads share one of them.
+            let value = |j: usize| qkv[j * whole.row() + (6 + head / 2) * 3 + column];
+            let sum: f64 = (0..11).map(|j| map[(head * 11 + t) * 11 + j] * value(j)).sum();
+            assert!((sum - mixed).abs() < 1e-12, "token {t} head {head}");
         }
     }
 }

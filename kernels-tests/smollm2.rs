@@ -28,8 +28,13 @@ fn ids(fixture: &TensorFile, name: &str) -> Vec<u32> {
     fixture.to_f32(name).expect(name).iter().map(|id| *id as u32).collect()
 }
 
+/// The text of the fixture.
+pub fn text() -> Vec<u32> {
+    ids(&fixture(), "ids")
+}
+
 /// The model, or an announced skip.
-fn model(gpu: &Gpu, storage: Storage) -> Option<Gpt> {
+pub fn model(gpu: &Gpu, storage: Storage) -> Option<Gpt> {
     let Some(path) = std::env::var_os("WGPT_SMOLLM2") else {
         eprintln!("skipped: WGPT_SMOLLM2 does not name the model");
         return None;

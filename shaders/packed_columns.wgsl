@@ -3,8 +3,8 @@
 // them by broadcasts. One load of x serves 8 N columns. Overwrites.
 // @include "lib/packed.wgsl"
 // @include format = "lib/weights_q4.wgsl"
-const M: u32 = 1u;
-const N: u32 = 4u; // columns per lane; SWIGLU: gates and their partners together, even
+const M: u32 = 1u; // at most 8
+const N: u32 = 4u; // columns per lane, 2 or 4; SWIGLU: gates and their partners together, even
 
 // A block against the 32 inputs that the lanes hold, `total` their sum. Lanes of a broadcast must be constants.
 fn product(x: vec4<f32>, total: f32, block: Block) -> f32 {
@@ -24,21 +24,33 @@ var<private> headers: array<Header, N>;
 var<private> bases: array<u32, N>;
 var<private> means: array<f32, M>;
 var<private> rstds: array<f32, M>;
+var<private> x: array<vec4<f32>, M>;
+var<private> totals: array<f32, M>;
+
+fn add_column(j: u32, group: u32, part: u32) {
+    let w = unpack(headers[j], bases[j], p.blocks, group, part);
+    // Two loops: compilers do not unroll very long ones, and then the sums leave the registers.
+    for (var i = 0u; i < min(M, 4u); i += 1u) {
+        sums[i][j] += product(x[i], totals[i], w);
+    }
+    for (var i = 4u; i < M; i += 1u) {
+        sums[i][j] += product(x[i], totals[i], w);
+    }
+}
 
 fn add_block(row: u32, lane: u32, group: u32, part: u32) {
-    var x: array<vec4<f32>, M>;
-    var totals: array<f32, M>;
     for (var i = 0u; i < M; i += 1u) {
         x[i] = x4(min(row + i, p.m - 1u), group * 8u + lane, means[i], rstds[i]);
         if (OFFSET) {
             totals[i] = subgroupAdd((x[i].x + x[i].y) + (x[i].z + x[i].w));
         }
     }
-    for (var j = 0u; j < N; j += 1u) {
-        let w = unpack(headers[j], bases[j], p.blocks, group, part);
-        for (var i = 0u; i < M; i += 1u) {
-            sums[i][j] += product(x[i], totals[i], w);
-        }
+    // For the same reason no loop.
+    add_column(0u, group, part);
+    add_column(1u, group, part);
+    if (N > 2u) {
+        add_column(min(2u, N - 1u), group, part);
+        add_column(min(3u, N - 1u), group, part);
     }
 }
 
@@ -80,7 +92,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         }
     }
     var block = 0u;
-    for (; block + 4u <= p.blocks; block += 4u) {
+    // With many rows what four blocks share is little of the work, and four times the code takes long to compile.
+    for (; M <= 4u && block + 4u <= p.blocks; block += 4u) {
         for (var j = 0u; j < N; j += 1u) {
             headers[j] = header(bases[j], p.blocks, block);
         }

@@ -110,3 +110,15 @@ pub fn attention_segments_backward(s: Sizes, qkv: &[f64], starts: &[u32], grad_o
     }
     grad
 }
+
+/// What each token of one text looks at: `[heads, context, context]`, 0 for what comes later.
+pub fn probabilities(s: Sizes, qkv: &[f64]) -> Vec<f64> {
+    let mut map = vec![0.0; s.heads * s.context * s.context];
+    for head in 0..s.heads {
+        for t in 0..s.context {
+            let (w, _) = weights(s, qkv, 0, 0, t, head);
+            map[(head * s.context + t) * s.context..][..=t].copy_from_slice(&w);
+        }
+    }
+    map
+}

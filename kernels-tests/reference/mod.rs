@@ -9,6 +9,7 @@ pub mod loss;
 pub mod matmul;
 pub mod norm;
 pub mod optimizer;
+pub mod paged;
 pub mod pointwise;
 pub mod position;
 pub mod rlhf;

@@ -120,13 +120,8 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
             let expected = rows(&out, query * dim, first, count);
             let what = format!("{sizes:?} past {first}");
             if precision == Precision::Half {
-                let error = mean_square(&actual.to_f32().await?, &expected);
-                let row = doctor.row("attention_decode f16", spec.name);
-                row.max_error = row.max_error.max(error.sqrt());
-                if error.is_nan() || error > 1e-6 {
-                    row.pass = false;
-                    row.failure = Some(format!("{what}: mean square error {error:.1e}"));
-                }
+                let row = ("attention_decode f16", spec.name);
+                doctor.compare_mean(row, &what, &actual, &expected, 1e-6).await?;
                 continue;
             }
             doctor.compare(("attention_decode", spec.name), &what, &actual, &expected, context + dim).await?;
@@ -134,11 +129,6 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
         starts(doctor, *spec, sizes, &qkv).await?;
     }
     Ok(())
-}
-
-fn mean_square(values: &[f32], expected: &[f64]) -> f64 {
-    let error: f64 = values.iter().zip(expected).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum();
-    error / expected.len() as f64
 }
 
 /// Sequences that begin later: as if their first tokens were not there.

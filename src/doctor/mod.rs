@@ -7,6 +7,7 @@ mod flat;
 mod losses;
 mod matmul;
 mod packed;
+mod paged;
 mod position;
 mod rows;
 mod sample;
@@ -20,7 +21,8 @@ use crate::{Result, gpu::Gpu, random, tensor::Tensor};
 use reference::compare::compare;
 
 /// The families of checks, by name.
-pub const FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position", "packed", "sample", "losses"];
+pub const FAMILIES: &[&str] =
+    &["matmul", "attention", "rows", "flat", "position", "packed", "paged", "sample", "losses"];
 
 /// What was found out about one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -77,6 +79,7 @@ impl<'a> Doctor<'a> {
             "flat" => flat::check(self).await,
             "losses" => losses::check(self).await,
             "packed" => packed::check(self).await,
+            "paged" => paged::check(self).await,
             "sample" => sample::check(self).await,
             _ => position::check(self).await,
         }
@@ -123,6 +126,27 @@ impl<'a> Doctor<'a> {
             row.pass = false;
             let at = found.worst.map_or(String::new(), |(i, x, y)| format!(" [{i}] is {x}, the oracle says {y};"));
             row.failure = Some(format!("{what}:{at} normalised error {:.1e}", found.normalised));
+        }
+        Ok(())
+    }
+
+    /// Compares the mean square difference from an oracle, for kernels that store coarser numbers.
+    async fn compare_mean(
+        &mut self,
+        (kernel, variant): (&str, &str),
+        what: &str,
+        actual: &Tensor,
+        oracle: &[f64],
+        most: f64,
+    ) -> Result<()> {
+        let values = actual.to_f32().await?;
+        let squares: f64 = values.iter().zip(oracle).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum();
+        let error = if values.len() == oracle.len() { squares / oracle.len() as f64 } else { f64::NAN };
+        let row = self.row(kernel, variant);
+        row.max_error = row.max_error.max(error.sqrt());
+        if error.is_nan() || error > most {
+            row.pass = false;
+            row.failure = Some(format!("{what}: mean square error {error:.1e}"));
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Rows, outputs and inputs; the last for formats with blocks of 256.
-const SIZES: &[[usize; 3]] = &[[1, 5, 32], [3, 34, 96], [5, 70, 160], [2, 9, 576], [4, 40, 256], [1, 6, 1280]];
+const SIZES: &[[usize; 3]] = &[[1, 5, 32], [3, 34, 96], [9, 70, 160], [2, 9, 576], [4, 40, 256], [1, 6, 1280]];
 /// Inputs that fill no block, for formats that have none.
 const ODD: [usize; 3] = [3, 11, 44];
 const EPSILON: f32 = 1e-5;

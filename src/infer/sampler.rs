@@ -88,19 +88,29 @@ impl Sampling {
     /// # Errors
     /// [`Error::Shape`], [`Error::Failed`] for scores that are no numbers, and those of the driver.
     pub async fn choose(&self, logits: &Tensor, texts: &[&[u32]], keys: &[u32]) -> Result<Vec<Candidate>> {
+        let chosen = Self::candidates(&self.draw(logits, texts, keys)?.to_u32().await?);
+        match chosen.iter().any(|chosen| chosen.logprob.is_nan()) {
+            true => Err(Error::Failed("the model's scores are not numbers: its weights are broken".to_string())),
+            false => Ok(chosen),
+        }
+    }
+
+    /// [`Sampling::choose`] without waiting: `[texts, 2]`, for [`Sampling::candidates`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn draw(&self, logits: &Tensor, texts: &[&[u32]], keys: &[u32]) -> Result<Tensor> {
         let gpu = logits.gpu();
         if self.repetition_penalty != 1.0 {
             let ids: Vec<u32> = texts.iter().flat_map(|text| recent(text)).collect();
             sample::penalise(logits, &Tensor::from_u32(gpu, &[texts.len(), RECENT], &ids)?, self.repetition_penalty)?;
         }
-        let keys = Tensor::from_u32(gpu, &[keys.len()], keys)?;
-        let pairs = sample::sample(logits, &keys, self.rule())?.to_u32().await?;
-        let chosen = pairs.chunks_exact(2).map(|pair| Candidate { id: pair[0], logprob: f32::from_bits(pair[1]) });
-        let chosen: Vec<_> = chosen.collect();
-        match chosen.iter().any(|chosen| chosen.logprob.is_nan()) {
-            true => Err(Error::Failed("the model's scores are not numbers: its weights are broken".to_string())),
-            false => Ok(chosen),
-        }
+        sample::sample(logits, &Tensor::from_u32(gpu, &[keys.len()], keys)?, self.rule())
+    }
+
+    /// What [`Sampling::draw`] found; a log-probability that is no number says that scores were none.
+    pub fn candidates(pairs: &[u32]) -> Vec<Candidate> {
+        pairs.chunks_exact(2).map(|pair| Candidate { id: pair[0], logprob: f32::from_bits(pair[1]) }).collect()
     }
 }
 
@@ -128,9 +138,16 @@ pub fn top(logits: &[f32], count: usize, temperature: f32) -> Vec<Candidate> {
     order.into_iter().take(count).map(candidate).collect()
 }
 
+/// The log-probability of a token at temperature 1.
+pub fn logprob(logits: &[f32], id: u32) -> f32 {
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|logit| f64::from(logit - greatest).exp()).sum();
+    (f64::from(logits[id as usize] - greatest) - total.ln()) as f32
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{RECENT, recent, top};
+    use super::{RECENT, logprob, recent, top};
 
     #[test]
     fn the_likeliest_come_first_and_share_one() {
@@ -138,6 +155,8 @@ mod tests {
         assert_eq!(all.iter().map(|candidate| candidate.id).collect::<Vec<_>>(), [1, 3, 2, 0]);
         assert!((all.iter().map(|candidate| candidate.logprob.exp()).sum::<f32>() - 1.0).abs() < 1e-6);
         assert_eq!(top(&[1.0, 3.0, 2.0, 3.0], 2, 0.5), all[..2]);
+        let plain = top(&[1.0, 3.0, 2.0, 3.0], 4, 1.0);
+        assert!(plain.iter().all(|one| one.logprob == logprob(&[1.0, 3.0, 2.0, 3.0], one.id)));
         assert!((all[0].logprob - all[2].logprob - 2.0).abs() < 1e-6, "the temperature halves");
     }
 

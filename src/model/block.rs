@@ -1,5 +1,7 @@
 //! One block of the transformer: as a chain of recorded operations, and as the few fused dispatches that decode a token.
 
+use std::cell::RefCell;
+
 use super::{
     config::{Activation, Config, Norm as NormKind},
     gpt::Pass,
@@ -9,6 +11,7 @@ use crate::{
     ops::{
         activation, attention,
         attention::Heads,
+        attention_map::attention_map,
         decode::{self, Cached},
         dropout,
         elementwise::add,
@@ -20,6 +23,7 @@ use crate::{
             Packed,
             product::{self, FEW, Fused, product},
         },
+        paged::{self, Paged, Rows},
         rope,
         weight::Weight,
     },
@@ -107,6 +111,17 @@ pub(super) fn site(pass: Pass, site: u32) -> u32 {
     pass.dropout_key.wrapping_add(site.wrapping_mul(0x9e37_79b9))
 }
 
+/// Where attention finds the tokens before those of a pass.
+#[derive(Clone, Copy)]
+pub(super) enum Memory<'a> {
+    /// In a cache whose sequences all have the same length.
+    Cache(&'a Cached),
+    /// In pages, each text at a length of its own.
+    Pages(&'a Paged, &'a Rows),
+    /// Nowhere: the pass is whole texts. What each token looks at is kept here.
+    Maps(&'a RefCell<Vec<Tensor>>),
+}
+
 /// One block of one forward pass: everything it needs to run once, or again.
 pub(super) struct Runner {
     pub config: Config,
@@ -123,11 +138,14 @@ pub(super) struct Runner {
 
 impl Runner {
     /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
-    pub fn run(&self, tape: &Tape, x: &Tensor, cache: Option<&Cached>) -> Result<Tensor> {
+    pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<Memory<'_>>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
-        let few = x.height() <= FEW && !tape.is_recording();
-        if let (Some(cache), Some(weights)) = (cache.filter(|_| few), block.packed()) {
-            return self.step(&weights, x, cache);
+        if let Some(memory @ (Memory::Cache(_) | Memory::Pages(..))) = memory
+            && x.height() <= FEW
+            && !tape.is_recording()
+            && let Some(weights) = block.packed()
+        {
+            return self.step(&weights, x, memory);
         }
         let heads = config.attention_heads();
         let normal = normalise(tape, config, x, &block.norm1)?;
@@ -135,8 +153,8 @@ impl Runner {
         if let Some(weights) = &block.head_norm {
             qkv = head_norm::head_norm(tape, &qkv, weights, heads, config.norm_epsilon)?;
         }
-        let mixed = match cache {
-            Some(cache) => self.cached(tape, &qkv, cache)?,
+        let mixed = match memory {
+            Some(memory) => self.remembering(tape, &qkv, memory)?,
             None => attention::attention(tape, &self.rotate(tape, &qkv)?, heads, self.segments.as_ref())?,
         };
         let x = self.project(tape, x, &mixed, &block.out, 1)?;
@@ -159,15 +177,33 @@ impl Runner {
         }
     }
 
-    /// Attention that also fills the cache. At the start of a text there is nothing in the cache yet, and the kernels of
-    /// training do: they share keys and values between queries.
-    fn cached(&self, tape: &Tape, qkv: &Tensor, cache: &Cached) -> Result<Tensor> {
+    /// Attention that also fills the memory. At the start of a text there is nothing in it yet, and the kernels of training
+    /// do: they share keys and values between queries.
+    fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: Memory<'_>) -> Result<Tensor> {
         let heads = self.config.attention_heads();
-        let q = decode::append(qkv, self.table.as_ref(), heads, cache, self.past, self.segments.as_ref())?;
-        if self.past == 0 && qkv.height() > FEW {
-            return attention::attention(tape, &self.rotate(tape, qkv)?, heads, self.segments.as_ref());
-        }
-        decode::attend(&q, heads, cache, self.past, self.starts.as_ref())
+        let fresh = match memory {
+            Memory::Cache(cache) => {
+                let q = decode::append(qkv, self.table.as_ref(), heads, cache, self.past, self.segments.as_ref())?;
+                if self.past > 0 || qkv.height() <= FEW {
+                    return decode::attend(&q, heads, cache, self.past, self.starts.as_ref());
+                }
+                self.rotate(tape, qkv)?
+            }
+            Memory::Pages(pool, rows) => {
+                let q = paged::append(qkv, self.table.as_ref(), heads, pool, rows)?;
+                // Segments say that all texts of the pass begin in it.
+                if self.segments.is_none() || qkv.height() <= FEW {
+                    return paged::attend(&q, heads, pool, rows, self.config.context);
+                }
+                self.rotate(tape, qkv)?
+            }
+            Memory::Maps(maps) => {
+                let turned = self.rotate(tape, qkv)?;
+                maps.borrow_mut().push(attention_map(&turned, heads)?);
+                turned
+            }
+        };
+        attention::attention(tape, &fresh, heads, self.segments.as_ref())
     }
 
     /// Adds `inner W^T + b` to the residual stream, through dropout if there is any.
@@ -181,7 +217,7 @@ impl Runner {
     }
 
     /// [`Runner::run`] for few tokens in six dispatches: norm, product, bias and activation are one kernel.
-    fn step(&self, weights: &[Packed; 4], x: &Tensor, cache: &Cached) -> Result<Tensor> {
+    fn step(&self, weights: &[Packed; 4], x: &Tensor, memory: Memory<'_>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
         let [qkv_weight, out_weight, up_weight, down_weight] = weights;
         let heads = config.attention_heads();
@@ -197,8 +233,7 @@ impl Runner {
         if let Some(weights) = &block.head_norm {
             qkv = head_norm::head_norm(&Tape::off(x.gpu()), &qkv, weights, heads, config.norm_epsilon)?;
         }
-        let q = decode::append(&qkv, self.table.as_ref(), heads, cache, self.past, self.segments.as_ref())?;
-        let mixed = decode::attend(&q, heads, cache, self.past, self.starts.as_ref())?;
+        let mixed = self.remembering(&Tape::off(x.gpu()), &qkv, memory)?;
         let x = add(x, &mixed, out_weight, block.out.bias.as_ref())?;
         let whole = up_weight.pieces().len() == 1;
         let activation = match config.activation {

@@ -1,7 +1,7 @@
 //! The forward pass, the same for training, evaluation and decoding.
 
 use super::{
-    block::{Block, Runner, Scale, normalise, site},
+    block::{Block, Memory, Runner, Scale, normalise, site},
     cache::Cache,
     config::Config,
     lora::Lora,
@@ -117,7 +117,7 @@ impl Gpt {
                 starts: starts.clone(),
             };
             x = match cache.as_mut() {
-                Some(cache) => runner.run(tape, &x, Some(&cache.layers[index]))?,
+                Some(cache) => runner.run(tape, &x, Some(Memory::Cache(&cache.layers[index])))?,
                 None if pass.checkpoint && tape.is_recording() => {
                     tape.checkpoint(&x, &leaves, move |tape, x| runner.run(tape, x, None))?
                 }

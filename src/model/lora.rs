@@ -206,6 +206,28 @@ impl Gpt {
         Ok(())
     }
 
+    /// The model's own weights, not copied, with other adapters beside them: several sets of adapters over one base take the
+    /// memory of one. Adapters that the model has stay with it alone.
+    ///
+    /// # Errors
+    /// As [`Gpt::attach_lora`].
+    pub fn beside(&self, lora: Lora, values: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<Self> {
+        let mut other = Self {
+            config: self.config.clone(),
+            embed: self.embed.clone(),
+            position: self.position.clone(),
+            rope_table: self.rope_table.clone(),
+            blocks: self.blocks.iter().map(Block::without_adapters).collect(),
+            norm: self.norm.clone(),
+            head: self.head.clone(),
+            parameters: Vec::new(),
+            bytes: self.bytes,
+            lora: None,
+        };
+        other.attach_lora(lora, values)?;
+        Ok(other)
+    }
+
     /// Its adapters' shape and base, if it has adapters.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()

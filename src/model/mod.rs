@@ -7,6 +7,8 @@ pub mod config;
 pub mod gpt;
 pub mod heads;
 pub mod lora;
+pub mod maps;
+pub mod paged;
 pub mod parameters;
 pub mod source;
 

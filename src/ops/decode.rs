@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result, binds,
-    gpu::{Constant, Gpu},
+    gpu::{Constant, Gpu, Kernel, Variant},
     kernels, params,
     tensor::{DType, Tensor},
 };
@@ -31,7 +31,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn file(self) -> Constant {
+    pub(super) fn file(self) -> Constant {
         Constant::File(match self {
             Self::Single => "lib/cache_f32.wgsl",
             Self::Half => "lib/cache_f16.wgsl",
@@ -96,6 +96,26 @@ impl Spec {
     /// The variant for this adapter: wide GPUs have few workgroups to do otherwise.
     pub fn choose(gpu: &Gpu) -> Self {
         VARIANTS[if gpu.capabilities().subgroups_of(8) { 0 } else { 2 }]
+    }
+
+    /// Query heads of one token that share loads.
+    pub(super) fn group(&self, heads: Heads) -> usize {
+        let shared = heads.query / heads.key_value;
+        (1..=4).rev().find(|group| shared % group == 0 && *group <= self.rows).unwrap_or(1)
+    }
+
+    /// Most rows that share loads.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// A kernel with this variant's constants.
+    pub(super) fn variant(&self, kernel: &'static Kernel, heads: Heads) -> Variant {
+        kernel
+            .set("D", heads.dim as u32)
+            .set("GROUP", self.group(heads) as u32)
+            .set("LANES", self.lanes)
+            .set("CHUNK", self.chunk)
     }
 }
 
@@ -173,8 +193,7 @@ pub fn attend_with(
     if let Some(starts) = starts {
         expect("decode", "the starts", starts, &[batch])?;
     }
-    let shared = heads.query / heads.key_value;
-    let group = (1..=4).rev().find(|group| shared % group == 0 && *group <= spec.rows).unwrap_or(1);
+    let group = spec.group(heads);
     let queries = if context == 1 { 1 } else { (spec.rows / group).min(4) };
     let splits = ((past + context) / SPLIT).clamp(1, spec.splits);
     let splits = if context == 1 { splits } else { 1 };
@@ -193,13 +212,10 @@ pub fn attend_with(
         out: parts.bind(),
     ];
     let grid = [context.div_ceil(queries) as u32, (heads.query / group) as u32, (batch * splits) as u32];
-    let variant = ATTENTION_DECODE
+    let variant = spec
+        .variant(&ATTENTION_DECODE, heads)
         .set("cache", cache.precision.file())
-        .set("D", heads.dim as u32)
-        .set("GROUP", group as u32)
         .set("QUERIES", queries as u32)
-        .set("LANES", spec.lanes)
-        .set("CHUNK", spec.chunk)
         .set("STARTS", starts.is_some());
     gpu.run(&variant, binds, params, grid)?;
     if splits > 1 {

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod attention_map;
 pub mod attention_variants;
 pub mod cross_entropy;
 pub mod decode;
@@ -20,6 +21,7 @@ pub mod matmul_variants;
 pub mod norm;
 pub mod optimizer;
 pub mod packed;
+pub mod paged;
 pub mod reduce;
 pub mod rope;
 pub mod row_sum;

@@ -205,6 +205,16 @@ pub(super) fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: im
     Ok(model)
 }
 
+/// `base`, which was opened from `path`, with the adapters of a run beside its weights: see [`Gpt::beside`].
+///
+/// # Errors
+/// [`Error::Checkpoint`] when the run holds no adapters, or those of another base; [`Error::OutOfMemory`].
+pub fn beside(base: &Gpt, path: &Path, run: &Path) -> Result<Gpt> {
+    let adapters = Adapters::open(run)?;
+    adapters.base_at(path)?;
+    base.beside(adapters.lora().clone(), |spec| adapters.values(spec))
+}
+
 /// The head that was trained with the model at `path`, of that model's `width`; none where there is none.
 ///
 /// # Errors

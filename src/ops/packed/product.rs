@@ -13,8 +13,8 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Rows from which unpacking the weights once and multiplying plain matrices is faster.
-pub const FEW: usize = 8;
+/// With more rows than this, unpacking the weights once and multiplying plain matrices is faster.
+pub const FEW: usize = 16;
 
 /// A normalisation of the inputs.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static Spec
     let class = format!("packed {} {m}x{}x{}", layout.names().0, n.next_power_of_two(), k.next_power_of_two());
     let numbers = [m as u32, n as u32, k as u32, layout as u32];
     let choice = gpu.tuner().choice(&class, &numbers, usable);
-    let enough = |spec: &&Spec| spec.rows >= m.min(4);
+    let enough = |spec: &&Spec| spec.rows >= m.min(8);
     fitting()
         .find(|spec| choice.as_deref() == Some(spec.name))
         .or_else(|| fitting().find(enough))

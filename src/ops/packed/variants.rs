@@ -43,13 +43,15 @@ const fn lanes(name: &'static str, constants: &'static [(&'static str, u32)], ro
 /// Every variant; of those with the same number of rows the first that fits is the default.
 pub static VARIANTS: &[Spec] = &[
     columns("columns 1x2", &[("M", 1), ("N", 2)], 1, 16),
-    columns("columns 1x4", &[("M", 1), ("N", 4)], 1, 32),
+    columns("columns 2x2", &[("M", 2), ("N", 2)], 2, 16),
     columns("columns 4x2", &[("M", 4), ("N", 2)], 4, 16),
+    columns("columns 8x4", &[("M", 8), ("N", 4)], 8, 32),
     lanes("lanes 1x4, 32", &[("M", 1), ("N", 4), ("LANES", 32)], 1, 4),
     lanes("lanes 1x4, 8", &[("M", 1), ("N", 4), ("LANES", 8)], 1, 4),
     lanes("lanes 1x2, 64", &[("M", 1), ("N", 2), ("LANES", 64)], 1, 2),
     lanes("lanes 4x2, 32", &[("M", 4), ("N", 2), ("LANES", 32)], 4, 2),
     lanes("lanes 4x2, 8", &[("M", 4), ("N", 2), ("LANES", 8)], 4, 2),
+    lanes("lanes 8x2, 32", &[("M", 8), ("N", 2), ("LANES", 32)], 8, 2),
 ];
 
 impl Spec {

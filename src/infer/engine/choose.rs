@@ -1,0 +1,195 @@
+//! The next token of every sequence of a step, each by its own rule.
+//!
+//! The draw is the sampling kernel's for everyone, keyed by the request's seed and the number of the token, so neither
+//! neighbours nor what else a request asks for change it. Scores come to the host where they are to be changed (biases,
+//! penalties by count, constraints), go back, and are drawn from there; and where a request wants to see the likeliest.
+
+use super::{request::Told, sequence::Sequence};
+use crate::{
+    Result,
+    gpu::readback::Readback,
+    infer::sampler::{self, Candidate, Sampling},
+    ops::gather::{RowIndex, gather},
+    tape::Tape,
+    tensor::Tensor,
+};
+
+/// Scores of some sequences.
+pub(super) struct Scores {
+    /// `[sequences, vocabulary]`
+    pub logits: Tensor,
+    /// Which ones, by index among the running.
+    pub sequences: Vec<usize>,
+}
+
+/// A sequence's next token, or why there is none.
+pub(super) type Choice = (usize, std::result::Result<Told, String>);
+
+/// A draw under way: rows of one group of scores that are chosen by one rule.
+struct Draw {
+    group: usize,
+    rows: Vec<usize>,
+    pairs: Readback,
+}
+
+/// What the host knows of a row: its scores as the model gave them, and whether that which is drawn may be.
+#[derive(Default)]
+struct Row {
+    raw: Option<Vec<f32>>,
+    /// Ids that a constraint took out, where there is one.
+    masked: Option<Vec<bool>>,
+}
+
+impl Sequence {
+    /// Whether scores are changed on the host.
+    fn edits(&self) -> bool {
+        let request = &self.request;
+        let penalties = request.presence_penalty != 0.0 || request.frequency_penalty != 0.0;
+        penalties || !request.bias.is_empty() || request.constraint.is_some()
+    }
+
+    /// Its rule alone: what differs in nothing else is drawn together.
+    fn rule(&self) -> Sampling {
+        let sampling = Sampling { seed: 0, ..self.request.sampling };
+        match sampling.temperature > 0.0 {
+            true => sampling,
+            false => Sampling {
+                temperature: 0.0,
+                repetition_penalty: sampling.repetition_penalty,
+                ..Sampling { seed: 0, ..Sampling::default() }
+            },
+        }
+    }
+
+    /// Changes scores as the request asks for; returns which ids a constraint took out.
+    fn edit(&mut self, scores: &mut [f32]) -> Option<Vec<bool>> {
+        for &(id, bias) in &self.request.bias {
+            scores[id as usize] += bias;
+        }
+        let (presence, frequency) = (self.request.presence_penalty, self.request.frequency_penalty);
+        if presence != 0.0 || frequency != 0.0 {
+            let mut said = self.generated().to_vec();
+            said.sort_unstable();
+            for same in said.chunk_by(|a, b| a == b) {
+                scores[same[0] as usize] -= presence + frequency * same.len() as f32;
+            }
+        }
+        let constraint = self.request.constraint.as_mut()?;
+        constraint.mask(scores);
+        let masked = scores.iter().map(|score| *score == f32::NEG_INFINITY).collect();
+        // Kernels need not know infinities.
+        scores.iter_mut().filter(|score| **score == f32::NEG_INFINITY).for_each(|score| *score = OUT);
+        Some(masked)
+    }
+}
+
+/// The score of a token that may not come next.
+const OUT: f32 = -1e30;
+
+/// Chooses for all `groups`. One wait for the GPU, and one more where the host changes scores.
+///
+/// # Errors
+/// Those of the driver.
+pub(super) async fn choose(groups: &[Scores], running: &mut [Sequence]) -> Result<Vec<Choice>> {
+    let mut known: Vec<Vec<Row>> = Vec::new();
+    let mut shown: Vec<(usize, usize, Readback)> = Vec::new();
+    let mut draws = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let mut rows: Vec<Row> = group.sequences.iter().map(|_| Row::default()).collect();
+        let (mut edited, mut values) = (Vec::new(), Vec::new());
+        for (row, &sequence) in group.sequences.iter().enumerate() {
+            let sequence = &mut running[sequence];
+            let shows = sequence.request.top > 0;
+            if !sequence.edits() && !shows {
+                continue;
+            }
+            let scores = take(&group.logits, &[row])?.read();
+            if !sequence.edits() {
+                shown.push((index, row, scores));
+                continue;
+            }
+            let mut scores: Vec<f32> = scores.numbers().await?;
+            rows[row].raw = shows.then(|| scores.clone());
+            rows[row].masked = sequence.edit(&mut scores);
+            edited.push(row);
+            values.extend(scores);
+        }
+        let width = group.logits.width();
+        let changed = (!edited.is_empty())
+            .then(|| Tensor::from_f32(group.logits.gpu(), &[edited.len(), width], &values))
+            .transpose()?;
+        let plain: Vec<usize> = (0..rows.len()).filter(|row| !edited.contains(row)).collect();
+        draw(index, &group.logits, &plain, |row| row, group, running, &mut draws)?;
+        if let Some(changed) = &changed {
+            let place = |row: usize| edited.iter().position(|other| *other == row).unwrap_or(0);
+            draw(index, changed, &edited, place, group, running, &mut draws)?;
+        }
+        known.push(rows);
+    }
+    for (group, row, scores) in shown {
+        known[group][row].raw = Some(scores.numbers().await?);
+    }
+    let mut choices = Vec::new();
+    for Draw { group, rows, pairs } in draws {
+        let chosen = Sampling::candidates(&pairs.numbers::<u32>().await?);
+        for (row, chosen) in rows.into_iter().zip(chosen) {
+            let index = groups[group].sequences[row];
+            choices.push((index, told(&known[group][row], chosen, running[index].request.top)));
+        }
+    }
+    Ok(choices)
+}
+
+/// Starts the draws of `rows` of a group, one for each rule; `place` says where in `logits` a row is.
+fn draw(
+    index: usize,
+    logits: &Tensor,
+    rows: &[usize],
+    place: impl Fn(usize) -> usize,
+    group: &Scores,
+    running: &[Sequence],
+    draws: &mut Vec<Draw>,
+) -> Result<()> {
+    let mut by_rule: Vec<(Sampling, Vec<usize>)> = Vec::new();
+    for &row in rows {
+        let rule = running[group.sequences[row]].rule();
+        match by_rule.iter_mut().find(|(other, _)| *other == rule) {
+            Some((_, rows)) => rows.push(row),
+            None => by_rule.push((rule, vec![row])),
+        }
+    }
+    for (rule, rows) in by_rule {
+        let places: Vec<usize> = rows.iter().map(|row| place(*row)).collect();
+        let logits = if places.len() == logits.height() { logits.clone() } else { take(logits, &places)? };
+        let sequences = rows.iter().map(|row| &running[group.sequences[*row]]);
+        let texts: Vec<&[u32]> = sequences.clone().map(|sequence| &sequence.tokens[..]).collect();
+        let key = |sequence: &Sequence| sequence.request.sampling.key(sequence.generated().len() as u64);
+        let keys: Vec<u32> = sequences.map(key).collect();
+        draws.push(Draw { group: index, rows, pairs: rule.draw(&logits, &texts, &keys)?.read() });
+    }
+    Ok(())
+}
+
+/// Rows of scores, copied.
+fn take(logits: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    let gpu = logits.gpu();
+    let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+    gather(&Tape::off(gpu), logits, &RowIndex::new(gpu, &rows, false)?)
+}
+
+/// What is told of a draw. Beside the likeliest tokens the token's own log-probability is one of the same distribution: the
+/// model's, at temperature 1.
+fn told(row: &Row, mut chosen: Candidate, top: usize) -> std::result::Result<Told, String> {
+    if chosen.logprob.is_nan() {
+        return Err("the model's scores are not numbers: its weights are broken".to_string());
+    }
+    if row.masked.as_ref().is_some_and(|masked| masked[chosen.id as usize]) {
+        return Err("the constraint left no token that may come next".to_string());
+    }
+    let mut likeliest = Vec::new();
+    if let Some(raw) = &row.raw {
+        likeliest = sampler::top(raw, top, 1.0);
+        chosen.logprob = sampler::logprob(raw, chosen.id);
+    }
+    Ok(Told { chosen, top: likeliest })
+}

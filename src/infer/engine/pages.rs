@@ -1,0 +1,186 @@
+//! Who holds which page, and what is known of pages that nobody holds: the host's side of the pool.
+//!
+//! A full page never changes again. It is known by its tokens and by the page before it, so whoever begins with the same
+//! tokens under the same adapter takes it instead of reading them. Pages that nobody holds stay known until their memory is
+//! needed; those that were let go first go first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::ops::paged::PAGE;
+
+/// What a full page is known by: the name of the page before it (for a text's first page the adapter's), and its tokens.
+type Key = (u64, Box<[u32]>);
+
+/// Pages by number.
+pub(super) struct Book {
+    pages: Vec<Page>,
+    by_key: HashMap<Key, u32>,
+    /// Pages that nobody holds and nothing is known of; the least is taken first, so that memory grows late.
+    free: BTreeSet<u32>,
+    /// Known pages that nobody holds, by when they were let go.
+    idle: BTreeMap<u64, u32>,
+    clock: u64,
+    names: u64,
+}
+
+#[derive(Clone, Default)]
+struct Page {
+    holders: u32,
+    /// What it is known by, and the name by which the pages after it know it.
+    known: Option<(Key, u64)>,
+    /// When it was let go.
+    since: u64,
+}
+
+/// Names below are those of adapters.
+const FIRST_NAME: u64 = 1 << 32;
+
+impl Book {
+    /// `count` free pages.
+    pub fn new(count: usize) -> Self {
+        Self {
+            pages: vec![Page::default(); count],
+            by_key: HashMap::new(),
+            free: (0..count as u32).collect(),
+            idle: BTreeMap::new(),
+            clock: 0,
+            names: FIRST_NAME,
+        }
+    }
+
+    /// All pages.
+    pub fn count(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Pages that can be taken.
+    pub fn available(&self) -> usize {
+        self.free.len() + self.idle.len()
+    }
+
+    /// A page to write into. What was known of it is forgotten.
+    pub fn take(&mut self) -> Option<u32> {
+        let page = self.free.pop_first().or_else(|| self.idle.pop_first().map(|(_, page)| page))?;
+        let entry = &mut self.pages[page as usize];
+        if let Some((key, _)) = entry.known.take() {
+            self.by_key.remove(&key);
+        }
+        entry.holders = 1;
+        Some(page)
+    }
+
+    /// Takes the known pages that `tokens` begin with under `adapter`, whole pages only; returns them and the name of the
+    /// last.
+    pub fn find(&mut self, adapter: usize, tokens: &[u32]) -> (Vec<u32>, u64) {
+        let (mut pages, mut name) = (Vec::new(), adapter as u64);
+        for tokens in tokens.chunks_exact(PAGE) {
+            let Some(&page) = self.by_key.get(&(name, tokens.into())) else { break };
+            let entry = &mut self.pages[page as usize];
+            if entry.holders == 0 {
+                self.idle.remove(&entry.since);
+            }
+            entry.holders += 1;
+            name = entry.known.as_ref().map_or(name, |(_, name)| *name);
+            pages.push(page);
+        }
+        (pages, name)
+    }
+
+    /// Makes known that `page` holds `tokens` after the page named `before`; returns its name. Where another page is known
+    /// for that already, it stays the known one.
+    pub fn publish(&mut self, page: u32, before: u64, tokens: &[u32]) -> u64 {
+        let key: Key = (before, tokens.into());
+        if let Some(&other) = self.by_key.get(&key) {
+            return self.pages[other as usize].known.as_ref().map_or(before, |(_, name)| *name);
+        }
+        self.names += 1;
+        self.by_key.insert(key.clone(), page);
+        self.pages[page as usize].known = Some((key, self.names));
+        self.names
+    }
+
+    /// Lets go of a text's pages. Of the known ones the last goes first when memory is needed: what begins texts serves more
+    /// of them.
+    pub fn release(&mut self, pages: &[u32]) {
+        for &page in pages.iter().rev() {
+            let entry = &mut self.pages[page as usize];
+            entry.holders -= 1;
+            if entry.holders > 0 {
+                continue;
+            }
+            if entry.known.is_some() {
+                self.clock += 1;
+                entry.since = self.clock;
+                self.idle.insert(self.clock, page);
+            } else {
+                self.free.insert(page);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Book, PAGE};
+
+    fn text(pages: usize, salt: u32) -> Vec<u32> {
+        (0..(pages * PAGE) as u32).map(|i| i * 7 + salt).collect()
+    }
+
+    /// Reads a text: takes what is known, writes and publishes the rest.
+    fn read(book: &mut Book, adapter: usize, tokens: &[u32]) -> (Vec<u32>, usize) {
+        let (mut pages, mut name) = book.find(adapter, tokens);
+        let known = pages.len();
+        for tokens in tokens.chunks_exact(PAGE).skip(known) {
+            let page = book.take().expect("a page");
+            name = book.publish(page, name, tokens);
+            pages.push(page);
+        }
+        (pages, known)
+    }
+
+    #[test]
+    fn what_begins_alike_is_shared_and_never_across_adapters() {
+        let mut book = Book::new(8);
+        let (a, known) = read(&mut book, 0, &text(3, 0));
+        assert_eq!((known, book.available()), (0, 5));
+        let mut other = text(3, 0);
+        other[2 * PAGE] += 1;
+        let (b, known) = read(&mut book, 0, &other);
+        assert_eq!((known, &b[..2], book.available()), (2, &a[..2], 4));
+        assert_ne!(a[2], b[2]);
+        assert_eq!(book.find(1, &text(3, 0)), (vec![], 1), "another adapter computes other keys");
+        assert!(book.find(0, &text(1, 0)[1..]).0.is_empty(), "no whole page");
+        book.release(&a);
+        assert_eq!(book.available(), 5, "two pages are still the other's");
+        book.release(&b);
+        assert_eq!(book.available(), 8);
+        assert_eq!(read(&mut book, 0, &text(3, 0)).1, 3, "known though nobody held it");
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first_and_from_its_end() {
+        let mut book = Book::new(4);
+        let (old, _) = read(&mut book, 0, &text(2, 0));
+        let (new, _) = read(&mut book, 0, &text(2, 1000));
+        book.release(&old);
+        book.release(&new);
+        assert_eq!(book.take(), Some(old[1]));
+        assert_eq!(book.find(0, &text(2, 0)).0, [old[0]], "the beginning stays");
+        assert_eq!(book.find(0, &text(2, 1000)).0, new);
+        assert_eq!((book.available(), book.take()), (0, None));
+    }
+
+    #[test]
+    fn the_same_text_twice_at_once_is_known_once() {
+        let mut book = Book::new(4);
+        let tokens = text(2, 0);
+        let pages: Vec<u32> = (0..4).filter_map(|_| book.take()).collect();
+        let first = book.publish(pages[0], 0, &tokens[..PAGE]);
+        assert_eq!(book.publish(pages[2], 0, &tokens[..PAGE]), first, "both go on from the same name");
+        book.publish(pages[1], first, &tokens[PAGE..]);
+        book.release(&pages);
+        assert_eq!(book.available(), 4);
+        assert_eq!(book.find(0, &tokens).0, pages[..2]);
+    }
+}

@@ -1,0 +1,284 @@
+//! Who runs and who waits. First come, first served: everything that runs came before everything that waits.
+//!
+//! A text enters when there are pages for all of it; then every step reads a chunk of it, beside one token of every text that
+//! is read already. When there is no page for a token, the youngest text yields: its pages are freed, it goes back to the
+//! queue's front, and what it said is read again later. The oldest never yields, and alone it has all pages, so work always
+//! goes on.
+
+use std::collections::VecDeque;
+
+use super::{
+    pages::Book,
+    sequence::{End, Sequence},
+};
+use crate::ops::packed::product::FEW;
+
+/// How many chunks are read at once while nobody waits for a next token: weights are unpacked once for all of them.
+const LONGER: usize = 4;
+
+/// Tokens of a running sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Its index among the running ones.
+    pub index: usize,
+    /// How many of its unread tokens.
+    pub count: usize,
+}
+
+/// What one pass computes.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub adapter: usize,
+    pub parts: Vec<Part>,
+}
+
+/// What happened to those that came and went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub prompt_tokens: u64,
+    pub cached_tokens: u64,
+    pub finished: u64,
+    pub cancelled: u64,
+    pub failed: u64,
+    pub preempted: u64,
+}
+
+pub(super) struct Schedule {
+    pub book: Book,
+    pub waiting: VecDeque<Sequence>,
+    /// By arrival.
+    pub running: Vec<Sequence>,
+    pub tally: Tally,
+    /// Most running at once.
+    sequences: usize,
+    /// Most prompt tokens of a step.
+    chunk: usize,
+}
+
+impl Tally {
+    pub fn count(&mut self, end: End) {
+        match end {
+            End::Finished => self.finished += 1,
+            End::Cancelled => self.cancelled += 1,
+            End::Failed => self.failed += 1,
+        }
+    }
+}
+
+impl Schedule {
+    pub fn new(pages: usize, sequences: usize, chunk: usize) -> Self {
+        let (waiting, running) = (VecDeque::new(), Vec::new());
+        Self { book: Book::new(pages), waiting, running, tally: Tally::default(), sequences, chunk }
+    }
+
+    /// Lets those in that wait, in order, as long as there are places and pages. One page for each that runs is left over, or
+    /// those would soon want theirs back.
+    pub fn admit(&mut self) {
+        while self.running.len() < self.sequences {
+            let Some(mut next) = self.waiting.pop_front() else { return };
+            if !next.enter(&mut self.book, self.running.len()) {
+                self.waiting.push_front(next);
+                return;
+            }
+            match next.start() {
+                Some(false) => {
+                    next.leave(&mut self.book);
+                    self.tally.count(End::Cancelled);
+                    continue;
+                }
+                Some(true) => {
+                    self.tally.prompt_tokens += next.prompt as u64;
+                    self.tally.cached_tokens += next.read as u64;
+                }
+                None => {}
+            }
+            self.running.push(next);
+        }
+    }
+
+    /// Gives every running sequence a page for its next token; where there is none, the youngest yields.
+    pub fn grow(&mut self) {
+        let mut index = 0;
+        while let Some(sequence) = self.running.get_mut(index) {
+            if sequence.has_room() {
+                index += 1;
+            } else if let Some(page) = self.book.take() {
+                sequence.pages.push(page);
+            } else if let Some(mut youngest) = self.running.pop() {
+                youngest.leave(&mut self.book);
+                self.waiting.push_front(youngest);
+                self.tally.preempted += 1;
+            }
+        }
+    }
+
+    /// The passes of a step: of each adapter one token of every sequence that is read, few enough for the kernels of few
+    /// rows, then the next chunk of prompts, in the order of arrival. A pass never holds both, so that a text's next token is
+    /// computed by the same kernels whatever is read beside it. While nobody waits for a next token, chunks are longer.
+    pub fn batches(&self) -> Vec<Batch> {
+        let (mut decoding, mut reading): (Vec<Batch>, Vec<Batch>) = (Vec::new(), Vec::new());
+        let alone = self.running.iter().all(|sequence| sequence.unread() > 1);
+        let mut left = if alone { LONGER * self.chunk } else { self.chunk };
+        for (index, sequence) in self.running.iter().enumerate() {
+            let unread = sequence.unread();
+            let (batches, count, most) =
+                if unread == 1 { (&mut decoding, 1, FEW) } else { (&mut reading, unread.min(left), usize::MAX) };
+            if count == 0 {
+                continue;
+            }
+            if unread > 1 {
+                left -= count;
+            }
+            let part = Part { index, count };
+            let open = |batch: &&mut Batch| batch.adapter == sequence.adapter && batch.parts.len() < most;
+            match batches.iter_mut().find(open) {
+                Some(batch) => batch.parts.push(part),
+                None => batches.push(Batch { adapter: sequence.adapter, parts: vec![part] }),
+            }
+        }
+        decoding.into_iter().chain(reading).collect()
+    }
+
+    /// Takes out the running sequences that ended; `ends` are by index.
+    pub fn remove(&mut self, ends: &[(usize, End)]) {
+        for &(index, end) in ends {
+            self.running[index].leave(&mut self.book);
+            self.tally.count(end);
+        }
+        let mut index = 0;
+        self.running.retain(|_| {
+            index += 1;
+            !ends.iter().any(|(ended, _)| *ended == index - 1)
+        });
+    }
+
+    /// Everyone fails for the same reason, and nothing is known of any page.
+    pub fn fail(&mut self, reason: &str) {
+        for mut sequence in self.running.drain(..).chain(self.waiting.drain(..)) {
+            let end = sequence.fail(reason.to_string());
+            self.tally.count(end);
+        }
+        self.book = Book::new(self.book.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::{End, FEW, LONGER, Schedule, Sequence};
+    use crate::{
+        infer::{
+            engine::request::{Event, Request},
+            sampler::Sampling,
+        },
+        ops::paged::PAGE,
+    };
+
+    type Heard = Arc<Mutex<Vec<Event>>>;
+
+    fn sequence(prompt: usize, adapter: usize) -> (Sequence, Heard) {
+        let heard = Heard::default();
+        let kept = heard.clone();
+        let request = Request {
+            prompt: (0..prompt as u32).map(|i| i * 3 + prompt as u32).collect(),
+            count: 5,
+            stops: Vec::new(),
+            sampling: Sampling::default(),
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            bias: Vec::new(),
+            top: 0,
+            adapter: None,
+            constraint: None,
+            listener: Box::new(move |event| {
+                kept.lock().expect("events").push(event);
+                true
+            }),
+        };
+        (Sequence::new(request, adapter), heard)
+    }
+
+    /// A step without a model: what is read is read, and every text that is read says 7.
+    fn step(schedule: &mut Schedule) -> Vec<Vec<(usize, usize)>> {
+        schedule.admit();
+        schedule.grow();
+        let batches = schedule.batches();
+        for part in batches.iter().flat_map(|batch| &batch.parts) {
+            let sequence = &mut schedule.running[part.index];
+            assert!(sequence.pages.len() * PAGE >= sequence.read + part.count, "what is read has a page");
+            sequence.advance(&mut schedule.book, part.count);
+            if sequence.unread() == 0 {
+                sequence.tokens.push(7);
+            }
+        }
+        batches.iter().map(|batch| batch.parts.iter().map(|part| (part.index, part.count)).collect()).collect()
+    }
+
+    #[test]
+    fn a_long_prompt_stops_nobody() {
+        let mut schedule = Schedule::new(40, 4, 10);
+        schedule.waiting.push_back(sequence(3, 0).0);
+        assert_eq!(step(&mut schedule), [[(0, 3)]], "alone");
+        schedule.waiting.push_back(sequence(25, 0).0);
+        schedule.waiting.push_back(sequence(8, 0).0);
+        assert_eq!(step(&mut schedule), [[(0, 1)], [(1, 10)]], "one token of the first, a chunk of the second");
+        assert_eq!(step(&mut schedule), [[(0, 1)], [(1, 10)]]);
+        assert_eq!(step(&mut schedule), [vec![(0, 1)], vec![(1, 5), (2, 5)]], "first come, first served");
+        assert_eq!(step(&mut schedule), [vec![(0, 1), (1, 1)], vec![(2, 3)]]);
+        let mut schedule = Schedule::new(40, 4, 10);
+        schedule.waiting.push_back(sequence(100, 0).0);
+        assert_eq!(step(&mut schedule), [[(0, 10 * LONGER)]], "nobody waits");
+    }
+
+    #[test]
+    fn adapters_have_passes_of_their_own_and_passes_have_few_rows() {
+        let mut schedule = Schedule::new(400, 3 * FEW, 1000);
+        for index in 0..2 * FEW + 1 {
+            schedule.waiting.push_back(sequence(1, index % 2).0);
+        }
+        let parts: Vec<usize> = step(&mut schedule).iter().map(Vec::len).collect();
+        assert_eq!(parts, [FEW, FEW, 1]);
+        let adapters: Vec<usize> = schedule.batches().iter().map(|batch| batch.adapter).collect();
+        assert_eq!(adapters, [0, 1, 0]);
+    }
+
+    #[test]
+    fn whoever_came_last_yields_and_comes_back_first() {
+        let mut schedule = Schedule::new(3, 4, 100);
+        for _ in 0..3 {
+            schedule.waiting.push_back(sequence(PAGE - 1, 0).0);
+        }
+        step(&mut schedule);
+        assert_eq!((schedule.running.len(), schedule.waiting.len()), (2, 1), "each that runs may want a page");
+        for _ in 0..4 {
+            step(&mut schedule);
+        }
+        assert_eq!((schedule.running.len(), schedule.tally.preempted), (1, 1));
+        assert_eq!(schedule.waiting.front().map(|first| first.generated().len()), Some(2), "it goes on from there");
+        schedule.remove(&[(0, End::Finished)]);
+        step(&mut schedule);
+        assert_eq!((schedule.running[0].generated().len(), schedule.running.len()), (3, 1));
+        assert_eq!(schedule.tally.finished, 1);
+    }
+
+    #[test]
+    fn all_hear_of_a_failure() {
+        let mut schedule = Schedule::new(8, 2, 100);
+        let heard: Vec<Heard> = (0..4)
+            .map(|_| {
+                let (sequence, heard) = sequence(40, 0);
+                schedule.waiting.push_back(sequence);
+                heard
+            })
+            .collect();
+        step(&mut schedule);
+        schedule.fail("the GPU device was lost");
+        for heard in heard {
+            let last = heard.lock().expect("events").last().cloned();
+            assert!(matches!(last, Some(Event::Failed(reason)) if reason.contains("lost")));
+        }
+        assert_eq!((schedule.running.len(), schedule.waiting.len(), schedule.book.available()), (0, 0, 8));
+        assert_eq!(schedule.tally.failed, 4);
+    }
+}

@@ -1,0 +1,53 @@
+//! What each token of a text looks at, layer by layer.
+
+use std::cell::RefCell;
+
+use super::{
+    block::{Memory, Runner, normalise},
+    gpt::{Gpt, Pass},
+};
+use crate::{
+    Error, Result,
+    gpu::Gpu,
+    ops::embedding::{self, Tokens},
+    tape::Tape,
+    tensor::Tensor,
+};
+
+/// A text as the model sees it.
+pub struct Maps {
+    /// The final hidden states: `[1, context, width]`.
+    pub hidden: Tensor,
+    /// One per block: `[heads, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1.
+    pub attention: Vec<Tensor>,
+}
+
+impl Gpt {
+    /// Reads the text `ids` and keeps the attention probabilities of every layer: `layers * heads * context^2` numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are no tokens or more than the context, [`Error::OutOfMemory`].
+    pub fn maps(&self, gpu: &Gpu, ids: &[u32]) -> Result<Maps> {
+        if ids.is_empty() || ids.len() > self.config.context {
+            let reason = format!("{} tokens: give 1 to {}, the model's context", ids.len(), self.config.context);
+            return Err(Error::shape("maps", reason));
+        }
+        let (tape, maps) = (Tape::off(gpu), RefCell::default());
+        let tokens = Tokens::new(gpu, ids, 1, ids.len(), false)?;
+        let mut x = embedding::embed(&tape, &tokens, &self.embed, self.position.as_ref(), 0)?;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let runner = Runner {
+                config: self.config.clone(),
+                block: block.clone(),
+                table: self.rope_table.clone(),
+                pass: Pass::default(),
+                index,
+                past: 0,
+                segments: None,
+                starts: None,
+            };
+            x = runner.run(&tape, &x, Some(Memory::Maps(&maps)))?;
+        }
+        Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm)?, attention: maps.into_inner() })
+    }
+}
