@@ -32,7 +32,7 @@ fn each_name_answers_as_its_merged_model() {
     let paths: Vec<_> = [(3, 5u64), (2, 6)]
         .into_iter()
         .map(|(rank, seed)| {
-            let config = LoraConfig { rank, alpha: 12.0, targets: Target::ALL.to_vec() };
+            let config = LoraConfig { rank, alpha: 12.0, targets: Target::ALL.to_vec(), last: None };
             let model = run::tunable(gpu, &base, Some(&config), seed, |_, _| ()).expect("a model");
             let mut settings = Training::recipe(model.config().clone());
             (settings.schedule.lr, settings.schedule.warmup) = (3e-2, 0);
