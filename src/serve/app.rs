@@ -16,6 +16,7 @@ use crate::{
     Error, Result,
     feedback::Store,
     gpu::Gpu,
+    infer::engine::Engine,
     interchange::Language,
     model::{Config, parameters},
     text::{ChatTemplate, Message},
@@ -102,6 +103,8 @@ pub struct Facts {
     pub config: Config,
     /// Number of its parameters.
     pub parameters: u64,
+    /// Most tokens of a text, its prompt included.
+    pub window: usize,
     /// The GPU's name, backend and driver.
     pub gpu: [String; 3],
     /// Whether a reward model is loaded.
@@ -109,14 +112,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Those of a model on a GPU.
-    pub fn of(gpu: &Gpu, config: &Config, reward: bool) -> Self {
+    /// Those of an engine's model on a GPU.
+    pub fn of(gpu: &Gpu, engine: &Engine, reward: bool) -> Self {
+        let config = engine.model().config();
         let specs = parameters::specs(config);
         let parameters = specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
         let info = gpu.info();
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_string();
         let gpu = [info.name.clone(), format!("{:?}", info.backend), driver];
-        Self { config: config.clone(), parameters, gpu, reward }
+        Self { config: config.clone(), parameters, window: engine.window(), gpu, reward }
     }
 }
 
