@@ -2,12 +2,14 @@
 
 import http.client
 import json
+import os
 import pathlib
 import signal
 import subprocess
 import time
 
-WGPT = pathlib.Path(__file__).resolve().parents[2] / "target/release/wgpt"
+# The program that was built, or the one that WGPT_BIN names.
+WGPT = pathlib.Path(os.environ.get("WGPT_BIN") or pathlib.Path(__file__).resolve().parents[2] / "target/release/wgpt")
 ANIMALS = {"cow": "moo", "cat": "meow", "dog": "woof", "owl": "hoot", "pig": "oink"}
 
 

@@ -11,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use super::{json::mask::Vocabulary, metrics::Metrics, problem::Problem, worker::Worker};
+use super::{
+    json::mask::Vocabulary,
+    metrics::Metrics,
+    problem::{Problem, short},
+    worker::Worker,
+};
 use crate::{
     Error, Result,
     feedback::Store,
@@ -164,7 +169,8 @@ impl App {
         };
         found.cloned().ok_or_else(|| {
             let known: Vec<_> = self.voices.iter().map(|voice| voice.name.as_str()).collect();
-            let reason = format!("the model '{}' does not exist; there is {}", name.unwrap_or(""), known.join(", "));
+            let reason =
+                format!("the model '{}' does not exist; there is {}", short(name.unwrap_or("")), known.join(", "));
             let status = axum::http::StatusCode::NOT_FOUND;
             Problem { param: Some("model".to_string()), ..Problem::new(status, "model_not_found", reason) }
         })

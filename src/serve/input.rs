@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
+use super::problem::{Problem, short};
 
 /// Bytes of a body over the limit that are read and thrown away: a client hears what is wrong only when it has sent all.
 const THROWN: usize = 16 << 20;
@@ -146,7 +146,7 @@ impl Fields {
         let id = |value: &Value| {
             let id = value.as_u64().filter(|id| *id < vocabulary as u64);
             id.map(|id| id as u32).ok_or_else(|| {
-                Problem::field(name, format!("{value} is no token; give whole numbers below {vocabulary}"))
+                Problem::field(name, format!("{} is no token; give whole numbers below {vocabulary}", short(value)))
             })
         };
         values.iter().map(id).collect()

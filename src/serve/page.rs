@@ -13,8 +13,12 @@ use super::problem::Problem;
 const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; \
                       connect-src 'self'; frame-ancestors 'none'";
 
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { &[$(($name, include_bytes!(concat!("../../web/", $name)) as &[u8])),*] };
+}
+
 /// Names and contents of all files in `web/`.
-pub const FILES: &[(&str, &[u8])] = &[("index.html", include_bytes!("../../web/index.html"))];
+pub const FILES: &[(&str, &[u8])] = files!["index.html"];
 
 /// What browsers take a file for.
 fn kind(name: &str) -> &'static str {

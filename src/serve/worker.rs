@@ -88,8 +88,11 @@ impl Worker {
     /// Takes all of `jobs` or none.
     ///
     /// # Errors
-    /// 429 when the queue is full, 503 when the engine is gone.
+    /// 400 for more than the queue ever holds, 429 when it is full, 503 when the engine is gone.
     pub fn generate(&self, jobs: Vec<Job>) -> std::result::Result<(), Problem> {
+        if jobs.len() > self.waiting {
+            return Err(Problem::bad(format!("{} answers at once; ask for at most {}", jobs.len(), self.waiting)));
+        }
         let more = |queued: usize| Some(queued + jobs.len()).filter(|queued| *queued <= self.waiting);
         if self.queued.fetch_update(SeqCst, SeqCst, more).is_err() {
             let reason = format!("{} requests wait already; ask again later", self.waiting);
