@@ -47,7 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // Ratings know texts, and neither models nor GPUs.
     ("feedback", &["io::atomic", "text"]),
     // HTTP over one engine: it reads models' languages and runs' folders, scores by reward models, and stores ratings.
-    ("serve", &["gpu", "infer", "model", "interchange", "text", "io", "train::reward", "feedback"]),
+    ("serve", &["gpu", "infer", "model", "interchange", "text", "io", "train::reward", "feedback", "random"]),
     (
         "cli",
         &[

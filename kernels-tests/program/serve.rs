@@ -14,7 +14,15 @@ use crate::program::{Place, pretrain};
 struct Server {
     child: Child,
     address: String,
-    log: std::thread::JoinHandle<Vec<String>>,
+    log: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Server {
@@ -22,10 +30,11 @@ impl Server {
         let serve = ["serve", "--model", "run", "--port", "0", "--runs", ".", "--json", "--quiet"];
         let mut child = place.talk(&[&serve[..], options].concat());
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let first = lines.next().expect("it says where it listens").expect("text");
-        let first: Value = serde_json::from_str(&first).unwrap_or_else(|_| panic!("{first}"));
+        // Drivers may say something of their own before.
+        let listening = |line: std::io::Result<String>| serde_json::from_str::<Value>(&line.ok()?).ok();
+        let first = lines.by_ref().find_map(listening).expect("it says where it listens");
         let address = first["listening"].as_str().expect("an address").trim_start_matches("http://").to_string();
-        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        let log = Some(std::thread::spawn(move || lines.map_while(Result::ok).collect()));
         Self { child, address, log }
     }
 
@@ -54,7 +63,8 @@ impl Server {
         let mut said = String::new();
         self.child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("text");
         assert!(self.child.wait().expect("it ends").success(), "SIGTERM is a good end");
-        (serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON"), self.log.join().expect("lines"))
+        let log = self.log.take().and_then(|log| log.join().ok()).expect("lines");
+        (serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON"), log)
     }
 }
 

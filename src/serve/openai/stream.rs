@@ -2,8 +2,10 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
@@ -13,7 +15,7 @@ use axum::{
 };
 use hyper::body::Frame;
 use serde_json::Value;
-use tokio::sync::mpsc::Receiver;
+use tokio::{sync::mpsc::Receiver, time::Sleep};
 
 use crate::serve::{
     answer::{Heard, News},
@@ -22,6 +24,10 @@ use crate::serve::{
 
 /// Bytes that are sent at once where more are ready.
 const FRAME: usize = 8192;
+
+/// A stream that has nothing to say for so long sends a comment, lest a proxy takes it for dead: its request may wait in the
+/// queue.
+const BEAT: Duration = Duration::from_secs(15);
 
 /// One event. JSON in one line has no line breaks of its own, which would end it.
 pub fn event(value: &Value) -> String {
@@ -46,6 +52,8 @@ struct Events<S> {
     left: usize,
     begun: bool,
     ended: bool,
+    /// Running while there is nothing to send.
+    beat: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Shape> Events<S> {
@@ -95,17 +103,22 @@ impl<S: Shape> HttpBody for Events<S> {
         while text.len() < FRAME && !this.ended {
             match this.receiver.poll_recv(cx) {
                 Poll::Ready(heard) => text += &this.take(heard.as_ref()),
-                Poll::Pending if text.is_empty() => return Poll::Pending,
+                Poll::Pending if text.is_empty() => {
+                    let beat = this.beat.get_or_insert_with(|| Box::pin(tokio::time::sleep(BEAT)));
+                    ready!(beat.as_mut().poll(cx));
+                    text = ": waiting\n\n".to_string();
+                }
                 Poll::Pending => break,
             }
         }
+        this.beat = None;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))))
     }
 }
 
 /// The response that streams the news of `choices`.
 pub fn respond(receiver: Receiver<Heard>, choices: usize, shape: impl Shape) -> Response {
-    let events = Events { receiver, shape, left: choices, begun: false, ended: false };
+    let events = Events { receiver, shape, left: choices, begun: false, ended: false, beat: None };
     let mut response = Response::new(Body::new(events));
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
@@ -162,10 +175,21 @@ mod tests {
         assert_eq!(whole, expected.concat());
         assert!(all(&[piece("a")]).ends_with("\"type\":\"server_error\"}}\n\n"), "a channel that closes early is told");
         assert!(all(&[News::Failed("why".into())]).contains("\"message\":\"why\""));
+    }
+
+    #[test]
+    fn a_stream_that_waits_shows_that_it_lives() {
         // Nothing is ready: the body waits, and does not spin.
         let (_sender, receiver) = news(1);
-        let mut events = Events { receiver, shape: Plain, left: 1, begun: true, ended: false };
-        let poll = Pin::new(&mut events).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
-        assert!(poll.is_pending());
+        let mut events = Events { receiver, shape: Plain, left: 1, begun: true, ended: false, beat: None };
+        let mut poll = || Pin::new(&mut events).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            assert!(poll().is_pending() && poll().is_pending());
+        });
+        events.beat = Some(runtime.block_on(async { Box::pin(tokio::time::sleep(Duration::ZERO)) }));
+        let frame = runtime.block_on(std::future::poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)));
+        let data = frame.and_then(Result::ok).and_then(|frame| frame.into_data().ok());
+        assert_eq!(data, Some(Bytes::from(": waiting\n\n")));
     }
 }
