@@ -187,7 +187,10 @@ mod tests {
         runtime.block_on(async {
             assert!(poll().is_pending() && poll().is_pending());
         });
-        events.beat = Some(runtime.block_on(async { Box::pin(tokio::time::sleep(Duration::ZERO)) }));
+        {
+            let _inside = runtime.enter();
+            events.beat = Some(Box::pin(tokio::time::sleep(Duration::ZERO)));
+        }
         let frame = runtime.block_on(std::future::poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)));
         let data = frame.and_then(Result::ok).and_then(|frame| frame.into_data().ok());
         assert_eq!(data, Some(Bytes::from(": waiting\n\n")));
