@@ -11,4 +11,5 @@ mod ppo;
 mod program;
 mod resume;
 mod reward;
+mod serve;
 mod sft;
