@@ -17,7 +17,8 @@ export const grows = (answer) => answer.state === "reading" || answer.state === 
  */
 export function answerNode(answer, acts = {}) {
     const prose = el("div.prose");
-    const grow = growing(prose);
+    let grow = growing(prose);
+    let asTokens = false;
     const status = el("p.status");
     const below = el("div.below");
     const tail = el("div.tail", {}, status, below);
@@ -25,15 +26,17 @@ export function answerNode(answer, acts = {}) {
     let seen = null;
     const paint = () => {
         node.classList.toggle("growing", grows(answer));
-        if (!answer.showTokens) grow(answer.content);
+        if (!answer.showTokens && !asTokens) grow(answer.content);
         status.replaceChildren(...statusOf(answer));
         const now = [answer.state, answer.rating, answer.showTokens, answer.note].join();
         if (now !== seen) {
             if (answer.showTokens) prose.replaceChildren(tokenView(answer));
-            else if (seen?.includes("true")) {
+            else if (asTokens) {
                 prose.replaceChildren();
-                growing(prose)(answer.content);
+                grow = growing(prose);
+                grow(answer.content);
             }
+            asTokens = Boolean(answer.showTokens);
             below.replaceChildren(...(grows(answer) ? [] : [buttons(answer, acts, paint)]));
             node.querySelector(":scope > .notice")?.remove();
             if (answer.trouble) tail.before(notice(answer.trouble, acts.retry));
@@ -112,7 +115,7 @@ function tokenView(answer) {
     function choose(index) {
         answer.chosen = index;
         strip.select(index);
-        bars.replaceChildren(distribution(answer.tokens[index].top, { came: answer.tokens[index] }));
+        bars.replaceChildren(distribution(answer.tokens[index].top, { came: answer.tokens[index], count: 6 }));
     }
     choose(Math.min(answer.chosen ?? 0, answer.tokens.length - 1));
     return el("div.tokenview", {}, strip.node, bars);

@@ -47,9 +47,12 @@ async function fill(answer, end = messages().length - 1) {
     screen.settled?.();
 }
 
+/** Whether anything was said: of two answers at least one. */
+const said = (message) => message === undefined || message.content || message.answers?.some(({ content }) => content !== "");
+
 function send(text) {
     // An answer that never came is not part of what was said.
-    if (last()?.role === "assistant" && last().content === "") messages().pop();
+    if (!said(last())) messages().pop();
     messages().push({ role: "user", content: text });
     const answers = [blank(0), blank(1)];
     messages().push(settings.compare ? { role: "choice", answers } : answers[0]);
@@ -128,7 +131,7 @@ const stop = () => {
 export function show(main) {
     const column = el("div.column", { role: "log", "aria-label": t("chat"), "aria-live": "off" });
     const scroller = el("div.scroll", { tabindex: "-1" }, column);
-    const field = composer({ send, stop, busy, fresh, blocked: () => last()?.role === "choice" });
+    const field = composer({ send, stop, busy, fresh, blocked: () => last()?.role === "choice" && said(last()) });
     let atEnd = true;
     const follow = (force) => {
         if (force) atEnd = true;

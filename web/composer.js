@@ -12,7 +12,7 @@ onChange(() => hear());
 
 /** `{node, update, focus, suggest}`. `send(text)`, `stop()`, `busy()`, `fresh()`; `blocked()`: a choice waits first. */
 export function composer({ send, stop, busy, fresh, blocked }) {
-    const placeholder = t(about.chats === false ? "write_text" : "write", { model: about.model });
+    const placeholder = t(about.chats === false ? "write_text" : "write");
     const area = el("textarea", {
         id: "message", rows: 1, placeholder, "aria-label": t("message"), maxlength: 100000, value: kept("draft", ""),
     });
@@ -51,7 +51,7 @@ export function composer({ send, stop, busy, fresh, blocked }) {
         button.replaceChildren(icon(stops ? "stop" : "send"));
         button.disabled = !stops && area.value.trim() === "";
         compare.setAttribute("aria-pressed", String(settings.compare));
-        const figures = `${t("temperature")} ${settings.temperature.toFixed(2)}`;
+        const figures = [el("span.long", {}, t("temperature"), " "), settings.temperature.toFixed(2)];
         summary.replaceChildren(icon("settings"), el("span", {}, figures), hidden(t("settings")));
     };
     const submit = () => {

@@ -9,20 +9,17 @@ import { number, percent, t } from "./words.js";
 /** The temperature of the bars: one for all of them, wherever they are shown. */
 let temperature = 1;
 
-/** How many candidates have a bar. */
-const BARS = 10;
-
 /**
  * Bars of candidates (`{text, bytes, logprob, id}`, best first, at temperature 1). `came` is the token that did come;
- * `pick`, if any, hears a candidate that was clicked.
+ * `pick`, if any, hears a candidate that was clicked; `count` candidates have a bar.
  */
-export function distribution(candidates, { came = null, pick = null } = {}) {
+export function distribution(candidates, { came = null, pick = null, count = 10 } = {}) {
     if (!candidates || candidates.length === 0) return el("p.quieter", {}, t("no_candidates"));
     const vocabulary = about.vocabulary ?? candidates.length;
     const is = (candidate) => came !== null
         && (candidate.id !== undefined && came.id !== undefined ? candidate.id === came.id : candidate.text === came.text);
-    const shown = candidates.slice(0, BARS);
-    const later = candidates.slice(BARS).find(is);
+    const shown = candidates.slice(0, count);
+    const later = candidates.slice(count).find(is);
     if (later) shown.push(later);
     const rows = shown.map((candidate) => bar(candidate, is(candidate), pick));
     const others = bar(null, false, null);

@@ -1,6 +1,6 @@
 // The icons, as strokes on a field of 24.
 
-import { svg } from "./dom.js";
+import { el, svg } from "./dom.js";
 
 const PATHS = {
     chat: "M4 5h16v11H10l-5 4v-4H4z",
@@ -35,7 +35,6 @@ export function icon(name) {
 
 /** The sign of wgpt: its own name, cut into tokens. */
 export function sign() {
-    const bar = (x, width, kind) => svg("rect", { x, y: 4, width, height: 16, rx: 3, class: kind });
-    const shape = { viewBox: "0 0 30 24", "aria-hidden": "true", focusable: "false" };
-    return svg("svg.sign", shape, bar(1, 11, "one"), bar(14, 5, "two"), bar(21, 8, "three"));
+    const tokens = [["one", "w"], ["two", "g"], ["three", "pt"]];
+    return el("span.sign", { "aria-hidden": "true" }, tokens.map(([kind, text]) => el(`span.${kind}`, {}, text)));
 }

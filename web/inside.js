@@ -9,7 +9,7 @@ import { icon } from "./icons.js";
 import { actions } from "./keys.js";
 import { looks } from "./looks.js";
 import { notice, viewHead } from "./notice.js";
-import { bytesOf, chips, quoted } from "./tokens.js";
+import { bytesOf, chips } from "./tokens.js";
 import { number, t } from "./words.js";
 
 const EXAMPLES = ["我在一个月黑风高的夜晚", "The capital of France is", "To be, or not to be, that is the", "Ünïcode 🦉 naïve"];
@@ -112,6 +112,13 @@ function facts(tokens) {
     return { characters: number(characters), bytes: number(bytes.length), tokens: number(tokens.length) };
 }
 
+/** The end of the text up to a token. Bytes of a character that is not whole yet show as a question mark. */
+function before(tokens, index) {
+    const bytes = tokens.slice(Math.max(0, index - 40), index + 1).flatMap(bytesOf);
+    const letters = [...new TextDecoder().decode(new Uint8Array(bytes))];
+    return `${letters.length > 28 || index > 40 ? "…" : ""}${letters.slice(-28).join("").replaceAll("\n", "↵")}`;
+}
+
 /** The three sections of a result; choosing a token or a head in one of them changes the others. */
 function sections(result, begin) {
     const { tokens, next } = result;
@@ -139,7 +146,7 @@ function sections(result, begin) {
         const writes = result.what.text !== undefined && selected === tokens.length - 1;
         strip.select(selected);
         bars.replaceChildren(
-            el("h3", {}, t("next_after"), " ", el("q.piece", {}, quoted(tokens[selected]).replace(/^“|”$/g, ""))),
+            el("h3", {}, t("next_after"), " ", el("q.piece", {}, before(tokens, selected))),
             distribution(next[selected], { came: tokens[selected + 1] ?? null, pick: writes ? pick : null }),
             el("p.quieter", {}, writes ? t("next_hint") : "\u00a0"),
         );

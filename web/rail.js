@@ -8,7 +8,7 @@ import { compact, number, t } from "./words.js";
 
 /** Draws the rail; `name` is the view that is shown. */
 export function drawRail(rail, name) {
-    const brand = el("a.brand", { href: "#/chat", "aria-label": "wgpt" }, sign(), el("span", {}, "wgpt"));
+    const brand = el("a.brand", { href: "#/chat", "aria-label": "wgpt" }, sign());
     const link = (view) => el(
         "a",
         { href: `#/${view}`, "aria-current": view === name ? "page" : null },

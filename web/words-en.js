@@ -32,7 +32,7 @@ export const english = {
     no_json: "{path} did not answer with JSON.",
 
     message: "Message",
-    write: "Write to {model}",
+    write: "Write a message",
     write_text: "Begin a text; the model goes on with it",
     send: "Send",
     stop: "Stop",

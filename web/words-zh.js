@@ -32,7 +32,7 @@ export const chinese = {
     no_json: "{path} 的回应不是 JSON。",
 
     message: "消息",
-    write: "给 {model} 写点什么",
+    write: "写点什么",
     write_text: "写一个开头，模型会接着写",
     send: "发送",
     stop: "停止",

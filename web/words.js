@@ -39,7 +39,7 @@ export function compact(value) {
 /** A share as per cent. */
 export function percent(share, digits) {
     const fine = digits ?? (share < 0.0995 ? 1 : 0);
-    return `${number(share * 100, fine)} %`;
+    return `${number(share * 100, fine)}%`;
 }
 
 /** How long ago, from milliseconds since 1970. */

@@ -1,6 +1,6 @@
 // A server that speaks wgpt's endpoints with made-up answers, to work on the page without a model:
 //   node scripts/check/browser/mock.mjs [PORT]
-// What is asked decides what comes: "busy", "context" and "broken" are refused, "markdown" and "script" give such texts,
+// What is asked decides what comes: "busy", "context is" and "defect" are refused, "markdown" and "script" give such texts,
 // "slow" takes its time. A path of /mock/empty makes runs and ratings empty, /mock/full brings them back.
 
 import { createServer } from "node:http";
@@ -54,8 +54,8 @@ async function chat(request, response) {
     const asked = await body(request);
     const text = asked.messages?.at(-1)?.content ?? asked.prompt ?? "";
     if (text.includes("busy")) return refuse(response, 429, "64 requests wait already", "queue_full");
-    if (text.includes("context")) return refuse(response, 400, "the prompt has 2100 tokens, the model's context 2048", "context_length_exceeded");
-    if (text.includes("broken")) return refuse(response, 500, "the device was lost", "internal");
+    if (text.includes("context is")) return refuse(response, 400, "the prompt has 2100 tokens, the model's context 2048", "context_length_exceeded");
+    if (text.includes("defect")) return refuse(response, 500, "the device was lost", "internal");
     response.writeHead(200, { "content-type": "text/event-stream", "content-security-policy": POLICY });
     const event = (choice) => response.write(`data: ${JSON.stringify({ object: "chat.completion.chunk", choices: [{ index: 0, finish_reason: null, ...choice }] })}\n\n`);
     const pause = text.includes("slow") ? 250 : 22;

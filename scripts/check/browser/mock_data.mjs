@@ -37,7 +37,7 @@ export function answerTo(text, seed) {
     if (/script/i.test(text)) return SCRIPT;
     if (/markdown/i.test(text)) return MARKDOWN;
     if (/[\u4e00-\u9fff]/.test(text)) return NIGHT;
-    return ANSWERS[seed % ANSWERS.length];
+    return ANSWERS[Math.floor(noise(seed) * 3) % ANSWERS.length];
 }
 
 /** Tokens as a byte-level tokenizer may cut them: words whole, rarer Chinese characters over two or three tokens. */
