@@ -1,10 +1,11 @@
 // Talking with the server that served the page, and what can go wrong, in words.
 
+import { keep, kept } from "./store.js";
 import { t } from "./words.js";
 
 /**
  * What went wrong. `kind`: `away` (no server), `busy` (its queue is full), `context` (too long for the model), `refused`
- * (the request is wrong), `broken` (anything else).
+ * (the request is wrong), `key` (the server wants a key), `broken` (anything else).
  */
 export class Trouble extends Error {
     constructor(kind, detail = "") {
@@ -15,7 +16,7 @@ export class Trouble extends Error {
     /** In words, with what to do. */
     words() {
         const known = t(`trouble_${this.kind}`);
-        return this.message && this.kind !== "away" && this.kind !== "busy" ? `${known} ${this.message}` : known;
+        return this.message && !["away", "busy", "key"].includes(this.kind) ? `${known} ${this.message}` : known;
     }
 }
 
@@ -29,14 +30,20 @@ export function trouble(error) {
 export function refusal(status, body) {
     const message = String(body?.error?.message ?? body?.error ?? body?.message ?? "");
     const about = `${body?.error?.code ?? ""} ${body?.error?.type ?? ""} ${message}`;
+    if (status === 401) return new Trouble("key", message);
     if (status === 429 || status === 503) return new Trouble("busy", message);
     if (/context/i.test(about) && (status < 500 || status === undefined)) return new Trouble("context", message);
     return new Trouble(status >= 400 && status < 500 ? "refused" : "broken", message || `HTTP ${status}`);
 }
 
+/** Keeps the key that the server was started with; it goes with every request. */
+export const useKey = (key) => keep("key", key);
+
 /** Sends a request; an answer that is no success becomes trouble. `body` makes it a POST. */
 export async function request(path, { body, signal } = {}) {
     const options = { signal, headers: { accept: "application/json" } };
+    const key = kept("key", "");
+    if (key) options.headers.authorization = `Bearer ${key}`;
     if (body !== undefined) {
         options.method = "POST";
         options.headers["content-type"] = "application/json";

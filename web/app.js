@@ -1,6 +1,6 @@
 // The page: finds the server, shows one view at a time by the address after `#`, knows the keys that work everywhere.
 
-import { about, introduce, trouble } from "./api.js";
+import { about, introduce, trouble, useKey } from "./api.js";
 import { el } from "./dom.js";
 import { actions, openShortcuts } from "./keys.js";
 import { notice } from "./notice.js";
@@ -43,6 +43,22 @@ function applyTheme() {
     document.dispatchEvent(new Event("theme"));
 }
 
+/** Asks for the key of a server that wants one. */
+function keyForm(done) {
+    const input = el("input", { id: "key", type: "password", autocomplete: "current-password", required: true });
+    const submit = (event) => {
+        event.preventDefault();
+        useKey(input.value.trim());
+        done();
+    };
+    return el(
+        "form.keyform",
+        { onsubmit: submit },
+        el("label", { for: "key" }, t("trouble_key")),
+        el("div.lookrow", {}, input, el("button.primary", { type: "submit" }, t("enter"))),
+    );
+}
+
 /** Looks for the server until it is there. */
 async function connect() {
     drawRail(document.getElementById("rail"), current());
@@ -53,8 +69,10 @@ async function connect() {
         } catch (error) {
             let again;
             const asked = new Promise((resolve) => (again = resolve));
-            main.replaceChildren(notice(trouble(error), again));
-            await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, pause))]);
+            const told = trouble(error);
+            main.replaceChildren(told.kind === "key" ? keyForm(again) : notice(told, again));
+            if (told.kind === "key") await asked;
+            else await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, pause))]);
         }
     }
 }

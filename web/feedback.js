@@ -1,6 +1,6 @@
 // Feedback: the ratings so far, how raters agree, the newest ones, and how they leave again.
 
-import { json, trouble } from "./api.js";
+import { json, request, trouble } from "./api.js";
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
 import { command, empty, notice, viewHead } from "./notice.js";
@@ -65,8 +65,8 @@ function parts({ ratings, by_rater, by_kind, agreement, recent = [] }) {
             el("h2", {}, t("export")),
             el("p.lead", {}, t("export_text")),
             el("div.exports", {}, FORMATS.map((format) => el(
-                "a.quiet",
-                { href: `/wgpt/feedback/export?format=${format}`, download: `${format}.jsonl` },
+                "button.quiet",
+                { type: "button", onclick: (event) => download(format, event.currentTarget) },
                 icon("download"),
                 t(`export_${format}`),
             ))),
@@ -75,6 +75,20 @@ function parts({ ratings, by_rater, by_kind, agreement, recent = [] }) {
         ),
         el("section.panel", {}, el("h2", {}, t("recent")), el("ol.recent", {}, recent.map(rating))),
     ];
+}
+
+/** Saves an export. A link would do, but cannot bring a key. */
+async function download(format, button) {
+    button.disabled = true;
+    try {
+        const response = await request(`/wgpt/feedback/export?format=${format}`);
+        const href = URL.createObjectURL(await response.blob());
+        el("a", { href, download: `${format}.jsonl` }).click();
+        setTimeout(() => URL.revokeObjectURL(href), 60000);
+    } catch (error) {
+        button.closest(".panel").append(notice(trouble(error)));
+    }
+    button.disabled = false;
 }
 
 function agreed(agreement) {

@@ -17,6 +17,9 @@ const EXAMPLES = ["我在一个月黑风高的夜晚", "The capital of France is
 /** How many candidates are asked for after each token. */
 const TOP = 50;
 
+/** The server shows texts of this many tokens. */
+const LONGEST = 256;
+
 /** What is looked at; survives leaving the view. */
 const state = { text: "", result: null, selected: 0, layer: 0, head: 0, asking: null };
 
@@ -67,8 +70,8 @@ export function show(main) {
         out.setAttribute("aria-busy", "true");
         if (!state.result) out.replaceChildren(el("p.waiting", { role: "status" }, t("looking")));
         try {
-            const found = await json("/wgpt/inside", { body: { ...what, top: TOP }, signal: asking.signal });
-            state.result = { ...found, what };
+            const { found, cut } = await look(what, asking.signal);
+            state.result = { ...found, what, cut };
             state.selected = Math.max(0, found.tokens.length - 1);
             state.layer = Math.min(state.layer, found.layers - 1);
             state.head = Math.min(state.head, found.heads - 1);
@@ -104,6 +107,21 @@ export function show(main) {
         document.removeEventListener("theme", redraw);
         window.removeEventListener("resize", redraw);
     };
+}
+
+/** Looks at a text or at messages; where they are too long, at the beginning of the text. */
+async function look(what, signal) {
+    try {
+        return { found: await json("/wgpt/inside", { body: { ...what, top: TOP }, signal }), cut: false };
+    } catch (error) {
+        const text = what.text ?? what.messages.map(({ content }) => content).join("\n\n");
+        const { tokens } = error.kind === "refused" ? await json("/tokenize", { body: { text }, signal }) : { tokens: [] };
+        if (tokens.length <= LONGEST) throw error;
+        // What the tokenizer puts before a text comes again by itself, and an end within a character is dropped.
+        const bytes = new Uint8Array(tokens.slice(0, LONGEST - 8).flatMap(bytesOf));
+        const body = { text: new TextDecoder().decode(bytes).replace(/\uFFFD+$/, ""), top: TOP };
+        return { found: await json("/wgpt/inside", { body, signal }), cut: true };
+    }
 }
 
 function facts(tokens) {
@@ -143,7 +161,7 @@ function sections(result, begin) {
     const pick = (candidate) => begin(result.what.text + candidate.text);
     const update = () => {
         const { selected, layer, head } = state;
-        const writes = result.what.text !== undefined && selected === tokens.length - 1;
+        const writes = result.what.text !== undefined && !result.cut && selected === tokens.length - 1;
         strip.select(selected);
         bars.replaceChildren(
             el("h3", {}, t("next_after"), " ", el("q.piece", {}, before(tokens, selected))),
@@ -162,7 +180,8 @@ function sections(result, begin) {
         el("p.lead", {}, t(`${name}_text`)),
         children,
     );
-    const cut = section("cut", strip.node, el("p.quieter", {}, t("cut_facts", facts(tokens))));
+    const told = [t("cut_facts", facts(tokens)), result.cut && t("cut_limit", { count: tokens.length })];
+    const cut = section("cut", strip.node, el("p.quieter", {}, told.filter(Boolean).join(". ")));
     const watching = new ResizeObserver(() => text.redraw());
     watching.observe(text.node);
     return {

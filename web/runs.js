@@ -67,7 +67,7 @@ export function watch(chosen, told, failed) {
             await told(list);
             await Promise.all(chosen().map(async (name) => {
                 const since = Math.max(0, run(name).last);
-                learn(name, await json(`/wgpt/runs/${name.split("/").map(encodeURIComponent).join("/")}?since=${since}`, { signal }));
+                learn(name, await json(`/wgpt/runs/${encodeURIComponent(name)}?since=${since}`, { signal }));
             }));
             await told(list);
         } catch (error) {

@@ -43,7 +43,8 @@ const told = ({ token, logprob, bytes, top_logprobs = [] }) => ({
  */
 export async function respond(messages, answer, { signal, grown }) {
     const { seed, temperature, top_p, max_tokens } = answer.sampling;
-    const common = { model: settings.adapter || about.model, stream: true, seed, temperature, top_p, max_tokens };
+    const adapted = about.adapters?.includes(settings.adapter);
+    const common = { model: adapted ? settings.adapter : about.model, stream: true, seed, temperature, top_p, max_tokens };
     const talks = about.chats !== false;
     const asked = talks
         ? { ...common, messages, logprobs: true, top_logits: TOP }

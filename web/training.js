@@ -81,7 +81,8 @@ export function show(main) {
             told(state.list);
             watching.ask();
         };
-        const step = one.steps ? t("step_of", { step: one.step, steps: one.steps }) : t("step", { step: one.step });
+        const at = one.step ?? 0;
+        const step = one.steps ? t("step_of", { step: at, steps: one.steps }) : t("step", { step: at });
         const main = ["val_loss", "score", "train_loss", "accuracy"].find((key) => Number.isFinite(one.last?.[key]));
         return el(
             "button.run",
@@ -90,7 +91,7 @@ export function show(main) {
             el("span.runname", {}, one.name, one.stage && el("span.stage", {}, one.stage)),
             el("span.runstate", {}, one.running ? el("span.live", {}, t("running")) : t("finished", { when: ago(one.changed) })),
             el("span.runstep", {}, step, main && el("span", {}, ` · ${main} ${short(one.last[main])}`)),
-            one.running && one.steps && progress(one.step / one.steps),
+            one.running && one.steps && progress(at / one.steps),
         );
     }
 

@@ -27,6 +27,8 @@ export const english = {
     trouble_away: "The server does not answer. Is wgpt serve still running? Nothing here is lost.",
     trouble_busy: "The server's queue is full. Wait until others have their answers, then try again.",
     trouble_context: "The conversation is longer than the model's context. Start a new chat, or ask for fewer tokens.",
+    trouble_key: "The server wants the key that it was started with (--api-key).",
+    enter: "Enter",
     trouble_refused: "The server did not accept this.",
     trouble_broken: "Something went wrong on the server.",
     no_json: "{path} did not answer with JSON.",

@@ -27,6 +27,8 @@ export const chinese = {
     trouble_away: "服务器没有回应。wgpt serve 还在运行吗？这里的内容不会丢失。",
     trouble_busy: "服务器的队列已满。请等别人的回答完成后再试。",
     trouble_context: "对话超出了模型的上下文长度。请开始新对话，或减少回答的词元数。",
+    trouble_key: "服务器需要启动时设置的密钥（--api-key）。",
+    enter: "进入",
     trouble_refused: "服务器没有接受这个请求。",
     trouble_broken: "服务器出错了。",
     no_json: "{path} 的回应不是 JSON。",

@@ -128,4 +128,17 @@ export async function chat(check) {
         problems.length = 0;
         problems.push(...unexpected);
     });
+
+    await check("a server with a key is asked with it", {}, async (page, { problems }) => {
+        await page.route("**/wgpt/about", (route) => {
+            const fine = route.request().headers().authorization === "Bearer open sesame";
+            return fine ? route.continue() : route.fulfill({ status: 401, contentType: "application/json", body: "{}" });
+        });
+        await page.reload();
+        await page.fill("#key", "open sesame");
+        await page.keyboard.press("Enter");
+        await page.waitForSelector(".hero");
+        equal(problems.filter((problem) => !problem.startsWith("Failed to load resource")), [], "problems");
+        problems.length = 0;
+    });
 }

@@ -33,8 +33,9 @@ export async function figures(check) {
         await page.waitForSelector(".recent > li, .empty");
         if (await page.locator(".empty").count() > 0) return;
         expect(Number((await page.locator(".figure strong").first().textContent()).replace(/\D/g, "")) > 0, "the number of ratings");
-        const [download] = await Promise.all([page.waitForEvent("download"), page.click(".exports a >> nth=0")]);
-        expect(download.url().startsWith(url.replace(/\/$/, "")), `an export from ${download.url()}`);
+        const [download] = await Promise.all([page.waitForEvent("download"), page.click(".exports button >> nth=0")]);
+        expect(download.url().startsWith(`blob:${new URL(url).origin}`), `an export from ${download.url()}`);
+        equal(download.suggestedFilename(), "pairs.jsonl", "the export's name");
         await stillText(page);
     });
 }

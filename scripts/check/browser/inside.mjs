@@ -71,4 +71,17 @@ export async function inside(check) {
         await page.waitForSelector(".heads");
         await stillText(page);
     });
+
+    await check("a text that is too long is shown from its beginning", {}, async (page, { problems }) => {
+        await page.goto(`${page.url().split("#")[0]}#/inside`);
+        await page.fill("#inside-text", "The sea is wide and the night is dark. ".repeat(40));
+        await page.keyboard.press("Enter");
+        await page.waitForSelector(".heads");
+        const count = await page.locator(".cut .chip").count();
+        expect(count > 200 && count <= 256, `${count} tokens`);
+        await page.waitForSelector("text=/Only the first \\d+ tokens are shown/");
+        // The browser reports the refusal by itself.
+        equal(problems.filter((problem) => !problem.startsWith("Failed to load resource")), [], "problems");
+        problems.length = 0;
+    });
 }

@@ -127,7 +127,13 @@ async function handle(request, response) {
     }
     if (pathname === "/wgpt/about") return send(response, 200, ABOUT);
     if (pathname === "/v1/chat/completions" || pathname === "/v1/completions") return chat(request, response);
-    if (pathname === "/wgpt/inside") return send(response, 200, inside(await body(request)));
+    if (pathname === "/tokenize") return send(response, 200, { tokens: textTokens((await body(request)).text) });
+    if (pathname === "/wgpt/inside") {
+        const asked = await body(request);
+        const count = textTokens(asked.text ?? asked.messages.map(({ content }) => content).join("")).length;
+        if (count > 256) return refuse(response, 400, `the text has ${count} tokens; give 1 to 256`, null);
+        return send(response, 200, inside(asked));
+    }
     if (pathname === "/wgpt/rate") {
         const { messages, answers, verdict, rater } = await body(request);
         stored.push({ prompt: messages, answers: answers.map(({ text }) => text), verdict, rater, time: Date.now() });
