@@ -10,8 +10,7 @@ const SMALL = 36;
 /** Attention as it comes: bytes (255 is all of it) in [layers, heads, T, T], row t is what token t looks at. */
 export class Attention {
     constructor({ attention, layers, heads, tokens }) {
-        const text = atob(attention);
-        this.bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+        this.bytes = decode(attention);
         Object.assign(this, { layers, heads, tokens, length: Math.round(Math.sqrt(this.bytes.length / layers / heads)) });
     }
 
@@ -21,22 +20,38 @@ export class Attention {
     }
 }
 
-/** Draws a head, `size` cells square, in the colour of the canvas' text. */
-function draw(canvas, attention, layer, head, size) {
-    const length = attention.length;
+/** Bytes from base64; long texts have millions. */
+function decode(text) {
+    const letters = atob(text);
+    const bytes = new Uint8Array(letters.length);
+    for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
+    return bytes;
+}
+
+/** How strongly a byte of attention is drawn: the root makes weak attention visible. */
+const STRENGTH = Uint8Array.from({ length: 256 }, (_, byte) => Math.round(Math.sqrt(byte / 255) * 255));
+
+/** Draws a head, `size` cells square, in a colour of `[red, green, blue]`. */
+function draw(canvas, attention, layer, head, size, [red, green, blue]) {
+    const { length, bytes } = attention;
     canvas.width = size;
     canvas.height = size;
     const context = canvas.getContext("2d");
-    const [red, green, blue] = colour(canvas);
     const image = context.createImageData(size, size);
-    for (let y = 0; y < length; y += 1) {
+    const { data } = image;
+    const cells = Array.from({ length }, (_, index) => Math.floor((index * size) / length));
+    let row = (layer * attention.heads + head) * length * length;
+    for (let y = 0; y < length; y += 1, row += length) {
         for (let x = 0; x <= y; x += 1) {
-            const at = (Math.floor((y * size) / length) * size + Math.floor((x * size) / length)) * 4;
-            // The root makes weak attention visible.
-            const strength = Math.sqrt(attention.at(layer, head, y, x)) * 255;
-            if (strength <= image.data[at + 3]) continue;
-            image.data.set([red, green, blue, strength], at);
+            const at = (cells[y] * size + cells[x]) * 4 + 3;
+            const strength = STRENGTH[bytes[row + x]];
+            if (strength > data[at]) data[at] = strength;
         }
+    }
+    for (let at = 0; at < data.length; at += 4) {
+        data[at] = red;
+        data[at + 1] = green;
+        data[at + 2] = blue;
     }
     context.putImageData(image, 0, 0);
 }
@@ -86,8 +101,12 @@ export function heads(attention, choose) {
         place(layer, head).focus();
         choose(layer, head);
     });
-    const redraw = () => cells.forEach((cell, index) => draw(
-        cell.firstChild, attention, Math.floor(index / attention.heads), index % attention.heads, size));
+    const redraw = () => {
+        const ink = colour(node);
+        cells.forEach((cell, index) => {
+            draw(cell.firstChild, attention, Math.floor(index / attention.heads), index % attention.heads, size, ink);
+        });
+    };
     return { node, select, redraw };
 }
 
@@ -119,7 +138,7 @@ export function enlarged(attention, choose) {
     });
     const redraw = (layer, head) => {
         shown = [layer, head];
-        draw(canvas, attention, layer, head, attention.length);
+        draw(canvas, attention, layer, head, attention.length, colour(canvas));
         canvas.setAttribute("aria-label", t("layer_head", { layer, head }));
         read.textContent = "";
     };

@@ -97,7 +97,6 @@ export function show(main) {
     actions.view = { write: () => area.focus(), stop: () => state.asking?.abort() };
     const redraw = () => view?.drawn();
     document.addEventListener("theme", redraw);
-    window.addEventListener("resize", redraw);
     if (state.messages) {
         run({ messages: state.messages });
         state.messages = null;
@@ -105,7 +104,6 @@ export function show(main) {
     return () => {
         view?.stop();
         document.removeEventListener("theme", redraw);
-        window.removeEventListener("resize", redraw);
     };
 }
 
