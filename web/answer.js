@@ -17,31 +17,26 @@ export const grows = (answer) => answer.state === "reading" || answer.state === 
  */
 export function answerNode(answer, acts = {}) {
     const prose = el("div.prose");
-    let grow = growing(prose);
-    let asTokens = false;
+    const grow = growing(prose);
+    const view = el("div", { hidden: true });
     const status = el("p.status");
     const below = el("div.below");
     const tail = el("div.tail", {}, status, below);
-    const node = el("div.answer", {}, prose, tail);
+    const node = el("div.answer", {}, prose, view, tail);
     let seen = null;
     const paint = () => {
         node.classList.toggle("growing", grows(answer));
-        if (!answer.showTokens && !asTokens) grow(answer.content);
+        grow(answer.content);
         status.replaceChildren(...statusOf(answer));
         const now = [answer.state, answer.rating, answer.showTokens, answer.note].join();
-        if (now !== seen) {
-            if (answer.showTokens) prose.replaceChildren(tokenView(answer));
-            else if (asTokens) {
-                prose.replaceChildren();
-                grow = growing(prose);
-                grow(answer.content);
-            }
-            asTokens = Boolean(answer.showTokens);
-            below.replaceChildren(...(grows(answer) ? [] : [buttons(answer, acts, paint)]));
-            node.querySelector(":scope > .notice")?.remove();
-            if (answer.trouble) tail.before(notice(answer.trouble, acts.retry));
-        }
+        if (now === seen) return;
         seen = now;
+        prose.hidden = Boolean(answer.showTokens);
+        view.hidden = !answer.showTokens;
+        view.replaceChildren(...(answer.showTokens ? [tokenView(answer)] : []));
+        below.replaceChildren(...(grows(answer) ? [] : [buttons(answer, acts, paint)]));
+        node.querySelector(":scope > .notice")?.remove();
+        if (answer.trouble) tail.before(notice(answer.trouble, acts.retry));
     };
     answer.paint = perFrame(() => {
         paint();

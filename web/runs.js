@@ -1,6 +1,6 @@
 // What is known of runs: the list, and of chosen ones the metrics and samples, asked for again while one is running.
 
-import { json } from "./api.js";
+import { json, Trouble } from "./api.js";
 
 /** Milliseconds between questions while a run is live, and else. */
 const LIVE = 2000;
@@ -71,10 +71,12 @@ export function watch(chosen, told, failed) {
             }));
             await told(list);
         } catch (error) {
-            if (error?.name !== "AbortError") failed(error);
+            if (error instanceof Trouble) failed(error);
+            else if (error?.name !== "AbortError") throw error;
+        } finally {
+            asking = false;
+            if (!signal.aborted && !document.hidden) timer = setTimeout(ask, live ? LIVE : IDLE);
         }
-        asking = false;
-        if (!signal.aborted && !document.hidden) timer = setTimeout(ask, live ? LIVE : IDLE);
     };
     const seen = () => !document.hidden && ask();
     document.addEventListener("visibilitychange", seen);

@@ -1,6 +1,5 @@
 // Training: the runs, their curves over each other, and what the model wrote along the way.
 
-import { trouble } from "./api.js";
 import { chart } from "./chart.js";
 import { el } from "./dom.js";
 import { empty, notice, viewHead } from "./notice.js";
@@ -33,7 +32,8 @@ const state = { chosen: null, list: null, logarithmic: false, smooth: 0, more: f
 /** Shows the view. */
 export function show(main) {
     const body = el("div.training");
-    main.append(viewHead("training"), body);
+    const problem = el("div");
+    main.append(viewHead("training"), problem, body);
     const charts = new Map();
     const list = el("div.runlist", { role: "group", "aria-label": t("runs") });
     const board = el("div.charts");
@@ -41,11 +41,12 @@ export function show(main) {
     const sample = el("section.panel.samples");
     const hover = (step) => charts.forEach((one) => one.read(step));
     const watching = watch(() => [...(state.chosen?.keys() ?? [])], told, (error) => {
-        if (!state.list) body.replaceChildren(notice(trouble(error), () => watching.ask()));
+        problem.replaceChildren(notice(error, () => watching.ask()));
     });
 
     function told(runs) {
         state.list = runs;
+        problem.replaceChildren();
         if (runs.length === 0) {
             body.replaceChildren(empty(t("no_runs"), t("no_runs_text"), ["wgpt pretrain --out runs/shakespeare", "wgpt sft --model model.gguf --data data/chats.jsonl --out runs/tuned --lora-rank 8"]));
             return;
@@ -83,14 +84,16 @@ export function show(main) {
         };
         const at = one.step ?? 0;
         const step = one.steps ? t("step_of", { step: at, steps: one.steps }) : t("step", { step: at });
+        const doing = one.running ? el("span.live", {}, t("running")) : el("span", {}, t("finished", { when: ago(one.changed) }));
         const main = ["val_loss", "score", "train_loss", "accuracy"].find((key) => Number.isFinite(one.last?.[key]));
         return el(
             "button.run",
             { type: "button", "aria-pressed": String(colour !== undefined), "data-run": one.name, onclick: choose },
             el(`span.swatch${colour === undefined ? "" : `.series${colour}`}`),
-            el("span.runname", {}, one.name, one.stage && el("span.stage", {}, one.stage)),
-            el("span.runstate", {}, one.running ? el("span.live", {}, t("running")) : t("finished", { when: ago(one.changed) })),
-            el("span.runstep", {}, step, main && el("span", {}, ` · ${main} ${short(one.last[main])}`)),
+            el("span.runname", {}, one.name),
+            el("span.runstate", {}, one.stage && el("span.stage", {}, one.stage), doing),
+            el("span.runstep", {}, step),
+            main && el("span.runlast", {}, `${main} ${short(one.last[main])}`),
             one.running && one.steps && progress(at / one.steps),
         );
     }
