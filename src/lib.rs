@@ -13,6 +13,7 @@ pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod random;
+pub mod serve;
 pub mod tape;
 pub mod tensor;
 pub mod text;

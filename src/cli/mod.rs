@@ -24,6 +24,7 @@ mod reinforce;
 mod report;
 mod reward;
 mod sampling;
+mod serve;
 mod sft;
 mod terminal;
 mod tokenize;
@@ -54,6 +55,7 @@ use crate::{
                                                  reinforce what a judge likes
   wgpt dpo --model runs/talker --data pairs.jsonl  teach it what people prefer
   wgpt chat model.gguf                           talk with a model
+  wgpt serve --model model.gguf                  a page to talk on, and OpenAI's endpoints
   wgpt info model.gguf                           what a model is, and whether it fits
   wgpt rate --model model.gguf --prompts FILE    compare its answers
   wgpt reward --model runs/book                  learn what people prefer
@@ -93,6 +95,7 @@ enum Command {
     Reward(Box<reward::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
+    Serve(Box<serve::Arguments>),
     Embed(embed::Arguments),
     Info(info::Arguments),
     Rate(rate::Arguments),
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Reward(arguments) => pollster::block_on(reward::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),
+        Command::Serve(arguments) => pollster::block_on(serve::run(&shared, &arguments)),
         Command::Embed(arguments) => pollster::block_on(embed::run(&shared, &arguments)),
         Command::Info(arguments) => pollster::block_on(info::run(&shared, &arguments)),
         Command::Rate(arguments) => pollster::block_on(rate::run(&shared, &arguments)),

@@ -73,7 +73,21 @@ impl Store {
     /// # Errors
     /// [`crate::Error::Data`] when the file cannot be written, or others keep it for a minute.
     pub fn add(&mut self, rating: &Rating) -> Result<bool> {
-        Ok(self.add_all(std::slice::from_ref(rating))? == 1)
+        Ok(self.keep(rating)?.1)
+    }
+
+    /// [`Store::add`], which tells the rating's number in the database too: that of the one that was there already, where
+    /// nothing is new.
+    ///
+    /// # Errors
+    /// As [`Store::add`].
+    pub fn keep(&mut self, rating: &Rating) -> Result<(u64, bool)> {
+        let error = failed(&self.path, "be written");
+        let begin = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(begin).map_err(&error)?;
+        let kept = add(&transaction, rating).map_err(&error)?;
+        transaction.commit().map_err(&error)?;
+        Ok(kept)
     }
 
     /// Stores all ratings or none, and returns how many were new. Other writers wait meanwhile, so keep it to some
@@ -88,7 +102,7 @@ impl Store {
         let transaction = self.connection.transaction_with_behavior(begin).map_err(&error)?;
         let mut new = 0;
         for rating in ratings {
-            new += usize::from(add(&transaction, rating).map_err(&error)?);
+            new += usize::from(add(&transaction, rating).map_err(&error)?.1);
         }
         transaction.commit().map_err(&error)?;
         Ok(new)
@@ -165,7 +179,8 @@ fn hash(texts: &[&str]) -> i64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)) as i64
 }
 
-fn add(transaction: &Transaction<'_>, rating: &Rating) -> rusqlite::Result<bool> {
+/// The rating's id, and whether it is new.
+fn add(transaction: &Transaction<'_>, rating: &Rating) -> rusqlite::Result<(u64, bool)> {
     let prompt = prompt_id(transaction, rating.prompt())?;
     let values = rating.verdict().values(rating.answers().len());
     let mut judged = Vec::new();
@@ -181,14 +196,15 @@ fn add(transaction: &Transaction<'_>, rating: &Rating) -> rusqlite::Result<bool>
         ON CONFLICT (content) DO NOTHING";
     let row = params![prompt, kind, rating.rater, time, now() as i64, content];
     if transaction.prepare_cached(insert)?.execute(row)? == 0 {
-        return Ok(false);
+        let mut find = transaction.prepare_cached("SELECT id FROM rating WHERE content = ?1")?;
+        return Ok((find.query_row([content], |row| natural(row, 0))?, false));
     }
     let id = transaction.last_insert_rowid();
     let mut insert = transaction.prepare_cached("INSERT INTO judged VALUES (?1, ?2, ?3, ?4)")?;
     for (position, (answer, value)) in judged.iter().enumerate() {
         insert.execute(params![id, position as i64, answer, value])?;
     }
-    Ok(true)
+    Ok((id.max(0) as u64, true))
 }
 
 fn prompt_id(transaction: &Transaction<'_>, prompt: &Prompt) -> rusqlite::Result<i64> {

@@ -1,0 +1,145 @@
+//! Connections: how many, and how long a silent one is kept.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::{Instant, Sleep},
+};
+
+use super::{app::Limits, metrics::Metrics, problem::Problem};
+
+/// Bytes that hyper buffers for a connection.
+const BUFFER: usize = 64 << 10;
+
+/// Accepts connections until `ended` says so. From `draining` on, those that are open close after the request that they are
+/// at; new ones are accepted still, to be told so.
+pub async fn accept(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    draining: watch::Receiver<bool>,
+) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                // The client was gone already, or this process may open no more files: either passes.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Tokens are small, and shall not wait for each other.
+        let _ = stream.set_nodelay(true);
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            metrics.turned_away.fetch_add(1, Relaxed);
+            turn_away(&stream);
+            continue;
+        };
+        metrics.connections.fetch_add(1, Relaxed);
+        let (router, metrics, draining) = (router.clone(), metrics.clone(), draining.clone());
+        tokio::spawn(async move {
+            serve(stream, router, limits, draining).await;
+            metrics.connections.fetch_sub(1, Relaxed);
+            drop(place);
+        });
+    }
+}
+
+/// Answers the requests of one connection.
+async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: watch::Receiver<bool>) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(BUFFER).keep_alive(true);
+    let io = TokioIo::new(Watched { stream, stalled: limits.stalled, deadline: None });
+    let mut connection = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    // What goes wrong with a connection is its client's business: it is closed, and its record says that it broke.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = draining.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Says in one go that there is no room.
+fn turn_away(stream: &TcpStream) {
+    let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
+    let body =
+        Problem::new(status, "too_many_connections", "too many connections; come again later").json().to_string();
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1";
+    // The buffer of a new connection is empty, so this fits, and is not waited for.
+    let _ = stream.try_write(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+}
+
+/// A stream that breaks when its client takes nothing for a while.
+struct Watched {
+    stream: TcpStream,
+    stalled: Duration,
+    /// Running while a write waits.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    /// What a write came to; one that waits for too long is an error.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.deadline = None;
+            return poll;
+        }
+        let end = Instant::now() + self.stalled;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

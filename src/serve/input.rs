@@ -1,0 +1,208 @@
+//! The body of a request: read with a limit, taken for JSON, and asked for its fields one by one, so that an error can name
+//! the field.
+
+use std::{ops::RangeInclusive, pin::Pin, time::Duration};
+
+use axum::{
+    body::{Body, HttpBody},
+    http::{HeaderMap, StatusCode, header},
+};
+use serde_json::{Map, Value};
+
+use super::problem::Problem;
+
+/// Reads a body of at most `limit` bytes within `patience`.
+///
+/// # Errors
+/// 413 for a longer one, 408 for a slower one, 400 for one that breaks off.
+pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
+    let long = || {
+        let reason = format!("the body has more than {limit} bytes; see --max-body");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
+    };
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if told.is_some_and(|length| length > limit) {
+        return Err(long());
+    }
+    let all = async {
+        let mut bytes = Vec::with_capacity(told.unwrap_or(0));
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let frame = frame.map_err(|error| Problem::bad(format!("the body breaks off: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > limit {
+                return Err(long());
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    };
+    let late = |_| {
+        let reason = format!("the body did not come within {} s", patience.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason)
+    };
+    tokio::time::timeout(patience, all).await.map_err(late)?
+}
+
+/// A JSON object whose fields are checked as they are read. A field that is null is one that is not there.
+#[derive(Clone, Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Parses a body.
+    ///
+    /// # Errors
+    /// 400 with the line and column of the mistake.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(Problem::bad("the body is no JSON object")),
+            Err(error) => Err(Problem::bad(format!("the body is not JSON in UTF-8: {error}"))),
+        }
+    }
+
+    /// A field that is there.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A field that must be there.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn need(&self, name: &str) -> Result<&Value, Problem> {
+        self.get(name).ok_or_else(|| Problem::field(name, "is missing"))
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let text = |value: &Value| value.as_str().map(str::len).ok_or_else(|| Problem::field(name, "give a string"));
+        self.get(name).map(text).transpose()?;
+        Ok(self.get(name).and_then(Value::as_str))
+    }
+
+    /// True or false.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        let flag = |value: &Value| value.as_bool().ok_or_else(|| Problem::field(name, "give true or false"));
+        self.get(name).map_or(Ok(false), flag)
+    }
+
+    /// A number in a range.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, Problem> {
+        let wrong = || Problem::field(name, format!("give a number from {} to {}", range.start(), range.end()));
+        let number = |value: &Value| value.as_f64().filter(|number| range.contains(number)).ok_or_else(wrong);
+        self.get(name).map(number).transpose()
+    }
+
+    /// A whole number in a range.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
+        let wrong = || match *range.end() {
+            u64::MAX => Problem::field(name, format!("give a whole number of at least {}", range.start())),
+            end => Problem::field(name, format!("give a whole number from {} to {end}", range.start())),
+        };
+        let whole = |value: &Value| {
+            // 16.0 is what some clients write for 16.
+            let float = || value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..9e15).contains(x)).map(|x| x as u64);
+            value.as_u64().or_else(float).filter(|number| range.contains(number)).ok_or_else(wrong)
+        };
+        self.get(name).map(whole).transpose()
+    }
+
+    /// A list.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn list(&self, name: &str) -> Result<&[Value], Problem> {
+        let list = |value: &'_ Value| value.is_array().then_some(()).ok_or_else(|| Problem::field(name, "give a list"));
+        self.get(name).map(list).transpose()?;
+        Ok(self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice))
+    }
+
+    /// A token that some text stands for, or a list of them: token ids below `vocabulary`.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn ids(name: &str, values: &[Value], vocabulary: usize) -> Result<Vec<u32>, Problem> {
+        let id = |value: &Value| {
+            let id = value.as_u64().filter(|id| *id < vocabulary as u64);
+            id.map(|id| id as u32).ok_or_else(|| {
+                Problem::field(name, format!("{value} is no token; give whole numbers below {vocabulary}"))
+            })
+        };
+        values.iter().map(id).collect()
+    }
+
+    /// Refuses a field that is not supported, unless it asks for nothing.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn refuse(&self, name: &str, instead: &str) -> Result<(), Problem> {
+        match self.get(name) {
+            None | Some(Value::Bool(false)) => Ok(()),
+            Some(Value::Array(list)) if list.is_empty() => Ok(()),
+            Some(Value::String(text)) if text.is_empty() || text == "none" => Ok(()),
+            Some(_) => Err(Problem::field(name, format!("is not supported; {instead}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(text: &str) -> Fields {
+        Fields::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn fields_are_checked_by_name() {
+        let all = fields(r#"{"a": 3, "b": "x", "c": null, "d": 2.5, "e": [1, 7], "f": 16.0, "g": true}"#);
+        assert_eq!((all.integer("a", 1..=9).unwrap(), all.integer("c", 1..=9).unwrap()), (Some(3), None));
+        assert_eq!((all.integer("f", 1..=99).unwrap(), all.number("d", 0.0..=3.0).unwrap()), (Some(16), Some(2.5)));
+        assert_eq!((all.text("b").unwrap(), all.flag("g").unwrap(), all.flag("h").unwrap()), (Some("x"), true, false));
+        for wrong in [
+            all.integer("d", 1..=9).unwrap_err(),
+            all.number("d", 0.0..=2.0).unwrap_err(),
+            all.text("d").unwrap_err(),
+            all.flag("d").unwrap_err(),
+            all.list("d").unwrap_err(),
+            Fields::ids("d", all.list("e").unwrap(), 7).unwrap_err(),
+            all.refuse("d", "leave it out").unwrap_err(),
+        ] {
+            assert_eq!((wrong.status, wrong.param.as_deref()), (StatusCode::BAD_REQUEST, Some("d")), "{wrong:?}");
+        }
+        assert!(all.refuse("c", "").is_ok() && all.need("c").is_err());
+    }
+
+    #[test]
+    fn broken_bodies_are_explained() {
+        for broken in [&b"{\"a\": }"[..], b"[1]", b"\xff\xfe", b"{\"a\": \"\xff\"}", b"", "[".repeat(9999).as_bytes()] {
+            let problem = Fields::parse(broken).unwrap_err();
+            assert_eq!(problem.status, StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
+    fn long_bodies_are_cut_off() {
+        let read = |headers: &HeaderMap, body: Body| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(read(headers, body, 8, Duration::from_millis(20)))
+        };
+        assert_eq!(read(&HeaderMap::new(), Body::from("12345678")).unwrap(), b"12345678");
+        let long = read(&HeaderMap::new(), Body::from("123456789")).unwrap_err();
+        assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE);
+        let told = HeaderMap::from_iter([(header::CONTENT_LENGTH, "9".parse().unwrap())]);
+        assert_eq!(read(&told, Body::from("1")).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}

@@ -1,0 +1,204 @@
+//! `/v1/completions`
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use serde_json::{Value, json};
+
+use super::{
+    ask::{Choice, Spent, Telling, ask, gather},
+    logprobs,
+    options::Options,
+    stream::{self, Shape, event},
+};
+use crate::serve::{
+    answer::{Heard, News},
+    app::{App, Voice},
+    input::Fields,
+    problem::{Problem, ok},
+    router::{self, Asked},
+};
+
+/// OpenAI's `max_tokens` where a request has none.
+const USUAL: usize = 16;
+
+/// Most answers to all prompts of a request.
+const MOST: usize = 64;
+
+/// Goes on with texts.
+///
+/// # Errors
+/// A [`Problem`] in OpenAI's shape.
+pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let Asked { fields, spent } = router::asked(&app, request).await?;
+    let voice = app.voice(fields.text("model")?)?;
+    let vocabulary = app.facts.config.vocabulary;
+    let options = Options::read(&fields, &app.limits, &app.secrets, vocabulary)?;
+    fields.refuse("suffix", "leave it out: the model writes from left to right")?;
+    if fields.integer("best_of", 1..=MOST as u64)?.is_some_and(|best| best != options.choices as u64) {
+        return Err(Problem::field("best_of", "is not supported; ask for n answers and choose"));
+    }
+    let top = fields.integer("logprobs", 0..=5)?;
+    let telling = Telling { tokens: top.is_some(), top: top.unwrap_or(0) as usize };
+    let echo = fields.flag("echo")?;
+    if echo && telling.tokens {
+        return Err(Problem::field("echo", "does not go together with logprobs"));
+    }
+    let (reader, prompt) = (voice.clone(), fields.need("prompt")?.clone());
+    let prompts = App::aside(move || prompts(&reader, &prompt, vocabulary)).await?;
+    if prompts.len() * options.choices > MOST {
+        return Err(Problem::field("prompt", format!("give prompts for at most {MOST} answers in one request")));
+    }
+    prompts.iter().for_each(|prompt| spent.prompt(prompt.len()));
+    let receiver = ask(&app, &voice, &prompts, &options, telling, USUAL)?;
+    let echoed = |prompt: &Vec<u32>| if echo { voice.language.tokenizer.decode(prompt) } else { String::new() };
+    let all = prompts.len() * options.choices;
+    let mut form = Form {
+        id: format!("cmpl-{:016x}", app.secrets.next()),
+        created: router::seconds(),
+        echoed: prompts.iter().map(echoed).collect(),
+        offsets: vec![0; all],
+        voice,
+        telling,
+        usage: options.usage,
+        choices: options.choices,
+        spent,
+    };
+    if options.stream {
+        return Ok(stream::respond(receiver, all, form));
+    }
+    let choices = gather(receiver, prompts.len(), options.choices, &form.spent).await?;
+    Ok(ok(&form.whole(&choices)))
+}
+
+/// Reads `prompt`: a text, some texts, some tokens, or some lists of tokens.
+fn prompts(voice: &Voice, value: &Value, vocabulary: usize) -> Result<Vec<Vec<u32>>, Problem> {
+    let text = |text: &str| Ok(voice.language.read(text)?);
+    let one = |value: &Value| match value {
+        Value::String(string) => text(string),
+        Value::Array(ids) => Fields::ids("prompt", ids, vocabulary),
+        _ => Err(Problem::field("prompt", "give a text, tokens, or a list of either")),
+    };
+    let prompts = match value {
+        Value::Array(list) if list.iter().all(Value::is_number) => vec![one(value)?],
+        Value::Array(list) => list.iter().take(MOST + 1).map(one).collect::<Result<_, _>>()?,
+        value => vec![one(value)?],
+    };
+    match prompts.iter().any(Vec::is_empty) {
+        true => Err(Problem::field("prompt", "is empty; give at least one token to go on with")),
+        false => Ok(prompts),
+    }
+}
+
+/// How answers are written.
+struct Form {
+    id: String,
+    created: u64,
+    voice: Arc<Voice>,
+    telling: Telling,
+    /// The text of each prompt, where it is echoed.
+    echoed: Vec<String>,
+    /// Where the next token of each choice begins.
+    offsets: Vec<usize>,
+    usage: bool,
+    choices: usize,
+    spent: Arc<Spent>,
+}
+
+impl Form {
+    fn object(&self, choices: Value) -> Value {
+        json!({
+            "id": self.id, "object": "text_completion", "created": self.created, "model": self.voice.name,
+            "system_fingerprint": router::FINGERPRINT, "choices": choices,
+        })
+    }
+
+    fn choice(
+        &mut self,
+        index: usize,
+        text: &str,
+        tokens: &[crate::infer::engine::request::Told],
+        reason: Option<&str>,
+    ) -> Value {
+        let logprobs = match self.telling.tokens {
+            true => logprobs::completion(&self.voice.language.tokenizer, tokens, &mut self.offsets[index]),
+            false => Value::Null,
+        };
+        json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason })
+    }
+
+    fn whole(&mut self, choices: &[Choice]) -> Value {
+        let mut all = Vec::with_capacity(choices.len());
+        for (index, choice) in choices.iter().enumerate() {
+            let text = format!("{}{}", self.echoed[index / self.choices], choice.text);
+            all.push(self.choice(index, &text, &choice.tokens, Some(choice.reason)));
+        }
+        let mut whole = self.object(all.into());
+        whole["usage"] = self.spent.json();
+        whole
+    }
+
+    fn chunk(&self, choice: Value) -> String {
+        let mut chunk = self.object(json!([choice]));
+        if self.usage {
+            chunk["usage"] = Value::Null;
+        }
+        event(&chunk)
+    }
+}
+
+impl Shape for Form {
+    fn begin(&mut self) -> String {
+        let mut text = String::new();
+        for index in 0..self.offsets.len() {
+            let echoed = self.echoed[index / self.choices].clone();
+            if !echoed.is_empty() {
+                let choice = self.choice(index, &echoed, &[], None);
+                text += &self.chunk(choice);
+            }
+        }
+        text
+    }
+
+    fn heard(&mut self, heard: &Heard) -> String {
+        self.spent.heard(heard, self.choices);
+        let choice = match &heard.news {
+            News::More(piece) => self.choice(heard.choice, &piece.text, &piece.tokens, None),
+            News::Finished(reason, _) => self.choice(heard.choice, "", &[], Some(reason)),
+            _ => return String::new(),
+        };
+        self.chunk(choice)
+    }
+
+    fn end(&mut self) -> String {
+        if !self.usage {
+            return String::new();
+        }
+        let mut chunk = self.object(json!([]));
+        chunk["usage"] = self.spent.json();
+        event(&chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{interchange::Language, text::Tokenizer};
+
+    #[test]
+    fn prompts_are_texts_or_tokens() {
+        let language = Language::plain(Tokenizer::chars_of(["abc"]).unwrap());
+        let voice = Voice::new("tiny".into(), None, language).unwrap();
+        let read = |value: Value| prompts(&voice, &value, 3);
+        assert_eq!(read(json!("ab")).unwrap(), [[0, 1]]);
+        assert_eq!(read(json!(["ab", "ca"])).unwrap(), [[0, 1], [2, 0]]);
+        assert_eq!(read(json!([2, 0, 1])).unwrap(), [[2, 0, 1]]);
+        assert_eq!(read(json!([[2], [1, 1]])).unwrap(), [vec![2], vec![1, 1]]);
+        for wrong in [json!(""), json!([]), json!([[]]), json!([3]), json!([-1]), json!({}), json!("x"), json!([1.5])] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+}

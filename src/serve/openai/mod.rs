@@ -1,0 +1,10 @@
+//! OpenAI's endpoints.
+
+pub mod ask;
+pub mod chat;
+pub mod completions;
+pub mod embeddings;
+pub mod logprobs;
+pub mod models;
+pub mod options;
+pub mod stream;
