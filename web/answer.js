@@ -55,7 +55,7 @@ function statusOf(answer) {
     }
     if (answer.state === "stopped") parts.push(t("stopped"));
     if (answer.finish === "length") parts.push(t("cut", { count: number(answer.count ?? answer.sampling.max_tokens) }));
-    if (answer.note) parts.push(answer.note);
+    if (answer.note) parts.push(answer.note === "rated" ? t("rated") : `${t("rate_failed")} ${answer.why ?? ""}`);
     return parts.map((part) => el("span", {}, part));
 }
 

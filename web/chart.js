@@ -19,6 +19,7 @@ export function chart(title, hover) {
     let options = {};
     let at = null;
     let axes = null;
+    let logarithmic = false;
 
     function draw() {
         const width = Math.max(200, node.clientWidth);
@@ -26,7 +27,10 @@ export function chart(title, hover) {
         plot.setAttribute("height", String(HEIGHT));
         plot.replaceChildren();
         const curves = series.map((one) => ({ ...one, curve: smoothed(one.points, options.smooth ?? 0) }));
-        const y = extent(curves.flatMap(({ curve }) => curve.map(([, value]) => value)), options.logarithmic);
+        const values = curves.flatMap(({ curve }) => curve.map(([, value]) => value));
+        // What is negative somewhere has no logarithm, and stays as it is.
+        logarithmic = Boolean(options.logarithmic) && !values.some((value) => value < 0) && values.some((value) => value > 0);
+        const y = extent(values, logarithmic);
         const x = extent(series.flatMap(({ points }) => points.map(([step]) => step)), false);
         if (!x || !y) {
             axes = null;
@@ -37,7 +41,7 @@ export function chart(title, hover) {
         const right = width - MARGIN.right;
         axes = {
             x: scale(0, Math.max(1, last), MARGIN.left, right, false),
-            y: scale(...y, HEIGHT - MARGIN.bottom, MARGIN.top, options.logarithmic),
+            y: scale(...y, HEIGHT - MARGIN.bottom, MARGIN.top, logarithmic),
         };
         for (const value of axes.y.ticks) {
             const place = axes.y.place(value);
@@ -59,7 +63,7 @@ export function chart(title, hover) {
     }
 
     function line(points, kind, dash) {
-        const inside = ([, value]) => Number.isFinite(value) && (!options.logarithmic || value > 0);
+        const inside = ([, value]) => Number.isFinite(value) && (!logarithmic || value > 0);
         const shown = thinned(points.filter(inside), 500);
         const [low, high] = [MARGIN.top, HEIGHT - MARGIN.bottom];
         const clamp = (place) => Math.min(high, Math.max(low, place));

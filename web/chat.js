@@ -102,7 +102,9 @@ async function pick(index) {
 }
 
 async function thumb(answer, end, up) {
-    answer.rating = up ? "up" : "down";
+    const rating = up ? "up" : "down";
+    if (answer.rating === rating) return;
+    answer.rating = rating;
     answer.paint();
     await noted(answer, () => rate(spoken(conversation, end), [answer], { scores: [up ? 5 : 1] }), () => (answer.rating = null));
 }
@@ -111,12 +113,13 @@ async function thumb(answer, end, up) {
 async function noted(answer, store, undo = () => {}) {
     try {
         await store();
-        answer.note = t("rated");
+        answer.note = "rated";
     } catch (error) {
         undo();
-        answer.note = `${t("rate_failed")} ${error.words?.() ?? ""}`;
+        answer.note = "rate_failed";
+        answer.why = error.words?.() ?? String(error);
     }
-    announce(answer.note);
+    announce(t(answer.note));
     answer.paint?.();
     remember();
 }
@@ -131,7 +134,7 @@ const stop = () => {
 export function show(main) {
     const column = el("div.column", { role: "log", "aria-label": t("chat"), "aria-live": "off" });
     const scroller = el("div.scroll", { tabindex: "-1" }, column);
-    const field = composer({ send, stop, busy, fresh, blocked: () => last()?.role === "choice" && said(last()) });
+    const field = composer({ send, stop, busy, fresh, pick, blocked: () => last()?.role === "choice" && said(last()) });
     let atEnd = true;
     const follow = (force) => {
         if (force) atEnd = true;

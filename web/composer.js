@@ -10,8 +10,11 @@ import { t } from "./words.js";
 let hear = () => {};
 onChange(() => hear());
 
-/** `{node, update, focus, suggest}`. `send(text)`, `stop()`, `busy()`, `fresh()`; `blocked()`: a choice waits first. */
-export function composer({ send, stop, busy, fresh, blocked }) {
+/**
+ * `{node, update, focus, suggest}`. `send(text)`, `stop()`, `busy()`, `fresh()`; `blocked()`: a choice waits first, which
+ * `pick(index)` makes.
+ */
+export function composer({ send, stop, busy, fresh, blocked, pick }) {
     const placeholder = t(about.chats === false ? "write_text" : "write");
     const area = el("textarea", {
         id: "message", rows: 1, placeholder, "aria-label": t("message"), maxlength: 100000, value: kept("draft", ""),
@@ -78,6 +81,11 @@ export function composer({ send, stop, busy, fresh, blocked }) {
         update();
     });
     area.addEventListener("keydown", (event) => {
+        // Right after sending, the focus is still here.
+        if (blocked() && area.value === "" && ["1", "2"].includes(event.key)) {
+            event.preventDefault();
+            pick(Number(event.key) - 1);
+        }
         // While an input method composes (Chinese, Japanese), Enter is its own.
         if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
         event.preventDefault();

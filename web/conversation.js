@@ -28,7 +28,7 @@ function revived(message) {
 export function remember() {
     const plain = (message) => {
         if (message.role === "choice") return { role: "choice", answers: message.answers.map(plain) };
-        const { tokens, paint, trouble, chosen, view, ...rest } = message;
+        const { tokens, paint, trouble, chosen, showTokens, ...rest } = message;
         return rest.other ? { ...rest, other: plain(rest.other) } : rest;
     };
     keep("conversation", conversation.messages.map(plain));

@@ -76,7 +76,6 @@ export async function chat(check) {
         await ask(page, "Name an animal.");
         await page.waitForSelector(".candidate.ready >> nth=1");
         const texts = await page.evaluate(async () => JSON.parse(localStorage.getItem("wgpt.conversation")).at(-1).answers.map(({ content }) => content));
-        await page.locator(".scroll").focus();
         await page.keyboard.press("2");
         await page.waitForSelector("text=Stored, thank you.");
         await page.waitForSelector(".badge");
@@ -127,6 +126,20 @@ export async function chat(check) {
         const unexpected = problems.filter((problem) => !problem.startsWith("Failed to load resource"));
         problems.length = 0;
         problems.push(...unexpected);
+    });
+
+    await check("a model without a chat template goes on with a text", { before: SHORT }, async (page) => {
+        await page.route("**/wgpt/about", async (route) => {
+            const response = await route.fetch();
+            await route.fulfill({ response, json: { ...await response.json(), chats: false } });
+        });
+        await page.reload();
+        await page.waitForSelector(".hero >> text=go on with a text");
+        const asked = page.waitForRequest("**/v1/completions");
+        await ask(page, "The sea is");
+        equal((await asked).postDataJSON().prompt, "The sea is", "the prompt");
+        await page.waitForSelector(".told .acts");
+        expect((await page.locator(".told .prose").textContent()).length > 3, "the text that goes on");
     });
 
     await check("a server with a key is asked with it", {}, async (page, { problems }) => {

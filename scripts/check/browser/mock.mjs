@@ -73,7 +73,8 @@ async function chat(request, response) {
             content = new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(waiting));
             waiting = [];
         } catch { /* the rest comes with the next token */ }
-        event({ delta: { content }, logprobs: { content: [told(token, index + (asked.seed ?? 0), asked.top_logits ?? 0)] } });
+        if (asked.prompt !== undefined) event({ text: content });
+        else event({ delta: { content }, logprobs: { content: [told(token, index + (asked.seed ?? 0), asked.top_logits ?? 0)] } });
     }
     event({ delta: {}, finish_reason: tokens.length === asked.max_tokens ? "length" : "stop" });
     return response.end("data: [DONE]\n\n");
