@@ -4,8 +4,9 @@ import { about } from "./api.js";
 import { answerNode, grows } from "./answer.js";
 import { choiceNode, otherNode } from "./compare.js";
 import { composer } from "./composer.js";
-import { blank, conversation, forget, remember, spoken } from "./conversation.js";
+import { begin, blank, conversation, remember, spoken } from "./conversation.js";
 import { announce, el, hidden } from "./dom.js";
+import { openHistory } from "./history.js";
 import { sign } from "./icons.js";
 import { lookAt } from "./inside.js";
 import { actions } from "./keys.js";
@@ -134,7 +135,7 @@ const stop = () => {
 export function show(main) {
     const column = el("div.column", { role: "log", "aria-label": t("chat"), "aria-live": "off" });
     const scroller = el("div.scroll", { tabindex: "-1" }, column);
-    const field = composer({ send, stop, busy, fresh, pick, blocked: () => last()?.role === "choice" && said(last()) });
+    const field = composer({ send, stop, busy, fresh, history, pick, blocked: () => last()?.role === "choice" && said(last()) });
     let atEnd = true;
     const follow = (force) => {
         if (force) atEnd = true;
@@ -160,9 +161,16 @@ export function show(main) {
     };
     function fresh() {
         stop();
-        forget();
+        begin();
         redraw();
         field.focus();
+    }
+    function history() {
+        openHistory(() => {
+            stop();
+            redraw();
+            follow(true);
+        });
     }
     screen = { redraw, follow, settled };
     main.append(el("h1.unseen", {}, t("chat")), scroller, field.node);
@@ -172,6 +180,7 @@ export function show(main) {
         write: field.focus,
         stop,
         fresh,
+        history,
         again,
         compare: () => {
             change({ compare: !settings.compare });

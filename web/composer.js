@@ -11,10 +11,10 @@ let hear = () => {};
 onChange(() => hear());
 
 /**
- * `{node, update, focus, suggest}`. `send(text)`, `stop()`, `busy()`, `fresh()`; `blocked()`: a choice waits first, which
- * `pick(index)` makes.
+ * `{node, update, focus, suggest}`. `send(text)`, `stop()`, `busy()`, `fresh()`, `history()`; `blocked()`: a choice waits
+ * first, which `pick(index)` makes.
  */
-export function composer({ send, stop, busy, fresh, blocked, pick }) {
+export function composer({ send, stop, busy, fresh, history, blocked, pick }) {
     const placeholder = t(about.chats === false ? "write_text" : "write");
     const area = el("textarea", {
         id: "message", rows: 1, placeholder, "aria-label": t("message"), maxlength: 100000, value: kept("draft", ""),
@@ -33,6 +33,12 @@ export function composer({ send, stop, busy, fresh, blocked, pick }) {
         icon("plus"),
         el("span", {}, t("new_chat")),
     );
+    const before = el(
+        "button.switch",
+        { type: "button", title: `${t("history")} (h)`, onclick: history },
+        icon("history"),
+        hidden(t("history")),
+    );
     const node = el(
         "form.composer",
         { onsubmit: (event) => {
@@ -40,7 +46,7 @@ export function composer({ send, stop, busy, fresh, blocked, pick }) {
             submit();
         } },
         el("div.field", {}, area, button),
-        el("div.switches", {}, anew, compare, summary),
+        el("div.switches", {}, anew, before, compare, summary),
     );
     const grow = () => {
         area.style.height = "auto";

@@ -7,10 +7,18 @@
 import { keep, kept, sampling, settings } from "./store.js";
 
 /** The conversation on the page. */
-export const conversation = { messages: restored() };
+export const conversation = { messages: restored(kept("conversation", [])) };
 
-function restored() {
-    const before = kept("conversation", []);
+/** Most earlier conversations that are kept. */
+const MOST = 30;
+
+/** The earlier conversations, newest first: `{time, messages}`. */
+export function earlier() {
+    const all = kept("earlier", []);
+    return Array.isArray(all) ? all.filter((chat) => Array.isArray(chat?.messages)) : [];
+}
+
+function restored(before) {
     const fine = (message) => typeof message?.content === "string"
         || (message?.role === "choice" && message.answers?.every((answer) => typeof answer?.content === "string"));
     return Array.isArray(before) ? before.filter(fine).map(revived) : [];
@@ -24,15 +32,18 @@ function revived(message) {
     return { ...message, tokens: [], state: writing ? "stopped" : message.state };
 }
 
-/** Keeps the conversation, without what only this page view needs. */
-export function remember() {
+/** Messages without what only this page view needs. */
+function plainly(messages) {
     const plain = (message) => {
         if (message.role === "choice") return { role: "choice", answers: message.answers.map(plain) };
         const { tokens, paint, trouble, chosen, showTokens, ...rest } = message;
         return rest.other ? { ...rest, other: plain(rest.other) } : rest;
     };
-    keep("conversation", conversation.messages.map(plain));
+    return messages.map(plain);
 }
+
+/** Keeps the conversation. */
+export const remember = () => keep("conversation", plainly(conversation.messages));
 
 /** A new answer, not begun. */
 export function blank(variant = 0) {
@@ -47,8 +58,22 @@ export function spoken({ messages }, end = messages.length) {
     return [...system, ...said.map(({ role, content }) => ({ role, content }))];
 }
 
-/** Forgets what was said. */
-export function forget() {
-    conversation.messages = [];
+/** Begins a new conversation; the one before is kept among the earlier ones, of which the oldest make room. */
+export function begin(messages = []) {
+    let all = earlier();
+    if (conversation.messages.length > 0) all.unshift({ time: Date.now(), messages: plainly(conversation.messages) });
+    all = all.slice(0, MOST);
+    while (!keep("earlier", all) && all.length > 0) all.pop();
+    conversation.messages = messages;
     remember();
 }
+
+/** Goes on with an earlier conversation. */
+export function reopen(index) {
+    const { messages } = earlier()[index];
+    drop(index);
+    begin(restored(messages));
+}
+
+/** Forgets an earlier conversation. */
+export const drop = (index) => keep("earlier", earlier().filter((_, other) => other !== index));

@@ -20,6 +20,7 @@ const PATHS = {
     theme: "M12 4a8 8 0 0 0 0 16zM12 4a8 8 0 0 1 0 16",
     language: "M4 6h10M9 4v2c0 4-2 7-5 9M6 9c1 3 4 5 7 6M12 20l4-10 4 10M13.500 17h5",
     keys: "M3 6h18v12H3zM7 10h.01M11 10h.01M15 10h.01M18 10h.01M7 14h10",
+    history: "M4 12a8 8 0 1 0 2.500-5.800L4 8.500M4 4v4.500h4.500M12 8v4.500l3 2",
     close: "M6 6l12 12M18 6L6 18",
     download: "M12 4v11M7 11l5 5 5-5M5 20h14",
     tokens: "M3 8h6v8H3zM11 8h4v8h-4zM17 8h4v8h-4z",

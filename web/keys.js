@@ -8,7 +8,7 @@ import { t } from "./words.js";
 export const actions = { everywhere: {}, view: {} };
 
 const LETTERS = {
-    "/": "write", n: "fresh", r: "again", c: "compare", 1: "first", 2: "second",
+    "/": "write", n: "fresh", h: "history", r: "again", c: "compare", 1: "first", 2: "second",
     s: "settings", t: "theme", l: "language", "?": "help",
 };
 const GO = { c: "chat", i: "inside", t: "training", f: "feedback" };
@@ -41,7 +41,7 @@ document.addEventListener("keydown", (event) => {
 export function openShortcuts() {
     const rows = [
         [["Enter"], "key_send"], [["Shift", "Enter"], "key_line"], [["Esc"], "key_stop"], [["/"], "key_write"],
-        [["n"], "key_new"], [["r"], "key_again"], [["c"], "key_compare"], [["1", "2"], "key_pick"],
+        [["n"], "key_new"], [["h"], "history"], [["r"], "key_again"], [["c"], "key_compare"], [["1", "2"], "key_pick"],
         [["g", "c i t f"], "key_go"], [["s"], "key_settings"], [["t"], "key_theme"], [["l"], "key_language"],
         [["?"], "key_help"],
     ];

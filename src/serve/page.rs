@@ -35,6 +35,7 @@ pub const FILES: &[(&str, &[u8])] = files![
     "early.js",
     "feedback.js",
     "figures.css",
+    "history.js",
     "icon.svg",
     "icons.js",
     "index.html",

@@ -67,6 +67,12 @@ export async function chat(check) {
         await page.locator("main .scroll").focus();
         await page.keyboard.press("n");
         await page.waitForSelector(".hero");
+        await page.keyboard.press("Escape");
+        await page.locator("main .scroll").focus();
+        await page.keyboard.press("h");
+        await page.click(".earlier");
+        await page.waitForSelector(".said");
+        equal(await page.locator(".said").count(), 1, "an earlier chat comes back");
     });
 
     await check("the better of two is in the database", { before: SHORT }, async (page, options) => {
