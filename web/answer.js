@@ -104,7 +104,7 @@ function tokenView(answer) {
         choose,
         paint: (node, index) => {
             node.classList.add("likely");
-            node.style.setProperty("--heat", `${Math.round((1 - Math.exp(answer.tokens[index].logprob)) * 70)}%`);
+            node.style.setProperty("--heat", `${Math.round((1 - Math.exp(answer.tokens[index].logprob)) * 58)}%`);
         },
     });
     function choose(index) {

@@ -26,7 +26,7 @@ export function looks(attention, choose) {
         };
         strip.chips.forEach((chip, to) => {
             const share = to <= from && to < attention.length ? attention.at(layer, head, from, to) : 0;
-            chip.style.setProperty("--heat", `${Math.round(Math.sqrt(share) * 78)}%`);
+            chip.style.setProperty("--heat", `${Math.round(Math.sqrt(share) * 50)}%`);
             chip.title = to <= from ? percent(share) : "";
             if (share < FAINT || to === from || box.width === 0) return;
             const [x0, y0] = middle(from);
