@@ -56,13 +56,16 @@ export async function respond(messages, answer, { signal, grown }) {
             if (event.error) throw refusal(event.error.status, event);
             const choice = event.choices?.[0];
             if (!choice) continue;
-            answer.content += choice.delta?.content ?? choice.text ?? "";
-            const tokens = choice.logprobs?.content;
-            answer.tokens.push(...(Array.isArray(tokens) ? tokens.map(told) : []));
-            answer.first ??= performance.now() - began;
-            answer.count = Math.max(answer.tokens.length, (answer.count ?? 0) + (tokens?.length ?? 1));
-            answer.elapsed = performance.now() - began;
             if (choice.finish_reason) answer.finish = choice.finish_reason;
+            const text = choice.delta?.content ?? choice.text ?? "";
+            const tokens = Array.isArray(choice.logprobs?.content) ? choice.logprobs.content : [];
+            // The first event says who speaks, the last one why it ended.
+            if (text === "" && tokens.length === 0) continue;
+            answer.content += text;
+            answer.tokens.push(...tokens.map(told));
+            answer.first ??= performance.now() - began;
+            answer.count = (answer.count ?? 0) + Math.max(1, tokens.length);
+            answer.elapsed = performance.now() - began;
             grown();
         }
         // A stream that just ends was cut: the server went away in the middle.
