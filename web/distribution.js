@@ -50,9 +50,10 @@ function bar(candidate, came, pick) {
     const share = el("span.share");
     const text = candidate === null ? t("others") : visible(candidate);
     const inner = [el("span.word", {}, text), el("span.track", {}, fill), share];
-    const label = candidate && t("write_this", { text: candidate.text });
     // Half a character is no text that can be written.
-    const body = pick && candidate && !candidate.text.includes("\uFFFD")
+    const writes = pick && candidate && !candidate.text.includes("\uFFFD");
+    const label = writes && t("write_this", { text: candidate.text });
+    const body = writes
         ? el("button", { type: "button", title: label, onclick: () => pick(candidate) }, inner)
         : el("div", {}, inner);
     const kind = candidate === null ? "li.others" : came ? "li.came" : "li";

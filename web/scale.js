@@ -34,7 +34,7 @@ export function scale(low, high, from, to, logarithmic) {
     return {
         place: (value) => from + ((pass(value) - pass(low)) / span) * (to - from),
         value: (place) => low + ((place - from) / (to - from)) * (high - low),
-        ticks: logarithmic ? logTicks(low, high) : ticks(low, high, Math.max(2, Math.abs(to - from) / 44)),
+        ticks: logarithmic ? logTicks(low, high) : ticks(low, high, Math.max(2, Math.abs(to - from) / 34)),
     };
 }
 

@@ -1,6 +1,7 @@
 // Chatting: an answer that streams and is stopped, ratings that reach the database, text that stays text.
 
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { equal, expect, HOSTILE, stillText } from "./expect.mjs";
 
 const SHORT = { "wgpt.settings": { maxTokens: 24, rater: "browser", temperature: 0.9 } };
@@ -8,6 +9,8 @@ const SHORT = { "wgpt.settings": { maxTokens: 24, rater: "browser", temperature:
 /** The ratings of the checks, newest last. */
 async function ratings(page, { wgpt, feedback }) {
     if (wgpt) {
+        // The first rating begins the database.
+        if (!existsSync(feedback)) return [];
         const told = execFileSync(wgpt, ["feedback", "list", "--json", "--rater", "browser", "--feedback", feedback], { encoding: "utf8" });
         return JSON.parse(told.trim().split("\n").at(-1)).ratings;
     }
