@@ -46,9 +46,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("doctor", &["formats", "gpu", "tensor", "tape", "ops", "random"]),
     // Ratings know texts, and neither models nor GPUs.
     ("feedback", &["io::atomic", "text"]),
+    // HTTP over one engine: it reads models' languages and runs' folders, scores by reward models, and stores ratings.
+    ("serve", &["gpu", "infer", "model", "interchange", "text", "io", "train::reward", "feedback"]),
     (
         "cli",
         &[
+            "serve",
             "formats",
             "gpu",
             "ops",

@@ -60,3 +60,17 @@ need_smollm2() {
     fi
     export WGPT_SMOLLM2="$folder/$name"
 }
+
+# OpenAI's Python client, in a folder of its own; without it its check is skipped, and says so. The folder is left in
+# OPENAI_CLIENT.
+need_openai() {
+    OPENAI_CLIENT="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/openai-3"
+    if [ -d "$OPENAI_CLIENT" ]; then return; fi
+    say "fetching OpenAI's Python client (about 50 MB with what it needs)"
+    if ! { python3 -m pip install --quiet --disable-pip-version-check --target "$OPENAI_CLIENT.part" 'openai>=3,<4' &&
+        mv "$OPENAI_CLIENT.part" "$OPENAI_CLIENT"; }; then
+        rm -rf "$OPENAI_CLIENT.part"
+        say "skipped: OpenAI's client could not be fetched, nothing of wgpt serve is checked with it"
+        OPENAI_CLIENT=
+    fi
+}

@@ -10,4 +10,5 @@ mod ppo;
 mod program;
 mod resume;
 mod reward;
+mod serve;
 mod sft;

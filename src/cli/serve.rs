@@ -176,13 +176,14 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
     }
     let open = |path: &PathBuf| RewardModel::load(gpu, path, arguments.load.storage()?, |_, _| ());
     let reward = arguments.reward.as_ref().map(open).transpose()?;
-    let facts = Facts::of(gpu, model.config(), reward.is_some());
     let settings = Settings {
         sequences: arguments.sequences,
         waiting: arguments.queue,
         tokens: arguments.cache_tokens,
+        precision: arguments.load.precision(),
         ..Settings::default()
     };
+    let engine = Engine::new(gpu.clone(), model, adapters, settings)?;
     let patience = Duration::from_secs(arguments.timeout);
     let limits = Limits {
         body: arguments.max_body,
@@ -193,9 +194,9 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
         ..Limits::default()
     };
     Ok(Server {
-        engine: Engine::new(gpu.clone(), model, adapters, settings)?,
+        facts: Facts::of(gpu, &engine, reward.is_some()),
+        engine,
         voices,
-        facts,
         reward,
         waiting: arguments.queue,
         limits,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::infer::{engine::request::Event, generate::Finish};
 
-/// Events of a stream that wait for its client. Whoever is further behind has stopped reading, and is cancelled.
+/// Events of a choice that wait for its client. Whoever is further behind has stopped reading, and is cancelled.
 const BEHIND: usize = 1024;
 
 /// What happened to a choice.
@@ -35,9 +35,9 @@ pub struct Heard {
     pub news: News,
 }
 
-/// A channel for the news of one request.
-pub fn news() -> (Sender<Heard>, Receiver<Heard>) {
-    channel(BEHIND)
+/// A channel for the news of one request with so many choices.
+pub fn news(choices: usize) -> (Sender<Heard>, Receiver<Heard>) {
+    channel(BEHIND * choices.max(1))
 }
 
 /// What the engine calls for choice number `choice`: false as soon as nobody reads, or the answer is complete.
@@ -96,13 +96,13 @@ mod tests {
         let writer = |stops: &[&str]| {
             Writer::new(language.clone(), stops.iter().map(|stop| stop.to_string()).collect(), false, false)
         };
-        let (sender, receiver) = news();
+        let (sender, receiver) = news(1);
         let mut listens = listener(0, writer(&[]), sender, Arc::default());
         assert!((0..BEHIND).all(|_| listens(token(0))), "they wait in the channel");
         assert!(!listens(token(0)), "the channel has an end");
         drop(receiver);
 
-        let (sender, mut receiver) = news();
+        let (sender, mut receiver) = news(1);
         let mut listens = listener(3, writer(&["b"]), sender, Arc::default());
         assert!(listens(Event::Started { cached: 2 }) && listens(token(0)));
         assert!(!listens(token(1)), "a stop ends the request");

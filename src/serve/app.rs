@@ -11,11 +11,17 @@ use std::{
     time::Duration,
 };
 
-use super::{json::mask::Vocabulary, metrics::Metrics, problem::Problem, worker::Worker};
+use super::{
+    json::mask::Vocabulary,
+    metrics::Metrics,
+    problem::{Problem, short},
+    worker::Worker,
+};
 use crate::{
     Error, Result,
     feedback::Store,
     gpu::Gpu,
+    infer::engine::Engine,
     interchange::Language,
     model::{Config, parameters},
     text::{ChatTemplate, Message},
@@ -102,6 +108,8 @@ pub struct Facts {
     pub config: Config,
     /// Number of its parameters.
     pub parameters: u64,
+    /// Most tokens of a text, its prompt included.
+    pub window: usize,
     /// The GPU's name, backend and driver.
     pub gpu: [String; 3],
     /// Whether a reward model is loaded.
@@ -109,14 +117,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Those of a model on a GPU.
-    pub fn of(gpu: &Gpu, config: &Config, reward: bool) -> Self {
+    /// Those of an engine's model on a GPU.
+    pub fn of(gpu: &Gpu, engine: &Engine, reward: bool) -> Self {
+        let config = engine.model().config();
         let specs = parameters::specs(config);
         let parameters = specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
         let info = gpu.info();
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_string();
         let gpu = [info.name.clone(), format!("{:?}", info.backend), driver];
-        Self { config: config.clone(), parameters, gpu, reward }
+        Self { config: config.clone(), parameters, window: engine.window(), gpu, reward }
     }
 }
 
@@ -160,7 +169,8 @@ impl App {
         };
         found.cloned().ok_or_else(|| {
             let known: Vec<_> = self.voices.iter().map(|voice| voice.name.as_str()).collect();
-            let reason = format!("the model '{}' does not exist; there is {}", name.unwrap_or(""), known.join(", "));
+            let reason =
+                format!("the model '{}' does not exist; there is {}", short(name.unwrap_or("")), known.join(", "));
             let status = axum::http::StatusCode::NOT_FOUND;
             Problem { param: Some("model".to_string()), ..Problem::new(status, "model_not_found", reason) }
         })

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io,
+    io::{self, Write},
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
@@ -50,7 +50,7 @@ pub async fn accept(
         let _ = stream.set_nodelay(true);
         let Ok(place) = room.clone().try_acquire_owned() else {
             metrics.turned_away.fetch_add(1, Relaxed);
-            turn_away(&stream);
+            turn_away(stream);
             continue;
         };
         metrics.connections.fetch_add(1, Relaxed);
@@ -69,6 +69,11 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
     builder.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(BUFFER).keep_alive(true);
     let io = TokioIo::new(Watched { stream, stalled: limits.stalled, deadline: None });
     let mut connection = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    if *draining.borrow() {
+        // One that came to be told so.
+        let _ = connection.await;
+        return;
+    }
     // What goes wrong with a connection is its client's business: it is closed, and its record says that it broke.
     tokio::select! {
         _ = connection.as_mut() => return,
@@ -78,14 +83,16 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
 }
 
 /// Says in one go that there is no room.
-fn turn_away(stream: &TcpStream) {
+fn turn_away(stream: TcpStream) {
     let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
     let body =
         Problem::new(status, "too_many_connections", "too many connections; come again later").json().to_string();
     let head =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1";
     // The buffer of a new connection is empty, so this fits, and is not waited for.
-    let _ = stream.try_write(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    }
 }
 
 /// A stream that breaks when its client takes nothing for a while.

@@ -9,7 +9,10 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
+use super::problem::{Problem, short};
+
+/// Bytes of a body over the limit that are read and thrown away: a client hears what is wrong only when it has sent all.
+const THROWN: usize = 16 << 20;
 
 /// Reads a body of at most `limit` bytes within `patience`.
 ///
@@ -21,20 +24,26 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
     };
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if told.is_some_and(|length| length > limit) {
+    if told.is_some_and(|length| length > limit + THROWN) {
         return Err(long());
     }
     let all = async {
-        let mut bytes = Vec::with_capacity(told.unwrap_or(0));
+        let mut bytes = Vec::with_capacity(told.unwrap_or(0).min(limit));
+        let mut count = 0;
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame = frame.map_err(|error| Problem::bad(format!("the body breaks off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > limit {
+            count += data.len();
+            if count > limit + THROWN {
                 return Err(long());
             }
-            bytes.extend_from_slice(&data);
+            if count > limit {
+                bytes = Vec::new();
+            } else {
+                bytes.extend_from_slice(&data);
+            }
         }
-        Ok(bytes)
+        if count > limit { Err(long()) } else { Ok(bytes) }
     };
     let late = |_| {
         let reason = format!("the body did not come within {} s", patience.as_secs());
@@ -137,7 +146,7 @@ impl Fields {
         let id = |value: &Value| {
             let id = value.as_u64().filter(|id| *id < vocabulary as u64);
             id.map(|id| id as u32).ok_or_else(|| {
-                Problem::field(name, format!("{value} is no token; give whole numbers below {vocabulary}"))
+                Problem::field(name, format!("{} is no token; give whole numbers below {vocabulary}", short(value)))
             })
         };
         values.iter().map(id).collect()
@@ -202,7 +211,7 @@ mod tests {
         assert_eq!(read(&HeaderMap::new(), Body::from("12345678")).unwrap(), b"12345678");
         let long = read(&HeaderMap::new(), Body::from("123456789")).unwrap_err();
         assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE);
-        let told = HeaderMap::from_iter([(header::CONTENT_LENGTH, "9".parse().unwrap())]);
+        let told = HeaderMap::from_iter([(header::CONTENT_LENGTH, "99999999".parse().unwrap())]);
         assert_eq!(read(&told, Body::from("1")).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

@@ -29,7 +29,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -102,9 +102,15 @@ impl Server {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).max_blocking_threads(16).enable_all().build();
         let runtime = runtime.map_err(|error| Error::Failed(format!("no threads to serve with: {error}")))?;
-        let served = runtime.block_on(self.serve(address, ready, draining, Box::new(log)));
-        // What still runs, runs for clients that have gone.
+        let (died, mut death) = oneshot::channel();
+        let served = runtime.block_on(self.serve(address, ready, draining, Box::new(log), died, &mut death));
+        // What still runs, runs for clients that have gone. With the last handle the engine's thread ends, and gives the
+        // device back before the program does.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end && matches!(death.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         served
     }
 
@@ -114,11 +120,12 @@ impl Server {
         ready: impl FnOnce(SocketAddr),
         drains: impl FnOnce(usize),
         log: Box<dyn Fn(&Line) + Send + Sync>,
+        died: oneshot::Sender<Result<()>>,
+        mut death: &mut oneshot::Receiver<Result<()>>,
     ) -> Result<Served> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| Error::Usage(format!("cannot listen at {address}: {error}")))?;
         let bound = listener.local_addr().map_err(app::failed)?;
-        let (died, mut death) = oneshot::channel();
         let worker = Worker::start(self.engine, self.reward, self.waiting, died)?;
         let metrics = Arc::new(Metrics::default());
         let app = Arc::new(App {

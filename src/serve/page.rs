@@ -14,7 +14,7 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 
                       connect-src 'self'; frame-ancestors 'none'";
 
 macro_rules! files {
-    ($($name:literal),* $(,)?) => { &[$(($name, include_bytes!(concat!("../../web/", $name)))),*] };
+    ($($name:literal),* $(,)?) => { &[$(($name, include_bytes!(concat!("../../web/", $name)) as &[u8])),*] };
 }
 
 /// Names and contents of all files in `web/`.

@@ -96,6 +96,15 @@ impl From<Error> for Problem {
     }
 }
 
+/// The beginning of what a client sent, to be sent back.
+pub fn short(what: impl std::fmt::Display) -> String {
+    let text = what.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
 /// A JSON value as a response.
 pub fn json_response(status: StatusCode, value: &Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
@@ -112,6 +121,11 @@ pub fn ok(value: &Value) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_client_sent_comes_back_short() {
+        assert_eq!((short("床前").as_str(), short("é".repeat(1000)).len()), ("床前", 163));
+    }
 
     #[test]
     fn the_shape_is_openais() {

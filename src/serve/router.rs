@@ -170,6 +170,7 @@ async fn surround(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         Err(problem) => problem.into_response(),
     };
     record.line.status = response.status().as_u16();
+    record.line.broken = !response.body().is_end_stream();
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if gate.app.draining.load(SeqCst) {

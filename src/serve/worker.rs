@@ -27,6 +27,9 @@ use crate::{
 /// Requests that the engine may have in its own queue: the next ones to run.
 const FED: usize = 4;
 
+/// Steps in a row that may fail before the engine is given up.
+const FAILURES: usize = 3;
+
 /// A request, and the channel that tells whether anybody still waits for it.
 pub struct Job {
     /// What is asked.
@@ -85,8 +88,11 @@ impl Worker {
     /// Takes all of `jobs` or none.
     ///
     /// # Errors
-    /// 429 when the queue is full, 503 when the engine is gone.
+    /// 400 for more than the queue ever holds, 429 when it is full, 503 when the engine is gone.
     pub fn generate(&self, jobs: Vec<Job>) -> std::result::Result<(), Problem> {
+        if jobs.len() > self.waiting {
+            return Err(Problem::bad(format!("{} answers at once; ask for at most {}", jobs.len(), self.waiting)));
+        }
         let more = |queued: usize| Some(queued + jobs.len()).filter(|queued| *queued <= self.waiting);
         if self.queued.fetch_update(SeqCst, SeqCst, more).is_err() {
             let reason = format!("{} requests wait already; ask again later", self.waiting);
@@ -130,7 +136,7 @@ impl Worker {
 
     /// What the engine has done and does, and how many requests wait before it.
     pub fn figures(&self) -> (Figures, usize) {
-        let figures = self.figures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let figures = *self.figures.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         (figures, self.queued.load(SeqCst))
     }
 }
@@ -147,7 +153,7 @@ struct Thread {
 impl Thread {
     /// Steps while there is work, sleeps while there is none.
     async fn run(mut self) -> Result<()> {
-        let mut works = false;
+        let (mut works, mut failures) = (false, 0);
         loop {
             if !works && self.queue.is_empty() {
                 match self.receiver.recv() {
@@ -163,7 +169,20 @@ impl Thread {
                 }
             }
             self.feed();
-            works = self.engine.step().await?;
+            works = match self.engine.step().await {
+                Ok(works) => {
+                    failures = 0;
+                    works
+                }
+                // Its requests have heard it. Memory may come back; a device does not.
+                Err(error) => {
+                    failures += 1;
+                    if failures > FAILURES || matches!(error, Error::DeviceLost { .. }) {
+                        return Err(error);
+                    }
+                    false
+                }
+            };
             *self.figures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = self.engine.figures();
         }
     }

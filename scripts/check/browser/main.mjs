@@ -29,7 +29,7 @@ async function visit({ width = 1280, height = 800, language = "en-US", dark = fa
         document.addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
     }, before);
     const page = await context.newPage();
-    page.setDefaultTimeout(120000);
+    page.setDefaultTimeout(240000);
     page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
     page.on("pageerror", (error) => problems.push(String(error)));
     page.on("dialog", (dialog) => {

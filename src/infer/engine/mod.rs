@@ -11,7 +11,7 @@ use super::{
     sampler::{self, Candidate},
     session::Session,
 };
-use crate::{Error, Result, gpu::Gpu, model::Gpt, tensor::Tensor};
+use crate::{Error, Result, gpu::Gpu, model::Gpt, ops::decode::Precision, tensor::Tensor};
 
 /// What the engine may use.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +24,13 @@ pub struct Settings {
     pub tokens: usize,
     /// Prompt tokens per step.
     pub chunk: usize,
+    /// How keys and values are stored.
+    pub precision: Precision,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { sequences: 16, waiting: 64, tokens: 16384, chunk: 256 }
+        Self { sequences: 16, waiting: 64, tokens: 16384, chunk: 256, precision: Precision::Single }
     }
 }
 
@@ -42,7 +44,7 @@ pub enum Refused {
 }
 
 /// What the engine has done, and what it does.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     /// Requests running.
     pub running: usize,
@@ -100,6 +102,11 @@ impl Engine {
         Ok(Self { gpu, model, adapters, settings, queue: VecDeque::new(), figures: Figures::default() })
     }
 
+    /// The most tokens of one text.
+    pub fn window(&self) -> usize {
+        self.model.config().context.min(self.settings.tokens)
+    }
+
     /// Puts a request into the queue.
     ///
     /// # Errors
@@ -130,10 +137,10 @@ impl Engine {
     }
 
     async fn answer(&mut self, request: &mut Request) -> Result<Finish> {
-        let Self { gpu, model, adapters, figures, .. } = self;
+        let Self { gpu, model, adapters, figures, settings, .. } = self;
         let named = |name: &String| adapters.iter().find(|(other, _)| other == name).map(|(_, model)| model);
         let model = request.adapter.as_ref().and_then(named).unwrap_or(model);
-        let mut session = Session::new(gpu, model)?;
+        let mut session = Session::with_precision(gpu, model, settings.precision)?;
         let mut logits = session.become_text(&request.prompt, |_, _| ())?;
         figures.prompt_tokens += request.prompt.len() as u64;
         if !(request.listener)(Event::Started { cached: 0 }) {

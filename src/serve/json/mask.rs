@@ -17,6 +17,9 @@ const PLENTY: usize = 64;
 /// What every object may need, each as a token of its own: then no state is a dead end.
 const NEEDED: &[u8] = b"{}[]\":,0123456789abcdeflnrstu";
 
+/// A state, and how many tokens may follow the next one.
+type Place = (Json, usize);
+
 /// The bytes of all tokens, and the masks that were computed.
 pub struct Vocabulary {
     bytes: Vec<u8>,
@@ -24,7 +27,7 @@ pub struct Vocabulary {
     ends: Vec<usize>,
     /// Whether parts of characters are tokens, so that every character can be completed.
     parts: bool,
-    masks: Mutex<HashMap<(Json, usize), Arc<[u64]>>>,
+    masks: Mutex<HashMap<Place, Arc<[u64]>>>,
 }
 
 impl Vocabulary {
@@ -119,6 +122,8 @@ impl Constraint for JsonMode {
                 *score = f32::NEG_INFINITY;
             }
         }
+        // A model without special tokens may end its answers with a line break, which JSON has too.
+        self.stops.iter().for_each(|id| scores[*id as usize] = f32::NEG_INFINITY);
     }
 
     fn accept(&mut self, id: u32) {
@@ -163,6 +168,22 @@ mod tests {
             assert!(value.is_ok_and(|value| value.is_object()), "{count}: {:?}", String::from_utf8_lossy(&bytes));
             assert!(ended || mode.left == 0);
         }
+    }
+
+    #[test]
+    fn a_stop_that_json_has_too_does_not_come_early() {
+        let chars = Tokenizer::chars_of(["{}[]\":,0123456789abcdeflnrstu \n"]).unwrap();
+        let newline = chars.token_id("\n").unwrap();
+        let mut mode = JsonMode::new(Arc::new(Vocabulary::new(&chars).unwrap()), vec![newline], 9);
+        mode.accept(chars.token_id("{").unwrap());
+        let allows = |mode: &mut JsonMode, token: &str| {
+            let mut scores = vec![0.0; chars.vocab_size()];
+            mode.mask(&mut scores);
+            scores[chars.token_id(token).unwrap() as usize] == 0.0
+        };
+        assert!(!allows(&mut mode, "\n") && allows(&mut mode, " ") && allows(&mut mode, "}"));
+        mode.accept(chars.token_id("}").unwrap());
+        assert!(allows(&mut mode, "\n") && !allows(&mut mode, "}"));
     }
 
     #[test]

@@ -84,18 +84,18 @@ pub fn ask(
 ) -> Result<Receiver<Heard>, Problem> {
     let config = &app.facts.config;
     let vocabulary = options.json.then(|| voice.vocabulary()).transpose()?;
-    let (sender, receiver) = answer::news();
+    let (sender, receiver) = answer::news(prompts.len() * options.choices);
     let mut jobs = Vec::with_capacity(prompts.len() * options.choices);
     for prompt in prompts {
-        if prompt.len() >= config.context {
+        let window = app.facts.window;
+        if prompt.len() >= window {
             let reason = format!(
-                "the prompt has {} tokens, and the model's context is {}: there is no room for an answer",
+                "the prompt has {} tokens, and the context {window}: there is no room for an answer",
                 prompt.len(),
-                config.context
             );
             return Err(Problem::new(StatusCode::BAD_REQUEST, "context_length_exceeded", reason));
         }
-        let count = options.count.unwrap_or(usual).min(config.context - prompt.len());
+        let count = options.count.unwrap_or(usual).min(window - prompt.len());
         for index in 0..options.choices {
             let choice = jobs.len();
             let stops = voice.language.conventions.stops.clone();

@@ -19,7 +19,7 @@ use crate::{
         answer::{Heard, News},
         app::{App, Voice},
         input::Fields,
-        problem::{Problem, ok},
+        problem::{Problem, ok, short},
         router::{self, Asked},
     },
     text::Message,
@@ -85,7 +85,7 @@ pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
             // OpenAI's newer word.
             Some("developer") => "system",
             other => {
-                let other = other.unwrap_or("none");
+                let other = short(other.unwrap_or("none"));
                 return Err(wrong(format!("message {index} has the role '{other}'; give system, user or assistant")));
             }
         };

@@ -38,8 +38,15 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     if fields.integer("dimensions", 1..=u64::MAX)?.is_some_and(|dimensions| dimensions != width as u64) {
         return Err(Problem::field("dimensions", format!("the model's vectors have {width}, and are not cut")));
     }
+    let window = app.facts.window;
     let (reader, input, vocabulary) = (voice.clone(), fields.need("input")?.clone(), app.facts.config.vocabulary);
     let texts = App::aside(move || texts(&reader, &input, vocabulary)).await?;
+    // A text is one pass of the model, so that none keeps it from the others for long.
+    if let Some(long) = texts.iter().map(Vec::len).find(|length| *length > window) {
+        let reason = format!("a text of {long} tokens does not fit the context of {window}; give shorter ones");
+        let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "context_length_exceeded", reason);
+        return Err(Problem { param: Some("input".to_string()), ..problem });
+    }
     let mut data = Vec::with_capacity(texts.len());
     let mut count = 0;
     // One after the other, so that texts being generated go on in between.

@@ -7,7 +7,7 @@ use crate::{
     serve::{
         app::{Limits, Secrets},
         input::Fields,
-        problem::Problem,
+        problem::{Problem, short},
     },
 };
 
@@ -121,7 +121,9 @@ fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, Problem> 
         let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
         id.zip(bias).map(|(id, bias)| (id, bias as f32))
     };
-    map.iter().map(|entry| one(entry).ok_or_else(|| wrong(&format!("{}: {}", entry.0, entry.1)))).collect()
+    map.iter()
+        .map(|entry| one(entry).ok_or_else(|| wrong(&format!("{}: {}", short(entry.0), short(entry.1)))))
+        .collect()
 }
 
 fn usage(fields: &Fields) -> Result<bool, Problem> {

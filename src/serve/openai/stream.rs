@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn all(news: &[News]) -> String {
-        let (sender, receiver) = crate::serve::answer::news();
+        let (sender, receiver) = crate::serve::answer::news(1);
         news.iter().for_each(|news| sender.try_send(Heard { choice: 0, news: news.clone() }).unwrap());
         drop(sender);
         let body = respond(receiver, 1, Plain).into_body();
@@ -163,7 +163,7 @@ mod tests {
         assert!(all(&[piece("a")]).ends_with("\"type\":\"server_error\"}}\n\n"), "a channel that closes early is told");
         assert!(all(&[News::Failed("why".into())]).contains("\"message\":\"why\""));
         // Nothing is ready: the body waits, and does not spin.
-        let (_sender, receiver) = news();
+        let (_sender, receiver) = news(1);
         let mut events = Events { receiver, shape: Plain, left: 1, begun: true, ended: false };
         let poll = Pin::new(&mut events).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
         assert!(poll.is_pending());

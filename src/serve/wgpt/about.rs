@@ -13,7 +13,7 @@ pub async fn about(State(app): State<Arc<App>>) -> Response {
     let [name, backend, driver] = &app.facts.gpu;
     let adapters: Vec<_> = app.voices.iter().skip(1).map(|voice| voice.name.as_str()).collect();
     ok(&json!({
-        "model": app.voices[0].name, "parameters": app.facts.parameters, "context": config.context,
+        "model": app.voices[0].name, "parameters": app.facts.parameters, "context": app.facts.window,
         "vocabulary": config.vocabulary, "layers": config.layers, "heads": config.heads, "adapters": adapters,
         "adapter": { "name": name, "backend": backend, "driver": driver }, "reward": app.facts.reward,
         "chats": app.voices[0].template.is_some(), "version": env!("CARGO_PKG_VERSION"),

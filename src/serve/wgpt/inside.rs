@@ -36,7 +36,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
         _ => Err(Problem::bad("give \"text\" or \"messages\"")),
     });
     let ids = ids.await?;
-    let longest = LONGEST.min(app.facts.config.context);
+    let longest = LONGEST.min(app.facts.window);
     if ids.is_empty() || ids.len() > longest {
         return Err(Problem::bad(format!("the text has {} tokens; give 1 to {longest}", ids.len())));
     }

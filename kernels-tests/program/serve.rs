@@ -1,0 +1,124 @@
+//! A server answers, streams, refuses what is wrong, and ends when it is told to; scripts/check has OpenAI's client and abuse.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use serde_json::{Value, json};
+
+use crate::program::{Place, pretrain};
+
+/// A running server; it does not outlive its test.
+struct Server {
+    child: Child,
+    address: String,
+    log: std::thread::JoinHandle<Vec<String>>,
+}
+
+impl Server {
+    fn start(place: &Place, options: &[&str]) -> Self {
+        let serve = ["serve", "--model", "run", "--port", "0", "--runs", ".", "--json", "--quiet"];
+        let mut child = place.talk(&[&serve[..], options].concat());
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let first = lines.next().expect("it says where it listens").expect("text");
+        let first: Value = serde_json::from_str(&first).unwrap_or_else(|_| panic!("{first}"));
+        let address = first["listening"].as_str().expect("an address").trim_start_matches("http://").to_string();
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        Self { child, address, log }
+    }
+
+    /// Status, head and body of one request.
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        let host = if headers.contains("Host:") { String::new() } else { format!("Host: {}\r\n", self.address) };
+        let head = format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {}", body.len());
+        stream.write_all(format!("{head}\r\n{headers}\r\n{body}").as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers in text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, head.to_string(), body.to_string())
+    }
+
+    fn json(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, _, body) = self.ask("POST", path, "", &body.to_string());
+        (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}")))
+    }
+
+    /// Ends it as a supervisor does; what it said at the end, and its log.
+    fn stop(mut self) -> (Value, Vec<String>) {
+        let signal = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(signal.is_ok_and(|status| status.success()));
+        let mut said = String::new();
+        self.child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("text");
+        assert!(self.child.wait().expect("it ends").success(), "SIGTERM is a good end");
+        (serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON"), self.log.join().expect("lines"))
+    }
+}
+
+#[test]
+fn a_server_answers_until_it_is_told_to_end() {
+    let place = Place::with_text("to be or not to be, that is the question\n".repeat(80));
+    place.json(&pretrain("run", &["--steps", "20"]));
+    let server = Server::start(&place, &[]);
+    let (status, _, models) = server.ask("GET", "/v1/models", "", "");
+    assert!(status == 200 && models.contains("\"id\":\"run\""), "{models}");
+
+    let ask = json!({"prompt": "to be", "max_tokens": 6, "temperature": 0, "model": "run"});
+    let (status, whole) = server.json("/v1/completions", &ask);
+    let text = whole["choices"][0]["text"].as_str().expect("a text");
+    assert_eq!((status, text.len(), &whole["choices"][0]["finish_reason"]), (200, 6, &json!("length")), "{whole}");
+    assert_eq!(whole["usage"]["total_tokens"], json!(11));
+    let streamed = json!({"prompt": "to be", "max_tokens": 6, "temperature": 0, "stream": true});
+    let (status, head, body) = server.ask("POST", "/v1/completions", "", &streamed.to_string());
+    assert!(status == 200 && head.contains("text/event-stream"), "{head}");
+    let events: Vec<&str> = body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
+    let texts = chunks.map(|chunk| chunk["choices"][0]["text"].as_str().unwrap_or_default().to_string());
+    assert_eq!((texts.collect::<String>().as_str(), events.last()), (text, Some(&"[DONE]")));
+
+    let (status, refused) =
+        server.json("/v1/chat/completions", &json!({"messages": [{"role": "user", "content": "to"}]}));
+    assert!(status == 400 && refused["error"]["message"].as_str().is_some_and(|why| why.contains("no chat template")));
+    let (status, refused) = server.json("/v1/completions", &json!({"prompt": "to", "temperature": "hot"}));
+    assert_eq!((status, &refused["error"]["param"]), (400, &json!("temperature")));
+    assert_eq!(server.ask("GET", "/health", "Host: evil.example\r\n", "").0, 403);
+    assert_eq!(server.ask("GET", "/health", "Origin: http://evil.example\r\n", "").0, 403);
+    assert_eq!(server.ask("GET", "/wgpt/runs/..%2frun", "", "").0, 404);
+    let (status, head, _) = server.ask("GET", "/", "", "");
+    assert!(status == 200 && head.contains("content-security-policy: default-src 'self'"), "{head}");
+
+    let rating = json!({"messages": [{"role": "user", "content": "Why?"}], "answers": [{"text": "So."}],
+        "verdict": {"scores": [5]}, "rater": "anna"});
+    assert_eq!(server.json("/wgpt/rate", &rating).1["stored"], json!(true));
+    let runs: Value = serde_json::from_str(&server.ask("GET", "/wgpt/runs", "", "").2).expect("JSON");
+    assert_eq!(
+        (&runs[0]["name"], &runs[0]["step"], &runs[0]["steps"]),
+        (&json!("run"), &json!(20), &json!(20)),
+        "{runs}"
+    );
+    let (_, _, metrics) = server.ask("GET", "/metrics", "", "");
+    assert!(metrics.contains("wgpt_requests_total{route=\"/v1/completions\",status=\"200\"} 2"), "{metrics}");
+
+    let (said, log) = server.stop();
+    assert_eq!((&said["requests"], &said["generated_tokens"]), (&json!(12), &json!(12)), "{said}");
+    let lines: Vec<Value> = log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(
+        lines.iter().any(|line| line["path"] == "/v1/completions" && line["tokens"] == json!([5, 0, 6])),
+        "{log:?}"
+    );
+    let stats = place.json(&["feedback", "stats", "--json"]);
+    assert_eq!((&stats["raters"]["anna"], &stats["kinds"]["score"]), (&json!(1), &json!(1)), "{stats}");
+}
+
+#[test]
+fn what_would_let_strangers_in_is_refused() {
+    let place = Place::with_text("");
+    let error = place.failure(&["serve", "--model", "run", "--host", "0.0.0.0"]);
+    assert!(error.contains("give --api-key (or WGPT_API_KEY), or --public"), "{error}");
+    let error = place.failure(&["serve", "--model", "run", "--api-key", ""]);
+    assert!(error.contains("--api-key is empty"), "{error}");
+    assert!(place.failure(&["serve", "--model", "run", "--host", "nowhere.invalid"]).contains("no such address"));
+}
