@@ -23,11 +23,14 @@ const LONGEST = 256;
 /** What is looked at; survives leaving the view. */
 const state = { text: "", result: null, selected: 0, layer: 0, head: 0, asking: null };
 
-/** Opens the view on messages (those of a chat). */
+/** The last question and its answer: what fits where a whole chat would be too long to be shown. */
+const exchange = (messages) => messages.slice(-2);
+
+/** Opens the view on the last question and answer of messages. */
 export function lookAt(messages) {
     state.text = "";
     state.result = null;
-    state.messages = messages;
+    state.messages = exchange(messages);
     location.hash = "#/inside";
 }
 
@@ -39,7 +42,7 @@ export function show(main) {
     const example = (text) => el("button.suggestion", { type: "button", onclick: () => begin(text) }, text);
     const last = el("button.suggestion", { type: "button", disabled: spoken(conversation).length === 0, onclick: () => {
         area.value = "";
-        run({ messages: spoken(conversation) });
+        run({ messages: exchange(spoken(conversation)) });
     } }, icon("chat"), t("last_chat"));
     const form = el(
         "form.lookform",

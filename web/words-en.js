@@ -1,7 +1,6 @@
 // English.
 
 export const english = {
-    name: "English",
     skip: "Skip to the content",
     nav: "Views",
     chat: "Chat",
@@ -16,7 +15,6 @@ export const english = {
     code: "text",
     copy_code: "Copy the code",
     copy: "Copy",
-    copied: "Copied",
     retry: "Try again",
     connecting: "Looking for the server",
     parameters: "{count} parameters",
@@ -74,7 +72,6 @@ export const english = {
     answer_n: "Answer {n}",
     picked: "Picked out of two",
     show_other: "Show the other answer",
-    hide_other: "Hide the other answer",
     judged: "Reward model: {picked} for this one, {other} for the other.",
     judged_agrees: "It agrees with you.",
     judged_differs: "It would have picked the other.",
@@ -117,8 +114,7 @@ export const english = {
     inside_text: "What the model sees of a text, what it expects next, and where it looks.",
     text_to_look: "Text",
     look: "Look inside",
-    last_chat: "The last chat",
-    no_chat: "There is no chat yet.",
+    last_chat: "The last answer",
     looking: "The model reads the text",
     cut_title: "How the text is cut",
     cut_text: "A model reads tokens, not letters. Each has a number. A token can be a word, a piece of one, or a part of one character's bytes.",
@@ -140,12 +136,9 @@ export const english = {
     no_candidates: "Nothing is known about what comes here.",
     attention_title: "Where it looks",
     attention_text: "Each small picture is one head of one layer. Row by row, each token looks back at the tokens before it: the stronger the colour, the more it takes from there.",
-    layer: "Layer",
-    head: "Head",
     layer_head: "Layer {layer}, head {head}",
     attention_hint: "Click a picture to enlarge it, or move with the arrow keys. Choose a token in the text to see where it looks.",
     looks_at: "{from} looks at {to}: {share}",
-    looks_from: "Where {from} looks",
     start_inside: "Write a text, or take one of these.",
 
     training_text: "Curves of runs as they happen. Pick several to lay them over each other.",

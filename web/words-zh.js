@@ -1,7 +1,6 @@
 // Chinese.
 
 export const chinese = {
-    name: "中文",
     skip: "跳到正文",
     nav: "页面",
     chat: "对话",
@@ -16,7 +15,6 @@ export const chinese = {
     code: "文本",
     copy_code: "复制代码",
     copy: "复制",
-    copied: "已复制",
     retry: "重试",
     connecting: "正在连接服务器",
     parameters: "{count} 参数",
@@ -74,7 +72,6 @@ export const chinese = {
     answer_n: "回答 {n}",
     picked: "从两个回答中选出",
     show_other: "显示另一个回答",
-    hide_other: "隐藏另一个回答",
     judged: "奖励模型：这个 {picked}，另一个 {other}。",
     judged_agrees: "它和你的看法一致。",
     judged_differs: "它会选另一个。",
@@ -117,8 +114,7 @@ export const chinese = {
     inside_text: "模型看到的文本、它预期的下一个词，以及它的目光落在哪里。",
     text_to_look: "文本",
     look: "看看内部",
-    last_chat: "最近的对话",
-    no_chat: "还没有对话。",
+    last_chat: "最近的回答",
     looking: "模型正在读这段文本",
     cut_title: "文本怎样被切分",
     cut_text: "模型读的是词元，不是字。每个词元有一个编号。词元可以是一个词、词的一部分，或一个字的部分字节。",
@@ -140,12 +136,9 @@ export const chinese = {
     no_candidates: "这里没有下一个词的信息。",
     attention_title: "它看向哪里",
     attention_text: "每个小图是一层中的一个注意力头。每一行是一个词元，它回看前面的词元：颜色越深，从那里取得越多。",
-    layer: "层",
-    head: "头",
     layer_head: "第 {layer} 层，第 {head} 个头",
     attention_hint: "点击小图放大，或用方向键移动。在文本中选一个词元，看它看向哪里。",
     looks_at: "{from} 看向 {to}：{share}",
-    looks_from: "{from} 看向哪里",
     start_inside: "写一段文本，或选下面的一个。",
 
     training_text: "训练过程的实时曲线。可以选多个，叠在一起比较。",
