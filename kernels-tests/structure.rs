@@ -138,7 +138,16 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn files_stay_small() {
-    for (folder, ending) in [("src", "rs"), ("shaders", "wgsl"), ("kernels-tests", "rs"), ("benches", "rs")] {
+    let kinds = [
+        ("src", "rs"),
+        ("shaders", "wgsl"),
+        ("kernels-tests", "rs"),
+        ("benches", "rs"),
+        ("web", "js"),
+        ("web", "css"),
+        ("scripts", "mjs"),
+    ];
+    for (folder, ending) in kinds {
         for file in files(folder, ending) {
             let lines = read(&file).lines().count();
             assert!(lines <= 400, "{} has {lines} lines: more than one idea?", file.display());
@@ -162,8 +171,18 @@ fn the_readme_lists_every_file() {
         }
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let kinds =
-        [("src", "rs"), ("shaders", "wgsl"), ("kernels-tests", "rs"), ("benches", "rs"), ("fuzz/fuzz_targets", "rs")];
+    let kinds = [
+        ("src", "rs"),
+        ("shaders", "wgsl"),
+        ("kernels-tests", "rs"),
+        ("benches", "rs"),
+        ("fuzz/fuzz_targets", "rs"),
+        ("web", "html"),
+        ("web", "js"),
+        ("web", "css"),
+        ("web", "svg"),
+        ("scripts", "mjs"),
+    ];
     let found = kinds.iter().flat_map(|(folder, ending)| files(folder, ending));
     let found: Vec<_> =
         found.map(|file| file.strip_prefix(root).expect("below").to_string_lossy().into_owned()).collect();

@@ -18,7 +18,50 @@ macro_rules! files {
 }
 
 /// Names and contents of all files in `web/`.
-pub const FILES: &[(&str, &[u8])] = files!["index.html"];
+pub const FILES: &[(&str, &[u8])] = files![
+    "answer.js",
+    "api.js",
+    "app.js",
+    "attention.js",
+    "chart.js",
+    "chat.css",
+    "chat.js",
+    "compare.js",
+    "composer.js",
+    "conversation.js",
+    "dialog.js",
+    "distribution.js",
+    "dom.js",
+    "early.js",
+    "feedback.js",
+    "figures.css",
+    "history.js",
+    "icon.svg",
+    "icons.js",
+    "index.html",
+    "inline.js",
+    "inside.css",
+    "inside.js",
+    "keys.js",
+    "looks.js",
+    "markdown.js",
+    "notice.js",
+    "prose.css",
+    "rail.js",
+    "rate.js",
+    "reshape.js",
+    "runs.js",
+    "scale.js",
+    "settings.js",
+    "store.js",
+    "stream.js",
+    "style.css",
+    "tokens.js",
+    "training.js",
+    "words-en.js",
+    "words-zh.js",
+    "words.js",
+];
 
 /// What browsers take a file for.
 fn kind(name: &str) -> &'static str {

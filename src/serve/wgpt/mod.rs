@@ -17,8 +17,10 @@ fn token(tokenizer: &Tokenizer, id: u32) -> Value {
     json!({ "id": id, "text": tokenizer.token_text(id), "bytes": tokenizer.token_bytes(id) })
 }
 
-/// `{"id", "text", "logprob"}`
+/// `{"id", "text", "bytes", "logprob"}`
 fn likely(tokenizer: &Tokenizer, candidate: &Candidate) -> Value {
     let logprob = candidate.logprob.max(-9999.0);
-    json!({ "id": candidate.id, "text": tokenizer.token_text(candidate.id), "logprob": logprob })
+    let mut likely = token(tokenizer, candidate.id);
+    likely["logprob"] = json!(logprob);
+    likely
 }

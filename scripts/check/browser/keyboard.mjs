@@ -1,0 +1,91 @@
+// Keys, languages, light and dark, small screens.
+
+import { equal, expect } from "./expect.mjs";
+
+const VIEWS = ["chat", "inside", "training", "feedback"];
+
+export async function keyboard(check) {
+    await check("keys alone lead everywhere", {}, async (page) => {
+        await page.keyboard.press("Escape");
+        for (const [key, view] of [["i", "inside"], ["t", "training"], ["f", "feedback"], ["c", "chat"]]) {
+            await page.locator("main").focus();
+            await page.keyboard.press("g");
+            await page.keyboard.press(key);
+            await page.waitForSelector(`main.view-${view}`);
+        }
+        await page.keyboard.press("Escape");
+        await page.locator("main").focus();
+        await page.keyboard.press("?");
+        await page.waitForSelector("dialog[open] .keys");
+        await page.keyboard.press("Escape");
+        await page.waitForSelector("dialog", { state: "detached" });
+        await page.keyboard.press("s");
+        await page.waitForSelector("dialog[open] .settings");
+        await page.keyboard.press("Escape");
+        await page.locator("main").focus();
+        await page.keyboard.press("/");
+        await page.keyboard.type("n?s1");
+        equal(await page.inputValue("#message"), "n?s1", "letters in the field are letters");
+        await page.keyboard.press("Shift+Enter");
+        equal(await page.inputValue("#message"), "n?s1\n", "Shift+Enter is a new line");
+        await page.reload();
+        await page.waitForSelector("#message");
+        equal(await page.inputValue("#message"), "n?s1\n", "what was written is still there");
+        await page.goto(`${page.url().split("#")[0]}#/inside`);
+        await page.reload();
+        await page.waitForSelector("main.view-inside");
+        await page.keyboard.press("Tab");
+        equal(await page.evaluate(() => document.activeElement.id), "skip", "the first stop");
+        await page.keyboard.press("Enter");
+        equal(await page.evaluate(() => document.activeElement.id), "main", "where it leads");
+    });
+
+    await check("both languages, light and dark", {}, async (page) => {
+        await page.locator("main").focus();
+        await page.keyboard.press("l");
+        await page.waitForSelector("nav >> text=对话");
+        equal(await page.evaluate(() => document.documentElement.lang), "zh", "the page's language");
+        for (const view of VIEWS) {
+            await page.goto(`${page.url().split("#")[0]}#/${view}`);
+            await page.waitForSelector(`main.view-${view}`);
+            const keys = await page.evaluate(() => document.body.innerText.match(/\b[a-z]+_[a-z_]+\b/g) ?? []);
+            const words = await page.evaluate(async () => Object.keys((await import("/web/words-zh.js")).chinese));
+            equal(keys.filter((key) => words.includes(key)), [], "texts that are not translated");
+        }
+        const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+        const light = await paper();
+        await page.locator("main").focus();
+        await page.keyboard.press("t");
+        const dark = await paper();
+        expect(light !== dark, "t changes nothing");
+        await page.reload();
+        await page.waitForSelector("nav >> text=对话");
+        equal(await paper(), dark, "what was chosen is kept");
+    });
+
+    await check("a Chinese browser sees Chinese", { language: "zh-CN", dark: true }, async (page) => {
+        await page.waitForSelector("nav >> text=训练");
+    });
+
+    for (const [name, size] of [["phone", { width: 390, height: 844 }], ["desk", {}]]) {
+        await check(`nothing is cut off or without a name: ${name}`, size, async (page) => {
+            for (const view of VIEWS) {
+                await page.goto(`${page.url().split("#")[0]}#/${view}`);
+                await page.waitForSelector(`main.view-${view}`);
+                await page.waitForTimeout(400);
+                const found = await page.evaluate(() => ({
+                    wide: ["html", "main"].filter((name) => {
+                        const node = document.querySelector(name);
+                        return node.scrollWidth > node.clientWidth + 1;
+                    }),
+                    nameless: [...document.querySelectorAll("button, a, input, textarea, select")].filter((node) => {
+                        const label = node.labels?.length > 0 || node.getAttribute("aria-label");
+                        return !label && node.textContent.trim() === "";
+                    }).map((node) => node.outerHTML.slice(0, 80)),
+                    titles: document.querySelectorAll("h1").length,
+                }));
+                equal(found, { wide: [], nameless: [], titles: 1 }, view);
+            }
+        });
+    }
+}

@@ -1,0 +1,30 @@
+// Ratings go to the server's store; where it has a reward model, that is asked as well.
+
+import { about, json } from "./api.js";
+import { settings } from "./store.js";
+
+/** Who rates without a name. */
+export const ANONYMOUS = "anonymous";
+
+/** Stores a verdict (`{best}`, `{scores}` or `{ranking}`) on answers to what was said up to the user's last message. */
+export function rate(messages, answers, verdict) {
+    return json("/wgpt/rate", {
+        body: {
+            messages,
+            answers: answers.map(({ content, sampling }) => ({ text: content, sampling })),
+            verdict,
+            rater: settings.rater.trim() || ANONYMOUS,
+        },
+    });
+}
+
+/** The rewards of answers, or null where there is no reward model or it does not answer. */
+export async function rewards(messages, answers) {
+    if (!about.reward) return null;
+    try {
+        const told = await json("/wgpt/reward", { body: { messages, answers: answers.map(({ content }) => content) } });
+        return told.rewards?.length === answers.length ? told.rewards : null;
+    } catch {
+        return null;
+    }
+}
