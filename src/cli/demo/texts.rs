@@ -88,7 +88,7 @@ mod tests {
         assert!(preferences.iter().all(|p| p.chosen != p.rejected && !p.prompt.is_empty()));
         let conversations = conversations(&preferences);
         assert_eq!(conversations.lines().count(), 2 * preferences.len());
-        let tokenizer = tokenizer(600).unwrap();
+        let tokenizer = tokenizer(1024).unwrap();
         let language = Language::plain(tokenizer.clone());
         assert_eq!(language.conventions.taught(&tokenizer).unwrap().stops.len(), 1);
         let ids = tokenizer.encode("User:\nWhat is the moon?\nAssistant:\n").unwrap();
