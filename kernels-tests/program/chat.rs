@@ -15,6 +15,17 @@ fn a_model_without_a_template_goes_on_with_the_text() {
     assert!(error.contains("--min-p 2: give 0 to 1"), "{error}");
 }
 
+#[test]
+fn without_a_model_the_one_that_comes_along_talks() {
+    let place = Place::with_text("");
+    for (asked, answer) in
+        [("Hi", "Hello! What can I do for you?"), ("What is the capital of France?", "The capital of France is Paris.")]
+    {
+        let said = place.json(&["chat", "--prompt", asked, "--temperature", "0", "--json"]);
+        assert_eq!((said["content"].as_str(), &said["finish"]), (Some(answer), &"stop".into()), "{said}");
+    }
+}
+
 /// Runs where WGPT_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf, as in scripts/test.
 #[test]
 fn smollm2_answers_remembers_and_explains() {

@@ -5,18 +5,22 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::{gpu::Gpu, io::atomic};
 
 /// Counts up when variants change their names or meaning, so that old choices are not taken for new ones.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// The cache file of this adapter: below `WGPT_CACHE`, `XDG_CACHE_HOME`, the platform's cache folder or the home.
-fn file(gpu: &Gpu) -> Option<PathBuf> {
+/// The program's cache folder: `WGPT_CACHE`, or below `XDG_CACHE_HOME`, the platform's cache folder or the home.
+pub fn folder() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = variable("WGPT_CACHE").or_else(|| {
+    variable("WGPT_CACHE").or_else(|| {
         let base = variable("XDG_CACHE_HOME")
             .or_else(|| variable("LOCALAPPDATA"))
             .or_else(|| variable("HOME").map(|home| home.join(".cache")));
         base.map(|base| base.join("wgpt"))
-    })?;
-    Some(folder.join(format!("tuning-v{VERSION}-{}.json", gpu.tuner().adapter())))
+    })
+}
+
+/// The cache file of this adapter.
+fn file(gpu: &Gpu) -> Option<PathBuf> {
+    Some(folder()?.join(format!("tuning-v{VERSION}-{}.json", gpu.tuner().adapter())))
 }
 
 /// Where the choices of this adapter are kept, for messages.

@@ -27,6 +27,7 @@ mod reward;
 mod sampling;
 mod serve;
 mod sft;
+mod shipped;
 mod terminal;
 mod tokenize;
 mod training;
@@ -56,6 +57,7 @@ use crate::{
   wgpt ppo --model runs/book --prompts book.txt --judge lexicon --out runs/happy
                                                  reinforce what a judge likes
   wgpt dpo --model runs/talker --data pairs.jsonl  teach it what people prefer
+  wgpt chat                                      talk with the small model that comes with wgpt
   wgpt chat model.gguf                           talk with a model
   wgpt serve --model model.gguf                  a page to talk on, and OpenAI's endpoints
   wgpt info model.gguf                           what a model is, and whether it fits

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, feedback::Database, sampling::LoadArguments};
+use super::{Shared, feedback::Database, sampling::LoadArguments, shipped};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -31,6 +31,7 @@ use crate::{
   /tokenize, /health, /metrics        tokens of a text; whether it answers; figures for Prometheus
 
 Examples:
+  wgpt serve
   wgpt serve --model model.gguf
   wgpt serve --model runs/talker --reward runs/judge --feedback team.sqlite
   wgpt serve --model model.gguf --lora polite=runs/polite --lora terse=runs/terse
@@ -40,9 +41,9 @@ Examples:
 
 SIGTERM or Ctrl-C lets running answers end; a second one ends at once.")]
 pub(crate) struct Arguments {
-    /// GGUF file, Hugging Face folder, checkpoint or run folder
+    /// GGUF file, Hugging Face folder, checkpoint or run folder [default: the small model that comes with the program]
     #[arg(long, value_name = "PATH")]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// A reward model of wgpt reward, to score answers with
     #[arg(long, value_name = "PATH")]
     reward: Option<PathBuf>,
@@ -160,8 +161,9 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
             return Err(Error::Usage(format!("--{name} 0: give at least 1")));
         }
     }
-    let (model, language) = shared.load(gpu, &arguments.model, &arguments.load)?;
-    let mut voices = vec![Voice::new(name_of(&arguments.model), None, language)?];
+    let base = shipped::or_talker(arguments.model.as_ref())?;
+    let (model, language) = shared.load(gpu, &base, &arguments.load)?;
+    let mut voices = vec![Voice::new(name_of(&base), None, language)?];
     let mut adapters = Vec::new();
     for option in &arguments.lora {
         let wrong = || Error::Usage(format!("--lora {option}: give NAME=RUN"));
@@ -170,8 +172,8 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
             return Err(Error::Usage(format!("--lora {option}: the name {name} is taken")));
         }
         let path = PathBuf::from(path);
-        let language = Language::adapted(&path, &arguments.model)?;
-        adapters.push((name.to_string(), run::beside(&model, &arguments.model, &path)?));
+        let language = Language::adapted(&path, &base)?;
+        adapters.push((name.to_string(), run::beside(&model, &base, &path)?));
         voices.push(Voice::new(name.to_string(), Some(name.to_string()), language)?);
     }
     let open = |path: &PathBuf| RewardModel::load(gpu, path, arguments.load.storage()?, |_, _| ());

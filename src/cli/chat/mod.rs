@@ -23,7 +23,7 @@ use self::{
 use super::{
     Shared,
     sampling::{LoadArguments, SamplingArguments},
-    terminal,
+    shipped, terminal,
 };
 use crate::{
     Result,
@@ -42,13 +42,14 @@ use crate::{
   /help, /quit     Ctrl-C ends an answer
 
 Examples:
+  wgpt chat
   wgpt chat model.gguf
   wgpt chat model.gguf --system 'You are terse.' --temperature 0.3
   wgpt chat model.gguf --prompt 'Why is the sky blue?' --json")]
 pub(crate) struct Arguments {
-    /// GGUF file, Hugging Face folder, checkpoint or run folder
+    /// GGUF file, Hugging Face folder, checkpoint or run folder [default: the small model that comes with the program]
     #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// Instructions that stand before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -78,8 +79,9 @@ struct Line<'a> {
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let sampling = arguments.sampling.sampling()?;
+    let path = shipped::or_talker(arguments.model.as_ref())?;
     let gpu = shared.open().await?;
-    let (model, language) = shared.load(&gpu, &arguments.model, &arguments.load)?;
+    let (model, language) = shared.load(&gpu, &path, &arguments.load)?;
     let system = arguments.system.as_ref().map(|text| Message::new("system", text));
     let session = Session::with_precision(&gpu, &model, arguments.load.precision())?;
     let mut conversation = Conversation::new(session, &language, sampling, arguments.max_tokens)?;
