@@ -86,6 +86,8 @@ impl Metrics {
             ("wgpt_generated_tokens_total", counter, "Tokens generated.", figures.generated_tokens),
             ("wgpt_finished_total", counter, "Texts finished.", figures.finished),
             ("wgpt_cancelled_total", counter, "Texts ended early: by a stop text or by the client.", figures.cancelled),
+            ("wgpt_failed_total", counter, "Texts that failed.", figures.failed),
+            ("wgpt_preempted_total", counter, "How often a text had to yield its pages.", figures.preempted),
             ("wgpt_steps_total", counter, "Steps of the engine.", figures.steps),
             ("wgpt_running", gauge, "Texts being generated.", figures.running as u64),
             ("wgpt_waiting", gauge, "Texts that wait.", waiting),

@@ -175,6 +175,7 @@ impl Run<'_> {
             let verdict = self.ppo.progress.guards.check(&done.statistics, &settings.limits);
             let mut line = serde_json::to_value(done.statistics).map_err(|error| Error::Failed(error.to_string()))?;
             line["seconds"] = json!(seconds);
+            line["stage"] = json!(settings.algorithm.name());
             metrics.append(&line)?;
             event(Event::Step(&done.statistics, seconds));
             first_step.get_or_insert(done.statistics);

@@ -51,6 +51,14 @@ impl Algorithm {
     /// GRPO with groups of 8.
     pub const GRPO: Self = Self::Grpo { group: 8 };
 
+    /// As runs and commands are called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ppo { .. } => "ppo",
+            Self::Grpo { .. } => "grpo",
+        }
+    }
+
     /// Answers to each prompt.
     pub fn group(&self) -> usize {
         match self {
