@@ -7,18 +7,8 @@
 // (greatest score, sum of weights), for attention_merge. A round takes CHUNK positions: lanes share out the scores, then
 // the columns of the values. Grid: x queries / QUERIES, y heads / GROUP, z batch * splits. Overwrites.
 // @include cache = "lib/cache_f32.wgsl"
-const D: u32 = 64u;
-const GROUP: u32 = 1u;
-const QUERIES: u32 = 1u;
-const LANES: u32 = 32u;
-const CHUNK: u32 = 64u; // a multiple of LANES
+// @include "lib/attention_stored.wgsl"
 const STARTS: bool = false;
-const COLUMNS: u32 = D / 4u;
-const ROWS: u32 = QUERIES * GROUP; // row r: head r % GROUP of query r / GROUP
-// Where there are more lanes than columns, positions are shared out too.
-const SLICES: u32 = max(1u, LANES / COLUMNS);
-const PER_LANE: u32 = (COLUMNS + LANES - 1u) / LANES;
-const LOWEST: f32 = -3.4e38;
 
 struct Params { context: u32, heads: u32, kv_heads: u32, past: u32, capacity: u32, splits: u32, scale: f32 }
 var<immediate> p: Params;
@@ -28,27 +18,19 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read> starts: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
 
-var<workgroup> weights: array<f32, ROWS * CHUNK>;
-var<workgroup> shared_by_lane: array<f32, ROWS * LANES>;
-var<workgroup> slices: array<vec4<f32>, ROWS * SLICES * COLUMNS>;
+fn stored_at(sequence: u32, position: u32, kv: u32) -> u32 {
+    return ((sequence * p.kv_heads + kv) * p.capacity + position) * COLUMNS;
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.y * GROUP;
-    let kv = head / (p.heads / p.kv_heads);
     let z = group.z / p.splits;
     let split = group.z % p.splits;
     let first_query = group.x * QUERIES;
-    let first_row = (z * p.kv_heads + kv) * p.capacity * COLUMNS;
-    var query: array<array<vec4<f32>, COLUMNS>, ROWS>;
-    for (var g = 0u; g < ROWS; g += 1u) {
-        for (var c = 0u; c < COLUMNS; c += 1u) {
-            let row = z * p.context + min(first_query + g / GROUP, p.context - 1u);
-            query[g][c] = q[(row * p.heads + head + g % GROUP) * COLUMNS + c] * p.scale;
-        }
-    }
+    let rows = min(QUERIES, p.context - first_query);
+    let past = p.past + first_query;
     // What the last query sees; the others are masked.
-    let seen = p.past + min(first_query + QUERIES, p.context);
+    let seen = past + rows;
     var begin = 0u;
     if (STARTS) {
         begin = min(starts[z], seen);
@@ -56,111 +38,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let share = (seen - begin + p.splits - 1u) / p.splits;
     begin = min(begin + split * share, seen);
     let end = min(begin + share, seen);
-
-    var greatest: array<f32, ROWS>;
-    var total: array<f32, ROWS>; // of this lane's positions
-    var sums: array<array<vec4<f32>, PER_LANE>, ROWS>;
-    for (var g = 0u; g < ROWS; g += 1u) {
-        greatest[g] = LOWEST;
-        total[g] = 0.0;
-        for (var i = 0u; i < PER_LANE; i += 1u) {
-            sums[g][i] = vec4<f32>();
-        }
-    }
-    for (var start = begin; start < end; start += CHUNK) {
-        var peak: array<f32, ROWS>;
-        for (var g = 0u; g < ROWS; g += 1u) {
-            peak[g] = greatest[g];
-        }
-        for (var at = lane; at < min(CHUNK, (end - start + LANES - 1u) / LANES * LANES); at += LANES) {
-            let key = first_row + min(start + at, end - 1u) * COLUMNS;
-            var scores: array<vec4<f32>, ROWS>;
-            for (var g = 0u; g < ROWS; g += 1u) {
-                scores[g] = vec4<f32>();
-            }
-            for (var c = 0u; c < COLUMNS; c += 1u) {
-                let k = widen(keys[key + c]);
-                for (var g = 0u; g < ROWS; g += 1u) {
-                    scores[g] = fma(query[g][c], k, scores[g]);
-                }
-            }
-            for (var g = 0u; g < ROWS; g += 1u) {
-                let s = (scores[g].x + scores[g].y) + (scores[g].z + scores[g].w);
-                let score = select(LOWEST, s, start + at < min(end, p.past + first_query + g / GROUP + 1u));
-                weights[g * CHUNK + at] = score;
-                peak[g] = max(peak[g], score);
-            }
-        }
-        for (var g = 0u; g < ROWS; g += 1u) {
-            shared_by_lane[g * LANES + lane] = peak[g];
-        }
-        workgroupBarrier();
-        for (var g = 0u; g < ROWS; g += 1u) {
-            var higher = greatest[g];
-            for (var l = 0u; l < LANES; l += 1u) {
-                higher = max(higher, shared_by_lane[g * LANES + l]);
-            }
-            let shrink = exp(greatest[g] - higher);
-            greatest[g] = higher;
-            total[g] *= shrink;
-            for (var i = 0u; i < PER_LANE; i += 1u) {
-                sums[g][i] *= shrink;
-            }
-            for (var at = lane; at < min(CHUNK, end - start); at += LANES) {
-                let visible = start + at <= p.past + first_query + g / GROUP;
-                let weight = select(0.0, exp(weights[g * CHUNK + at] - higher), visible);
-                weights[g * CHUNK + at] = weight;
-                total[g] += weight;
-            }
-        }
-        workgroupBarrier();
-        for (var at = lane / COLUMNS % SLICES; at < min(CHUNK, end - start); at += SLICES) {
-            for (var i = 0u; i < PER_LANE; i += 1u) {
-                let c = select(i * LANES + lane, lane % COLUMNS, SLICES > 1u);
-                let v = widen(values[first_row + (start + at) * COLUMNS + min(c, COLUMNS - 1u)]);
-                for (var g = 0u; g < ROWS; g += 1u) {
-                    sums[g][i] = fma(vec4<f32>(weights[g * CHUNK + at]), v, sums[g][i]);
-                }
-            }
-        }
-        workgroupBarrier();
-    }
-    for (var g = 0u; g < ROWS; g += 1u) {
-        shared_by_lane[g * LANES + lane] = total[g];
-        if (lane < SLICES * COLUMNS) {
-            for (var i = 0u; i < PER_LANE; i += 1u) {
-                let c = i * LANES + lane;
-                if (c < SLICES * COLUMNS) {
-                    slices[g * SLICES * COLUMNS + c] = sums[g][i];
-                }
-            }
-        }
-    }
-    workgroupBarrier();
-    for (var g = 0u; g < ROWS; g += 1u) {
-        var all = 0.0;
-        for (var l = 0u; l < LANES; l += 1u) {
-            all += shared_by_lane[g * LANES + l];
-        }
-        for (var c = lane; c < COLUMNS; c += LANES) {
-            var sum = vec4<f32>();
-            for (var s = 0u; s < SLICES; s += 1u) {
-                sum += slices[(g * SLICES + s) * COLUMNS + c];
-            }
-            let t = first_query + g / GROUP;
-            let target_head = (z * p.context + t) * p.heads + head + g % GROUP;
-            if (t >= p.context) {
-                continue;
-            }
-            if (p.splits == 1u) {
-                out[target_head * COLUMNS + c] = select(sum / all, vec4<f32>(), all == 0.0);
-            } else {
-                let at = (target_head * p.splits + split) * (COLUMNS + 1u);
-                out[at + c] = sum;
-                if (c == 0u) {
-                    out[at + COLUMNS] = vec4<f32>(greatest[g], all, 0.0, 0.0);
-                }
-            }
-        }
-    }
+    attend(Tile(z * p.context + first_query, rows, z, past), group.y * GROUP, split, begin, end, lane);
 }

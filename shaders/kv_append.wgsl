@@ -3,10 +3,8 @@
 // rotated first, pairs (i, i + D/2) by the angle of the position, table[position, D/2] = (cos, sin); see rope.wgsl, also
 // for SEGMENTS, which turns by the position less starts[row].
 // One invocation per two pairs; count = batch * context * (heads + 2 kv_heads) * D/4. Overwrites.
-// @include "lib/index.wgsl"
 // @include cache = "lib/cache_f32.wgsl"
-const D: u32 = 64u;
-const ROTARY: bool = true;
+// @include "lib/append.wgsl"
 const SEGMENTS: bool = false;
 struct Params { count: u32, heads: u32, kv_heads: u32, context: u32, past: u32, capacity: u32 }
 var<immediate> p: Params;
@@ -17,47 +15,14 @@ var<immediate> p: Params;
 @group(0) @binding(4) var<storage, read_write> keys: array<stored2>;
 @group(0) @binding(5) var<storage, read_write> values: array<stored2>;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = flat_index(group, groups, local);
-    if (i >= p.count) {
-        return;
-    }
-    let column = i % (D / 4u);
-    let all_heads = p.heads + 2u * p.kv_heads;
-    let head = i / (D / 4u) % all_heads;
-    let row = i / (D / 4u * all_heads);
-    let source = (row * all_heads + head) * (D / 2u) + column;
-    var low = qkv[source];
-    var high = qkv[source + D / 4u];
+fn turned_at(row: u32) -> u32 {
     let position = p.past + row % p.context;
-    if (ROTARY && head < p.heads + p.kv_heads) {
-        var turned = position;
-        if (SEGMENTS) {
-            turned -= min(starts[row], position);
-        }
-        let turns = table[turned * (D / 4u) + column];
-        let a = low;
-        low = a * turns.xz - high * turns.yw;
-        high = high * turns.xz + a * turns.yw;
+    if (SEGMENTS) {
+        return position - min(starts[row], position);
     }
-    if (head < p.heads) {
-        let at = (row * p.heads + head) * (D / 2u) + column;
-        q[at] = low;
-        q[at + D / 4u] = high;
-        return;
-    }
-    let kv = (head - p.heads) % p.kv_heads;
-    let at = ((row / p.context * p.kv_heads + kv) * p.capacity + position) * (D / 2u) + column;
-    if (head < p.heads + p.kv_heads) {
-        keys[at] = narrow(low);
-        keys[at + D / 4u] = narrow(high);
-    } else {
-        values[at] = narrow(low);
-        values[at + D / 4u] = narrow(high);
-    }
+    return position;
+}
+
+fn stored_at(row: u32, kv: u32) -> u32 {
+    return ((row / p.context * p.kv_heads + kv) * p.capacity + p.past + row % p.context) * (D / 2u);
 }

@@ -5,12 +5,14 @@ pub type Reason = String;
 
 /// The files below `shaders/lib`, by the name that an `// @include` line uses.
 const LIBRARY: &[(&str, &str)] = &[
+    ("lib/append.wgsl", include_str!("../../shaders/lib/append.wgsl")),
     ("lib/attention.wgsl", include_str!("../../shaders/lib/attention.wgsl")),
     ("lib/attention_keys.wgsl", include_str!("../../shaders/lib/attention_keys.wgsl")),
     ("lib/attention_plain.wgsl", include_str!("../../shaders/lib/attention_plain.wgsl")),
     ("lib/attention_rows.wgsl", include_str!("../../shaders/lib/attention_rows.wgsl")),
     ("lib/attention_segments.wgsl", include_str!("../../shaders/lib/attention_segments.wgsl")),
     ("lib/attention_shared.wgsl", include_str!("../../shaders/lib/attention_shared.wgsl")),
+    ("lib/attention_stored.wgsl", include_str!("../../shaders/lib/attention_stored.wgsl")),
     ("lib/attention_tiles.wgsl", include_str!("../../shaders/lib/attention_tiles.wgsl")),
     ("lib/cache_f16.wgsl", include_str!("../../shaders/lib/cache_f16.wgsl")),
     ("lib/cache_f32.wgsl", include_str!("../../shaders/lib/cache_f32.wgsl")),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::{
     config::{Activation, Config, Norm as NormKind},
-    gpt::Pass,
+    gpt::{Gpt, Pass},
 };
 use crate::{
     Result,
@@ -137,6 +137,21 @@ pub(super) struct Runner {
 }
 
 impl Runner {
+    /// The block `index` of `model` over whole texts, or over what memory the pass has.
+    pub fn new(model: &Gpt, index: usize, pass: Pass) -> Self {
+        let block = &model.blocks[index];
+        Self {
+            config: model.config.clone(),
+            block: if pass.reference { block.without_adapters() } else { block.clone() },
+            table: model.rope_table.clone(),
+            pass,
+            index,
+            past: 0,
+            segments: None,
+            starts: None,
+        }
+    }
+
     /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
     pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<Memory<'_>>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);

@@ -29,6 +29,14 @@ pub struct Cache {
 /// Tokens that memory is first taken for.
 const FIRST: usize = 256;
 
+/// `capacity` doubled until `wanted` fit, within `limit` as long as that holds them.
+pub(super) fn grown(mut capacity: usize, wanted: usize, limit: usize) -> usize {
+    while capacity < wanted {
+        capacity *= 2;
+    }
+    capacity.min(limit).max(wanted)
+}
+
 impl Cache {
     /// An empty cache for `batch` sequences of up to `limit` tokens.
     ///
@@ -93,11 +101,7 @@ impl Cache {
         if tokens <= self.capacity {
             return Ok(());
         }
-        let mut capacity = self.capacity.max(FIRST);
-        while capacity < tokens {
-            capacity *= 2;
-        }
-        let capacity = capacity.min(self.limit).max(tokens);
+        let capacity = grown(self.capacity.max(FIRST), tokens, self.limit);
         let [batch, heads, dim] = self.shape;
         // Layer by layer, so that two generations of one layer at most are in memory together.
         for index in 0..self.blocks {
@@ -109,9 +113,9 @@ impl Cache {
                 self.layers.push(next);
             }
         }
-        let grown = std::mem::replace(&mut self.capacity, capacity) > 0;
+        let before = std::mem::replace(&mut self.capacity, capacity);
         self.gpu.submit()?;
-        if grown {
+        if before > 0 {
             // Nothing else has a use for buffers of that size.
             self.gpu.trim();
         }

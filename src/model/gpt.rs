@@ -103,19 +103,10 @@ impl Gpt {
         let tokens = padded.as_ref().unwrap_or(tokens);
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
         x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
-        for (index, block) in self.blocks.iter().enumerate() {
-            let block = if pass.reference { block.without_adapters() } else { block.clone() };
-            let leaves = block.leaves();
-            let runner = Runner {
-                config: self.config.clone(),
-                block,
-                table: self.rope_table.clone(),
-                pass,
-                index,
-                past,
-                segments: tokens.segments.clone(),
-                starts: starts.clone(),
-            };
+        for index in 0..self.blocks.len() {
+            let (segments, starts) = (tokens.segments.clone(), starts.clone());
+            let runner = Runner { past, segments, starts, ..Runner::new(self, index, pass) };
+            let leaves = runner.block.leaves();
             x = match cache.as_mut() {
                 Some(cache) => runner.run(tape, &x, Some(Memory::Cache(&cache.layers[index])))?,
                 None if pass.checkpoint && tape.is_recording() => {

@@ -35,17 +35,8 @@ impl Gpt {
         let (tape, maps) = (Tape::off(gpu), RefCell::default());
         let tokens = Tokens::new(gpu, ids, 1, ids.len(), false)?;
         let mut x = embedding::embed(&tape, &tokens, &self.embed, self.position.as_ref(), 0)?;
-        for (index, block) in self.blocks.iter().enumerate() {
-            let runner = Runner {
-                config: self.config.clone(),
-                block: block.clone(),
-                table: self.rope_table.clone(),
-                pass: Pass::default(),
-                index,
-                past: 0,
-                segments: None,
-                starts: None,
-            };
+        for index in 0..self.blocks.len() {
+            let runner = Runner::new(self, index, Pass::default());
             x = runner.run(&tape, &x, Some(Memory::Maps(&maps)))?;
         }
         Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm)?, attention: maps.into_inner() })

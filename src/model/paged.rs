@@ -3,6 +3,7 @@
 use super::{
     Config,
     block::{Memory, Runner, normalise},
+    cache::grown,
     gpt::{Gpt, Pass},
 };
 use crate::{
@@ -58,11 +59,7 @@ impl Pages {
         if pages > self.limit {
             return Err(Error::shape("pages", format!("{pages} pages of at most {}", self.limit)));
         }
-        let mut capacity = self.capacity.max(FIRST);
-        while capacity < pages {
-            capacity *= 2;
-        }
-        let capacity = capacity.min(self.limit);
+        let capacity = grown(self.capacity.max(FIRST), pages, self.limit);
         // Layer by layer, so that two generations of one layer at most are in memory together.
         for index in 0..self.blocks {
             let next = Paged::new(&self.gpu, [capacity, self.shape[0], self.shape[1]], self.precision)?;
@@ -77,9 +74,9 @@ impl Pages {
                 None => self.layers.push(next),
             }
         }
-        let grown = std::mem::replace(&mut self.capacity, capacity) > 0;
+        let before = std::mem::replace(&mut self.capacity, capacity);
         self.gpu.submit()?;
-        if grown {
+        if before > 0 {
             // Nothing else has a use for buffers of that size.
             self.gpu.trim();
         }
@@ -109,18 +106,9 @@ impl Gpt {
         // Fresh texts are one row of segments to the kernels of training, if it is no longer than a row may be.
         let fresh = runs.iter().all(|run| run.first == 0) && count <= config.context;
         let segments = fresh.then(|| segments(&gpu, runs)).transpose()?;
-        for (index, block) in self.blocks.iter().enumerate() {
-            let runner = Runner {
-                config: config.clone(),
-                block: block.clone(),
-                table: self.rope_table.clone(),
-                pass: Pass::default(),
-                index,
-                past: 0,
-                segments: segments.clone(),
-                starts: None,
-            };
-            x = runner.run(&tape, &x, Some(Memory::Pages(&pages.layers[index], &rows)))?;
+        for (index, layer) in pages.layers.iter().enumerate() {
+            let runner = Runner { segments: segments.clone(), ..Runner::new(self, index, Pass::default()) };
+            x = runner.run(&tape, &x, Some(Memory::Pages(layer, &rows)))?;
         }
         if runs.len() < count {
             let ends = runs.iter().scan(0, |end, run| {

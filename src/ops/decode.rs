@@ -31,6 +31,15 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Memory for numbers of `shape`, whose last dimension is even; not initialised.
+    pub(super) fn tensor(self, gpu: &Gpu, shape: [usize; 4]) -> Result<Tensor> {
+        let [a, b, c, width] = shape;
+        match self {
+            Self::Single => Tensor::empty_f32(gpu, &shape),
+            Self::Half => Tensor::empty(gpu, &[a, b, c, width / 2], DType::U32),
+        }
+    }
+
     pub(super) fn file(self) -> Constant {
         Constant::File(match self {
             Self::Single => "lib/cache_f32.wgsl",
@@ -58,11 +67,7 @@ impl Cached {
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, shape: [usize; 4], precision: Precision) -> Result<Self> {
-        let make = || match precision {
-            Precision::Single => Tensor::empty_f32(gpu, &shape),
-            Precision::Half => Tensor::empty(gpu, &[shape[0], shape[1], shape[2], shape[3] / 2], DType::U32),
-        };
-        Ok(Self { keys: make()?, values: make()?, precision, shape })
+        Ok(Self { keys: precision.tensor(gpu, shape)?, values: precision.tensor(gpu, shape)?, precision, shape })
     }
 }
 
@@ -119,6 +124,41 @@ impl Spec {
     }
 }
 
+/// Refuses a rotary table that does not hold the first `positions`.
+pub(super) fn check_table(op: &'static str, table: Option<&Tensor>, heads: Heads, positions: usize) -> Result<()> {
+    let Some(table) = table else { return Ok(()) };
+    expect(op, "the rotary table", table, &[table.shape()[0], heads.dim / 2, 2])?;
+    require(positions <= table.shape()[0], op, || {
+        format!("position {} is past the rotary table's {}", positions - 1, table.shape()[0])
+    })
+}
+
+/// Runs attention that cuts positions into `splits` ranges: `run` writes the result for the queries `q`, or what the ranges of
+/// their `rows` (tokens times heads) give, which is joined then. The result is in q's shape.
+pub(super) fn joined(
+    q: &Tensor,
+    heads: Heads,
+    splits: usize,
+    run: impl FnOnce(&Tensor) -> Result<()>,
+) -> Result<Tensor> {
+    let (gpu, out) = (q.gpu(), Tensor::empty_f32(q.gpu(), q.shape())?);
+    if splits == 1 {
+        run(&out)?;
+        return Ok(out);
+    }
+    let parts = Tensor::empty_f32(gpu, &[q.height() * heads.query, splits, heads.dim + 4])?;
+    run(&parts)?;
+    let count = q.elements() / 4;
+    let binds = binds![parts: parts.bind(), out: out.bind()];
+    gpu.run(
+        &ATTENTION_MERGE.set("D", heads.dim as u32),
+        binds,
+        params![count: count, splits: splits],
+        flat_grid(gpu, count),
+    )?;
+    Ok(out)
+}
+
 /// Puts the new tokens' keys and values into the cache at `past` and returns their queries `[batch, context,
 /// heads * dim]`. With a `table` (see [`super::rope::table`]) queries and keys are rotated, by positions that count from
 /// `segments [batch, context]` if there are any.
@@ -143,12 +183,7 @@ pub fn append(
     require(key_value == heads.key_value && dim == heads.dim && dim % 4 == 0, "decode", || {
         format!("the cache is {:?} for {heads:?}", cache.shape)
     })?;
-    if let Some(table) = table {
-        expect("decode", "the rotary table", table, &[table.shape()[0], heads.dim / 2, 2])?;
-        require(past + context <= table.shape()[0], "decode", || {
-            format!("position {} is past the rotary table's {}", past + context - 1, table.shape()[0])
-        })?;
-    }
+    check_table("decode", table, heads, past + context)?;
     let q = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
     let count = batch * context * heads.qkv_width() / 4;
     let variant = KV_APPEND
@@ -197,19 +232,9 @@ pub fn attend_with(
     let queries = if context == 1 { 1 } else { (spec.rows / group).min(4) };
     let splits = ((past + context) / SPLIT).clamp(1, spec.splits);
     let splits = if context == 1 { splits } else { 1 };
-    let out = Tensor::empty_f32(gpu, q.shape())?;
-    let rows = batch * context * heads.query;
-    let parts = match splits {
-        1 => out.clone(),
-        _ => Tensor::empty_f32(gpu, &[rows, splits, heads.dim + 4])?,
-    };
     let params = params![
         context: context, heads: heads.query, kv_heads: heads.key_value, past: past, capacity: cache.shape[2],
         splits: splits, scale: heads.scale(),
-    ];
-    let binds = binds![
-        q: q.bind(), keys: cache.keys.bind(), values: cache.values.bind(), starts: starts.unwrap_or(q).bind(),
-        out: parts.bind(),
     ];
     let grid = [context.div_ceil(queries) as u32, (heads.query / group) as u32, (batch * splits) as u32];
     let variant = spec
@@ -217,12 +242,11 @@ pub fn attend_with(
         .set("cache", cache.precision.file())
         .set("QUERIES", queries as u32)
         .set("STARTS", starts.is_some());
-    gpu.run(&variant, binds, params, grid)?;
-    if splits > 1 {
-        let count = rows * heads.dim / 4;
-        let merge = ATTENTION_MERGE.set("D", heads.dim as u32);
-        let binds = binds![parts: parts.bind(), out: out.bind()];
-        gpu.run(&merge, binds, params![count: count, splits: splits], flat_grid(gpu, count))?;
-    }
-    Ok(out)
+    joined(q, heads, splits, |out| {
+        let binds = binds![
+            q: q.bind(), keys: cache.keys.bind(), values: cache.values.bind(), starts: starts.unwrap_or(q).bind(),
+            out: out.bind(),
+        ];
+        gpu.run(&variant, binds, params, grid)
+    })
 }

@@ -2,15 +2,10 @@
 
 use super::{
     attention::{self, Heads},
-    decode::{ATTENTION_MERGE, Precision, Spec},
-    expect, flat_grid, require,
+    decode::{self, Precision, Spec},
+    flat_grid, require,
 };
-use crate::{
-    Result, binds,
-    gpu::Gpu,
-    kernels, params,
-    tensor::{DType, Tensor},
-};
+use crate::{Result, binds, gpu::Gpu, kernels, params, tensor::Tensor};
 
 kernels! {
     /// New keys and values into pages, rotated on the way.
@@ -49,10 +44,7 @@ impl Paged {
         let [pages, heads, dim] = shape;
         let most = most_pages(gpu, heads, dim, precision);
         require(pages <= most, "pages", || format!("{pages} pages of {PAGE} tokens, the adapter can bind {most}"))?;
-        let make = || match precision {
-            Precision::Single => Tensor::empty_f32(gpu, &[pages, heads, PAGE, dim]),
-            Precision::Half => Tensor::empty(gpu, &[pages, heads, PAGE, dim / 2], DType::U32),
-        };
+        let make = || precision.tensor(gpu, [pages, heads, PAGE, dim]);
         Ok(Self { keys: make()?, values: make()?, precision, shape })
     }
 }
@@ -157,12 +149,7 @@ pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, pool: &Paged, 
     fits(heads, pool, rows)?;
     let (gpu, count) = (qkv.gpu(), rows.count());
     require(qkv.height() == count, "pages", || format!("qkv {:?} for {count} tokens", qkv.shape()))?;
-    if let Some(table) = table {
-        expect("pages", "the rotary table", table, &[table.shape()[0], heads.dim / 2, 2])?;
-        require(rows.longest <= table.shape()[0], "pages", || {
-            format!("position {} is past the rotary table's {}", rows.longest - 1, table.shape()[0])
-        })?;
-    }
+    decode::check_table("pages", table, heads, rows.longest)?;
     let q = Tensor::empty_f32(gpu, &[qkv.shape()[0], qkv.shape()[1], heads.query * heads.dim])?;
     let invocations = count * heads.qkv_width() / 4;
     let variant = PAGED_APPEND
@@ -194,33 +181,23 @@ pub fn attend(q: &Tensor, heads: Heads, pool: &Paged, rows: &Rows, context: usiz
     let group = rows.spec.group(heads);
     let span = context.div_ceil(SPLITS).max(SPAN).next_multiple_of(64);
     let splits = rows.longest.div_ceil(span);
-    let out = Tensor::empty_f32(gpu, q.shape())?;
-    let parts = match splits {
-        1 => out.clone(),
-        _ => Tensor::empty_f32(gpu, &[count * heads.query, splits, heads.dim + 4])?,
-    };
     let variant = rows
         .spec
         .variant(&ATTENTION_PAGED, heads)
         .set("cache", pool.precision.file())
         .set("PAGE", PAGE as u32)
         .set("QUERIES", rows.queries as u32);
-    let binds = binds![
-        q: q.bind(), keys: pool.keys.bind(), values: pool.values.bind(), tiles: rows.tiles.bind(),
-        tables: rows.tables.bind(), out: parts.bind(),
-    ];
     let params = params![
         heads: heads.query, kv_heads: heads.key_value, splits: splits, span: span, scale: heads.scale(),
     ];
     let grid = [rows.tiles.shape()[0] as u32, (heads.query / group) as u32, splits as u32];
-    gpu.run(&variant, binds, params, grid)?;
-    if splits > 1 {
-        let vectors = count * heads.query * heads.dim / 4;
-        let binds = binds![parts: parts.bind(), out: out.bind()];
-        let params = params![count: vectors, splits: splits];
-        gpu.run(&ATTENTION_MERGE.set("D", heads.dim as u32), binds, params, flat_grid(gpu, vectors))?;
-    }
-    Ok(out)
+    decode::joined(q, heads, splits, |out| {
+        let binds = binds![
+            q: q.bind(), keys: pool.keys.bind(), values: pool.values.bind(), tiles: rows.tiles.bind(),
+            tables: rows.tables.bind(), out: out.bind(),
+        ];
+        gpu.run(&variant, binds, params, grid)
+    })
 }
 
 fn fits(heads: Heads, pool: &Paged, rows: &Rows) -> Result<()> {

@@ -1,0 +1,142 @@
+// Attention of a few query rows over keys and values that lie elsewhere, by online softmax: what attention_decode and
+// attention_paged share. Their files declare the bindings q, keys, values and out, the parameters heads, kv_heads, splits and
+// scale, and stored_at(begin, position, kv): where the D/4 vectors of a position's key and value begin.
+const D: u32 = 64u;
+const GROUP: u32 = 1u;
+const QUERIES: u32 = 1u;
+const LANES: u32 = 32u;
+const CHUNK: u32 = 64u; // a multiple of LANES
+const COLUMNS: u32 = D / 4u;
+const ROWS: u32 = QUERIES * GROUP; // row r: head r % GROUP of query r / GROUP
+// Where there are more lanes than columns, positions are shared out too.
+const SLICES: u32 = max(1u, LANES / COLUMNS);
+const PER_LANE: u32 = (COLUMNS + LANES - 1u) / LANES;
+const LOWEST: f32 = -3.4e38;
+
+var<workgroup> weights: array<f32, ROWS * CHUNK>;
+var<workgroup> shared_by_lane: array<f32, ROWS * LANES>;
+var<workgroup> slices: array<vec4<f32>, ROWS * SLICES * COLUMNS>;
+
+// Consecutive tokens of one text: their first row in q and out, how many, what stored_at begins from, and the position of
+// the first.
+struct Tile { first_row: u32, rows: u32, begin: u32, past: u32 }
+
+// Heads head..head + GROUP of a tile over the positions begin..end, which are range `split` of p.splits; the row at position t
+// sees ..=t. With one range out is the result, with more what attention_merge joins.
+fn attend(tile: Tile, head: u32, split: u32, begin: u32, end: u32, lane: u32) {
+    let kv = head / (p.heads / p.kv_heads);
+    var query: array<array<vec4<f32>, COLUMNS>, ROWS>;
+    for (var g = 0u; g < ROWS; g += 1u) {
+        for (var c = 0u; c < COLUMNS; c += 1u) {
+            let row = tile.first_row + min(g / GROUP, tile.rows - 1u);
+            query[g][c] = q[(row * p.heads + head + g % GROUP) * COLUMNS + c] * p.scale;
+        }
+    }
+
+    var greatest: array<f32, ROWS>;
+    var total: array<f32, ROWS>; // of this lane's positions
+    var sums: array<array<vec4<f32>, PER_LANE>, ROWS>;
+    for (var g = 0u; g < ROWS; g += 1u) {
+        greatest[g] = LOWEST;
+        total[g] = 0.0;
+        for (var i = 0u; i < PER_LANE; i += 1u) {
+            sums[g][i] = vec4<f32>();
+        }
+    }
+    for (var start = begin; start < end; start += CHUNK) {
+        var peak: array<f32, ROWS>;
+        for (var g = 0u; g < ROWS; g += 1u) {
+            peak[g] = greatest[g];
+        }
+        for (var at = lane; at < min(CHUNK, (end - start + LANES - 1u) / LANES * LANES); at += LANES) {
+            let key = stored_at(tile.begin, min(start + at, end - 1u), kv);
+            var scores: array<vec4<f32>, ROWS>;
+            for (var g = 0u; g < ROWS; g += 1u) {
+                scores[g] = vec4<f32>();
+            }
+            for (var c = 0u; c < COLUMNS; c += 1u) {
+                let k = widen(keys[key + c]);
+                for (var g = 0u; g < ROWS; g += 1u) {
+                    scores[g] = fma(query[g][c], k, scores[g]);
+                }
+            }
+            for (var g = 0u; g < ROWS; g += 1u) {
+                let s = (scores[g].x + scores[g].y) + (scores[g].z + scores[g].w);
+                let score = select(LOWEST, s, start + at < min(end, tile.past + g / GROUP + 1u));
+                weights[g * CHUNK + at] = score;
+                peak[g] = max(peak[g], score);
+            }
+        }
+        for (var g = 0u; g < ROWS; g += 1u) {
+            shared_by_lane[g * LANES + lane] = peak[g];
+        }
+        workgroupBarrier();
+        for (var g = 0u; g < ROWS; g += 1u) {
+            var higher = greatest[g];
+            for (var l = 0u; l < LANES; l += 1u) {
+                higher = max(higher, shared_by_lane[g * LANES + l]);
+            }
+            let shrink = exp(greatest[g] - higher);
+            greatest[g] = higher;
+            total[g] *= shrink;
+            for (var i = 0u; i < PER_LANE; i += 1u) {
+                sums[g][i] *= shrink;
+            }
+            for (var at = lane; at < min(CHUNK, end - start); at += LANES) {
+                let visible = start + at <= tile.past + g / GROUP;
+                let weight = select(0.0, exp(weights[g * CHUNK + at] - higher), visible);
+                weights[g * CHUNK + at] = weight;
+                total[g] += weight;
+            }
+        }
+        workgroupBarrier();
+        for (var at = lane / COLUMNS % SLICES; at < min(CHUNK, end - start); at += SLICES) {
+            let value = stored_at(tile.begin, start + at, kv);
+            for (var i = 0u; i < PER_LANE; i += 1u) {
+                let c = select(i * LANES + lane, lane % COLUMNS, SLICES > 1u);
+                let v = widen(values[value + min(c, COLUMNS - 1u)]);
+                for (var g = 0u; g < ROWS; g += 1u) {
+                    sums[g][i] = fma(vec4<f32>(weights[g * CHUNK + at]), v, sums[g][i]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var g = 0u; g < ROWS; g += 1u) {
+        shared_by_lane[g * LANES + lane] = total[g];
+        if (lane < SLICES * COLUMNS) {
+            for (var i = 0u; i < PER_LANE; i += 1u) {
+                let c = i * LANES + lane;
+                if (c < SLICES * COLUMNS) {
+                    slices[g * SLICES * COLUMNS + c] = sums[g][i];
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+    for (var g = 0u; g < ROWS; g += 1u) {
+        var all = 0.0;
+        for (var l = 0u; l < LANES; l += 1u) {
+            all += shared_by_lane[g * LANES + l];
+        }
+        for (var c = lane; c < COLUMNS; c += LANES) {
+            var sum = vec4<f32>();
+            for (var s = 0u; s < SLICES; s += 1u) {
+                sum += slices[(g * SLICES + s) * COLUMNS + c];
+            }
+            let target_head = (tile.first_row + g / GROUP) * p.heads + head + g % GROUP;
+            if (g / GROUP >= tile.rows) {
+                continue;
+            }
+            if (p.splits == 1u) {
+                out[target_head * COLUMNS + c] = select(sum / all, vec4<f32>(), all == 0.0);
+            } else {
+                let at = (target_head * p.splits + split) * (COLUMNS + 1u);
+                out[at + c] = sum;
+                if (c == 0u) {
+                    out[at + COLUMNS] = vec4<f32>(greatest[g], all, 0.0, 0.0);
+                }
+            }
+        }
+    }
+}
