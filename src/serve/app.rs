@@ -72,8 +72,7 @@ impl Voice {
     /// [`Error::Template`] for a chat template that cannot be read.
     pub fn new(name: String, adapter: Option<String>, language: Language) -> Result<Self> {
         let Language { tokenizer, conventions } = &language;
-        let talks = conventions.template.is_some() || tokenizer.special_id("<|im_start|>").is_some();
-        let template = talks.then(|| conventions.chat(tokenizer)).transpose()?;
+        let template = conventions.talk(tokenizer)?;
         Ok(Self { name, adapter, language: Arc::new(language), template, vocabulary: OnceLock::new() })
     }
 

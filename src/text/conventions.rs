@@ -39,6 +39,9 @@ pub struct Conventions {
     pub template: Option<String>,
 }
 
+/// The token that begins a turn in ChatML.
+const CHATML_TOKEN: &str = "<|im_start|>";
+
 impl Conventions {
     /// Those of a GGUF file; `tokenizer` is the one made of the same vocabulary.
     pub fn of_gguf(vocabulary: &Vocabulary, tokenizer: &Tokenizer) -> Self {
@@ -91,6 +94,15 @@ impl Conventions {
         }
     }
 
+    /// [`Conventions::chat`] of a model that talks: one that has a template, or ChatML's tokens; none of any other.
+    ///
+    /// # Errors
+    /// As [`Conventions::chat`].
+    pub fn talk(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
+        let talks = self.template.is_some() || tokenizer.special_id(CHATML_TOKEN).is_some();
+        talks.then(|| self.chat(tokenizer)).transpose()
+    }
+
     /// Those that a model is taught to talk by. Without a template of its own it gets ChatML where its vocabulary has
     /// that, else "User:" and "Assistant:" on lines of their own; then an answer ends with the token that ends texts, or,
     /// if there is none, with its line (and is written on one).
@@ -99,7 +111,7 @@ impl Conventions {
     /// [`Error::Tokenizer`] when the vocabulary has nothing that could end an answer.
     pub fn taught(&self, tokenizer: &Tokenizer) -> Result<Self> {
         let mut taught = self.clone();
-        if taught.template.is_none() && tokenizer.special_id("<|im_start|>").is_some() {
+        if taught.template.is_none() && tokenizer.special_id(CHATML_TOKEN).is_some() {
             taught.template = Some(chat::CHATML.to_string());
         }
         if taught.template.is_some() && !taught.stops.is_empty() {

@@ -75,8 +75,7 @@ impl<'a> Writer<'a> {
     /// [`crate::Error::Template`] for a template that cannot be read.
     pub fn new(language: &'a Language) -> Result<Self> {
         let Language { tokenizer, conventions } = language;
-        let talks = conventions.template.is_some() || tokenizer.special_id("<|im_start|>").is_some();
-        let template = talks.then(|| conventions.chat(tokenizer)).transpose()?;
+        let template = conventions.talk(tokenizer)?;
         Ok(Self { language, template })
     }
 

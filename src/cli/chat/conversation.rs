@@ -60,12 +60,7 @@ pub(in crate::cli) struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     /// An empty conversation.
     pub fn new(session: Session<'a>, language: &'a Language, sampling: Sampling, max_tokens: usize) -> Result<Self> {
-        let (tokenizer, conventions) = (&language.tokenizer, &language.conventions);
-        let knows_chatml = tokenizer.special_id("<|im_start|>").is_some();
-        let template = match conventions.template.is_some() || knows_chatml {
-            true => Some(conventions.chat(tokenizer)?),
-            false => None,
-        };
+        let template = language.conventions.talk(&language.tokenizer)?;
         Ok(Self {
             window: session.window(),
             session,

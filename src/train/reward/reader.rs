@@ -39,8 +39,7 @@ impl Reader {
             return Err(Error::Config("a context of 0 tokens: give at least 1".to_string()));
         }
         let Language { tokenizer, conventions } = language;
-        let talks = conventions.template.is_some() || tokenizer.special_id("<|im_start|>").is_some();
-        let template = talks.then(|| conventions.chat(tokenizer)).transpose()?;
+        let template = conventions.talk(tokenizer)?;
         Ok(Self { language: language.clone(), template, context })
     }
 
