@@ -17,17 +17,8 @@ import sys
 import tempfile
 
 import openai
-from serving import Server, make_model
-
-checks = 0
-
-
-def check(condition, what):
-    global checks
-    checks += 1
-    if not condition:
-        raise SystemExit(f"FAILED: {what}")
-
+import serving
+from serving import Server, check, make_model
 
 def refused(kind, what, call):
     """The client must raise `kind`; returns the error."""
@@ -183,7 +174,7 @@ def main():
                 talks(client, client.models.list().data[0].id)
         else:
             print("skipped: no model that can talk was named")
-    print(f"{checks} checks with openai {openai.__version__}: all as OpenAI's client expects")
+    print(f"{serving.checks} checks with openai {openai.__version__}: all as OpenAI's client expects")
 
 
 main()

@@ -12,6 +12,16 @@ import time
 WGPT = pathlib.Path(os.environ.get("WGPT_BIN") or pathlib.Path(__file__).resolve().parents[2] / "target/release/wgpt")
 ANIMALS = {"cow": "moo", "cat": "meow", "dog": "woof", "owl": "hoot", "pig": "oink"}
 
+# Checks that held so far.
+checks = 0
+
+
+def check(condition, what):
+    global checks
+    checks += 1
+    if not condition:
+        raise SystemExit(f"FAILED: {what}")
+
 
 def wgpt(folder, *arguments):
     done = subprocess.run([WGPT, *map(str, arguments)], cwd=folder, capture_output=True, text=True)

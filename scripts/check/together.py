@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Many clients at once: the same greedy texts as one client alone, and how the tokens per second grow.
 
-    scripts/check/together.py MODEL [--wgpt target/release/wgpt] [--tokens 32] [--json FILE]
+    scripts/check/together.py MODEL [--tokens 32] [--json FILE]          WGPT_BIN names another wgpt
 
 Sixteen prompts of different lengths are asked one by one, then by 2, 4, 8 and 16 clients at a time, over HTTP with streaming.
 Tokens per second are those of all clients together; the first token is timed from the request on.
 """
 import argparse
 import json
+import pathlib
 import statistics
-import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
+
+from serving import Server
 
 TOPICS = ["the sea", "a king", "bread", "the moon", "trains", "a quiet town", "winter", "glass"]
 PROMPTS = [
@@ -68,28 +71,21 @@ def together(url, clients, tokens):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--wgpt", default="target/release/wgpt")
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--json", help="file to write the figures to")
     given = parser.parse_args()
-    command = [given.wgpt, "serve", "--model", given.model, "--port", "0", "--json"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        url = next(json.loads(line)["listening"] for line in server.stderr if line.startswith('{"listening"'))
-        threading.Thread(target=lambda: [None for _ in server.stderr], daemon=True).start()
-        ask(url, "Hello", 4)  # kernels are compiled and chosen
+    model = pathlib.Path(given.model).resolve()
+    with tempfile.TemporaryDirectory() as folder, Server(pathlib.Path(folder), model) as server:
+        ask(server.url, "Hello", 4)  # kernels are compiled and chosen
         rows, alone = [], None
         for clients in [1, 2, 4, 8, 16]:
-            texts, rate, first, slowest = together(url, clients, given.tokens)
+            texts, rate, first, slowest = together(server.url, clients, given.tokens)
             alone = alone or texts
             same = sum(a == b for a, b in zip(alone, texts))
             rows.append({"clients": clients, "tokens_per_second": rate, "first_token": first, "slowest_first_token": slowest,
                          "same_texts": same})
             print(f"{clients:>2} clients: {rate:6.1f} tokens/s ({rate / rows[0]['tokens_per_second']:.2f} of one), first "
                   f"token after {first:.2f} s (slowest {slowest:.2f}), {same} of {len(PROMPTS)} texts as alone", flush=True)
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
     if given.json:
         with open(given.json, "w", encoding="utf-8") as file:
             json.dump(rows, file, indent=1)
