@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use axum::{
@@ -31,6 +31,7 @@ use super::{
     problem::{Problem, ok},
     wgpt::{about, feedback, inside, rate, reward, runs, tokenize},
 };
+use crate::feedback::now;
 
 /// What answers name as the system that made them.
 pub const FINGERPRINT: &str = concat!("wgpt-", env!("CARGO_PKG_VERSION"));
@@ -68,7 +69,7 @@ pub struct Line {
 
 /// Seconds since 1970.
 pub fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    now() / 1000
 }
 
 /// All routes behind the gate.
@@ -144,7 +145,7 @@ async fn surround(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
     gate.open.fetch_add(1, SeqCst);
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_string());
     let line = Line {
-        time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+        time: now(),
         method: match *request.method() {
             Method::GET => "GET".to_string(),
             Method::POST => "POST".to_string(),

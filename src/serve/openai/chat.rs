@@ -9,10 +9,11 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    ask::{Choice, Spent, Telling, ask, gather},
+    ask::{Choice, Telling, ask, gather},
+    envelope::Envelope,
     logprobs,
     options::Options,
-    stream::{self, Shape, event},
+    stream::{self, Shape},
 };
 use crate::{
     serve::{
@@ -27,6 +28,9 @@ use crate::{
 
 /// Most likely tokens that are told: OpenAI's bound, and that of the page, which draws them.
 const TOP: [u64; 2] = [20, 50];
+
+/// What a piece of an answer is called.
+const PIECE: &str = "chat.completion.chunk";
 
 /// Answers a conversation.
 ///
@@ -43,19 +47,16 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     spent.prompt(prompt.len());
     let receiver = ask(&app, &voice, &[prompt], &options, telling, usize::MAX)?;
     let form = Form {
-        id: format!("chatcmpl-{:016x}", app.secrets.next()),
-        created: router::seconds(),
+        envelope: Envelope::new("chatcmpl", &app, &voice, &options, spent),
         voice,
         telling,
         ids,
-        usage: options.usage,
         choices: options.choices,
-        spent,
     };
     if options.stream {
         return Ok(stream::respond(receiver, options.choices, form));
     }
-    let choices = gather(receiver, 1, options.choices, &form.spent).await?;
+    let choices = gather(receiver, 1, options.choices, &form.envelope.spent).await?;
     Ok(ok(&form.whole(&choices)))
 }
 
@@ -108,14 +109,11 @@ pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
 
 /// How answers are written.
 struct Form {
-    id: String,
-    created: u64,
+    envelope: Envelope,
     voice: Arc<Voice>,
     telling: Telling,
     ids: bool,
-    usage: bool,
     choices: usize,
-    spent: Arc<Spent>,
 }
 
 impl Form {
@@ -126,13 +124,6 @@ impl Form {
         }
     }
 
-    fn object(&self, object: &str, choices: Value) -> Value {
-        json!({
-            "id": self.id, "object": object, "created": self.created, "model": self.voice.name,
-            "system_fingerprint": router::FINGERPRINT, "choices": choices,
-        })
-    }
-
     fn whole(&self, choices: &[Choice]) -> Value {
         let choice = |(index, choice): (usize, &Choice)| {
             json!({
@@ -140,19 +131,12 @@ impl Form {
                 "logprobs": self.logprobs(&choice.tokens), "finish_reason": choice.reason,
             })
         };
-        let choices = choices.iter().enumerate().map(choice).collect();
-        let mut whole = self.object("chat.completion", choices);
-        whole["usage"] = self.spent.json();
-        whole
+        self.envelope.whole("chat.completion", choices.iter().enumerate().map(choice).collect())
     }
 
     fn chunk(&self, index: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> String {
         let choice = json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason });
-        let mut chunk = self.object("chat.completion.chunk", json!([choice]));
-        if self.usage {
-            chunk["usage"] = Value::Null;
-        }
-        event(&chunk)
+        self.envelope.chunk(PIECE, choice)
     }
 }
 
@@ -163,7 +147,7 @@ impl Shape for Form {
     }
 
     fn heard(&mut self, heard: &Heard) -> String {
-        self.spent.heard(heard, self.choices);
+        self.envelope.spent.heard(heard, self.choices);
         match &heard.news {
             News::More(piece) => {
                 self.chunk(heard.choice, json!({ "content": piece.text }), self.logprobs(&piece.tokens), None)
@@ -174,12 +158,7 @@ impl Shape for Form {
     }
 
     fn end(&mut self) -> String {
-        if !self.usage {
-            return String::new();
-        }
-        let mut chunk = self.object("chat.completion.chunk", json!([]));
-        chunk["usage"] = self.spent.json();
-        event(&chunk)
+        self.envelope.end(PIECE)
     }
 }
 

@@ -9,10 +9,11 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    ask::{Choice, Spent, Telling, ask, gather},
+    ask::{Choice, Telling, ask, gather},
+    envelope::Envelope,
     logprobs,
     options::Options,
-    stream::{self, Shape, event},
+    stream::{self, Shape},
 };
 use crate::serve::{
     answer::{Heard, News},
@@ -24,6 +25,9 @@ use crate::serve::{
 
 /// OpenAI's `max_tokens` where a request has none.
 const USUAL: usize = 16;
+
+/// What answers are called.
+const OBJECT: &str = "text_completion";
 
 /// Most answers to all prompts of a request.
 const MOST: usize = 64;
@@ -57,20 +61,17 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let echoed = |prompt: &Vec<u32>| if echo { voice.language.tokenizer.decode(prompt) } else { String::new() };
     let all = prompts.len() * options.choices;
     let mut form = Form {
-        id: format!("cmpl-{:016x}", app.secrets.next()),
-        created: router::seconds(),
+        envelope: Envelope::new("cmpl", &app, &voice, &options, spent),
         echoed: prompts.iter().map(echoed).collect(),
         offsets: vec![0; all],
         voice,
         telling,
-        usage: options.usage,
         choices: options.choices,
-        spent,
     };
     if options.stream {
         return Ok(stream::respond(receiver, all, form));
     }
-    let choices = gather(receiver, prompts.len(), options.choices, &form.spent).await?;
+    let choices = gather(receiver, prompts.len(), options.choices, &form.envelope.spent).await?;
     Ok(ok(&form.whole(&choices)))
 }
 
@@ -95,27 +96,17 @@ fn prompts(voice: &Voice, value: &Value, vocabulary: usize) -> Result<Vec<Vec<u3
 
 /// How answers are written.
 struct Form {
-    id: String,
-    created: u64,
+    envelope: Envelope,
     voice: Arc<Voice>,
     telling: Telling,
     /// The text of each prompt, where it is echoed.
     echoed: Vec<String>,
     /// Where the next token of each choice begins.
     offsets: Vec<usize>,
-    usage: bool,
     choices: usize,
-    spent: Arc<Spent>,
 }
 
 impl Form {
-    fn object(&self, choices: Value) -> Value {
-        json!({
-            "id": self.id, "object": "text_completion", "created": self.created, "model": self.voice.name,
-            "system_fingerprint": router::FINGERPRINT, "choices": choices,
-        })
-    }
-
     fn choice(
         &mut self,
         index: usize,
@@ -136,17 +127,7 @@ impl Form {
             let text = format!("{}{}", self.echoed[index / self.choices], choice.text);
             all.push(self.choice(index, &text, &choice.tokens, Some(choice.reason)));
         }
-        let mut whole = self.object(all.into());
-        whole["usage"] = self.spent.json();
-        whole
-    }
-
-    fn chunk(&self, choice: Value) -> String {
-        let mut chunk = self.object(json!([choice]));
-        if self.usage {
-            chunk["usage"] = Value::Null;
-        }
-        event(&chunk)
+        self.envelope.whole(OBJECT, all.into())
     }
 }
 
@@ -157,29 +138,24 @@ impl Shape for Form {
             let echoed = self.echoed[index / self.choices].clone();
             if !echoed.is_empty() {
                 let choice = self.choice(index, &echoed, &[], None);
-                text += &self.chunk(choice);
+                text += &self.envelope.chunk(OBJECT, choice);
             }
         }
         text
     }
 
     fn heard(&mut self, heard: &Heard) -> String {
-        self.spent.heard(heard, self.choices);
+        self.envelope.spent.heard(heard, self.choices);
         let choice = match &heard.news {
             News::More(piece) => self.choice(heard.choice, &piece.text, &piece.tokens, None),
             News::Finished(reason, _) => self.choice(heard.choice, "", &[], Some(reason)),
             _ => return String::new(),
         };
-        self.chunk(choice)
+        self.envelope.chunk(OBJECT, choice)
     }
 
     fn end(&mut self) -> String {
-        if !self.usage {
-            return String::new();
-        }
-        let mut chunk = self.object(json!([]));
-        chunk["usage"] = self.spent.json();
-        event(&chunk)
+        self.envelope.end(OBJECT)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// No JSON number is minus infinity; OpenAI writes this for what is impossible.
-fn finite(logprob: f32) -> f32 {
+pub fn finite(logprob: f32) -> f32 {
     logprob.max(-9999.0)
 }
 

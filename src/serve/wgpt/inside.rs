@@ -9,16 +9,16 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{likely, token};
-use crate::serve::{
-    app::App,
-    base64,
-    openai::chat,
-    problem::{Problem, ok},
-    router::{self, Asked},
+use crate::{
+    infer::engine::LONGEST,
+    serve::{
+        app::App,
+        base64,
+        openai::chat,
+        problem::{Problem, ok},
+        router::{self, Asked},
+    },
 };
-
-/// Tokens of the longest text: attention has a number for every two of them, in every head.
-const LONGEST: usize = 256;
 
 /// Looks into the model as it reads `text` or `messages`; `top` likely tokens (10, at most 50) are told after each.
 ///

@@ -10,7 +10,7 @@ pub mod tokenize;
 
 use serde_json::{Value, json};
 
-use crate::{infer::sampler::Candidate, text::Tokenizer};
+use crate::{infer::sampler::Candidate, serve::openai::logprobs::finite, text::Tokenizer};
 
 /// `{"id", "text", "bytes"}`
 fn token(tokenizer: &Tokenizer, id: u32) -> Value {
@@ -19,8 +19,7 @@ fn token(tokenizer: &Tokenizer, id: u32) -> Value {
 
 /// `{"id", "text", "bytes", "logprob"}`
 fn likely(tokenizer: &Tokenizer, candidate: &Candidate) -> Value {
-    let logprob = candidate.logprob.max(-9999.0);
     let mut likely = token(tokenizer, candidate.id);
-    likely["logprob"] = json!(logprob);
+    likely["logprob"] = json!(finite(candidate.logprob));
     likely
 }
