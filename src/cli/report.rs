@@ -11,7 +11,7 @@ use crate::{
     io::{
         atomic,
         checkpoint::Checkpoint,
-        curve, metrics,
+        metrics,
         page::{self, Page},
         panels,
     },
@@ -35,11 +35,7 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let lines = metrics::read(&arguments.run.join("metrics.jsonl"))?;
-    let reinforced = lines.iter().any(|line| line["score"].is_number());
-    let curve_svg = match reinforced {
-        true => panels::draw(&lines, &panels::reinforcement(None))?,
-        false => curve::loss_curve(&lines)?,
-    };
+    let curve_svg = panels::of_run(&lines)?;
     let checkpoint = Checkpoint::open(&arguments.run)?;
     let title = arguments.run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
     let val_loss = lines.iter().rev().find_map(|line| line["val_loss"].as_f64());
@@ -48,7 +44,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let html = page::html(&Page { title: &title, facts: &facts, curve_svg: &curve_svg, samples: &samples });
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("report.html"));
     atomic::write(&out, html.as_bytes())?;
-    let key = if reinforced { "score" } else { "train_loss" };
+    let key = if panels::reinforces(&lines) { "score" } else { "train_loss" };
     let steps = lines.iter().filter(|line| !line[key].is_null()).count();
     let result = json!({ "report": out.display().to_string(), "steps": steps, "val_loss": val_loss });
     shared.result(&result, || format!("the report is in {}", out.display()))

@@ -61,11 +61,16 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// The page's HTML.
-pub fn html(page: &Page<'_>) -> String {
+/// Names and values as the rows of a table.
+pub(super) fn rows(facts: &[(String, String)]) -> String {
     let row =
         |(name, value): &(String, String)| format!("<tr><td>{}</td><td>{}</td></tr>\n", escape(name), escape(value));
-    let facts: String = page.facts.iter().map(row).collect();
+    facts.iter().map(row).collect()
+}
+
+/// The page's HTML.
+pub fn html(page: &Page<'_>) -> String {
+    let facts = rows(page.facts);
     let sample = |sample: &Sample| {
         let loss = sample.val_loss.map_or(String::new(), |loss| format!(" <small>validation loss {loss:.4}</small>"));
         format!("<h3>After {} steps{loss}</h3>\n<pre>{}</pre>\n", sample.step, escape(&sample.text))

@@ -3,7 +3,7 @@
 use plotters::{coord::Shift, prelude::*};
 use serde_json::Value;
 
-use super::curve::{Points, smoothed, thinned, thousands};
+use super::curve::{self, Points, smoothed, thinned, thousands};
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (860, 560);
@@ -32,6 +32,19 @@ pub fn reinforcement(target_kl: Option<f64>) -> [Panel; 4] {
         panel("beta", "beta, coefficient of the KL penalty", None),
         panel("entropy", "entropy (nats per token)", None),
     ]
+}
+
+/// The curves that a run has: those of reinforcement where its lines have scores, else its losses.
+///
+/// # Errors
+/// As [`draw`] and [`curve::loss_curve`].
+pub fn of_run(lines: &[Value]) -> Result<String> {
+    if reinforces(lines) { draw(lines, &reinforcement(None)) } else { curve::loss_curve(lines) }
+}
+
+/// Whether the lines are a run's that a judge scored.
+pub fn reinforces(lines: &[Value]) -> bool {
+    lines.iter().any(|line| line["score"].is_number())
 }
 
 /// Draws each panel's number over `step`, every step thin and smoothed thick, two panels beside each other. Lines without it

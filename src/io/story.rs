@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{curve, page, panels};
+use super::{page, panels};
 use crate::Result;
 
 const STYLE: &str = "
@@ -56,19 +56,12 @@ pub fn html(title: &str, chapters: &[Chapter]) -> Result<String> {
         body += "</table>\n";
     }
     for chapter in chapters {
-        let row = |(name, value): &(String, String)| {
-            format!("<tr><td>{}</td><td>{}</td></tr>\n", page::escape(name), page::escape(value))
-        };
-        let reinforced = chapter.lines.iter().any(|line| line["score"].is_number());
-        let curves = match reinforced {
-            true => panels::draw(&chapter.lines, &panels::reinforcement(None))?,
-            false => curve::loss_curve(&chapter.lines)?,
-        };
+        let curves = panels::of_run(&chapter.lines)?;
         body += &format!(
             "<section>\n<h2>{}</h2>\n<p>{}</p>\n<table>\n{}</table>\n{curves}\n</section>\n",
             page::escape(&chapter.name),
             page::escape(&chapter.about),
-            chapter.facts.iter().map(row).collect::<String>()
+            page::rows(&chapter.facts)
         );
     }
     Ok(page::document(title, STYLE, &body))
