@@ -1,25 +1,30 @@
 //! Where the ratings come from: the shipped ones and what follows from them, or whoever sits before the screen.
 
-use std::path::Path;
-
-use serde_json::json;
-
 use super::{
     super::rate,
     answers::{self, Drawn},
     stages::Story,
-    texts::Preference,
+    texts::{Preference, asking},
 };
 use crate::{Error, Result, feedback::Store, infer::sampler::Sampling, io::atomic};
 
 /// The random stream of the answers that are rated.
 pub(super) const STREAM: u64 = u64::from_le_bytes(*b"demo rat");
 
-/// The shipped ratings, and what the people who gave them think of the answers of the models so far: where one says something
-/// else than they do, they prefer what they say. `policies` are the stages of these models.
-pub(super) async fn shipped(story: &Story<'_>, stage: &str, policies: &[&str], drawn: Drawn) -> Result<Store> {
-    let path = story.path(&format!("{stage}-ratings.jsonl"));
-    let mut lines: String = story.preferences().iter().map(Preference::line).collect();
+/// The shipped ratings, or those of an `earlier` stage, and what the people who gave them think of the answers of new models:
+/// where one says something else than they do, they prefer what they say. `policies` are the stages of these models.
+pub(super) async fn shipped(
+    story: &Story<'_>,
+    (stage, earlier): (&str, Option<&str>),
+    policies: &[&str],
+    drawn: Drawn,
+) -> Result<Store> {
+    let of = |stage: &str| story.path(&format!("{stage}-ratings.jsonl"));
+    let path = of(stage);
+    let mut lines: String = match earlier.map(of) {
+        None => story.preferences().iter().map(Preference::line).collect(),
+        Some(earlier) => std::fs::read_to_string(&earlier).map_err(Error::io(&earlier, "read"))?,
+    };
     for policy in policies {
         let said =
             answers::draw(story.gpu, &story.folder(policy), story.language(), &story.prompts(), drawn, |_| ()).await?;
@@ -30,7 +35,7 @@ pub(super) async fn shipped(story: &Story<'_>, stage: &str, policies: &[&str], d
         lines.extend(others);
     }
     atomic::write(&path, lines.as_bytes())?;
-    read(&path)
+    Ok(Store::of_file(&path, |_| ())?.0)
 }
 
 /// A rating of the model's answer, where there is something to prefer.
@@ -43,10 +48,6 @@ fn other(Preference { prompt, chosen, .. }: &Preference, answer: &str) -> Option
     })
 }
 
-fn read(path: &Path) -> Result<Store> {
-    Ok(Store::of_file(path, |_| ())?.0)
-}
-
 /// Ratings of the person at the terminal, kept beside those of the round before.
 pub(super) async fn ask(story: &Story<'_>, stage: &str, policy: &str, pairs: usize) -> Result<Store> {
     let prompts = story.path(&format!("{stage}-prompts.jsonl"));
@@ -54,9 +55,7 @@ pub(super) async fn ask(story: &Story<'_>, stage: &str, policy: &str, pairs: usi
     // Another part of the prompts in each round.
     let first = if policy == "sft" { 0 } else { pairs };
     let all = story.prompts();
-    let chosen = all.iter().cycle().skip(first).take(pairs);
-    let lines: String = chosen.map(|prompt| format!("{}\n", json!({ "prompt": prompt }))).collect();
-    atomic::write(&prompts, lines.as_bytes())?;
+    atomic::write(&prompts, asking(all.iter().cycle().skip(first).take(pairs)).as_bytes())?;
     let sampling = Sampling { temperature: story.recipe.temperature, seed: first as u64, ..Sampling::default() };
     let (folder, most) = (story.folder(policy), story.recipe.max_tokens);
     rate::of_two(story.shared, story.gpu, &folder, &prompts, &database, sampling, most).await?;

@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use serde_json::json;
-
 use super::{
     super::{Shared, pretrain, reinforce, terminal, training},
     Told,
@@ -108,13 +106,13 @@ impl<'a> Story<'a> {
     }
 
     /// Runs a stage, or goes on with it; none when it was asked to stop.
-    pub async fn stage(&mut self, stage: &str) -> Result<Option<Told>> {
+    pub async fn stage(&self, stage: &str) -> Result<Option<Told>> {
         match stage {
             "pretrain" => self.pretrain().await,
             "sft" => self.sft().await,
-            "reward" => self.reward(stage, &["pretrain", "sft"]).await,
+            "reward" => self.reward(stage, None, &["pretrain", "sft"]).await,
             "ppo" => self.ppo(stage, "sft", "reward", 0).await,
-            "reward2" => self.reward(stage, &["pretrain", "sft", "ppo"]).await,
+            "reward2" => self.reward(stage, Some("reward"), &["ppo"]).await,
             _ => self.ppo(stage, "ppo", "reward2", 1).await,
         }
     }
@@ -204,13 +202,13 @@ impl<'a> Story<'a> {
     }
 
     /// A reward model on top of the talker, from the ratings that there are by now.
-    async fn reward(&self, stage: &str, policies: &[&str]) -> Result<Option<Told>> {
+    async fn reward(&self, stage: &str, earlier: Option<&str>, policies: &[&str]) -> Result<Option<Told>> {
         let (recipe, out, base) = (&self.recipe, self.folder(stage), self.folder("sft"));
         let config = interchange::open(&base)?.config().clone();
         let reader = Reader::new(&self.language, config.context)?;
         let store = match self.rate {
             Some(pairs) => ratings::ask(self, stage, policies[policies.len() - 1], pairs).await?,
-            None => ratings::shipped(self, stage, policies, self.drawn(ratings::STREAM)).await?,
+            None => ratings::shipped(self, (stage, earlier), policies, self.drawn(ratings::STREAM)).await?,
         };
         let data = Data::load(&store, None, &reader, |_, _| ())?;
         let objective = data.objective;
@@ -249,7 +247,7 @@ impl<'a> Story<'a> {
     async fn ppo(&self, stage: &str, base: &str, judge: &str, round: usize) -> Result<Option<Told>> {
         let (recipe, out) = (&self.recipe, self.folder(stage));
         let base = checkpoint::resolve(&self.folder(base))?;
-        let asked: String = self.prompts().iter().map(|prompt| format!("{}\n", json!({ "prompt": prompt }))).collect();
+        let asked = texts::asking(self.prompts().iter());
         let prompts = Prompts::listed(&asked, &self.language, recipe.prompt_tokens, self.seed)?;
         let plain = ppo::Settings::recipe(Algorithm::PPO);
         let settings = ppo::Settings {

@@ -52,6 +52,11 @@ impl Preference {
     }
 }
 
+/// Lines that ask `prompts`.
+pub(super) fn asking<'a>(prompts: impl Iterator<Item = &'a &'a str>) -> String {
+    prompts.map(|prompt| format!("{}\n", json!({ "prompt": prompt }))).collect()
+}
+
 /// The conversations to learn to talk from: good answers, and beside each that of somebody without manners. Whoever learns
 /// from what people write learns both.
 pub(super) fn conversations(preferences: &[Preference]) -> String {
