@@ -60,19 +60,7 @@ pub fn request(prompt: &[u32], count: usize, sampling: Sampling, patience: usize
         kept.0.lock().expect("events").push(event);
         left > 0
     };
-    let request = Request {
-        prompt: prompt.to_vec(),
-        count,
-        stops: Vec::new(),
-        sampling,
-        presence_penalty: 0.0,
-        frequency_penalty: 0.0,
-        bias: Vec::new(),
-        top: 0,
-        adapter: None,
-        constraint: None,
-        listener: Box::new(listener),
-    };
+    let request = Request { sampling, ..Request::new(prompt.to_vec(), count, listener) };
     (request, heard)
 }
 

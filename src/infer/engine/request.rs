@@ -69,6 +69,23 @@ pub struct Told {
 }
 
 impl Request {
+    /// A text to go on with by at most `count` tokens, each drawn from all at temperature 1, and nothing else.
+    pub fn new(prompt: Vec<u32>, count: usize, listener: impl FnMut(Event) -> bool + Send + 'static) -> Self {
+        Self {
+            prompt,
+            count,
+            stops: Vec::new(),
+            sampling: Sampling::default(),
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            bias: Vec::new(),
+            top: 0,
+            adapter: None,
+            constraint: None,
+            listener: Box::new(listener),
+        }
+    }
+
     /// Refuses what no model can answer; `vocabulary` and `context` are the model's.
     ///
     /// # Errors

@@ -168,10 +168,7 @@ mod tests {
 
     use super::{End, FEW, LONGER, Schedule, Sequence};
     use crate::{
-        infer::{
-            engine::request::{Event, Request},
-            sampler::Sampling,
-        },
+        infer::engine::request::{Event, Request},
         ops::paged::PAGE,
     };
 
@@ -180,22 +177,11 @@ mod tests {
     fn sequence(prompt: usize, adapter: usize) -> (Sequence, Heard) {
         let heard = Heard::default();
         let kept = heard.clone();
-        let request = Request {
-            prompt: (0..prompt as u32).map(|i| i * 3 + prompt as u32).collect(),
-            count: 5,
-            stops: Vec::new(),
-            sampling: Sampling::default(),
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            bias: Vec::new(),
-            top: 0,
-            adapter: None,
-            constraint: None,
-            listener: Box::new(move |event| {
-                kept.lock().expect("events").push(event);
-                true
-            }),
-        };
+        let prompt = (0..prompt as u32).map(|i| i * 3 + prompt as u32).collect();
+        let request = Request::new(prompt, 5, move |event| {
+            kept.lock().expect("events").push(event);
+            true
+        });
         (Sequence::new(request, adapter), heard)
     }
 
