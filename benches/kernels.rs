@@ -3,9 +3,7 @@
 use crate::common::{clock, data};
 use criterion::{Criterion, Throughput};
 use wgpt::{
-    binds,
     gpu::Gpu,
-    kernels,
     ops::{
         activation,
         attention::{self, Heads},
@@ -14,17 +12,13 @@ use wgpt::{
         elementwise,
         head::{self, Reading},
         matmul::{Epilogue, Shape, matmul_with},
-        matmul_variants, norm, optimizer, rows, softmax,
+        matmul_variants, norm, optimizer,
+        roofline::MultiplyAdds,
+        rows, softmax,
     },
-    params,
     tape::Tape,
     tensor::Tensor,
 };
-
-kernels! {
-    /// Chains of multiply-adds.
-    FMA_RATE = "fma_rate";
-}
 
 fn roofline(criterion: &mut Criterion, gpu: &Gpu) {
     let mut group = criterion.benchmark_group("roofline");
@@ -42,16 +36,10 @@ fn roofline(criterion: &mut Criterion, gpu: &Gpu) {
     group.bench_function("copy kernel 64 MiB", |bencher| {
         bencher.iter_custom(|count| clock(gpu, count, || elementwise::copy(&from, &to, 1.0, false)));
     });
-    let (groups, rounds) = (256, 4096);
-    let out = Tensor::empty_f32(gpu, &[groups * 64]).expect("the tensor fits");
-    group.throughput(Throughput::Elements((groups * 64 * 64 * rounds) as u64));
+    let roof = MultiplyAdds::new(gpu).expect("the tensor fits");
+    group.throughput(Throughput::Elements(MultiplyAdds::FLOP));
     group.bench_function("multiply-add (elements are FLOP)", |bencher| {
-        bencher.iter_custom(|count| {
-            clock(gpu, count, || {
-                let params = params![rounds: rounds, factor: 0.5f32];
-                gpu.run(&FMA_RATE.plain(), binds![out: out.bind()], params, [groups as u32, 1, 1])
-            })
-        });
+        bencher.iter_custom(|count| clock(gpu, count, || roof.run()));
     });
     let small = data(gpu, &[64]);
     group.throughput(Throughput::Elements(1));

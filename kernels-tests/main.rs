@@ -18,6 +18,7 @@ mod lora;
 mod oracle_fixtures;
 mod oracles;
 mod packing;
+mod plan;
 mod ppo;
 mod reward;
 mod rlhf;

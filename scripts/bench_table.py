@@ -1,5 +1,10 @@
 #!/usr/bin/env python3
-"""Turns criterion's estimates into benches/results/<adapter>.md and .json: bench_table.py CRITERION RESULTS ADAPTERS."""
+"""Turns criterion's estimates into benches/results/<adapter>.md and .json:
+
+    bench_table.py CRITERION RESULTS ADAPTERS [PYTORCH]
+
+PYTORCH is what benches/peers/pytorch.py wrote.
+"""
 
 import json
 import os
@@ -8,13 +13,14 @@ import sys
 from pathlib import Path
 
 GROUPS = ["roofline", "training step", "decode", "matmul", "attention", "rows", "flat"]
+PEERS = ["wgpt", "burn", "forge-ml"]
 ROOF = {"FLOP/s": "multiply-add", "B/s": "copy kernel"}
 
 
 def unit(group, name, kind):
     """What the throughput of a bench counts."""
     if kind == "Elements":
-        if group in ("matmul", "attention") or "multiply-add" in name:
+        if group.startswith(("matmul", "attention", "multiply-add")) or "multiply-add" in name:
             return "FLOP/s"
         return "tokens/s" if group in ("training step", "decode") else "/s"
     return "B/s"
@@ -22,6 +28,33 @@ def unit(group, name, kind):
 
 def order(row):
     return GROUPS.index(row["group"]) if row["group"] in GROUPS else len(GROUPS)
+
+
+def ratio(value):
+    """Two digits that mean something."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def peers_table(rows):
+    """The same work by several libraries: times, how often wgpt's goes into theirs, and its share of the roof beside it."""
+    cases = {}
+    for row in rows:
+        cases.setdefault(row["group"], {})[row["name"]] = row
+    roofs = {"FLOP/s": cases.get("multiply-add", {}).get("wgpt", {}).get("rate"),
+             "B/s": next((case["wgpt"]["rate"] for name, case in cases.items() if name.startswith("copy kernel")), None)}
+    peers = PEERS + sorted({row["name"] for row in rows} - set(PEERS))
+    lines = ["## peers", "", "The same work by other libraries (benches/peers), case after case in one process on one adapter; PyTorch is native code",
+             "beside it, right after. Ratios are the other's time divided by wgpt's: above 1 wgpt is faster.", "",
+             "| what | " + " | ".join(peers) + " | " + " | ".join(f"{peer} / wgpt" for peer in peers[1:]) + " | wgpt of the roofline |",
+             "|---|" + "---|" * (2 * len(peers))]
+    for name, case in sorted(cases.items(), key=lambda item: not item[0].startswith("training")):
+        ours = case["wgpt"]
+        times = [f"{case[peer]['seconds'] * 1e3:.2f} ms" if peer in case else "" for peer in peers]
+        ratios = [f"{ratio(case[peer]['seconds'] / ours['seconds'])}" if peer in case else "" for peer in peers[1:]]
+        roof = roofs.get(ours["unit"])
+        share = f"{100 * ours['rate'] / roof:.0f} %" if roof and ours["rate"] else ""
+        lines.append("| " + " | ".join([name, *times, *ratios, share]) + " |")
+    return lines + [""]
 
 
 def scaled(rate, unit):
@@ -42,17 +75,22 @@ for file in sorted(criterion.glob("**/new/estimates.json")):
     group, name = benchmark["group_id"], benchmark["function_id"]
     rows.append({"group": group, "name": re.sub(r" \(elements are \w+\)", "", name), "seconds": seconds,
                  "rate": None if amount is None else amount / seconds, "unit": unit(group, name, kind)})
+peers = [row for row in rows if row["name"] in PEERS]
+peers += json.loads(Path(sys.argv[4]).read_text()) if len(sys.argv) > 4 else []
+rows = [row for row in rows if row["name"] not in PEERS]
 rows.sort(key=order)
 roofs = {u: next((row["rate"] for row in rows if row["name"].startswith(start)), None) for u, start in ROOF.items()}
 
 results.mkdir(parents=True, exist_ok=True)
 name = re.sub(r"[^a-z0-9]+", "-", adapter.split("(")[0].lower()).strip("-")
-command = "scripts/bench"
-report = {"adapter": adapter, "command": command, "roofline": roofs, "benches": rows}
+command = "scripts/bench --peers" if peers else "scripts/bench"
+report = {"adapter": adapter, "command": command, "roofline": roofs, "benches": rows, "peers": peers}
 (results / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
 lines = [f"# {adapter}", "", f"Medians of `{command}`. The last column is the share of the roofline measured in the same run: the rate of",
          "multiply-adds in registers for kernels that count FLOP, of a copying kernel for those that count bytes (above 100 %",
          "where the data stays in a cache).", ""]
+if peers:
+    lines += peers_table(peers)
 for group in dict.fromkeys(row["group"] for row in rows):
     lines += [f"## {group}", "", "| what | time | rate | of the roofline |", "|---|---|---|---|"]
     for row in (row for row in rows if row["group"] == group):

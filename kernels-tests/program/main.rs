@@ -7,6 +7,7 @@ mod device_loss;
 mod dpo;
 mod feedback;
 mod input;
+mod plan;
 mod ppo;
 mod program;
 mod resume;

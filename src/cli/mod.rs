@@ -16,11 +16,13 @@ mod info;
 mod io_cache;
 pub mod lora;
 mod merge;
+mod plan;
 mod ppo;
 mod preferences;
 mod pretrain;
 mod profile;
 mod rate;
+mod recipe;
 mod reinforce;
 mod report;
 mod reward;
@@ -52,6 +54,7 @@ use crate::{
   wgpt demo                                      the whole story: read, talk, and be rated, in a few minutes
   wgpt doctor                                    what this machine's GPU can do
   wgpt pretrain --data book.txt                  train a small model on a text
+  wgpt plan --layers 12 --width 768              memory and time of a training, before it begins
   wgpt generate --model runs/book --prompt 'The' let it write
   wgpt sft --model runs/book --data chats.jsonl  teach it to answer
   wgpt ppo --model runs/book --prompts book.txt --judge lexicon --out runs/happy
@@ -93,6 +96,7 @@ pub(crate) struct Shared {
 enum Command {
     Demo(demo::Arguments),
     Pretrain(Box<pretrain::Arguments>),
+    Plan(Box<plan::Arguments>),
     Sft(Box<sft::Arguments>),
     Ppo(Box<ppo::Arguments>),
     Grpo(Box<grpo::Arguments>),
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Demo(arguments) => pollster::block_on(demo::run(&shared, &arguments)),
         Command::Pretrain(arguments) => pollster::block_on(pretrain::run(&shared, &arguments)),
+        Command::Plan(arguments) => pollster::block_on(plan::run(&shared, &arguments)),
         Command::Sft(arguments) => pollster::block_on(sft::run(&shared, &arguments)),
         Command::Ppo(arguments) => pollster::block_on(ppo::run(&shared, &arguments)),
         Command::Grpo(arguments) => pollster::block_on(grpo::run(&shared, &arguments)),

@@ -79,7 +79,7 @@ pub(super) struct Arguments {
     /// Index in an answer from which it does [default: 0 for models that chat, else 16]
     #[arg(long)]
     earliest_stop: Option<usize>,
-    /// Score of an answer without an end [default: -1 where there is a token that ends answers]
+    /// Score of an answer without an end [default of wgpt ppo: -1 for models that chat and with --stop]
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true, conflicts_with = "missing_stop_penalty")]
     missing_stop_score: Option<f32>,
     /// What an answer without an end costs instead
@@ -151,6 +151,8 @@ impl Arguments {
         let missing_stop = match (self.missing_stop_score, self.missing_stop_penalty) {
             (Some(score), _) => MissingStop::Score(score),
             (_, Some(penalty)) => MissingStop::Penalty(penalty),
+            // A text that is gone on with is cut off by --max-tokens: it has no end to reach.
+            _ if !(chats || self.stop.is_some()) => MissingStop::Allowed,
             _ if stops.is_empty() || matches!(recipe.algorithm, Algorithm::Grpo { .. }) => MissingStop::Allowed,
             _ => MissingStop::Score(-1.0),
         };

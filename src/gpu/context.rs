@@ -11,6 +11,7 @@ use std::{
 use super::{
     Capabilities, Storage, Variant, adapter,
     fault::Fault,
+    imagine::Ledger,
     kernel::{self, Pipeline},
     pool::{Pool, Purpose},
     profile::{Entry, Profile},
@@ -63,6 +64,7 @@ struct Inner {
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     recorder: Mutex<Recorder>,
     tuner: Tuner,
+    ledger: Option<Mutex<Ledger>>,
     checked: bool,
     poison: AtomicBool,
     next_id: AtomicU64,
@@ -105,6 +107,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             recorder: Mutex::new(Recorder::new(&device)),
             tuner: Tuner::new(&info),
+            ledger: None,
             checked: options.checked,
             poison: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
@@ -113,6 +116,39 @@ impl Gpu {
             queue,
             info,
         })))
+    }
+
+    /// A device beside this one that only takes notes: tensors take no memory, dispatches go to its ledger and copies nowhere,
+    /// and what is read from it is zeros. It knows what this one's tuner knows.
+    pub fn imagine(&self) -> Self {
+        let Inner { device, queue, info, capabilities, fault, checked, .. } = &*self.0;
+        let tuner = Tuner::new(info);
+        tuner.adopt(self.tuner().choices());
+        Self(Arc::new(Inner {
+            fault: fault.clone(),
+            pool: Arc::new(Pool::imagined(device)),
+            pipelines: Mutex::default(),
+            recorder: Mutex::new(Recorder::new(device)),
+            tuner,
+            ledger: Some(Mutex::default()),
+            checked: *checked,
+            poison: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+            capabilities: capabilities.clone(),
+            device: device.clone(),
+            queue: queue.clone(),
+            info: info.clone(),
+        }))
+    }
+
+    /// Whether this device only takes notes.
+    pub fn is_imagined(&self) -> bool {
+        self.0.ledger.is_some()
+    }
+
+    /// The notes of an imagined device.
+    pub fn ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
+        self.0.ledger.as_ref().map(|ledger| ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
     /// The wgpu device.

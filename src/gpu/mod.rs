@@ -6,6 +6,7 @@
 //! * [`compose`] and [`reflect`]: WGSL text to pipeline layout; [`kernel`] caches the result.
 //! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
 //! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`room`]: what still fits.
+//! * [`imagine`]: a device that only takes notes of what it would do.
 //! * [`profile`]: time per kernel; [`tune`]: the variant that is fastest on this adapter.
 
 pub mod adapter;
@@ -14,6 +15,7 @@ pub mod capabilities;
 pub mod compose;
 pub mod context;
 pub mod fault;
+pub mod imagine;
 pub mod kernel;
 pub mod pool;
 pub mod profile;

@@ -22,6 +22,8 @@ pub enum Purpose {
 pub struct Storage {
     buffer: wgpu::Buffer,
     id: u64,
+    /// The buffer's size, or what it would be.
+    size: u64,
     purpose: Purpose,
     pool: Weak<Pool>,
 }
@@ -42,9 +44,8 @@ impl Drop for Storage {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
             let mut state = pool.lock();
-            let size = self.buffer.size();
-            state.live_bytes -= size;
-            state.free.entry((self.purpose, size)).or_default().insert(self.id, self.buffer.clone());
+            state.live_bytes -= self.size;
+            state.free.entry((self.purpose, self.size)).or_default().insert(self.id, self.buffer.clone());
         }
     }
 }
@@ -62,6 +63,8 @@ struct State {
 #[derive(Default)]
 pub struct Pool {
     state: Mutex<State>,
+    /// All buffers are this one, whatever their size: nothing is ever read or written.
+    stand_in: Option<wgpu::Buffer>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -79,7 +82,20 @@ fn class(bytes: u64) -> u64 {
     bytes.next_multiple_of((1 << (63 - bytes.leading_zeros())) / 8)
 }
 
+fn create(device: &wgpu::Device, size: u64, purpose: Purpose) -> wgpu::Buffer {
+    let usage = match purpose {
+        Purpose::Compute => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+    };
+    device.create_buffer(&wgpu::BufferDescriptor { label: Some("pool"), size, usage, mapped_at_creation: false })
+}
+
 impl Pool {
+    /// A pool that counts as any other but allocates next to nothing.
+    pub fn imagined(device: &wgpu::Device) -> Self {
+        Self { state: Mutex::default(), stand_in: Some(create(device, 256, Purpose::Compute)) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -94,16 +110,9 @@ impl Pool {
         let (id, buffer) = recycled.unwrap_or_else(|| {
             state.created += 1;
             state.total_bytes += size;
-            let usage = match purpose {
-                Purpose::Compute => {
-                    wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST
-                }
-                Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            };
-            let descriptor = wgpu::BufferDescriptor { label: Some("pool"), size, usage, mapped_at_creation: false };
-            (state.created, device.create_buffer(&descriptor))
+            (state.created, self.stand_in.clone().unwrap_or_else(|| create(device, size, purpose)))
         });
-        Arc::new(Storage { buffer, id, purpose, pool: Arc::downgrade(self) })
+        Arc::new(Storage { buffer, id, size, purpose, pool: Arc::downgrade(self) })
     }
 
     /// Buffers created so far.

@@ -42,6 +42,9 @@ impl Readback {
     /// # Errors
     /// [`Error::DeviceLost`], or what else the driver reported.
     pub async fn bytes(self) -> Result<Vec<u8>> {
+        if self.gpu.is_imagined() {
+            return Ok(vec![0; self.size as usize]);
+        }
         let slice = self.staging.buffer().slice(..self.size);
         // Mapping before waiting would be refused while the copy is only recorded.
         self.gpu.wait(Some(self.epoch))?;

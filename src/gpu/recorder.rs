@@ -199,17 +199,27 @@ impl Gpu {
         if grid.iter().any(|&groups| groups > most) {
             return Err(variant.error(format!("grid {grid:?} is over the adapter's limit of {most} per dimension")));
         }
+        if let Some(mut ledger) = self.ledger() {
+            ledger.note(variant, binds, params, grid);
+            return Ok(());
+        }
         let pipeline = self.pipeline(variant)?;
         self.recorder().dispatch(self, &pipeline, binds, params, grid)
     }
 
     /// Copies host bytes (a multiple of four) into a buffer, in order with the dispatches around it.
     pub fn upload(&self, target: Bind<'_>, bytes: &[u8]) {
+        if self.is_imagined() {
+            return;
+        }
         self.recorder().upload(self, target, bytes);
     }
 
     /// Copies between buffers, in order with the dispatches around it. Offsets and size are multiples of four.
     pub fn copy(&self, source: Bind<'_>, target: Bind<'_>) {
+        if self.is_imagined() {
+            return;
+        }
         let mut recorder = self.recorder();
         let (from, to) = (source.storage.buffer(), target.storage.buffer());
         recorder.encoder(self).copy_buffer_to_buffer(from, source.offset, to, target.offset, source.size);
@@ -217,6 +227,9 @@ impl Gpu {
 
     /// Zeroes a range, in order with the dispatches around it.
     pub fn clear(&self, target: Bind<'_>) {
+        if self.is_imagined() {
+            return;
+        }
         self.recorder().encoder(self).clear_buffer(target.storage.buffer(), target.offset, Some(target.size));
     }
 
@@ -252,8 +265,10 @@ impl Gpu {
     /// Records a copy of `source` into `staging` and returns the number of the submission it goes out with.
     pub(super) fn copy_out(&self, source: Bind<'_>, staging: &Arc<Storage>) -> u64 {
         let mut recorder = self.recorder();
-        let buffer = source.storage.buffer();
-        recorder.encoder(self).copy_buffer_to_buffer(buffer, source.offset, staging.buffer(), 0, source.size);
+        if !self.is_imagined() {
+            let buffer = source.storage.buffer();
+            recorder.encoder(self).copy_buffer_to_buffer(buffer, source.offset, staging.buffer(), 0, source.size);
+        }
         recorder.epoch
     }
 }

@@ -65,6 +65,13 @@ impl Tuner {
         self.state().open.iter().map(|(class, shape)| (class.clone(), shape.clone())).collect()
     }
 
+    /// Notes questions that were asked elsewhere.
+    pub fn ask(&self, questions: Vec<(String, Vec<u32>)>) {
+        let mut state = self.state();
+        let new: Vec<_> = questions.into_iter().filter(|(class, _)| !state.choices.contains_key(class)).collect();
+        state.open.extend(new);
+    }
+
     /// All answers by class.
     pub fn choices(&self) -> BTreeMap<String, String> {
         self.state().choices.clone()

@@ -32,9 +32,14 @@ impl Gpt {
     /// [`Error::Config`], [`Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, config: &Config, seed: u64) -> Result<Self> {
         let mut stream = 0;
-        Self::build(gpu, config, |spec| {
+        Self::assemble(gpu, config, |spec| {
             stream += 1;
-            Ok(spec.values(seed, stream))
+            let weight = Tensor::empty_f32(gpu, &spec.shape)?;
+            // Drawing billions of numbers takes minutes; nobody would read those of an imagined device.
+            if !gpu.is_imagined() {
+                weight.write(&spec.values(seed, stream))?;
+            }
+            Ok(Weight::Plain(weight))
         })
     }
 

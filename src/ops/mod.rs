@@ -23,6 +23,7 @@ pub mod optimizer;
 pub mod packed;
 pub mod paged;
 pub mod reduce;
+pub mod roofline;
 pub mod rope;
 pub mod row_sum;
 pub mod rows;

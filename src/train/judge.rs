@@ -1,7 +1,7 @@
 //! Who scores what a policy writes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::Write,
     path::Path,
     process::{Command, Stdio},
@@ -42,7 +42,8 @@ impl<F: FnMut(Said<'_>) -> f32> Judge for Function<F> {
     }
 }
 
-/// The sum of the weights of an answer's words.
+/// The sum of the weights of an answer's different words: saying one again adds nothing, or the best answer of all would be
+/// one word over and over.
 #[derive(Debug)]
 pub struct Lexicon(HashMap<String, f32>);
 
@@ -89,10 +90,12 @@ impl Lexicon {
         if words.is_empty() { Err("no line has a word, a tab and a number".to_string()) } else { Ok(Self(words)) }
     }
 
-    /// The sum over the words of `text`, whatever their case.
+    /// The sum over the different words of `text`, whatever their case, in the order in which they come.
     pub fn sum(&self, text: &str) -> f32 {
         let words = text.split(|letter: char| !(letter.is_alphanumeric() || letter == '\'')).filter(|w| !w.is_empty());
-        words.filter_map(|word| self.0.get(word.trim_matches('\'').to_lowercase().as_str())).sum()
+        let mut met = HashSet::new();
+        let lower = words.map(|word| word.trim_matches('\'').to_lowercase());
+        lower.filter_map(|word| self.0.get(&word).filter(|_| met.insert(word))).sum()
     }
 }
 
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn a_lexicon_adds_up_words() {
         let lexicon = Lexicon::parse("# weights\nGood\t1\nbad\t-1.5\n\n").unwrap();
-        assert_eq!(lexicon.sum("Good, good 'bad' goodness!"), 0.5);
+        assert_eq!(lexicon.sum("Good, good 'bad' goodness!"), -0.5);
         assert_eq!(lexicon.sum(""), 0.0);
         assert!(Lexicon::parse("good 1").unwrap_err().contains("line 1"));
         assert!(Lexicon::parse("# none").is_err());

@@ -3,6 +3,7 @@
 pub mod dpo;
 pub mod interval;
 pub mod judge;
+pub mod plan;
 pub mod ppo;
 pub mod preferences;
 pub mod pretrain;

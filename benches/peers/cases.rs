@@ -1,0 +1,136 @@
+//! What is compared.
+
+use std::{fmt, time::Duration};
+
+use criterion::Throughput;
+use wgpt::ops::roofline::MultiplyAdds;
+
+/// Work that is done `count` times and waited for once; returns how long that took.
+pub type Work = Box<dyn FnMut(u64) -> Duration>;
+
+/// A library that does the cases which it can.
+pub trait Peer {
+    /// As the table says it.
+    fn name(&self) -> &'static str;
+    /// Prepares one case: data is on the device, kernels are compiled and chosen. None for what the library has no way to do.
+    fn work(&self, case: &Case) -> Option<Work>;
+}
+
+/// One piece of work, in f32. "Both ways" is the forward and the backward pass together, as a framework records them.
+#[derive(Clone, Copy, Debug)]
+pub enum Case {
+    /// The roof for arithmetic: multiply-adds in registers.
+    MultiplyAdds,
+    /// The roof for memory: a kernel that copies.
+    Copy { length: usize },
+    /// `[m, k] * [k, n]`.
+    Matmul { m: usize, n: usize, k: usize },
+    /// Causal attention, from q, k and v to the heads' outputs.
+    Attention { batch: usize, context: usize, heads: usize, dim: usize, both_ways: bool },
+    /// Layer normalisation of `[rows, width]` with weight and bias.
+    LayerNorm { rows: usize, width: usize, both_ways: bool },
+    /// Softmax of `[rows, width]`, both ways.
+    Softmax { rows: usize, width: usize },
+    /// Mean cross-entropy of `[rows, width]` logits, both ways.
+    CrossEntropy { rows: usize, width: usize },
+    /// `rows` of a table `[vocabulary, width]`, both ways.
+    Embedding { rows: usize, vocabulary: usize, width: usize },
+    /// GELU, tanh form, both ways.
+    Gelu { length: usize },
+    /// Sum of two tensors.
+    Add { length: usize },
+    /// An update of one tensor.
+    AdamW { length: usize },
+    /// Forward, backward and AdamW of a GPT-2 with 65 tokens.
+    Step(Gpt),
+}
+
+/// Sizes of a model and its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Gpt {
+    pub layers: usize,
+    pub heads: usize,
+    pub width: usize,
+    pub context: usize,
+    pub batch: usize,
+}
+
+/// Tokens of the models' vocabulary: Tiny Shakespeare's characters.
+pub const VOCABULARY: usize = 65;
+
+impl fmt::Display for Case {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ways = |both| if both { "both ways" } else { "forward" };
+        match *self {
+            Self::MultiplyAdds => write!(formatter, "multiply-add"),
+            Self::Copy { length } => write!(formatter, "copy kernel {} MiB", length >> 18),
+            Self::Matmul { m, n, k } => write!(formatter, "matmul {m}x{n}x{k}"),
+            Self::Attention { batch, context, heads, dim, both_ways } => {
+                write!(formatter, "attention {batch}x{context} {heads}x{dim} {}", ways(both_ways))
+            }
+            Self::LayerNorm { rows, width, both_ways } => {
+                write!(formatter, "layernorm {rows}x{width} {}", ways(both_ways))
+            }
+            Self::Softmax { rows, width } => write!(formatter, "softmax {rows}x{width} both ways"),
+            Self::CrossEntropy { rows, width } => write!(formatter, "cross entropy {rows}x{width} both ways"),
+            Self::Embedding { rows, vocabulary, width } => {
+                write!(formatter, "embedding {rows} of {vocabulary}x{width} both ways")
+            }
+            Self::Gelu { length } => write!(formatter, "gelu {length} both ways"),
+            Self::Add { length } => write!(formatter, "add {length}"),
+            Self::AdamW { length } => write!(formatter, "adamw {length}"),
+            Self::Step(Gpt { layers, width, context, batch, .. }) => {
+                write!(formatter, "training step {layers}x{width} {batch}x{context}")
+            }
+        }
+    }
+}
+
+impl Case {
+    /// FLOP or bytes of the case, where a roof is meant for it.
+    pub fn throughput(&self) -> Option<Throughput> {
+        match *self {
+            Self::MultiplyAdds => Some(Throughput::Elements(MultiplyAdds::FLOP)),
+            Self::Copy { length } => Some(Throughput::Bytes(8 * length as u64)),
+            Self::Matmul { m, n, k } => Some(Throughput::Elements(2 * (m * n * k) as u64)),
+            Self::Add { length } => Some(Throughput::Bytes(12 * length as u64)),
+            Self::AdamW { length } => Some(Throughput::Bytes(28 * length as u64)),
+            _ => None,
+        }
+    }
+}
+
+/// Every case, the training steps first.
+pub fn all() -> Vec<Case> {
+    let mut cases = vec![
+        Case::MultiplyAdds,
+        Case::Copy { length: 16 << 20 },
+        Case::Step(Gpt { layers: 4, heads: 4, width: 128, context: 64, batch: 12 }),
+        Case::Step(Gpt { layers: 6, heads: 6, width: 384, context: 256, batch: 4 }),
+    ];
+    cases.extend([256, 512, 1024].map(|size| Case::Matmul { m: size, n: size, k: size }));
+    cases.push(Case::Matmul { m: 1024, n: 1536, k: 384 });
+    for (batch, context, heads, dim) in [(12, 64, 4, 32), (4, 256, 6, 64)] {
+        cases.extend([false, true].map(|both_ways| Case::Attention { batch, context, heads, dim, both_ways }));
+    }
+    cases.extend([false, true].map(|both_ways| Case::LayerNorm { rows: 1024, width: 384, both_ways }));
+    cases.extend([
+        Case::Softmax { rows: 1024, width: 384 },
+        Case::CrossEntropy { rows: 1024, width: 4096 },
+        Case::Embedding { rows: 1024, vocabulary: 4096, width: 384 },
+        Case::Gelu { length: 1 << 20 },
+        Case::Add { length: 1 << 20 },
+        Case::AdamW { length: 1 << 20 },
+    ]);
+    cases
+}
+
+/// Values that no transposition maps onto themselves.
+pub fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.4).collect()
+}
+
+/// Ids below `most`.
+pub fn ids(count: usize, most: usize) -> Vec<u32> {
+    (0..count).map(|i| ((i * 7919 + 13) % most) as u32).collect()
+}

@@ -1,0 +1,36 @@
+//! The same work by wgpt and by its peers on one adapter, case after case, so that all see the same machine. `scripts/bench
+//! --peers` makes a table of ratios of it.
+
+mod burn;
+mod burn_gpt;
+mod cases;
+mod forge;
+mod ours;
+
+use std::time::Duration;
+
+use cases::Peer;
+use criterion::Criterion;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500))
+        .configure_from_args();
+    let peers: Vec<Box<dyn Peer>> =
+        vec![Box::new(ours::Wgpt::open()), Box::new(burn::Burn::open()), Box::new(forge::Forge::open())];
+    for case in cases::all() {
+        let mut group = criterion.benchmark_group(case.to_string());
+        if let Some(throughput) = case.throughput() {
+            group.throughput(throughput);
+        }
+        for peer in &peers {
+            if let Some(mut work) = peer.work(&case) {
+                group.bench_function(peer.name(), |bencher| bencher.iter_custom(|count| work(count)));
+            }
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}

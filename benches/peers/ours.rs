@@ -1,0 +1,200 @@
+//! wgpt's side: the operations that its models are made of, each by the variant that the tuner chooses.
+
+use std::time::{Duration, Instant};
+
+use wgpt::{
+    Result,
+    gpu::{Gpu, Options},
+    model::{Config, Gpt as Model},
+    ops::{
+        activation,
+        attention::{self, Heads},
+        cross_entropy::Targets,
+        elementwise,
+        embedding::{Tokens, embed},
+        head::{self, Reading, Slope},
+        matmul::{Epilogue, Shape, matmul},
+        norm,
+        optimizer::{self, Step},
+        roofline::MultiplyAdds,
+        rows::Plan,
+        softmax, tuning,
+    },
+    tape::{Gradients, Tape},
+    tensor::Tensor,
+    text::batches::Batch,
+    train::{Settings, trainer::Trainer},
+};
+
+use crate::cases::{Case, Gpt, Peer, VOCABULARY, Work, ids, values};
+
+/// The adapter that `WGPT_ADAPTER` names, the best one otherwise.
+pub struct Wgpt(Gpu);
+
+impl Wgpt {
+    /// Opens the adapter.
+    pub fn open() -> Self {
+        let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
+        eprintln!("adapter: {}", gpu.description());
+        Self(gpu)
+    }
+
+    fn data(&self, shape: &[usize]) -> Tensor {
+        Tensor::from_f32(&self.0, shape, &values(shape.iter().product())).expect("the tensor fits")
+    }
+
+    fn empty(&self, shape: &[usize]) -> Tensor {
+        Tensor::empty_f32(&self.0, shape).expect("the tensor fits")
+    }
+
+    /// Runs the work once for the tuner's questions, answers them, and hands it out.
+    fn tuned(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Option<Work> {
+        let gpu = self.0.clone();
+        call().expect("the call is recorded");
+        pollster::block_on(tuning::answer(&gpu, |_, _, _| {})).expect("tuned");
+        Some(Box::new(move |count| clock(&gpu, count, &mut call)))
+    }
+
+    /// Work that a tape records: the output's gradient is the output's size.
+    fn both_ways(
+        &self,
+        leaves: Vec<Tensor>,
+        gradient: Tensor,
+        forward: impl Fn(&Tape, &[Tensor]) -> Result<Tensor> + 'static,
+    ) -> Option<Work> {
+        let (gpu, mut gradients) = (self.0.clone(), Gradients::default());
+        self.tuned(move || {
+            let tape = Tape::new(&gpu);
+            leaves.iter().for_each(|leaf| tape.watch(leaf));
+            let out = forward(&tape, &leaves)?;
+            tape.backward(&out, gradient.clone(), &mut gradients)?;
+            gradients.reset();
+            Ok(())
+        })
+    }
+
+    fn step(&self, size: Gpt) -> Option<Work> {
+        let config =
+            Config { bias: false, ..Config::gpt2(VOCABULARY, size.context, size.layers, size.heads, size.width) };
+        let settings = Settings { batch: size.batch, ..Settings::recipe(config) };
+        let tokens = size.batch * size.context;
+        let batch = Batch {
+            inputs: ids(tokens, VOCABULARY),
+            targets: ids(tokens, VOCABULARY - 1),
+            starts: None,
+            rows: size.batch,
+            context: size.context,
+        };
+        let model = Model::new(&self.0, &settings.config, 1).expect("a model");
+        let mut trainer = Trainer::new(&self.0, model, &settings).expect("a trainer");
+        trainer.rehearse(&settings, &batch).expect("a rehearsal");
+        self.tuned(move || {
+            pollster::block_on(trainer.step(&settings, std::slice::from_ref(&batch))?.outcome()).map(|_| ())
+        })
+    }
+}
+
+/// Seconds for `count` calls, recorded one after the other and waited for once.
+fn clock(gpu: &Gpu, count: u64, mut call: impl FnMut() -> Result<()>) -> Duration {
+    let start = Instant::now();
+    (0..count).for_each(|_| call().expect("the call is recorded"));
+    gpu.finish().expect("the driver works");
+    start.elapsed()
+}
+
+impl Peer for Wgpt {
+    fn name(&self) -> &'static str {
+        "wgpt"
+    }
+
+    fn work(&self, case: &Case) -> Option<Work> {
+        match *case {
+            Case::MultiplyAdds => {
+                let roof = MultiplyAdds::new(&self.0).expect("the tensor fits");
+                self.tuned(move || roof.run())
+            }
+            Case::Copy { length } => {
+                let (from, to) = (self.data(&[length]), self.empty(&[length]));
+                self.tuned(move || elementwise::copy(&from, &to, 1.0, false))
+            }
+            Case::Matmul { m, n, k } => {
+                let (a, b, out) = (self.data(&[m, k]), self.data(&[k, n]), self.empty(&[m, n]));
+                self.tuned(move || matmul(Shape::new(m, n, k), &a, &b, &out, Epilogue::default()))
+            }
+            Case::Attention { batch, context, heads, dim, both_ways } => {
+                let sizes = Heads { query: heads, key_value: heads, dim };
+                let qkv = self.data(&[batch, context, sizes.qkv_width()]);
+                if !both_ways {
+                    return self.tuned(move || attention::forward(&qkv, sizes, None).map(|_| ()));
+                }
+                let gradient = self.data(&[batch, context, heads * dim]);
+                self.both_ways(vec![qkv], gradient, move |tape, leaves| {
+                    attention::attention(tape, &leaves[0], sizes, None)
+                })
+            }
+            Case::LayerNorm { rows, width, both_ways } => {
+                let leaves = vec![self.data(&[rows, width]), self.data(&[width]), self.data(&[width])];
+                let forward = |tape: &Tape, leaves: &[Tensor]| {
+                    norm::norm(tape, norm::Kind::Layer, &leaves[0], &leaves[1], Some(&leaves[2]), 1e-5)
+                };
+                if !both_ways {
+                    let tape = Tape::off(&self.0);
+                    return self.tuned(move || forward(&tape, &leaves).map(|_| ()));
+                }
+                self.both_ways(leaves, self.data(&[rows, width]), forward)
+            }
+            Case::Softmax { rows, width } => {
+                let (x, gradient) = (self.data(&[rows, width]), self.data(&[rows, width]));
+                self.both_ways(vec![x], gradient, |tape, leaves| softmax::softmax(tape, &leaves[0]))
+            }
+            Case::CrossEntropy { rows, width } => {
+                let x = self.data(&[rows, width]);
+                let targets = Targets::new(&self.0, &ids(rows, width)).expect("targets");
+                let stats = self.empty(&[rows, 4]);
+                let slope = Slope { factor: 1.0 / rows as f32, rows: None };
+                let gpu = self.0.clone();
+                // The logits become their gradient in place, so every call needs them anew: a framework's output is new too.
+                let logits = self.empty(&[rows, width]);
+                self.tuned(move || {
+                    elementwise::copy(&x, &logits, 1.0, false)?;
+                    head::accumulate(&logits, &targets.ids, &stats, 0, Reading::LOSS, Plan::choose(&gpu, rows, width))?;
+                    head::backward(&logits, &targets.ids, &stats, 0, Reading::LOSS, slope)
+                })
+            }
+            Case::Embedding { rows, vocabulary, width } => {
+                let tokens = Tokens::new(&self.0, &ids(rows, vocabulary), 1, rows, true).expect("tokens");
+                let table = self.data(&[vocabulary, width]);
+                self.both_ways(vec![table], self.data(&[1, rows, width]), move |tape, leaves| {
+                    embed(tape, &tokens, &leaves[0], None, 0)
+                })
+            }
+            Case::Gelu { length } => {
+                let (x, gradient) = (self.data(&[length]), self.data(&[length]));
+                self.tuned(move || {
+                    activation::gelu(&x)?;
+                    activation::gelu_backward(&x, &gradient).map(|_| ())
+                })
+            }
+            Case::Add { length } => {
+                let (a, b, tape) = (self.data(&[length]), self.data(&[length]), Tape::off(&self.0));
+                self.tuned(move || elementwise::add(&tape, &a, &b).map(|_| ()))
+            }
+            Case::AdamW { length } => {
+                let tensors: Vec<_> = (0..4).map(|_| self.data(&[length])).collect();
+                let norm = self.data(&[1]);
+                let step = Step {
+                    lr: 0.0,
+                    beta1: 0.9,
+                    beta2: 0.99,
+                    epsilon: 1e-8,
+                    decay: 0.1,
+                    correction1: 0.1,
+                    correction2: 0.01,
+                    max_norm: 1.0,
+                };
+                self.tuned(move || optimizer::adamw(step, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
+            }
+            Case::Step(size) => self.step(size),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `wgpt plan`
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Shared, recipe::Recipe, terminal};
+use crate::{
+    Result,
+    train::{
+        Settings,
+        plan::{self, Measured, Plan},
+    },
+};
+
+/// Memory and time of a training from scratch on this adapter, before it begins
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A step is recorded without running it, which tells its memory to the byte, and each of its kernels is timed
+alone. --check takes a few real steps and shows how far off the plan was. Validation, samples and checkpoints come on top.
+
+Examples:
+  wgpt plan --preset nano-char
+  wgpt plan --layers 12 --heads 12 --width 768 --context 1024 --batch 8 --vocabulary 50257 --checkpoint-activations
+  wgpt plan --layers 6 --heads 6 --width 384 --context 256 --batch 4 --check"
+)]
+pub(crate) struct Arguments {
+    /// Tokens of the vocabulary
+    #[arg(long, default_value_t = 65)]
+    vocabulary: usize,
+    #[command(flatten)]
+    recipe: Recipe,
+    /// Take real steps as well, and compare
+    #[arg(long)]
+    check: bool,
+    /// Real steps of --check
+    #[arg(long, default_value_t = 7, requires = "check")]
+    check_steps: usize,
+}
+
+#[derive(Serialize)]
+struct Output {
+    #[serde(flatten)]
+    plan: Plan,
+    adapter: String,
+    tokens_per_second: f64,
+    steps: u64,
+    /// Seconds of all steps.
+    total_seconds: f64,
+    /// Whether the memory can be had; none where the adapter does not tell.
+    fits: Option<bool>,
+    check: Option<Check>,
+}
+
+#[derive(Serialize)]
+struct Check {
+    measured: Measured,
+    /// The plan's share of what was measured, less 1.
+    memory_error: f64,
+    time_error: f64,
+}
+
+/// Runs the command.
+pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    let settings = arguments.recipe.settings(arguments.vocabulary);
+    settings.validate()?;
+    let gpu = shared.open().await?;
+    let bar = terminal::bar(1, shared.quiet);
+    let plan = plan::plan(&gpu, &settings, |what, index, count| {
+        bar.set_length(count as u64);
+        bar.set_position(index as u64);
+        bar.set_message(what.to_string());
+    })
+    .await;
+    // What the tuner learned is kept even if the plan failed.
+    shared.close(&gpu)?;
+    bar.finish_and_clear();
+    let plan = plan?;
+    let (adapter, fits) = (gpu.description(), gpu.has_room(plan.memory.held).await.ok());
+    drop(gpu);
+    let check =
+        if arguments.check { Some(check(shared, &settings, &plan, arguments.check_steps.max(1)).await?) } else { None };
+    let output = Output {
+        adapter,
+        tokens_per_second: plan.tokens as f64 / plan.seconds,
+        steps: settings.schedule.steps,
+        total_seconds: plan.seconds * settings.schedule.steps as f64,
+        fits,
+        check,
+        plan,
+    };
+    shared.result(&output, || words(&output))
+}
+
+/// Real steps on a device of their own, so that nothing else counts as their memory.
+async fn check(shared: &Shared, settings: &Settings, plan: &Plan, steps: usize) -> Result<Check> {
+    let gpu = shared.open().await?;
+    let bar = terminal::bar(steps as u64 + 2, shared.quiet);
+    let measured = plan::measure(&gpu, settings, steps, |step| bar.set_position(step as u64)).await?;
+    bar.finish_and_clear();
+    Ok(Check {
+        memory_error: plan.memory.held as f64 / measured.held as f64 - 1.0,
+        time_error: plan.seconds / measured.seconds - 1.0,
+        measured,
+    })
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Seconds as people say them.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),
+        seconds if seconds < 120.0 => format!("{seconds:.1} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} minutes", seconds / 60.0),
+        seconds => format!("{:.1} hours", seconds / 3600.0),
+    }
+}
+
+fn words(output: &Output) -> String {
+    let Output { plan, .. } = output;
+    let memory = plan.memory;
+    let room = match output.fits {
+        Some(false) => ": the adapter has no room for it",
+        _ => "",
+    };
+    let mut lines = vec![
+        format!("{} parameters, {} tokens and {} dispatches a step", plan.parameters, plan.tokens, plan.dispatches),
+        format!(
+            "memory: {} of weights, {} of gradients and moments, {} of activations; {} are held in all{room}",
+            mebibytes(memory.weights),
+            mebibytes(memory.optimizer),
+            mebibytes(memory.activations),
+            mebibytes(memory.held)
+        ),
+        format!(
+            "time: {} a step, {:.0} tokens/s, {} for {} steps",
+            duration(plan.seconds),
+            output.tokens_per_second,
+            duration(output.total_seconds),
+            output.steps
+        ),
+    ];
+    for share in plan.kernels.iter().take(8) {
+        let part = share.seconds / plan.seconds;
+        lines.push(format!("{:>6.1} % {:>4} x {}", 100.0 * part, share.dispatches, share.kernel));
+    }
+    if let Some(check) = &output.check {
+        lines.push(format!(
+            "real steps: {} (plan {:+.1} %), {} held (plan {:+.1} %)",
+            duration(check.measured.seconds),
+            100.0 * check.time_error,
+            mebibytes(check.measured.held),
+            100.0 * check.memory_error
+        ));
+    }
+    lines.join("\n")
+}

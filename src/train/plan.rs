@@ -1,0 +1,182 @@
+//! What a training from scratch will take on this adapter, found out before it begins: a step is recorded on an imagined
+//! device, which counts memory with the pool that a run uses and notes every dispatch; each distinct dispatch is then timed.
+
+use std::time::Instant;
+
+use super::{Settings, trainer::Trainer};
+use crate::{
+    Result,
+    gpu::{
+        Gpu,
+        imagine::{Scratch, Work},
+    },
+    model::Gpt,
+    ops::tuning,
+    random,
+    text::batches::Batch,
+};
+
+/// Bytes in GPU memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// Weights.
+    pub weights: u64,
+    /// Gradients and the optimizer's two moments.
+    pub optimizer: u64,
+    /// Activations and what else lives within a step, when most of it does.
+    pub activations: u64,
+    /// All of the above: the most that is in use at once.
+    pub peak: u64,
+    /// What the pool holds, free buffers of other sizes included.
+    pub held: u64,
+}
+
+/// A kernel's share in a step.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Share {
+    /// The variant.
+    pub kernel: String,
+    /// Dispatches per step.
+    pub dispatches: u64,
+    /// Seconds per step.
+    pub seconds: f64,
+}
+
+/// What a step takes.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Plan {
+    /// Numbers that are learned.
+    pub parameters: usize,
+    /// Bytes.
+    pub memory: Memory,
+    /// Tokens per step.
+    pub tokens: usize,
+    /// Dispatches per step.
+    pub dispatches: u64,
+    /// Seconds per step.
+    pub seconds: f64,
+    /// The same by kernel, the slowest first.
+    pub kernels: Vec<Share>,
+}
+
+/// What a step took.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Measured {
+    /// The most bytes that were in use at once.
+    pub peak: u64,
+    /// Bytes that the pool held.
+    pub held: u64,
+    /// Seconds per step, the median.
+    pub seconds: f64,
+}
+
+/// Seconds of one round of timing, at least.
+const ROUND: f64 = 0.02;
+/// Rounds; the median counts.
+const ROUNDS: usize = 3;
+
+/// A batch of the sizes that `settings` train on.
+fn batch(settings: &Settings, stream: u64) -> Batch {
+    let (rows, context, vocabulary) = (settings.batch, settings.context, settings.config.vocabulary as u64);
+    let ids = |stream| {
+        (0..(rows * context) as u64).map(|i| random::below(settings.seed, stream, i, vocabulary) as u32).collect()
+    };
+    Batch { inputs: ids(2 * stream), targets: ids(2 * stream + 1), starts: None, rows, context }
+}
+
+fn batches(settings: &Settings) -> Vec<Batch> {
+    (0..settings.accumulate as u64).map(|stream| batch(settings, stream)).collect()
+}
+
+/// Notes a step of `settings`: its memory, and its work.
+fn imagine(gpu: &Gpu, settings: &Settings) -> Result<(usize, Memory, Vec<Work>)> {
+    let imagined = gpu.imagine();
+    let live = || imagined.memory().0;
+    let model = Gpt::new(&imagined, &settings.config, settings.seed)?;
+    let (parameters, weights) = (model.size(), live());
+    let mut trainer = Trainer::new(&imagined, model, settings)?;
+    let optimizer = live() - weights;
+    let batches = batches(settings);
+    // As in a run: the pool is warm after the first step, and the numbers of one are read while the next is under way.
+    let mut last = None;
+    for _ in 0..3 {
+        imagined.ledger().map(|mut ledger| ledger.take());
+        last = Some(trainer.step(settings, &batches)?);
+    }
+    drop(last);
+    gpu.tuner().ask(imagined.tuner().open());
+    let (_, peak, held) = imagined.memory();
+    let memory = Memory { weights, optimizer, activations: peak.saturating_sub(weights + optimizer), peak, held };
+    let works = imagined.ledger().map(|mut ledger| ledger.take()).unwrap_or_default();
+    Ok((parameters, memory, works))
+}
+
+/// Plans a step of `settings`. `report` is told what is timed, which one of how many.
+///
+/// # Errors
+/// [`crate::Error::Shape`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its largest
+/// operation fits, and those of the driver.
+pub async fn plan(gpu: &Gpu, settings: &Settings, mut report: impl FnMut(&str, usize, usize)) -> Result<Plan> {
+    imagine(gpu, settings)?;
+    tuning::answer(gpu, &mut report).await?;
+    // Once more, with the variants that were chosen.
+    let (parameters, memory, works) = imagine(gpu, settings)?;
+    let scratch = Scratch::new(gpu, &works)?;
+    let mut kernels: Vec<Share> = Vec::new();
+    for (index, work) in works.iter().enumerate() {
+        let kernel = work.variant.to_string();
+        report(&kernel, index, works.len());
+        let seconds = time(gpu, work, &scratch)? * work.count as f64;
+        match kernels.iter_mut().find(|share| share.kernel == kernel) {
+            Some(share) => {
+                share.dispatches += work.count;
+                share.seconds += seconds;
+            }
+            None => kernels.push(Share { kernel, dispatches: work.count, seconds }),
+        }
+    }
+    drop(scratch);
+    gpu.trim();
+    kernels.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
+    Ok(Plan {
+        parameters,
+        memory,
+        tokens: settings.batch * settings.accumulate * settings.context,
+        dispatches: works.iter().map(|work| work.count).sum(),
+        seconds: kernels.iter().map(|share| share.seconds).sum(),
+        kernels,
+    })
+}
+
+/// Seconds of one dispatch among others of its kind.
+fn time(gpu: &Gpu, work: &Work, scratch: &Scratch) -> Result<f64> {
+    let mut run = || work.run(gpu, scratch);
+    let once = gpu.time(1, 1, &mut run)?;
+    let repeat = (ROUND / once.max(1e-9)).clamp(1.0, 256.0) as usize;
+    gpu.time(ROUNDS, repeat, run)
+}
+
+/// Takes `steps` real steps of `settings` as a run takes them, after two that compile and fill the pool. `gpu` should be fresh:
+/// its memory counts.
+///
+/// # Errors
+/// Those of the driver.
+pub async fn measure(gpu: &Gpu, settings: &Settings, steps: usize, mut report: impl FnMut(usize)) -> Result<Measured> {
+    let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+    let mut trainer = Trainer::new(gpu, model, settings)?;
+    let batches = batches(settings);
+    let mut ends = Vec::with_capacity(steps + 2);
+    let mut last = trainer.step(settings, &batches)?;
+    for step in 1..steps + 3 {
+        report(step - 1);
+        // The numbers of a step are read while the next is under way.
+        let next = trainer.step(settings, &batches)?;
+        std::mem::replace(&mut last, next).outcome().await?;
+        ends.push(Instant::now());
+    }
+    last.outcome().await?;
+    let mut seconds: Vec<_> = ends.windows(2).skip(1).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    seconds.sort_by(f64::total_cmp);
+    let (_, peak, held) = gpu.memory();
+    Ok(Measured { peak, held, seconds: seconds[seconds.len() / 2] })
+}
