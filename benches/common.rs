@@ -1,4 +1,4 @@
-//! What the benches share: one device, and criterion's clock around recorded work.
+//! What the benches and their peers share: one device, and criterion's clock around recorded work.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,7 @@ use criterion::Criterion;
 use wgpt::{
     Result,
     gpu::{Gpu, Options},
+    ops::optimizer::Step,
     tensor::Tensor,
 };
 
@@ -36,8 +37,23 @@ pub fn clock(gpu: &Gpu, count: u64, mut call: impl FnMut() -> Result<()>) -> Dur
 }
 
 /// Values that no transposition maps onto themselves.
-pub fn data(gpu: &Gpu, shape: &[usize]) -> Tensor {
-    let elements = shape.iter().product::<usize>();
-    let values: Vec<f32> = (0..elements).map(|i| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.4).collect();
-    Tensor::from_f32(gpu, shape, &values).expect("the tensor fits")
+pub fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.4).collect()
 }
+
+/// The same as a tensor.
+pub fn data(gpu: &Gpu, shape: &[usize]) -> Tensor {
+    Tensor::from_f32(gpu, shape, &values(shape.iter().product())).expect("the tensor fits")
+}
+
+/// A step of AdamW that leaves the weights alone, however often it is taken.
+pub const STILL: Step = Step {
+    lr: 0.0,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-8,
+    decay: 0.1,
+    correction1: 0.1,
+    correction2: 0.01,
+    max_norm: 1.0,
+};

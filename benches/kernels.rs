@@ -1,6 +1,6 @@
 //! The adapter's roofs (copy bandwidth, multiply-adds, cost of a dispatch and a submission), then every kernel.
 
-use crate::common::{clock, data};
+use crate::common::{STILL, clock, data};
 use criterion::{Criterion, Throughput};
 use wgpt::{
     gpu::Gpu,
@@ -159,20 +159,10 @@ fn flat_kernels(criterion: &mut Criterion, gpu: &Gpu) {
         bencher
             .iter_custom(|count| clock(gpu, count, || activation::gelu_backward(&tensors[0], &tensors[1]).map(|_| ())));
     });
-    let step = optimizer::Step {
-        lr: 0.0,
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 1e-8,
-        decay: 0.1,
-        correction1: 0.1,
-        correction2: 0.01,
-        max_norm: 1.0,
-    };
     group.throughput(Throughput::Bytes(7 * bytes));
     group.bench_function("adamw", |bencher| {
         bencher.iter_custom(|count| {
-            clock(gpu, count, || optimizer::adamw(step, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
+            clock(gpu, count, || optimizer::adamw(STILL, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
         });
     });
     group.finish();

@@ -15,7 +15,8 @@ use burn::{
 
 use crate::{
     burn_gpt,
-    cases::{Case, Peer, Work, ids, values},
+    cases::{Case, Peer, Work, ids},
+    common::values,
 };
 
 type Plain = CubeBackend<WgpuRuntime, f32, i32, u32>;

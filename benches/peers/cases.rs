@@ -125,11 +125,6 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// Values that no transposition maps onto themselves.
-pub fn values(count: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.4).collect()
-}
-
 /// Ids below `most`.
 pub fn ids(count: usize, most: usize) -> Vec<u32> {
     (0..count).map(|i| ((i * 7919 + 13) % most) as u32).collect()

@@ -9,7 +9,10 @@ use forge::{
     optim::{AdamW, AdamWOpts},
 };
 
-use crate::cases::{Case, Gpt, Peer, VOCABULARY, Work, ids, values};
+use crate::{
+    cases::{Case, Gpt, Peer, VOCABULARY, Work, ids},
+    common::values,
+};
 
 /// Its device.
 pub struct Forge(Device);

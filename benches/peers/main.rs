@@ -4,20 +4,18 @@
 mod burn;
 mod burn_gpt;
 mod cases;
+#[path = "../common.rs"]
+mod common;
 mod forge;
 mod ours;
 
 use std::time::Duration;
 
 use cases::Peer;
-use criterion::Criterion;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(1500))
-        .configure_from_args();
+    // Longer than for single kernels: whole steps are among the cases.
+    let mut criterion = common::criterion().measurement_time(Duration::from_millis(1500));
     let peers: Vec<Box<dyn Peer>> =
         vec![Box::new(ours::Wgpt::open()), Box::new(burn::Burn::open()), Box::new(forge::Forge::open())];
     for case in cases::all() {

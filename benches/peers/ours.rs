@@ -1,10 +1,8 @@
 //! wgpt's side: the operations that its models are made of, each by the variant that the tuner chooses.
 
-use std::time::{Duration, Instant};
-
 use wgpt::{
     Result,
-    gpu::{Gpu, Options},
+    gpu::Gpu,
     model::{Config, Gpt as Model},
     ops::{
         activation,
@@ -14,8 +12,7 @@ use wgpt::{
         embedding::{Tokens, embed},
         head::{self, Reading, Slope},
         matmul::{Epilogue, Shape, matmul},
-        norm,
-        optimizer::{self, Step},
+        norm, optimizer,
         roofline::MultiplyAdds,
         rows::Plan,
         softmax, tuning,
@@ -26,7 +23,10 @@ use wgpt::{
     train::{Settings, trainer::Trainer},
 };
 
-use crate::cases::{Case, Gpt, Peer, VOCABULARY, Work, ids, values};
+use crate::{
+    cases::{Case, Gpt, Peer, VOCABULARY, Work, ids},
+    common::{self, STILL, clock},
+};
 
 /// The adapter that `WGPT_ADAPTER` names, the best one otherwise.
 pub struct Wgpt(Gpu);
@@ -34,13 +34,11 @@ pub struct Wgpt(Gpu);
 impl Wgpt {
     /// Opens the adapter.
     pub fn open() -> Self {
-        let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
-        eprintln!("adapter: {}", gpu.description());
-        Self(gpu)
+        Self(common::device())
     }
 
     fn data(&self, shape: &[usize]) -> Tensor {
-        Tensor::from_f32(&self.0, shape, &values(shape.iter().product())).expect("the tensor fits")
+        common::data(&self.0, shape)
     }
 
     fn empty(&self, shape: &[usize]) -> Tensor {
@@ -92,14 +90,6 @@ impl Wgpt {
             pollster::block_on(trainer.step(&settings, std::slice::from_ref(&batch))?.outcome()).map(|_| ())
         })
     }
-}
-
-/// Seconds for `count` calls, recorded one after the other and waited for once.
-fn clock(gpu: &Gpu, count: u64, mut call: impl FnMut() -> Result<()>) -> Duration {
-    let start = Instant::now();
-    (0..count).for_each(|_| call().expect("the call is recorded"));
-    gpu.finish().expect("the driver works");
-    start.elapsed()
 }
 
 impl Peer for Wgpt {
@@ -182,17 +172,7 @@ impl Peer for Wgpt {
             Case::AdamW { length } => {
                 let tensors: Vec<_> = (0..4).map(|_| self.data(&[length])).collect();
                 let norm = self.data(&[1]);
-                let step = Step {
-                    lr: 0.0,
-                    beta1: 0.9,
-                    beta2: 0.99,
-                    epsilon: 1e-8,
-                    decay: 0.1,
-                    correction1: 0.1,
-                    correction2: 0.01,
-                    max_norm: 1.0,
-                };
-                self.tuned(move || optimizer::adamw(step, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
+                self.tuned(move || optimizer::adamw(STILL, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
             }
             Case::Step(size) => self.step(size),
         }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::Shared;
+use super::{
+    Shared,
+    memory::{self, mib},
+};
 use crate::{
     Result,
     formats::Format,
@@ -151,24 +154,7 @@ fn bytes_in(spec: &Spec, format: Format) -> u64 {
 }
 
 async fn need(gpu: &Gpu, weights: &'static str, bytes: u64, beside: u64) -> Result<Need> {
-    let all = bytes + beside;
-    let fits = match gpu.info().device_type {
-        // A software adapter takes the machine's own memory, and promises more than there is.
-        wgpu::DeviceType::Cpu => available_memory().map(|free| all <= free),
-        _ => Some(gpu.has_room(all).await?),
-    };
-    Ok(Need { weights, bytes, fits })
-}
-
-/// Bytes of memory that programs can still get, where the system tells.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+    Ok(Need { weights, bytes, fits: memory::fits(gpu, bytes + beside).await? })
 }
 
 fn words(output: &Output) -> String {

@@ -15,6 +15,7 @@ mod grpo;
 mod info;
 mod io_cache;
 pub mod lora;
+mod memory;
 mod merge;
 mod plan;
 mod ppo;

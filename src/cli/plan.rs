@@ -3,7 +3,12 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, recipe::Recipe, terminal};
+use super::{
+    Shared,
+    memory::{self, mib},
+    recipe::Recipe,
+    terminal,
+};
 use crate::{
     Result,
     train::{
@@ -75,7 +80,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.close(&gpu)?;
     bar.finish_and_clear();
     let plan = plan?;
-    let (adapter, fits) = (gpu.description(), gpu.has_room(plan.memory.held).await.ok());
+    let (adapter, fits) = (gpu.description(), memory::fits(&gpu, plan.memory.held).await?);
     drop(gpu);
     let check =
         if arguments.check { Some(check(shared, &settings, &plan, arguments.check_steps.max(1)).await?) } else { None };
@@ -104,10 +109,6 @@ async fn check(shared: &Shared, settings: &Settings, plan: &Plan, steps: usize) 
     })
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
 /// Seconds as people say them.
 fn duration(seconds: f64) -> String {
     match seconds {
@@ -129,10 +130,10 @@ fn words(output: &Output) -> String {
         format!("{} parameters, {} tokens and {} dispatches a step", plan.parameters, plan.tokens, plan.dispatches),
         format!(
             "memory: {} of weights, {} of gradients and moments, {} of activations; {} are held in all{room}",
-            mebibytes(memory.weights),
-            mebibytes(memory.optimizer),
-            mebibytes(memory.activations),
-            mebibytes(memory.held)
+            mib(memory.weights),
+            mib(memory.optimizer),
+            mib(memory.activations),
+            mib(memory.held)
         ),
         format!(
             "time: {} a step, {:.0} tokens/s, {} for {} steps",
@@ -151,7 +152,7 @@ fn words(output: &Output) -> String {
             "real steps: {} (plan {:+.1} %), {} held (plan {:+.1} %)",
             duration(check.measured.seconds),
             100.0 * check.time_error,
-            mebibytes(check.measured.held),
+            mib(check.measured.held),
             100.0 * check.memory_error
         ));
     }
