@@ -148,22 +148,19 @@ fn flat_kernels(criterion: &mut Criterion, gpu: &Gpu) {
     let mut group = criterion.benchmark_group("flat");
     let length = 1 << 20;
     let bytes = 4 * length as u64;
-    let tensors: Vec<_> = (0..4).map(|_| data(gpu, &[length])).collect();
+    let [weight, gradient, m, v] = [(); 4].map(|()| data(gpu, &[length]));
+    let state = optimizer::State { weight, gradient, m, v };
     let (norm, tape) = (data(gpu, &[1]), Tape::off(gpu));
     group.throughput(Throughput::Bytes(3 * bytes));
     group.bench_function("add", |bencher| {
-        bencher
-            .iter_custom(|count| clock(gpu, count, || elementwise::add(&tape, &tensors[0], &tensors[1]).map(|_| ())));
+        bencher.iter_custom(|count| clock(gpu, count, || elementwise::add(&tape, &state.m, &state.v).map(|_| ())));
     });
     group.bench_function("gelu backward", |bencher| {
-        bencher
-            .iter_custom(|count| clock(gpu, count, || activation::gelu_backward(&tensors[0], &tensors[1]).map(|_| ())));
+        bencher.iter_custom(|count| clock(gpu, count, || activation::gelu_backward(&state.m, &state.v).map(|_| ())));
     });
     group.throughput(Throughput::Bytes(7 * bytes));
     group.bench_function("adamw", |bencher| {
-        bencher.iter_custom(|count| {
-            clock(gpu, count, || optimizer::adamw(STILL, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
-        });
+        bencher.iter_custom(|count| clock(gpu, count, || optimizer::adamw(STILL, &state, &norm)));
     });
     group.finish();
 }

@@ -17,10 +17,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("gpu", &["trusted"]),
     // A fresh tensor is poisoned, and gradients are added, by the elementwise kernels.
     ("tensor", &["gpu", "ops::elementwise"]),
+    ("arena", &["gpu", "tensor"]),
     ("tape", &["gpu", "tensor", "ops::elementwise"]),
     ("ops", &["formats", "gpu", "tensor", "tape"]),
-    ("optim", &["gpu", "tensor", "tape", "ops"]),
-    ("model", &["gpu", "tensor", "tape", "ops", "random", "formats"]),
+    ("optim", &["gpu", "tensor", "arena", "tape", "ops"]),
+    ("model", &["gpu", "tensor", "arena", "tape", "ops", "random", "formats"]),
     ("io", &["trusted", "random"]),
     ("text", &["trusted", "random", "io::atomic"]),
     ("interchange", &["formats", "io", "model", "text"]),

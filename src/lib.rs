@@ -1,5 +1,6 @@
 //! wgpt: a GPT that learns to talk, on any GPU.
 
+pub mod arena;
 pub mod cli;
 pub mod doctor;
 pub mod error;

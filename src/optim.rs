@@ -1,11 +1,11 @@
 //! AdamW over a model's parameters, and the learning-rate schedule.
 
 use crate::{
-    Result,
+    Result, arena,
     gpu::Gpu,
     ops::{optimizer, reduce},
     tape::Gradients,
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 /// The settings of AdamW (Loshchilov and Hutter 2019).
@@ -32,12 +32,45 @@ struct Slot {
     v: Tensor,
 }
 
+/// Parameters whose weights, gradients and moments each lie one behind the other: one dispatch updates them all.
+struct Run {
+    state: optimizer::State,
+    decays: bool,
+}
+
 /// The optimizer's state on the GPU.
 pub struct Optimizer {
     settings: AdamW,
     slots: Vec<Slot>,
+    runs: Vec<Run>,
     /// Steps taken.
     pub step: u64,
+}
+
+fn decays(weight: &Tensor) -> bool {
+    weight.shape().len() >= 2
+}
+
+/// The longest runs that `slots`, in the order of their memory, can be cut into.
+fn runs(slots: &[&Slot]) -> Vec<Run> {
+    let parts = |slot: &Slot| [&slot.weight, &slot.gradient, &slot.m, &slot.v].map(Clone::clone);
+    let (mut runs, mut at) = (Vec::new(), 0);
+    while at < slots.len() {
+        let first = parts(slots[at]);
+        let (mut last, mut end) = (first.clone(), at + 1);
+        while let Some(next) = slots.get(end).filter(|next| decays(&next.weight) == decays(&slots[at].weight)) {
+            let next = parts(next);
+            if !(0..4).all(|part| arena::follows(&first[part], &last[part], &next[part])) {
+                break;
+            }
+            (last, end) = (next, end + 1);
+        }
+        let whole = |part: usize| first[part].through(&last[part]).unwrap_or_else(|| first[part].clone());
+        let state = optimizer::State { weight: whole(0), gradient: whole(1), m: whole(2), v: whole(3) };
+        runs.push(Run { state, decays: decays(&first[0]) });
+        at = end;
+    }
+    runs
 }
 
 impl Optimizer {
@@ -46,15 +79,18 @@ impl Optimizer {
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, parameters: &[(String, Tensor)], settings: AdamW, gradients: &mut Gradients) -> Result<Self> {
+        let shapes: Vec<_> = parameters.iter().map(|(_, weight)| weight.shape()).collect();
+        let room = || arena::of_parameters(gpu, &shapes, DType::F32).map(Vec::into_iter);
+        let (mut all_gradients, mut all_m, mut all_v) = (room()?, room()?, room()?);
         let mut slots = Vec::with_capacity(parameters.len());
         for (name, weight) in parameters {
-            let zeros = || Tensor::zeros(gpu, weight.shape());
-            let slot =
-                Slot { name: name.clone(), weight: weight.clone(), gradient: zeros()?, m: zeros()?, v: zeros()? };
-            gradients.keep(weight, slot.gradient.clone());
-            slots.push(slot);
+            let (Some(gradient), Some(m), Some(v)) = (all_gradients.next(), all_m.next(), all_v.next()) else { break };
+            gradients.keep(weight, gradient.clone());
+            slots.push(Slot { name: name.clone(), weight: weight.clone(), gradient, m, v });
         }
-        Ok(Self { settings, slots, step: 0 })
+        let in_memory: Vec<_> = arena::update_order(&shapes).into_iter().map(|index| &slots[index]).collect();
+        let runs = runs(&in_memory);
+        Ok(Self { settings, slots, runs, step: 0 })
     }
 
     /// Updates every parameter; returns the global gradient norm before clipping, still on the GPU. A parameter that
@@ -68,24 +104,23 @@ impl Optimizer {
                 slot.gradient.clear();
             }
         }
-        let all: Vec<_> = self.slots.iter().map(|slot| &slot.gradient).collect();
+        let all: Vec<_> = self.runs.iter().map(|run| &run.state.gradient).collect();
         let norm = reduce::global_norm(gpu, &all)?;
         self.step += 1;
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(power)) as f32;
-        for slot in &self.slots {
-            let decays = slot.weight.shape().len() >= 2;
+        for run in &self.runs {
             let step = optimizer::Step {
                 lr,
                 beta1: self.settings.beta1,
                 beta2: self.settings.beta2,
                 epsilon: self.settings.epsilon,
-                decay: if decays { self.settings.weight_decay } else { 0.0 },
+                decay: if run.decays { self.settings.weight_decay } else { 0.0 },
                 correction1: correction(self.settings.beta1),
                 correction2: correction(self.settings.beta2),
                 max_norm: self.settings.clip,
             };
-            optimizer::adamw(step, &slot.weight, &slot.gradient, &slot.m, &slot.v, &norm)?;
+            optimizer::adamw(step, &run.state, &norm)?;
         }
         gradients.reset();
         Ok(norm)

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use half::f16;
+
 use crate::{
     Error, Result,
-    gpu::{Bind, Gpu, Storage, pool::Purpose, readback::Readback},
+    gpu::{Bind, Constant, Gpu, Storage, pool::Purpose, readback::Readback},
 };
 
 /// Element types in GPU memory.
@@ -12,6 +14,8 @@ use crate::{
 pub enum DType {
     /// 32-bit float.
     F32,
+    /// 16-bit float: weights and activations of mixed-precision training.
+    F16,
     /// 32-bit unsigned integer: token ids and positions.
     U32,
 }
@@ -19,7 +23,28 @@ pub enum DType {
 impl DType {
     /// Bytes of one element.
     pub fn bytes(self) -> u64 {
-        4
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// A vector of four of them in WGSL.
+    pub fn vec4(self) -> Constant {
+        Constant::Type(match self {
+            Self::F32 => "vec4<f32>",
+            Self::F16 => "vec4<f16>",
+            Self::U32 => "vec4<u32>",
+        })
+    }
+
+    /// One of them in WGSL.
+    pub fn scalar(self) -> Constant {
+        Constant::Type(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U32 => "u32",
+        })
     }
 }
 
@@ -40,16 +65,24 @@ impl Tensor {
     /// # Errors
     /// [`Error::Shape`] when the tensor is over the adapter's largest buffer, [`Error::OutOfMemory`].
     pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Self> {
+        Self::allocate(gpu, shape, dtype, Purpose::Compute)
+    }
+
+    /// [`Tensor::empty`] for a given purpose.
+    ///
+    /// # Errors
+    /// As [`Tensor::empty`].
+    pub(crate) fn allocate(gpu: &Gpu, shape: &[usize], dtype: DType, purpose: Purpose) -> Result<Self> {
         let elements: usize = shape.iter().product();
         let bytes = elements as u64 * dtype.bytes();
         let most = gpu.capabilities().buffer;
         if bytes > most || u32::try_from(elements).is_err() {
             return Err(Error::shape("tensor", format!("{shape:?} takes {bytes} bytes, the adapter allows {most}")));
         }
-        let storage = gpu.allocate(bytes, Purpose::Compute);
+        let storage = gpu.allocate(bytes, purpose);
         gpu.check()?;
         let tensor = Self { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype, id: gpu.next_id() };
-        if gpu.poisons() && dtype == DType::F32 {
+        if gpu.poisons() && dtype != DType::U32 {
             crate::ops::elementwise::fill(&tensor, f32::NAN)?;
         }
         Ok(tensor)
@@ -83,6 +116,19 @@ impl Tensor {
         Ok(tensor)
     }
 
+    /// A tensor of `dtype`, F32 or F16, with these values, rounded to it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of values is not the shape's.
+    pub fn from_f32_as(gpu: &Gpu, shape: &[usize], values: &[f32], dtype: DType) -> Result<Self> {
+        let tensor = Self::empty(gpu, shape, dtype)?;
+        match dtype {
+            DType::F16 => tensor.write(&values.iter().map(|value| f16::from_f32(*value)).collect::<Vec<_>>())?,
+            _ => tensor.write(values)?,
+        }
+        Ok(tensor)
+    }
+
     /// A u32 tensor with these values.
     ///
     /// # Errors
@@ -103,7 +149,13 @@ impl Tensor {
             let reason = format!("{} values given for the shape {:?}", values.len(), self.shape);
             return Err(Error::shape("upload", reason));
         }
-        self.gpu.upload(self.bind(), bytes);
+        if bytes.len() % 4 == 0 {
+            self.gpu.upload(self.bind(), bytes);
+            return Ok(());
+        }
+        let mut words = bytes.to_vec();
+        words.resize(bytes.len().next_multiple_of(4), 0);
+        self.gpu.upload(self.bind(), &words);
         Ok(())
     }
 
@@ -124,7 +176,11 @@ impl Tensor {
     /// # Errors
     /// Those of the driver.
     pub async fn to_f32(&self) -> Result<Vec<f32>> {
-        self.read().numbers().await
+        if self.dtype != DType::F16 {
+            return self.read().numbers().await;
+        }
+        let halves: Vec<f16> = self.read().numbers().await?;
+        Ok(halves.into_iter().take(self.elements()).map(f16::to_f32).collect())
     }
 
     /// The values on the host.
@@ -162,6 +218,24 @@ impl Tensor {
         Ok(Self { offset: self.offset + start, shape, id: self.gpu.next_id(), ..self.clone() })
     }
 
+    /// The elements from `first` on under `shape`, without a copy; a new identity.
+    ///
+    /// # Errors
+    /// As [`Tensor::rows`].
+    pub fn part(&self, first: usize, shape: &[usize]) -> Result<Self> {
+        let rows = self.reshape(&[self.elements()])?.rows(first, shape.iter().product())?;
+        rows.reshape(shape)
+    }
+
+    /// Everything from the first element of this tensor to the last of `last`, flat, where both lie in one buffer in this
+    /// order.
+    pub(crate) fn through(&self, last: &Self) -> Option<Self> {
+        let end = (last.offset + last.bytes()).checked_sub(self.offset)?;
+        let here = Arc::ptr_eq(&self.storage, &last.storage) && self.dtype == last.dtype && last.offset >= self.offset;
+        let shape = vec![(end / self.dtype.bytes()) as usize];
+        here.then(|| Self { shape, id: self.gpu.next_id(), ..self.clone() })
+    }
+
     /// A copy of the last row of the innermost dimension: `[1, width]`.
     ///
     /// # Errors
@@ -177,8 +251,8 @@ impl Tensor {
     pub fn row_pieces(&self) -> Vec<(usize, usize)> {
         let (rows, row) = (self.shape[0], self.shape[1..].iter().product::<usize>().max(1));
         let row_bytes = row as u64 * self.dtype.bytes();
-        // Any 64 rows of four-byte elements end at a multiple of 256 bytes, the strictest alignment that WebGPU allows.
-        let most = (self.gpu.capabilities().binding / row_bytes / 64 * 64).max(64) as usize;
+        // Any 128 rows end at a multiple of 256 bytes, the strictest alignment that WebGPU allows.
+        let most = (self.gpu.capabilities().binding / row_bytes / 128 * 128).max(128) as usize;
         (0..rows).step_by(most.max(1)).map(|first| (first, most.min(rows - first))).collect()
     }
 
@@ -196,13 +270,13 @@ impl Tensor {
 
     /// The buffer range to bind.
     pub fn bind(&self) -> Bind<'_> {
-        Bind { storage: &self.storage, offset: self.offset, size: self.bytes().max(4) }
+        Bind { storage: &self.storage, offset: self.offset, size: self.bytes().max(4).next_multiple_of(4) }
     }
 
     /// The buffer range to bind as vectors of four: whole vectors, the last one reaching into the buffer's padding.
     /// Every size class is a multiple of 256 bytes, and every piece but a tensor's last ends on one.
     pub fn bind4(&self) -> Bind<'_> {
-        Bind { size: self.bytes().max(4).next_multiple_of(16), ..self.bind() }
+        Bind { size: self.bytes().max(4).next_multiple_of(4 * self.dtype.bytes()), ..self.bind() }
     }
 
     /// The number of vectors of four that [`Tensor::bind4`] binds.

@@ -170,9 +170,9 @@ impl Peer for Wgpt {
                 self.tuned(move || elementwise::add(&tape, &a, &b).map(|_| ()))
             }
             Case::AdamW { length } => {
-                let tensors: Vec<_> = (0..4).map(|_| self.data(&[length])).collect();
-                let norm = self.data(&[1]);
-                self.tuned(move || optimizer::adamw(STILL, &tensors[0], &tensors[1], &tensors[2], &tensors[3], &norm))
+                let [weight, gradient, m, v] = [(); 4].map(|()| self.data(&[length]));
+                let (state, norm) = (optimizer::State { weight, gradient, m, v }, self.data(&[1]));
+                self.tuned(move || optimizer::adamw(STILL, &state, &norm))
             }
             Case::Step(size) => self.step(size),
         }

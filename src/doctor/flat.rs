@@ -68,9 +68,12 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
     // Second moments are never negative.
     host[2].iter_mut().for_each(|v| *v = v.abs());
     let gradient = doctor.data(length);
-    let gpu =
-        [doctor.upload(&[length], &host[0])?, doctor.upload(&[length], &host[1])?, doctor.upload(&[length], &host[2])?];
-    let g = doctor.upload(&[length], &gradient)?;
+    let state = optimizer::State {
+        weight: doctor.upload(&[length], &host[0])?,
+        gradient: doctor.upload(&[length], &gradient)?,
+        m: doctor.upload(&[length], &host[1])?,
+        v: doctor.upload(&[length], &host[2])?,
+    };
     let norm = doctor.upload(&[1], &[3.0])?;
     for (number, max_norm) in [(1, 1.0), (2, 0.0)] {
         let step =
@@ -87,9 +90,9 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
             correction2: (1.0 - 0.99f64.powi(number)) as f32,
             max_norm: max_norm as f32,
         };
-        optimizer::adamw(step, &gpu[0], &g, &gpu[1], &gpu[2], &norm)?;
+        optimizer::adamw(step, &state, &norm)?;
         for (name, actual, expected) in
-            [("weight", &gpu[0], &host[0]), ("m", &gpu[1], &host[1]), ("v", &gpu[2], &host[2])]
+            [("weight", &state.weight, &host[0]), ("m", &state.m, &host[1]), ("v", &state.v, &host[2])]
         {
             let what = format!("[{length}] {name}, step {number}");
             doctor.compare(("adamw", "flat"), &what, actual, expected, 1).await?;
@@ -124,6 +127,8 @@ fn time(doctor: &mut Doctor<'_>) -> Result<()> {
         max_norm: 1.0,
     };
     let norm = doctor.upload(&[1], &[1.0])?;
-    let call = || optimizer::adamw(step, &out[0], &x, &out[1], &out[2], &norm);
+    let [weight, m, v] = out;
+    let state = optimizer::State { weight, gradient: x, m, v };
+    let call = || optimizer::adamw(step, &state, &norm);
     doctor.time(("adamw", "flat"), Work::Bytes(7.0 * bytes), call)
 }

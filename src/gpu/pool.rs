@@ -13,6 +13,8 @@ use std::{
 pub enum Purpose {
     /// Read and written by kernels.
     Compute,
+    /// The same for as long as a model lives: one large buffer that is not worth rounding up.
+    Arena,
     /// Copied to and mapped by the host.
     Readback,
 }
@@ -74,9 +76,9 @@ impl std::fmt::Debug for Pool {
 }
 
 /// Rounds up to an eighth of the power of two below, so at most an eighth is wasted and classes stay few.
-fn class(bytes: u64) -> u64 {
+fn class(bytes: u64, purpose: Purpose) -> u64 {
     let bytes = bytes.max(4);
-    if bytes <= 2048 {
+    if bytes <= 2048 || purpose == Purpose::Arena {
         return bytes.next_multiple_of(256);
     }
     bytes.next_multiple_of((1 << (63 - bytes.leading_zeros())) / 8)
@@ -84,7 +86,9 @@ fn class(bytes: u64) -> u64 {
 
 fn create(device: &wgpu::Device, size: u64, purpose: Purpose) -> wgpu::Buffer {
     let usage = match purpose {
-        Purpose::Compute => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        Purpose::Compute | Purpose::Arena => {
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST
+        }
         Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
     };
     device.create_buffer(&wgpu::BufferDescriptor { label: Some("pool"), size, usage, mapped_at_creation: false })
@@ -102,7 +106,7 @@ impl Pool {
 
     /// A buffer of at least `bytes`; its contents are whatever was there before.
     pub fn take(self: &Arc<Self>, device: &wgpu::Device, bytes: u64, purpose: Purpose) -> Arc<Storage> {
-        let size = class(bytes);
+        let size = class(bytes, purpose);
         let mut state = self.lock();
         state.live_bytes += size;
         state.peak_bytes = state.peak_bytes.max(state.live_bytes);
@@ -137,12 +141,12 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::class;
+    use super::{Purpose, class};
 
     #[test]
     fn classes_waste_little_and_hold_what_was_asked() {
         for bytes in [0, 1, 255, 256, 257, 2048, 2049, 4097, 1_000_003, (1 << 27) + 5] {
-            let size = class(bytes);
+            let size = class(bytes, Purpose::Compute);
             assert!(size >= bytes && size % 256 == 0 && (bytes < 2048 || size <= bytes + bytes / 8));
         }
     }

@@ -8,11 +8,11 @@ use super::{
     source::Source,
 };
 use crate::{
-    Error, Result,
+    Error, Result, arena,
     formats::{self, Format, Rows},
     gpu::Gpu,
     ops::{head_norm, packed::Packed, rope, weight::Weight},
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 /// How the matrices of a frozen model are kept on the GPU.
@@ -31,10 +31,10 @@ impl Gpt {
     /// # Errors
     /// [`Error::Config`], [`Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, config: &Config, seed: u64) -> Result<Self> {
-        let mut stream = 0;
+        let (mut stream, mut places) = (0, places(gpu, config)?.into_iter());
         Self::assemble(gpu, config, |spec| {
             stream += 1;
-            let weight = Tensor::empty_f32(gpu, &spec.shape)?;
+            let weight = place(&mut places)?;
             // Drawing billions of numbers takes minutes; nobody would read those of an imagined device.
             if !gpu.is_imagined() {
                 weight.write(&spec.values(seed, stream))?;
@@ -48,7 +48,12 @@ impl Gpt {
     /// # Errors
     /// [`Error::Config`], and those of `values`.
     pub fn build(gpu: &Gpu, config: &Config, mut values: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<Self> {
-        Self::assemble(gpu, config, |spec| Ok(Weight::Plain(Tensor::from_f32(gpu, &spec.shape, &values(spec)?)?)))
+        let mut places = places(gpu, config)?.into_iter();
+        Self::assemble(gpu, config, |spec| {
+            let weight = place(&mut places)?;
+            weight.write(&values(spec)?)?;
+            Ok(Weight::Plain(weight))
+        })
     }
 
     /// A model of f32 weights from wherever they lie; it can be trained.
@@ -123,6 +128,18 @@ impl Gpt {
                 .collect(),
         })
     }
+}
+
+/// Where the parameters of a model that can be trained lie.
+fn places(gpu: &Gpu, config: &Config) -> Result<Vec<Tensor>> {
+    config.validate()?;
+    let specs = parameters::specs(config);
+    let shapes: Vec<_> = specs.iter().map(|spec| &spec.shape[..]).collect();
+    arena::of_parameters(gpu, &shapes, DType::F32)
+}
+
+fn place(places: &mut impl Iterator<Item = Tensor>) -> Result<Tensor> {
+    places.next().ok_or_else(|| Error::Config("the model has more parameters than were made room for".to_string()))
 }
 
 type All = [(String, Weight)];

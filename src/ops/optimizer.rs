@@ -29,14 +29,27 @@ pub struct Step {
     pub max_norm: f32,
 }
 
-/// Updates `weight` and the moments `m` and `v` in place; `norm` is the global gradient norm.
+/// What a step changes, and the gradient: tensors of one size.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The parameters.
+    pub weight: Tensor,
+    /// Their gradient.
+    pub gradient: Tensor,
+    /// First moments.
+    pub m: Tensor,
+    /// Second moments.
+    pub v: Tensor,
+}
+
+/// Updates weights and moments in place; `norm` is the global gradient norm.
 ///
 /// # Errors
 /// Those of the driver.
-pub fn adamw(step: Step, weight: &Tensor, gradient: &Tensor, m: &Tensor, v: &Tensor, norm: &Tensor) -> Result<()> {
-    let gpu = weight.gpu();
-    let pieces = weight.flat_pieces()?.into_iter().zip(gradient.flat_pieces()?);
-    for ((weight, gradient), (m, v)) in pieces.zip(m.flat_pieces()?.into_iter().zip(v.flat_pieces()?)) {
+pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
+    let gpu = state.weight.gpu();
+    let [weights, gradients, m, v] = [&state.weight, &state.gradient, &state.m, &state.v].map(Tensor::flat_pieces);
+    for ((weight, gradient), (m, v)) in weights?.iter().zip(&gradients?).zip(m?.iter().zip(&v?)) {
         let count = weight.vectors();
         let binds = binds![
             gradient: gradient.bind4(), norm: norm.bind(), weight: weight.bind4(), m: m.bind4(), v: v.bind4(),
