@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use wgpt::{
     gpu::{compose, reflect},
-    ops::matmul_variants,
+    ops::matmul_variants::{self, Types},
 };
 
 /// What each module may use. `error` and the macros are everybody's.
@@ -211,7 +211,8 @@ fn kernels_stand_on_their_own() {
         for immediates in [true, false] {
             // A matmul kernel's element type is its variant's.
             let variants = matmul_variants::VARIANTS.iter().filter(|spec| spec.kernel.name == name);
-            let mut texts: Vec<_> = variants.map(|spec| spec.variant().text(immediates).expect("composes")).collect();
+            let mut texts: Vec<_> =
+                variants.map(|spec| spec.variant(Types::SINGLE).text(immediates).expect("composes")).collect();
             if texts.is_empty() {
                 texts.push(compose::compose(&text, &[], immediates).expect("composes"));
             }

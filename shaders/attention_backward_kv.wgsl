@@ -5,20 +5,20 @@
 // @include "lib/attention.wgsl"
 // @include "lib/attention_segments.wgsl"
 // @include rows = "lib/attention_plain.wgsl"
-@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> grad_out: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> qkv: array<element>;
+@group(0) @binding(1) var<storage, read> grad_out: array<element>;
 @group(0) @binding(2) var<storage, read> lse: array<f32>;
 @group(0) @binding(3) var<storage, read> delta: array<f32>;
 @group(0) @binding(4) var<storage, read> starts: array<u32>;
-@group(0) @binding(5) var<storage, read_write> grad_qkv: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> grad_qkv: array<element>;
 
 // What the rows library reads: the queries and the gradients of the output.
 fn source_a(index: u32) -> vec4<f32> {
-    return qkv[index];
+    return vec4<f32>(qkv[index]);
 }
 
 fn source_b(index: u32) -> vec4<f32> {
-    return grad_out[index];
+    return vec4<f32>(grad_out[index]);
 }
 
 fn row_a(z: u32, t: u32, head: u32) -> u32 {
@@ -43,8 +43,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let key = qkv_at(group.z, j, p.heads + kv);
         let value = qkv_at(group.z, j, p.heads + p.kv_heads + kv);
         for (var c = 0u; c < D4; c += 1u) {
-            k[r * STRIDE + c] = qkv[key + c] * p.scale;
-            v[r * STRIDE + c] = qkv[value + c];
+            k[r * STRIDE + c] = vec4<f32>(qkv[key + c]) * p.scale;
+            v[r * STRIDE + c] = vec4<f32>(qkv[value + c]);
         }
     }
     for (var head = kv * shared_by; head < (kv + 1u) * shared_by; head += 1u) {
@@ -88,8 +88,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let key = qkv_at(group.z, j, p.heads + kv);
             let value = qkv_at(group.z, j, p.heads + p.kv_heads + kv);
             for (var c = 0u; c < D4; c += 1u) {
-                grad_qkv[key + c] = grad_k[r * STRIDE + c];
-                grad_qkv[value + c] = grad_v[r * STRIDE + c];
+                grad_qkv[key + c] = element(grad_k[r * STRIDE + c]);
+                grad_qkv[value + c] = element(grad_v[r * STRIDE + c]);
             }
         }
     }

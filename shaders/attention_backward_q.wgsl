@@ -5,12 +5,12 @@
 // @include "lib/attention_segments.wgsl"
 // @include "lib/attention_keys.wgsl"
 // @include rows = "lib/attention_plain.wgsl"
-@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> grad_out: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> qkv: array<element>;
+@group(0) @binding(1) var<storage, read> grad_out: array<element>;
 @group(0) @binding(2) var<storage, read> lse: array<f32>;
 @group(0) @binding(3) var<storage, read> delta: array<f32>;
 @group(0) @binding(4) var<storage, read> starts: array<u32>;
-@group(0) @binding(5) var<storage, read_write> grad_qkv: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> grad_qkv: array<element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -31,8 +31,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         row_lse[r] = lse[state_at(group.z, t, head)];
         row_delta[r] = delta[state_at(group.z, t, head)];
         for (var c = 0u; c < D4; c += 1u) {
-            q[r * STRIDE + c] = qkv[query + c] * p.scale;
-            g[r * STRIDE + c] = grad_out[row + c];
+            q[r * STRIDE + c] = vec4<f32>(qkv[query + c]) * p.scale;
+            g[r * STRIDE + c] = vec4<f32>(grad_out[row + c]);
         }
     }
     let end = min((group.x + 1u) * WORKGROUP * QUERIES, p.context);
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (t < p.context) {
             let query = qkv_at(group.z, t, head);
             for (var c = 0u; c < D4; c += 1u) {
-                grad_qkv[query + c] = sums[r * STRIDE + c];
+                grad_qkv[query + c] = element(sums[r * STRIDE + c]);
             }
         }
     }

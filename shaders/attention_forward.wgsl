@@ -6,9 +6,9 @@
 // @include "lib/attention_segments.wgsl"
 // @include "lib/attention_keys.wgsl"
 // @include rows = "lib/attention_plain.wgsl"
-@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> qkv: array<element>;
 @group(0) @binding(1) var<storage, read> starts: array<u32>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<element>;
 @group(0) @binding(3) var<storage, read_write> lse: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let query = qkv_at(group.z, row, head);
         begins[r] = start_of(group.z, row);
         for (var c = 0u; c < D4; c += 1u) {
-            q[r * STRIDE + c] = qkv[query + c] * p.scale;
+            q[r * STRIDE + c] = vec4<f32>(qkv[query + c]) * p.scale;
         }
         greatest[r] = -3.4e38;
     }
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (t < p.context) {
             let row = out_at(group.z, t, head);
             for (var c = 0u; c < D4; c += 1u) {
-                out[row + c] = sums[r * STRIDE + c] / total[r];
+                out[row + c] = element(sums[r * STRIDE + c] / total[r]);
             }
             lse[state_at(group.z, t, head)] = greatest[r] + log(total[r]);
         }

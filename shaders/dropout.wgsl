@@ -3,10 +3,12 @@
 // threshold = rate * 2^32. The backward pass is the same kernel over the gradient with the same key.
 // @include "lib/index.wgsl"
 // @include "lib/random.wgsl"
+alias x_element = vec4<f32>;
+alias out_element = vec4<f32>;
 struct Params { count: u32, key: u32, threshold: u32, keep_scale: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> x: array<x_element>;
+@group(0) @binding(1) var<storage, read_write> out: array<out_element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -22,5 +24,5 @@ fn main(
         random_bits(p.key, 4u * i), random_bits(p.key, 4u * i + 1u),
         random_bits(p.key, 4u * i + 2u), random_bits(p.key, 4u * i + 3u),
     );
-    out[i] = select(vec4<f32>(), x[i] * p.keep_scale, bits >= vec4<u32>(p.threshold));
+    out[i] = out_element(select(vec4<f32>(), vec4<f32>(x[i]) * p.keep_scale, bits >= vec4<u32>(p.threshold)));
 }

@@ -1,8 +1,9 @@
 // fill: out[count] = value, in vectors of four; overwrites.
 // @include "lib/index.wgsl"
+alias element = vec4<f32>;
 struct Params { count: u32, value: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> out: array<element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -14,5 +15,5 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    out[i] = vec4<f32>(p.value);
+    out[i] = element(vec4<f32>(p.value));
 }

@@ -1,11 +1,13 @@
 // gelu_backward: grad_x[count] = grad_out[count] * gelu'(x[count]), in vectors of four; overwrites.
 // @include "lib/index.wgsl"
 // @include "lib/gelu.wgsl"
+alias element = vec4<f32>;
+alias grad_element = vec4<f32>;
 struct Params { count: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> grad_out: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> grad_x: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> x: array<element>;
+@group(0) @binding(1) var<storage, read> grad_out: array<grad_element>;
+@group(0) @binding(2) var<storage, read_write> grad_x: array<element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -17,5 +19,5 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    grad_x[i] = grad_out[i] * gelu_derivative4(x[i]);
+    grad_x[i] = element(vec4<f32>(grad_out[i]) * gelu_derivative4(vec4<f32>(x[i])));
 }

@@ -2,12 +2,13 @@
 // rstd = 1 / sqrt(mean(x^2) + epsilon); the first `query` heads share query_weight[width], those up to `normed`
 // key_weight[width]; values are copied. rows = tokens * heads. Saves rstd[rows]. Overwrites.
 // @include "lib/rows.wgsl"
+alias element = f32;
 struct Params { rows: u32, width: u32, heads: u32, query: u32, normed: u32, epsilon: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<element>;
 @group(0) @binding(1) var<storage, read> query_weight: array<f32>;
 @group(0) @binding(2) var<storage, read> key_weight: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<element>;
 @group(0) @binding(4) var<storage, read_write> rstds: array<f32>;
 
 @compute @workgroup_size(LANES * ROWS)
@@ -22,7 +23,8 @@ fn main(
     let base = row * p.width;
     var squares = 0.0;
     for (var c = lane; c < p.width; c += LANES) {
-        squares = fma(x[base + c], x[base + c], squares);
+        let value = f32(x[base + c]);
+        squares = fma(value, value, squares);
     }
     let rstd = 1.0 / sqrt(row_sum(squares, local) / f32(p.width) + p.epsilon);
     if (wanted >= p.rows) {
@@ -36,7 +38,7 @@ fn main(
         } else if (head < p.normed) {
             factor = rstd * key_weight[c];
         }
-        out[base + c] = x[base + c] * factor;
+        out[base + c] = element(f32(x[base + c]) * factor);
     }
     if (lane == 0u) {
         rstds[row] = rstd;

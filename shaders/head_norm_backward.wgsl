@@ -1,14 +1,15 @@
 // head_norm_backward: the gradient of head_norm with respect to x. With g = grad_out * weight and h = x * rstd,
 // grad_x = rstd * (g - h * mean(g * h)) for query and key heads; grad_out for values. [rows, width]. Overwrites.
 // @include "lib/rows.wgsl"
+alias element = f32;
 struct Params { rows: u32, width: u32, heads: u32, query: u32, normed: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<element>;
 @group(0) @binding(1) var<storage, read> query_weight: array<f32>;
 @group(0) @binding(2) var<storage, read> key_weight: array<f32>;
 @group(0) @binding(3) var<storage, read> rstds: array<f32>;
-@group(0) @binding(4) var<storage, read> grad_out: array<f32>;
-@group(0) @binding(5) var<storage, read_write> grad_x: array<f32>;
+@group(0) @binding(4) var<storage, read> grad_out: array<element>;
+@group(0) @binding(5) var<storage, read_write> grad_x: array<element>;
 
 fn weight_of(head: u32, c: u32) -> f32 {
     if (head < p.query) {
@@ -31,17 +32,17 @@ fn main(
     let rstd = rstds[row];
     var sum = 0.0;
     for (var c = lane; c < p.width; c += LANES) {
-        sum = fma(grad_out[base + c] * weight_of(head, c), x[base + c] * rstd, sum);
+        sum = fma(f32(grad_out[base + c]) * weight_of(head, c), f32(x[base + c]) * rstd, sum);
     }
     let mean = row_sum(sum, local) / f32(p.width);
     if (wanted >= p.rows) {
         return;
     }
     for (var c = lane; c < p.width; c += LANES) {
-        var value = grad_out[base + c];
+        var value = f32(grad_out[base + c]);
         if (head < p.normed) {
-            value = rstd * (value * weight_of(head, c) - x[base + c] * rstd * mean);
+            value = rstd * (value * weight_of(head, c) - f32(x[base + c]) * rstd * mean);
         }
-        grad_x[base + c] = value;
+        grad_x[base + c] = element(value);
     }
 }

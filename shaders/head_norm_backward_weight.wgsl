@@ -2,17 +2,18 @@
 // two weights: over query heads into query_sums, over key heads into key_sums, both [chunks, width];
 // count = chunks * width. Overwrites; column_sum adds the chunks.
 // @include "lib/index.wgsl"
+alias element = f32;
 struct Params { count: u32, tokens: u32, width: u32, heads: u32, query: u32, normed: u32, chunk_tokens: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<element>;
 @group(0) @binding(1) var<storage, read> rstds: array<f32>;
-@group(0) @binding(2) var<storage, read> grad_out: array<f32>;
+@group(0) @binding(2) var<storage, read> grad_out: array<element>;
 @group(0) @binding(3) var<storage, read_write> query_sums: array<f32>;
 @group(0) @binding(4) var<storage, read_write> key_sums: array<f32>;
 
 fn term(row: u32, column: u32) -> f32 {
     let at = row * p.width + column;
-    return grad_out[at] * x[at] * rstds[row];
+    return f32(grad_out[at]) * f32(x[at]) * rstds[row];
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -79,10 +79,10 @@ fn main(
 
     for (var k = 0u; k < p.k / 4u; k += 1u) {
         for (var i = 0u; i < 4u; i += 1u) {
-            left[i] = a[left_at[i] + k * left_step];
+            left[i] = vec4<f32>(a[left_at[i] + k * left_step]);
         }
         for (var j = 0u; j < N; j += 1u) {
-            right[j] = b[right_at[j] + k * right_step];
+            right[j] = vec4<f32>(b[right_at[j] + k * right_step]);
         }
         add_rows(0u);
         add_rows(1u);

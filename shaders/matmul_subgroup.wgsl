@@ -37,10 +37,10 @@ fn main(
     for (var k = 0u; k < p.k; k += 1u) {
         var right: array<f32, N>;
         for (var j = 0u; j < N; j += 1u) {
-            right[j] = b[right_at[j] + k * right_step];
+            right[j] = f32(b[right_at[j] + k * right_step]);
         }
         for (var i = 0u; i < M / 8u; i += 1u) {
-            let left = a[left_at[i] + k * left_step];
+            let left = f32(a[left_at[i] + k * left_step]);
             let l0 = subgroupBroadcast(left, 0u);
             let l1 = subgroupBroadcast(left, 1u);
             let l2 = subgroupBroadcast(left, 2u);

@@ -34,10 +34,10 @@ fn main(
     for (var k = lane; k < p.k / 4u; k += LANES) {
         var left: array<vec4<f32>, M>;
         for (var i = 0u; i < M; i += 1u) {
-            left[i] = a[left_at[i] + k];
+            left[i] = vec4<f32>(a[left_at[i] + k]);
         }
         for (var j = 0u; j < N; j += 1u) {
-            let right = b[right_at[j] + k];
+            let right = vec4<f32>(b[right_at[j] + k]);
             for (var i = 0u; i < M; i += 1u) {
                 sums[i][j] = fma(left[i], right, sums[i][j]);
             }

@@ -3,12 +3,13 @@
 // -1 for the gradient (the inverse rotation). Row r stands at past + r % context - (SEGMENTS) starts[r]. count = rows * (heads + 2 kv_heads) * D/2. Overwrites out.
 // @include "lib/index.wgsl"
 const SEGMENTS: bool = false;
+alias element = f32;
 struct Params { count: u32, half_dim: u32, rotated_heads: u32, all_heads: u32, context: u32, past: u32, direction: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<element>;
 @group(0) @binding(1) var<storage, read> table: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read> starts: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -25,8 +26,8 @@ fn main(
     let row = i / (p.half_dim * p.all_heads);
     let low = (i - pair) * 2u + pair;
     let high = low + p.half_dim;
-    let a = x[low];
-    let b = x[high];
+    let a = f32(x[low]);
+    let b = f32(x[high]);
     var turn = vec2<f32>(1.0, 0.0);
     if (head < p.rotated_heads) {
         var position = p.past + row % p.context;
@@ -36,6 +37,6 @@ fn main(
         turn = table[position * p.half_dim + pair];
     }
     let sine = turn.y * p.direction;
-    out[low] = a * turn.x - b * sine;
-    out[high] = b * turn.x + a * sine;
+    out[low] = element(a * turn.x - b * sine);
+    out[high] = element(b * turn.x + a * sine);
 }

@@ -1,9 +1,11 @@
 // scale: out[count] = factor * x[count], or out += factor * x when accumulate is set; in vectors of four.
 // @include "lib/index.wgsl"
+alias x_element = vec4<f32>;
+alias out_element = vec4<f32>;
 struct Params { count: u32, factor: f32, accumulate: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> x: array<x_element>;
+@group(0) @binding(1) var<storage, read_write> out: array<out_element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -15,9 +17,9 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    var value = p.factor * x[i];
+    var value = p.factor * vec4<f32>(x[i]);
     if (p.accumulate != 0u) {
-        value += out[i];
+        value += vec4<f32>(out[i]);
     }
-    out[i] = value;
+    out[i] = out_element(value);
 }

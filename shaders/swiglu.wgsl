@@ -1,10 +1,11 @@
 // swiglu: out[rows, width] = silu(gate) * up, where x[rows, 2 width] holds gate then up in each row;
 // silu(g) = g / (1 + exp(-g)). count = rows * width. Overwrites.
 // @include "lib/index.wgsl"
+alias element = f32;
 struct Params { count: u32, width: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<element>;
+@group(0) @binding(1) var<storage, read_write> out: array<element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -17,6 +18,6 @@ fn main(
         return;
     }
     let base = i / p.width * p.width + i;
-    let gate = x[base];
-    out[i] = gate / (1.0 + exp(-gate)) * x[base + p.width];
+    let gate = f32(x[base]);
+    out[i] = element(gate / (1.0 + exp(-gate)) * f32(x[base + p.width]));
 }

@@ -151,7 +151,7 @@ impl Gradients {
             let accumulate = std::mem::replace(&mut gradient.written, true);
             return Ok((gradient.tensor.clone(), accumulate));
         }
-        let fresh = Tensor::empty_f32(tensor.gpu(), tensor.shape())?;
+        let fresh = Tensor::empty(tensor.gpu(), tensor.shape(), tensor.dtype())?;
         self.map.insert(tensor.id(), Gradient { tensor: fresh.clone(), written: true, kept: false });
         Ok((fresh, false))
     }

@@ -5,6 +5,9 @@
 const D4: u32 = 8u; // D / 4
 const WORKGROUP: u32 = 8u;
 
+// How queries, keys, values, results and their gradients are stored; sums are f32 whatever it is.
+alias element = vec4<f32>;
+
 struct Params { context: u32, heads: u32, kv_heads: u32, scale: f32 }
 var<immediate> p: Params;
 

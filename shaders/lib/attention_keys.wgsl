@@ -1,10 +1,10 @@
 // What the rows library reads: keys and values, for kernels that walk over the keys of a query.
 fn source_a(index: u32) -> vec4<f32> {
-    return qkv[index];
+    return vec4<f32>(qkv[index]);
 }
 
 fn source_b(index: u32) -> vec4<f32> {
-    return qkv[index];
+    return vec4<f32>(qkv[index]);
 }
 
 fn row_a(z: u32, j: u32, kv: u32) -> u32 {

@@ -8,9 +8,13 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const RESIDUAL: bool = false;
 
-// Four elements of A and B, and of everything of the result's shape, at a time, where the sizes allow it.
-alias element = f32;
+// What is loaded and stored at a time: four elements of A and B, and of everything of the result's shape, where the sizes
+// allow it; in f32 or f16. Sums are f32 whatever is stored; bias and residual are f32.
+alias a_element = f32;
+alias b_element = f32;
 alias result = f32;
+alias out_element = f32;
+alias before_element = f32;
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -19,9 +23,9 @@ struct Params {
     accumulate: u32,
 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> a: array<element>;
-@group(0) @binding(1) var<storage, read> b: array<element>;
+@group(0) @binding(0) var<storage, read> a: array<a_element>;
+@group(0) @binding(1) var<storage, read> b: array<b_element>;
 @group(0) @binding(2) var<storage, read> bias: array<result>;
 @group(0) @binding(3) var<storage, read> residual: array<result>;
-@group(0) @binding(4) var<storage, read_write> out: array<result>;
-@group(0) @binding(5) var<storage, read_write> preactivation: array<result>;
+@group(0) @binding(4) var<storage, read_write> out: array<out_element>;
+@group(0) @binding(5) var<storage, read_write> preactivation: array<before_element>;

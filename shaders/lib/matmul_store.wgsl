@@ -12,11 +12,11 @@ fn store(z: u32, row: u32, column: u32, sum: f32) {
         value += bias[column];
     }
     if (GELU) {
-        preactivation[i] = value;
+        preactivation[i] = before_element(value);
         value = gelu(value);
     }
     if (RESIDUAL) {
         value += residual[i];
     }
-    out[i] = select(0.0, out[i], p.accumulate != 0u) + value;
+    out[i] = out_element(select(0.0, f32(out[i]), p.accumulate != 0u) + value);
 }

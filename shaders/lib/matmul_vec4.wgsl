@@ -1,4 +1,4 @@
-// Stores of matmul by four elements. `element` and `result` are vec4<f32>; n is a multiple of four.
+// Stores of matmul by four elements. The element types are vectors of four; n is a multiple of four.
 // @include "lib/matmul.wgsl"
 
 // Applies the epilogue to four sums in the columns column..column + 4 and stores them, if inside the result.
@@ -12,14 +12,14 @@ fn store4(z: u32, row: u32, column: u32, sum: vec4<f32>) {
         value += bias[column / 4u];
     }
     if (GELU) {
-        preactivation[i] = value;
+        preactivation[i] = before_element(value);
         value = gelu4(value);
     }
     if (RESIDUAL) {
         value += residual[i];
     }
     if (p.accumulate != 0u) {
-        value += out[i];
+        value += vec4<f32>(out[i]);
     }
-    out[i] = value;
+    out[i] = out_element(value);
 }

@@ -5,30 +5,44 @@ use crate::{
     Result,
     ops::{
         matmul::{Epilogue, Shape, matmul_with},
-        matmul_variants::{Spec, VARIANTS},
+        matmul_variants::{Spec, Types, VARIANTS},
     },
+    tensor::DType::{F16, F32},
 };
 
 /// Odd, prime and degenerate sizes, and one that vectors of four divide.
 const SIZES: &[(usize, usize, usize, usize)] =
     &[(1, 1, 1, 1), (3, 5, 7, 2), (65, 33, 17, 1), (1, 130, 67, 1), (40, 68, 36, 2), (33, 260, 12, 1)];
 
+/// The mixtures of mixed-precision training: activations by weights, and gradients of either kind by both.
+const HALF: &[Types] = &[
+    Types { a: F16, b: F16, out: F16, before: F16 },
+    Types { a: F16, b: F16, out: F32, before: F32 },
+    Types { a: F32, b: F16, out: F16, before: F16 },
+    Types { a: F32, b: F16, out: F32, before: F32 },
+];
+
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
-    for spec in VARIANTS {
-        for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+    for (index, spec) in VARIANTS.iter().enumerate() {
+        for (form, (trans_a, trans_b)) in
+            [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate()
+        {
             let mut checked = false;
+            // Each is a kernel to compile: every variant meets every mixture, but not in every form.
+            let mixture =
+                |turn: usize| if doctor.half() { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
+            let (plainly, fusing) = (mixture(0), mixture(2));
             for &(m, n, k, batch) in SIZES {
                 let shape = Shape { m, n, k, batch, trans_a, trans_b };
                 if spec.fits(doctor.gpu.capabilities(), &shape) {
-                    plain(doctor, spec, shape).await?;
-                    fused(doctor, spec, shape).await?;
+                    plain(doctor, spec, shape, plainly).await?;
+                    fused(doctor, spec, shape, fusing).await?;
                     checked = true;
                 }
             }
             let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b };
             if checked {
-                let (a, b) =
-                    (doctor.upload(&[512 * 512], &doctor_data(1)), doctor.upload(&[512 * 512], &doctor_data(2)));
+                let (a, b) = (doctor.store(&[512 * 512], &doctor_data(1)), doctor.store(&[512 * 512], &doctor_data(2)));
                 let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
                 let call = || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
                 doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call)?;
@@ -61,13 +75,13 @@ fn layout(shape: Shape) -> oracle::Layout {
 }
 
 /// The product alone, overwriting and then accumulating.
-async fn plain(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape) -> Result<()> {
+async fn plain(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape, types: Types) -> Result<()> {
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));
     let sums = oracle::matmul(layout(shape), &a, &b);
-    let (a, b) = (doctor.upload(&[a.len()], &a)?, doctor.upload(&[b.len()], &b)?);
-    let out = doctor.poisoned(&[batch * m * n])?;
-    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?}"));
+    let (a, b) = (doctor.upload_as(&[a.len()], &a, types.a)?, doctor.upload_as(&[b.len()], &b, types.b)?);
+    let out = doctor.poisoned_as(&[batch * m * n], types.out)?;
+    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?} {types:?}"));
     matmul_with(spec, shape, &a, &b, &out, Epilogue::default())?;
     doctor.compare((&kernel, spec.name), &what, &out, &sums, k).await?;
     matmul_with(spec, shape, &a, &b, &out, Epilogue { accumulate: true, ..Epilogue::default() })?;
@@ -76,19 +90,20 @@ async fn plain(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape) -> Result<()>
 }
 
 /// Bias, GELU and residual in the epilogue.
-async fn fused(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape) -> Result<()> {
+async fn fused(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape, types: Types) -> Result<()> {
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));
     let (bias, residual) = (doctor.data(n), doctor.data(batch * m * n));
     let sums = oracle::matmul(layout(shape), &a, &b);
     let (expected, before) = oracle::epilogue(&sums, n, Some(&bias), true, Some(&residual), None);
-    let (a, b) = (doctor.upload(&[a.len()], &a)?, doctor.upload(&[b.len()], &b)?);
+    let (a, b) = (doctor.upload_as(&[a.len()], &a, types.a)?, doctor.upload_as(&[b.len()], &b, types.b)?);
     let (bias, residual) = (doctor.upload(&[n], &bias)?, doctor.upload(&[batch, m, n], &residual)?);
-    let (out, preactivation) = (doctor.poisoned(&[batch, m, n])?, doctor.poisoned(&[batch, m, n])?);
+    let out = doctor.poisoned_as(&[batch, m, n], types.out)?;
+    let preactivation = doctor.poisoned_as(&[batch, m, n], types.before)?;
     let epilogue =
         Epilogue { bias: Some(&bias), gelu: Some(&preactivation), residual: Some(&residual), accumulate: false };
     matmul_with(spec, shape, &a, &b, &out, epilogue)?;
-    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?}"));
+    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?} {types:?}"));
     doctor.compare((&kernel, spec.name), &format!("{what} fused"), &out, &expected, k).await?;
     doctor.compare((&kernel, spec.name), &format!("{what} before GELU"), &preactivation, &before, k).await
 }

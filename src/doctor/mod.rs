@@ -17,12 +17,22 @@ pub mod reference;
 
 use serde::Serialize;
 
-use crate::{Result, gpu::Gpu, random, tensor::Tensor};
+use half::f16;
+
+use crate::{
+    Result,
+    gpu::Gpu,
+    random,
+    tensor::{DType, Tensor},
+};
 use reference::compare::compare;
 
 /// The families of checks, by name.
 pub const FAMILIES: &[&str] =
     &["matmul", "attention", "rows", "flat", "position", "packed", "paged", "sample", "losses"];
+
+/// Those of them whose kernels also work on activations in f16.
+const HALF_FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position"];
 
 /// What was found out about one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +58,8 @@ pub struct Doctor<'a> {
     gpu: &'a Gpu,
     /// Time the kernels too.
     times: bool,
+    /// How activations are stored in the checks under way.
+    element: DType,
     rows: Vec<Row>,
     seed: u64,
 }
@@ -64,14 +76,30 @@ enum Work {
 impl<'a> Doctor<'a> {
     /// A doctor for `gpu`; with `times` every kernel is timed at a size that keeps the adapter busy.
     pub fn new(gpu: &'a Gpu, times: bool) -> Self {
-        Self { gpu, times, rows: Vec::new(), seed: 0 }
+        Self { gpu, times, element: DType::F32, rows: Vec::new(), seed: 0 }
     }
 
-    /// Runs a family of [`FAMILIES`].
+    /// Runs a family of [`FAMILIES`], once more with activations in f16 where kernels and adapter know them.
     ///
     /// # Errors
     /// Those of the driver. A wrong result is no error here but a row that does not pass.
     pub async fn check(&mut self, family: &str) -> Result<()> {
+        self.check_stored(family).await?;
+        if !HALF_FAMILIES.contains(&family) || !self.gpu.capabilities().f16 {
+            return Ok(());
+        }
+        self.element = DType::F16;
+        let checked = self.check_stored(family).await;
+        self.element = DType::F32;
+        checked
+    }
+
+    /// Whether activations are f16 in the checks under way.
+    fn half(&self) -> bool {
+        self.element == DType::F16
+    }
+
+    async fn check_stored(&mut self, family: &str) -> Result<()> {
         match family {
             "matmul" => matmul::check(self).await,
             "attention" => attention::check(self).await,
@@ -90,25 +118,40 @@ impl<'a> Doctor<'a> {
         &self.rows
     }
 
-    /// The next data: asymmetric, exactly representable in f32, never the same twice.
+    /// The next data: asymmetric, exactly representable as activations are stored, never the same twice.
     fn data(&mut self, len: usize) -> Vec<f64> {
         self.seed += 1;
-        (0..len as u64).map(|i| f64::from((random::uniform(self.seed, 1, i) * 2.5 - 1.0) as f32)).collect()
+        let value = |i| (random::uniform(self.seed, 1, i) * 2.5 - 1.0) as f32;
+        let stored = |value: f32| if self.half() { f16::from_f32(value).to_f32() } else { value };
+        (0..len as u64).map(|i| f64::from(stored(value(i)))).collect()
     }
 
-    /// Values on the GPU.
+    /// Values on the GPU, in f32.
     fn upload(&self, shape: &[usize], values: &[f64]) -> Result<Tensor> {
-        Tensor::from_f32(self.gpu, shape, &values.iter().map(|value| *value as f32).collect::<Vec<_>>())
+        self.upload_as(shape, values, DType::F32)
     }
 
-    /// An output that holds NaN, so that what a kernel leaves unwritten shows.
+    /// Values on the GPU as activations are stored.
+    fn store(&self, shape: &[usize], values: &[f64]) -> Result<Tensor> {
+        self.upload_as(shape, values, self.element)
+    }
+
+    fn upload_as(&self, shape: &[usize], values: &[f64], dtype: DType) -> Result<Tensor> {
+        let values: Vec<_> = values.iter().map(|value| *value as f32).collect();
+        Tensor::from_f32_as(self.gpu, shape, &values, dtype)
+    }
+
+    /// An output that holds NaN, so that what a kernel leaves unwritten shows; in f32.
     fn poisoned(&self, shape: &[usize]) -> Result<Tensor> {
-        let elements = shape.iter().product();
-        Tensor::from_f32(self.gpu, shape, &vec![f32::NAN; elements])
+        self.poisoned_as(shape, DType::F32)
     }
 
-    /// Compares a result with its oracle: `|x - oracle| <= 1e-5 + 1e-4 |oracle|`, scaled by `depth`, the number of
-    /// terms that each element sums up.
+    fn poisoned_as(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        self.upload_as(shape, &vec![f64::NAN; shape.iter().product()], dtype)
+    }
+
+    /// Compares a result with its oracle: `|x - oracle| <= 1e-5 + 1e-4 |oracle|`, or `1e-3 + 1e-3 |oracle|` where it is stored in
+    /// f16, scaled by `depth`, the number of terms that each element sums up.
     async fn compare(
         &mut self,
         (kernel, variant): (&str, &str),
@@ -119,10 +162,15 @@ impl<'a> Doctor<'a> {
     ) -> Result<()> {
         let values = actual.to_f32().await?;
         let terms = (depth as f64).sqrt().max(1.0);
-        let found = compare(&values, oracle, 1e-5 * terms, 1e-4);
-        let row = self.row(kernel, variant);
+        let (atol, rtol, normalised) = match actual.dtype() {
+            DType::F16 => (1e-3, 1e-3, 1e-6),
+            _ => (1e-5, 1e-4, 1e-7),
+        };
+        let found = compare(&values, oracle, atol * terms, rtol);
+        let name = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
+        let row = self.row(&name, variant);
         row.max_error = row.max_error.max(found.max_error);
-        if !found.passes() && row.failure.is_none() {
+        if !found.passes_within(normalised) && row.failure.is_none() {
             row.pass = false;
             let at = found.worst.map_or(String::new(), |(i, x, y)| format!(" [{i}] is {x}, the oracle says {y};"));
             row.failure = Some(format!("{what}:{at} normalised error {:.1e}", found.normalised));
@@ -174,7 +222,8 @@ impl<'a> Doctor<'a> {
             return Ok(());
         }
         let seconds = self.gpu.time(3, 3, call)?;
-        let row = self.row(kernel, variant);
+        let name = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
+        let row = self.row(&name, variant);
         match work {
             Work::Flops(flops) => row.gflops = Some(flops / seconds * 1e-9),
             Work::Bytes(bytes) => row.gbps = Some(bytes / seconds * 1e-9),

@@ -46,6 +46,14 @@ async fn segments(doctor: &mut Doctor<'_>, [batch, context, width, vocabulary]: 
 }
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
+    // The residual stream and its embeddings are f32 in every precision.
+    if !doctor.half() {
+        embeddings(doctor).await?;
+    }
+    rotations(doctor).await
+}
+
+async fn embeddings(doctor: &mut Doctor<'_>) -> Result<()> {
     for (batch, context, width, vocabulary) in [(1, 1, 1, 1), (2, 5, 3, 7), (3, 33, 20, 11), (2, 64, 128, 300)] {
         let ids: Vec<u32> = (0..batch * context).map(|i| (i * i * 7 % vocabulary) as u32).collect();
         // One position more than the batch reaches: its gradient must be zero.
@@ -82,6 +90,10 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let expected = oracle::embed(&ids[..1], &table, width, Some(&positions), 1, context);
         doctor.compare(("embed", "flat"), &format!("{what} at the last position"), &past, &expected, 1).await?;
     }
+    Ok(())
+}
+
+async fn rotations(doctor: &mut Doctor<'_>) -> Result<()> {
     for (batch, context, query, key_value, dim, past) in
         [(1, 1, 1, 1, 2, 0), (2, 5, 3, 1, 4, 0), (1, 40, 4, 2, 64, 900)]
     {
@@ -89,7 +101,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let (x, grad) =
             (doctor.data(batch * context * heads.qkv_width()), doctor.data(batch * context * heads.qkv_width()));
         let shape = [batch, context, heads.qkv_width()];
-        let (gpu_x, gpu_grad) = (doctor.upload(&shape, &x)?, doctor.upload(&shape, &grad)?);
+        let (gpu_x, gpu_grad) = (doctor.store(&shape, &x)?, doctor.store(&shape, &grad)?);
         let table = rope::table(doctor.gpu, past + context, dim, 10_000.0, |_, _| 1.0)?;
         let tape = Tape::new(doctor.gpu);
         tape.watch(&gpu_x);

@@ -24,10 +24,11 @@ pub fn swiglu(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let mut shape = x.shape().to_vec();
     let width = x.width() / 2;
     shape[x.shape().len() - 1] = width;
-    let out = Tensor::empty_f32(gpu, &shape)?;
+    let out = Tensor::empty(gpu, &shape, x.dtype())?;
     let count = out.elements();
     let params = params![count: count, width: width];
-    gpu.run(&SWIGLU.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
+    let variant = SWIGLU.set("element", x.dtype().scalar());
+    gpu.run(&variant, binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
     let input = x.clone();
     tape.push(&[x], &out, move |gradients, gradient| {
         let grad_x = swiglu_backward(&input, &gradient)?;
@@ -42,10 +43,13 @@ pub fn swiglu(tape: &Tape, x: &Tensor) -> Result<Tensor> {
 /// [`crate::Error::Shape`].
 pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     let (gpu, count, width) = (x.gpu(), grad_out.elements(), x.width() / 2);
-    require(count * 2 == x.elements(), "swiglu_backward", || format!("{:?} and {:?}", x.shape(), grad_out.shape()))?;
-    let grad_x = Tensor::empty_f32(gpu, x.shape())?;
+    require(count * 2 == x.elements() && x.dtype() == grad_out.dtype(), "swiglu_backward", || {
+        format!("{:?} of {:?} and {:?} of {:?}", x.shape(), x.dtype(), grad_out.shape(), grad_out.dtype())
+    })?;
+    let grad_x = Tensor::empty(gpu, x.shape(), x.dtype())?;
     let binds = binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()];
-    gpu.run(&SWIGLU_BACKWARD.plain(), binds, params![count: count, width: width], flat_grid(gpu, count))?;
+    let variant = SWIGLU_BACKWARD.set("element", x.dtype().scalar());
+    gpu.run(&variant, binds, params![count: count, width: width], flat_grid(gpu, count))?;
     Ok(grad_x)
 }
 
@@ -66,8 +70,9 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 pub fn gelu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     expect("gelu_backward", "the gradient", grad_out, x.shape())?;
     let (gpu, count) = (x.gpu(), x.vectors());
-    let grad_x = Tensor::empty_f32(gpu, x.shape())?;
+    let grad_x = Tensor::empty(gpu, x.shape(), x.dtype())?;
     let binds = binds![x: x.bind4(), grad_out: grad_out.bind4(), grad_x: grad_x.bind4()];
-    gpu.run(&GELU_BACKWARD.plain(), binds, params![count: count], flat_grid(gpu, count))?;
+    let variant = GELU_BACKWARD.set("element", x.dtype().vec4()).set("grad_element", grad_out.dtype().vec4());
+    gpu.run(&variant, binds, params![count: count], flat_grid(gpu, count))?;
     Ok(grad_x)
 }

@@ -1,7 +1,7 @@
 //! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
 
 use super::{attention_variants as kernels, expect, require};
-use crate::{Result, binds, params, tape::Tape, tensor::Tensor};
+use crate::{Result, binds, gpu::Variant, params, tape::Tape, tensor::Tensor};
 
 /// How many heads share a row of qkv, and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +70,7 @@ pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tens
 /// [`crate::Error::Shape`].
 pub fn forward(qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Forward> {
     check(qkv, heads)?;
-    forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, heads, segments)
+    forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1], qkv.dtype()), qkv, heads, segments)
 }
 
 /// [`forward`] by a given variant.
@@ -81,10 +81,10 @@ pub fn forward_with(spec: &kernels::Spec, qkv: &Tensor, heads: Heads, segments: 
     check(qkv, heads)?;
     check_segments(qkv, segments)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
-    let out = Tensor::empty_f32(gpu, &[batch, context, heads.query * heads.dim])?;
+    let out = Tensor::empty(gpu, &[batch, context, heads.query * heads.dim], qkv.dtype())?;
     let lse = Tensor::empty_f32(gpu, &[batch, heads.query, context])?;
     gpu.run(
-        &spec.forward(heads).set("SEGMENTS", segments.is_some()),
+        &spec.forward(heads).set("SEGMENTS", segments.is_some()).set("element", qkv.dtype().vec4()),
         binds![qkv: qkv.bind(), starts: segments.unwrap_or(qkv).bind(), out: out.bind(), lse: lse.bind()],
         params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()],
         spec.grid(context, heads.query, batch),
@@ -105,7 +105,8 @@ pub fn backward(
     segments: Option<&Tensor>,
 ) -> Result<Tensor> {
     check(qkv, heads)?;
-    backward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1]), qkv, out, lse, grad_out, heads, segments)
+    let spec = kernels::choose(qkv.gpu(), heads, qkv.shape()[1], qkv.dtype());
+    backward_with(spec, qkv, out, lse, grad_out, heads, segments)
 }
 
 /// [`backward`] by a given variant.
@@ -125,17 +126,22 @@ pub fn backward_with(
     check_segments(qkv, segments)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let delta = Tensor::empty_f32(gpu, lse.shape())?;
-    let grad_qkv = Tensor::empty_f32(gpu, qkv.shape())?;
+    let grad_qkv = Tensor::empty(gpu, qkv.shape(), qkv.dtype())?;
+    require(out.dtype() == qkv.dtype() && grad_out.dtype() == qkv.dtype(), "attention_backward", || {
+        format!("qkv is {:?}, out {:?}, its gradient {:?}", qkv.dtype(), out.dtype(), grad_out.dtype())
+    })?;
+    let stored = |variant: Variant| variant.set("element", qkv.dtype().vec4());
     let params = params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()];
     let by_query = spec.grid(context, heads.query, batch);
     let binds = binds![out: out.bind(), grad_out: grad_out.bind(), delta: delta.bind()];
-    gpu.run(&spec.delta(heads), binds, params, by_query)?;
+    gpu.run(&stored(spec.delta(heads)), binds, params, by_query)?;
     let binds = binds![
         qkv: qkv.bind(), grad_out: grad_out.bind(), lse: lse.bind(), delta: delta.bind(),
         starts: segments.unwrap_or(qkv).bind(), grad_qkv: grad_qkv.bind(),
     ];
     let on = segments.is_some();
-    gpu.run(&spec.backward_q(heads).set("SEGMENTS", on), binds, params, by_query)?;
-    gpu.run(&spec.backward_kv(heads).set("SEGMENTS", on), binds, params, spec.grid(context, heads.key_value, batch))?;
+    gpu.run(&stored(spec.backward_q(heads)).set("SEGMENTS", on), binds, params, by_query)?;
+    let by_key = spec.grid(context, heads.key_value, batch);
+    gpu.run(&stored(spec.backward_kv(heads)).set("SEGMENTS", on), binds, params, by_key)?;
     Ok(grad_qkv)
 }

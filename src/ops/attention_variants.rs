@@ -4,6 +4,7 @@ use super::attention::Heads;
 use crate::{
     gpu::{Capabilities, Constant, Gpu, Kernel, Variant},
     kernels,
+    tensor::DType,
 };
 
 kernels! {
@@ -55,10 +56,12 @@ pub static VARIANTS: &[Spec] = &[
     Spec { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
 ];
 
-/// The variant for a context length: the tuner's, else the default.
-pub fn choose(gpu: &Gpu, heads: Heads, context: usize) -> &'static Spec {
-    let class = format!("attention {}x{}", context.next_power_of_two(), heads.dim);
-    let shape = [context, heads.query, heads.key_value, heads.dim].map(|number| number as u32);
+/// The variant for a context length and how queries, keys and values are stored: the tuner's, else the default.
+pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static Spec {
+    let half = dtype == DType::F16;
+    let suffix = if half { " f16" } else { "" };
+    let class = format!("attention {}x{}{suffix}", context.next_power_of_two(), heads.dim);
+    let shape = [context, heads.query, heads.key_value, heads.dim, usize::from(half)].map(|number| number as u32);
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     let choice = gpu.tuner().choice(&class, &shape, usable);

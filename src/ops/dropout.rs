@@ -1,7 +1,11 @@
 //! Dropout from a counter: the backward pass draws the same mask again instead of storing it.
 
 use super::flat_grid;
-use crate::{Error, Result, binds, kernels, params, tape::Tape, tensor::Tensor};
+use crate::{
+    Error, Result, binds, kernels, params,
+    tape::Tape,
+    tensor::{DType, Tensor},
+};
 
 kernels! {
     /// Zeroes elements at random and scales the rest.
@@ -19,20 +23,21 @@ pub fn dropout(tape: &Tape, x: &Tensor, rate: f32, key: u32) -> Result<Tensor> {
     if !(0.0..1.0).contains(&rate) {
         return Err(Error::Config(format!("dropout {rate} is not in 0..1")));
     }
-    let out = mask(x, rate, key)?;
+    let out = mask(x, rate, key, x.dtype())?;
     let input = x.clone();
     tape.push(&[x], &out, move |gradients, gradient| {
-        let grad_x = mask(&gradient, rate, key)?;
+        let grad_x = mask(&gradient, rate, key, input.dtype())?;
         gradients.give(&input, grad_x)
     });
     Ok(out)
 }
 
-fn mask(x: &Tensor, rate: f32, key: u32) -> Result<Tensor> {
+fn mask(x: &Tensor, rate: f32, key: u32, dtype: DType) -> Result<Tensor> {
     let (gpu, count) = (x.gpu(), x.vectors());
-    let out = Tensor::empty_f32(gpu, x.shape())?;
+    let out = Tensor::empty(gpu, x.shape(), dtype)?;
+    let variant = DROPOUT.set("x_element", x.dtype().vec4()).set("out_element", dtype.vec4());
     let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
     let params = params![count: count, key: key, threshold: threshold, keep_scale: 1.0 / (1.0 - rate)];
-    gpu.run(&DROPOUT.plain(), binds![x: x.bind4(), out: out.bind4()], params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds![x: x.bind4(), out: out.bind4()], params, flat_grid(gpu, count))?;
     Ok(out)
 }

@@ -20,7 +20,8 @@ pub fn fill(out: &Tensor, value: f32) -> Result<()> {
     let gpu = out.gpu();
     for piece in out.flat_pieces()? {
         let count = piece.vectors();
-        gpu.run(&FILL.plain(), binds![out: piece.bind4()], params![count: count, value: value], flat_grid(gpu, count))?;
+        let variant = FILL.set("element", out.dtype().vec4());
+        gpu.run(&variant, binds![out: piece.bind4()], params![count: count, value: value], flat_grid(gpu, count))?;
     }
     Ok(())
 }
@@ -32,15 +33,20 @@ pub fn fill(out: &Tensor, value: f32) -> Result<()> {
 pub fn copy(x: &Tensor, out: &Tensor, factor: f32, accumulate: bool) -> Result<()> {
     let gpu = out.gpu();
     expect("scale", "the source", &x.reshape(&[x.elements()])?, &[out.elements()])?;
-    for (x, out) in x.flat_pieces()?.iter().zip(out.flat_pieces()?) {
+    let variant = SCALE.set("x_element", x.dtype().vec4()).set("out_element", out.dtype().vec4());
+    // Pieces by the larger of the two types, so that both are cut alike.
+    let (x, out) = (x.reshape(&[x.elements()])?, out.reshape(&[out.elements()])?);
+    let widest = if x.dtype().bytes() > out.dtype().bytes() { &x } else { &out };
+    for (first, held) in widest.row_pieces() {
+        let (x, out) = (x.rows(first, held)?, out.rows(first, held)?);
         let count = out.vectors();
         let params = params![count: count, factor: factor, accumulate: accumulate];
-        gpu.run(&SCALE.plain(), binds![x: x.bind4(), out: out.bind4()], params, flat_grid(gpu, count))?;
+        gpu.run(&variant, binds![x: x.bind4(), out: out.bind4()], params, flat_grid(gpu, count))?;
     }
     Ok(())
 }
 
-/// `a + b`, elementwise over one shape.
+/// `a + b` in f32, elementwise over one shape; `b` may be f16.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.
@@ -50,7 +56,7 @@ pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let out = Tensor::empty_f32(gpu, a.shape())?;
     let count = out.vectors();
     let binds = binds![a: a.bind4(), b: b.bind4(), out: out.bind4()];
-    gpu.run(&ADD.plain(), binds, params![count: count], flat_grid(gpu, count))?;
+    gpu.run(&ADD.set("b_element", b.dtype().vec4()), binds, params![count: count], flat_grid(gpu, count))?;
     let (kept_a, kept_b) = (tape.tracks(a).then(|| a.clone()), tape.tracks(b).then(|| b.clone()));
     tape.push(&[a, b], &out, move |gradients, gradient| match (kept_a, kept_b) {
         (Some(a), Some(b)) => {

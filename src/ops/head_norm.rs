@@ -58,7 +58,7 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
     expect("head_norm", "the key weight", &weights.key, &[heads.dim])?;
     let gpu = qkv.gpu();
     let rows = qkv.elements() / heads.dim;
-    let out = Tensor::empty_f32(gpu, qkv.shape())?;
+    let out = Tensor::empty(gpu, qkv.shape(), qkv.dtype())?;
     let rstds = Tensor::empty_f32(gpu, &[rows])?;
     let binds = binds![
         x: qkv.bind(), query_weight: weights.query.bind(), key_weight: weights.key.bind(), out: out.bind(),
@@ -68,7 +68,8 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
         rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
         normed: heads.query + heads.key_value, epsilon: epsilon,
     ];
-    gpu.run(&plan.variant(&HEAD_NORM), binds, params, plan.grid(gpu, rows))?;
+    let variant = plan.variant(&HEAD_NORM).set("element", qkv.dtype().scalar());
+    gpu.run(&variant, binds, params, plan.grid(gpu, rows))?;
     Ok((out, rstds))
 }
 
@@ -87,7 +88,10 @@ pub fn backward(
     expect("head_norm_backward", "the gradient", grad_out, qkv.shape())?;
     let gpu = qkv.gpu();
     let rows = qkv.elements() / heads.dim;
-    let grad_x = Tensor::empty_f32(gpu, qkv.shape())?;
+    require(grad_out.dtype() == qkv.dtype(), "head_norm_backward", || {
+        format!("qkv is {:?}, the gradient {:?}", qkv.dtype(), grad_out.dtype())
+    })?;
+    let grad_x = Tensor::empty(gpu, qkv.shape(), qkv.dtype())?;
     let binds = binds![
         x: qkv.bind(), query_weight: weights.query.bind(), key_weight: weights.key.bind(), rstds: rstds.bind(),
         grad_out: grad_out.bind(), grad_x: grad_x.bind(),
@@ -96,7 +100,8 @@ pub fn backward(
         rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
         normed: heads.query + heads.key_value,
     ];
-    gpu.run(&plan.variant(&HEAD_NORM_BACKWARD), binds, params, plan.grid(gpu, rows))?;
+    let variant = plan.variant(&HEAD_NORM_BACKWARD).set("element", qkv.dtype().scalar());
+    gpu.run(&variant, binds, params, plan.grid(gpu, rows))?;
     Ok(grad_x)
 }
 
@@ -126,7 +131,8 @@ pub fn backward_weights(
         count: count, tokens: tokens, width: width, heads: heads.query + 2 * heads.key_value, query: heads.query,
         normed: heads.query + heads.key_value, chunk_tokens: CHUNK_TOKENS,
     ];
-    gpu.run(&HEAD_NORM_BACKWARD_WEIGHT.plain(), binds, params, flat_grid(gpu, count))?;
+    let variant = HEAD_NORM_BACKWARD_WEIGHT.set("element", qkv.dtype().scalar());
+    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
     reduce::column_sum(&query_sums, grad_query, add_query)?;
     reduce::column_sum(&key_sums, grad_key, add_key)
 }

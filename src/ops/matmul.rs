@@ -1,10 +1,15 @@
 //! Matrix products: one call, many kernels, the fastest correct one by shape class.
 
 use super::{
-    matmul_variants::{Fours, Spec, VARIANTS},
+    matmul_variants::{Fours, Spec, Types, VARIANTS},
     require,
 };
-use crate::{Result, binds, gpu::Gpu, params, tensor::Tensor};
+use crate::{
+    Result, binds,
+    gpu::Gpu,
+    params,
+    tensor::{DType, Tensor},
+};
 
 /// The product `out[batch, m, n] = A . B` and how its operands lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +26,15 @@ pub struct Shape {
     pub trans_a: bool,
     /// B is stored as `[n, k]`.
     pub trans_b: bool,
+}
+
+/// What a choice between variants depends on beside the shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The product.
+    pub shape: Shape,
+    /// B is stored in f16: what most of the operands are in mixed-precision training.
+    pub half: bool,
 }
 
 /// What happens to a result on its way to memory: `[residual +] [gelu](sum [+ bias])`.
@@ -55,7 +69,7 @@ impl Shape {
     }
 
     /// The class of shapes for which one choice is made: sizes by powers of two, m exactly below 9.
-    pub fn class(&self) -> String {
+    fn class(&self) -> String {
         let form = match (self.trans_a, self.trans_b) {
             (false, false) => "nn",
             (false, true) => "nt",
@@ -67,32 +81,46 @@ impl Shape {
         format!("matmul {form} {m}x{}x{}{odd}", self.n.next_power_of_two(), self.k.next_power_of_two())
     }
 
-    /// The shape as numbers, for the tuner's notes.
-    pub fn numbers(&self) -> Vec<u32> {
-        [self.m, self.n, self.k, self.batch, usize::from(self.trans_a), usize::from(self.trans_b)]
-            .map(|number| number as u32)
-            .to_vec()
-    }
-
-    /// The inverse of [`Shape::numbers`].
-    pub fn from_numbers(numbers: &[u32]) -> Option<Self> {
-        let &[m, n, k, batch, trans_a, trans_b] = numbers else { return None };
-        let [m, n, k, batch] = [m, n, k, batch].map(|number| number as usize);
-        Some(Self { m, n, k, batch, trans_a: trans_a != 0, trans_b: trans_b != 0 })
-    }
-
     /// Floating-point operations of the product.
     pub fn flops(&self) -> f64 {
         2.0 * self.batch as f64 * self.m as f64 * self.n as f64 * self.k as f64
     }
 }
 
-/// The variant for `shape`: the tuner's; else, for a few rows, the first vector kernel that fits, and the first of all
+impl Question {
+    /// The class for which one choice is made.
+    pub fn class(&self) -> String {
+        format!("{}{}", self.shape.class(), if self.half { " f16" } else { "" })
+    }
+
+    /// The question as numbers, for the tuner's notes.
+    pub fn numbers(&self) -> Vec<u32> {
+        let Shape { m, n, k, batch, trans_a, trans_b } = self.shape;
+        let flags = [trans_a, trans_b, self.half].map(u32::from);
+        [m, n, k, batch].map(|number| number as u32).into_iter().chain(flags).collect()
+    }
+
+    /// The inverse of [`Question::numbers`].
+    pub fn from_numbers(numbers: &[u32]) -> Option<Self> {
+        let &[m, n, k, batch, trans_a, trans_b, half] = numbers else { return None };
+        let [m, n, k, batch] = [m, n, k, batch].map(|number| number as usize);
+        let [trans_a, trans_b, half] = [trans_a, trans_b, half].map(|flag| flag != 0);
+        Some(Self { shape: Shape { m, n, k, batch, trans_a, trans_b }, half })
+    }
+
+    /// How B is stored.
+    pub fn dtype(&self) -> DType {
+        if self.half { DType::F16 } else { DType::F32 }
+    }
+}
+
+/// The variant for a product: the tuner's; else, for a few rows, the first vector kernel that fits, and the first of all
 /// that fit for more.
-pub fn choose(gpu: &Gpu, shape: Shape) -> &'static Spec {
+pub fn choose(gpu: &Gpu, question: Question) -> &'static Spec {
+    let shape = question.shape;
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
-    let choice = gpu.tuner().choice(&shape.class(), &shape.numbers(), usable);
+    let choice = gpu.tuner().choice(&question.class(), &question.numbers(), usable);
     let few_rows = |spec: &&Spec| matches!(spec.fours, Fours::Rows(_));
     fitting()
         .find(|spec| choice.as_deref() == Some(spec.name))
@@ -101,12 +129,13 @@ pub fn choose(gpu: &Gpu, shape: Shape) -> &'static Spec {
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
 
-/// Computes `shape` from `a` and `b` into `out`.
+/// Computes `shape` from `a` and `b` into `out`, each of them f32 or f16.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when an operand does not hold the shape's elements.
 pub fn matmul(shape: Shape, a: &Tensor, b: &Tensor, out: &Tensor, epilogue: Epilogue<'_>) -> Result<()> {
-    matmul_with(choose(out.gpu(), shape), shape, a, b, out, epilogue)
+    let question = Question { shape, half: b.dtype() == DType::F16 };
+    matmul_with(choose(out.gpu(), question), shape, a, b, out, epilogue)
 }
 
 /// [`matmul`] by a given variant.
@@ -137,8 +166,9 @@ pub fn matmul_with(
         super::expect("matmul", "the bias", bias, &[n])?;
     }
     let gpu = out.gpu();
+    let before = epilogue.gelu.map_or(DType::F32, Tensor::dtype);
     let variant = spec
-        .variant()
+        .variant(Types { a: a.dtype(), b: b.dtype(), out: out.dtype(), before })
         .set("TRANS_A", trans_a)
         .set("TRANS_B", trans_b)
         .set("BIAS", epilogue.bias.is_some())

@@ -12,8 +12,9 @@
 
 use super::matmul::Shape;
 use crate::{
-    gpu::{Capabilities, Constant, Kernel, Variant},
+    gpu::{Capabilities, Kernel, Variant},
     kernels,
+    tensor::DType,
 };
 
 kernels! {
@@ -40,6 +41,24 @@ pub enum Fours {
     Rows(usize),
     /// Everything, along the contiguous dimensions: k, n and (A transposed) m are multiples of four.
     All,
+}
+
+/// How the operands and results of a product are stored; sums, bias and residual are f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Types {
+    /// A.
+    pub a: DType,
+    /// B.
+    pub b: DType,
+    /// The result.
+    pub out: DType,
+    /// The value before GELU.
+    pub before: DType,
+}
+
+impl Types {
+    /// Everything in f32.
+    pub const SINGLE: Self = Self { a: DType::F32, b: DType::F32, out: DType::F32, before: DType::F32 };
 }
 
 /// One variant: a kernel, its constants, and where it may be used.
@@ -111,16 +130,18 @@ impl Spec {
         fours && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
     }
 
-    /// The kernel with this variant's constants.
-    pub fn variant(&self) -> Variant {
+    /// The kernel with this variant's constants for operands of these types.
+    pub fn variant(&self, types: Types) -> Variant {
         let variant =
             self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
-        let vec4 = Constant::Type("vec4<f32>");
-        match self.fours {
-            Fours::None | Fours::Odd => variant,
-            Fours::Rows(_) => variant.set("element", vec4),
-            Fours::All => variant.set("element", vec4).set("result", vec4),
-        }
+        let operand = if matches!(self.fours, Fours::Rows(_) | Fours::All) { DType::vec4 } else { DType::scalar };
+        let result = if self.fours == Fours::All { DType::vec4 } else { DType::scalar };
+        variant
+            .set("a_element", operand(types.a))
+            .set("b_element", operand(types.b))
+            .set("result", result(DType::F32))
+            .set("out_element", result(types.out))
+            .set("before_element", result(types.before))
     }
 
     /// Workgroups in x (columns), y (rows) and z (batch).

@@ -81,13 +81,14 @@ fn rotate(
     direction: f32,
 ) -> Result<Tensor> {
     let gpu = x.gpu();
-    let out = Tensor::empty_f32(gpu, x.shape())?;
+    let out = Tensor::empty(gpu, x.shape(), x.dtype())?;
+    let variant = ROPE.set("SEGMENTS", segments.is_some()).set("element", x.dtype().scalar());
     let count = x.elements() / 2;
     let params = params![
         count: count, half_dim: heads.dim / 2, rotated_heads: heads.query + heads.key_value,
         all_heads: heads.query + 2 * heads.key_value, context: x.shape()[1], past: past, direction: direction,
     ];
     let binds = binds![x: x.bind(), table: table.bind(), starts: segments.unwrap_or(x).bind(), out: out.bind()];
-    gpu.run(&ROPE.set("SEGMENTS", segments.is_some()), binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
     Ok(out)
 }

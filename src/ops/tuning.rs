@@ -3,10 +3,14 @@
 use super::{
     attention::{self, Heads},
     attention_variants,
-    matmul::{self, Epilogue, Shape},
+    matmul::{self, Epilogue, Question, Shape},
     matmul_variants, rows, softmax,
 };
-use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
+use crate::{
+    Error, Result,
+    gpu::Gpu,
+    tensor::{DType, Tensor},
+};
 
 /// One timed variant.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -23,6 +27,8 @@ pub struct Timing {
 const ROUNDS: usize = 5;
 /// Largest normalised mean square error of a variant against the plainest one.
 const LARGEST_ERROR: f64 = 1e-7;
+/// The same where results are stored in f16.
+const LARGEST_HALF_ERROR: f64 = 1e-6;
 
 /// Checks and times the variants for every class that was asked for, and remembers the fastest of each.
 ///
@@ -34,14 +40,14 @@ pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Re
     for (index, (class, numbers)) in open.iter().enumerate() {
         report(class, index, open.len());
         let timed = match (class.split(' ').next(), numbers.as_slice()) {
-            (Some("matmul"), numbers) => match Shape::from_numbers(numbers) {
-                Some(shape) => time_matmul(gpu, shape).await?,
+            (Some("matmul"), numbers) => match Question::from_numbers(numbers) {
+                Some(question) => time_matmul(gpu, question).await?,
                 None => continue,
             },
             (Some("rows"), &[rows, width]) => time_rows(gpu, rows as usize, width as usize).await?,
-            (Some("attention"), &[context, query, key_value, dim]) => {
+            (Some("attention"), &[context, query, key_value, dim, half]) => {
                 let heads = Heads { query: query as usize, key_value: key_value as usize, dim: dim as usize };
-                time_attention(gpu, heads, context as usize).await?
+                time_attention(gpu, heads, context as usize, if half != 0 { DType::F16 } else { DType::F32 }).await?
             }
             _ => continue,
         };
@@ -61,12 +67,12 @@ pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Re
 type Timed = Vec<(&'static str, Option<f64>)>;
 
 /// Values that no transposition or shift maps onto themselves.
-fn data(gpu: &Gpu, elements: usize, salt: u32) -> Result<Tensor> {
+fn data(gpu: &Gpu, elements: usize, salt: u32, dtype: DType) -> Result<Tensor> {
     let value = |i: u32| {
         let mixed = i.wrapping_mul(2_654_435_761).wrapping_add(salt.wrapping_mul(40_503));
         (mixed >> 8) as f32 / (1 << 24) as f32 - 0.4
     };
-    Tensor::from_f32(gpu, &[elements], &(0..elements as u32).map(value).collect::<Vec<_>>())
+    Tensor::from_f32_as(gpu, &[elements], &(0..elements as u32).map(value).collect::<Vec<_>>(), dtype)
 }
 
 /// Mean square difference over mean square of the reference.
@@ -88,9 +94,10 @@ fn measure(gpu: &Gpu, timed: &Timed, call: impl Fn() -> Result<()>) -> Result<f6
     gpu.time(ROUNDS, ((0.02 / once.max(1e-6)) as usize).clamp(1, 50), &call)
 }
 
-async fn time_matmul(gpu: &Gpu, shape: Shape) -> Result<Timed> {
+async fn time_matmul(gpu: &Gpu, question: Question) -> Result<Timed> {
+    let (shape, dtype) = (question.shape, question.dtype());
     let Shape { m, n, k, batch, .. } = shape;
-    let (a, b) = (data(gpu, batch * m * k, 1)?, data(gpu, batch * k * n, 2)?);
+    let (a, b) = (data(gpu, batch * m * k, 1, dtype)?, data(gpu, batch * k * n, 2, dtype)?);
     let out = Tensor::empty_f32(gpu, &[batch * m * n])?;
     let mut reference: Option<Vec<f32>> = None;
     let mut timed = Timed::new();
@@ -109,7 +116,7 @@ async fn time_matmul(gpu: &Gpu, shape: Shape) -> Result<Timed> {
 }
 
 async fn time_rows(gpu: &Gpu, rows: usize, width: usize) -> Result<Timed> {
-    let x = data(gpu, rows * width, 3)?.reshape(&[rows, width])?;
+    let x = data(gpu, rows * width, 3, DType::F32)?.reshape(&[rows, width])?;
     let mut reference: Option<Vec<f32>> = None;
     let mut timed = Timed::new();
     for plan in rows::PLANS.iter().filter(|plan| plan.fits(gpu, width)) {
@@ -123,10 +130,12 @@ async fn time_rows(gpu: &Gpu, rows: usize, width: usize) -> Result<Timed> {
     Ok(timed)
 }
 
-async fn time_attention(gpu: &Gpu, heads: Heads, context: usize) -> Result<Timed> {
+async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> Result<Timed> {
     let batch = (2048 / context).max(1);
-    let qkv = data(gpu, batch * context * heads.qkv_width(), 4)?.reshape(&[batch, context, heads.qkv_width()])?;
-    let grad = data(gpu, batch * context * heads.query * heads.dim, 5)?;
+    let qkv =
+        data(gpu, batch * context * heads.qkv_width(), 4, dtype)?.reshape(&[batch, context, heads.qkv_width()])?;
+    let grad = data(gpu, batch * context * heads.query * heads.dim, 5, dtype)?;
+    let most = if dtype == DType::F16 { LARGEST_HALF_ERROR } else { LARGEST_ERROR };
     let mut reference: Option<Vec<f32>> = None;
     let mut timed = Timed::new();
     for spec in attention_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
@@ -136,7 +145,7 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize) -> Result<Timed
             attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None)
         };
         let values = call()?.to_f32().await?;
-        let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
+        let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < most);
         let seconds = if passes { Some(measure(gpu, &timed, || call().map(|_| ()))?) } else { None };
         reference.get_or_insert(values);
         timed.push((spec.name, seconds));
