@@ -56,4 +56,5 @@ pub const STILL: Step = Step {
     correction1: 0.1,
     correction2: 0.01,
     max_norm: 1.0,
+    unscale: None,
 };

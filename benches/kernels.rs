@@ -17,7 +17,7 @@ use wgpt::{
         rows, softmax,
     },
     tape::Tape,
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 fn roofline(criterion: &mut Criterion, gpu: &Gpu) {
@@ -115,14 +115,14 @@ fn row_kernels(criterion: &mut Criterion, gpu: &Gpu) {
     let targets: Vec<u32> = (0..rows as u32).map(|row| row * 7 % width as u32).collect();
     let targets = Targets::new(gpu, &targets).expect("targets");
     let stats = Tensor::empty_f32(gpu, &[rows, 4]).expect("the tensor fits");
-    let kind = norm::Kind::Layer;
+    let (kind, weights) = (norm::Kind::Layer, norm::Weights { weight: &weight, bias: None });
     for plan in rows::PLANS {
-        let forward = norm::forward(kind, &x, &weight, None, 1e-5, *plan).expect("a forward pass");
+        let forward = norm::forward(kind, &x, weights, 1e-5, DType::F32, *plan).expect("a forward pass");
         let grad = Tensor::empty_f32(gpu, &[rows, width]).expect("the tensor fits");
         group.throughput(Throughput::Bytes(2 * bytes));
         group.bench_function(format!("layernorm {}", plan.name), |bencher| {
             bencher.iter_custom(|count| {
-                clock(gpu, count, || norm::forward(kind, &x, &weight, None, 1e-5, *plan).map(|_| ()))
+                clock(gpu, count, || norm::forward(kind, &x, weights, 1e-5, DType::F32, *plan).map(|_| ()))
             });
         });
         group.bench_function(format!("softmax {}", plan.name), |bencher| {
@@ -149,7 +149,7 @@ fn flat_kernels(criterion: &mut Criterion, gpu: &Gpu) {
     let length = 1 << 20;
     let bytes = 4 * length as u64;
     let [weight, gradient, m, v] = [(); 4].map(|()| data(gpu, &[length]));
-    let state = optimizer::State { weight, gradient, m, v };
+    let state = optimizer::State { weight, gradient, m, v, half: None };
     let (norm, tape) = (data(gpu, &[1]), Tape::off(gpu));
     group.throughput(Throughput::Bytes(3 * bytes));
     group.bench_function("add", |bencher| {

@@ -15,6 +15,7 @@ mod gradients;
 mod interchange;
 mod kernels;
 mod lora;
+mod mixed;
 mod oracle_fixtures;
 mod oracles;
 mod packing;

@@ -1,11 +1,15 @@
 // adamw: one AdamW step (Loshchilov and Hutter 2019, PyTorch's order of operations) over count vectors of four, in place.
 // g = gradient * min(1, max_norm / (norm[0] + 1e-6)); w -= lr * decay * w; m = beta1 m + (1 - beta1) g;
 // v = beta2 v + (1 - beta2) g^2; w -= lr / correction1 * m / (sqrt(v / correction2) + epsilon).
-// correction = 1 - beta^step. max_norm = 0 leaves the gradient as it is.
+// correction = 1 - beta^step. max_norm = 0 leaves the gradient as it is. SCALED: the stored gradient is 1 / unscale times the
+// real one, norm that of the real one, and where it is not finite (an overflow of f16) nothing is written. HALF: half = w.
 // @include "lib/index.wgsl"
+const SCALED: bool = false;
+const HALF: bool = false;
+alias half_element = vec4<f32>;
 struct Params {
     count: u32, lr: f32, beta1: f32, beta2: f32, epsilon: f32, decay: f32,
-    correction1: f32, correction2: f32, max_norm: f32,
+    correction1: f32, correction2: f32, max_norm: f32, unscale: f32,
 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> gradient: array<vec4<f32>>;
@@ -13,6 +17,7 @@ var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read_write> weight: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> m: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> v: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> half: array<half_element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -24,7 +29,14 @@ fn main(
     if (i >= p.count) {
         return;
     }
+    // By its bits: compilers may take it for granted that numbers are finite.
+    if (SCALED && (bitcast<u32>(norm[0]) & 0x7f800000u) == 0x7f800000u) {
+        return;
+    }
     var g = gradient[i];
+    if (SCALED) {
+        g *= p.unscale;
+    }
     if (p.max_norm > 0.0) {
         g *= min(1.0, p.max_norm / (norm[0] + 1e-6));
     }
@@ -33,5 +45,9 @@ fn main(
     m[i] = first;
     v[i] = second;
     let shrunk = weight[i] - p.lr * p.decay * weight[i];
-    weight[i] = shrunk - p.lr / p.correction1 * first / (sqrt(second / p.correction2) + p.epsilon);
+    let updated = shrunk - p.lr / p.correction1 * first / (sqrt(second / p.correction2) + p.epsilon);
+    weight[i] = updated;
+    if (HALF) {
+        half[i] = half_element(updated);
+    }
 }

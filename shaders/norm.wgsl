@@ -4,12 +4,13 @@
 // @include "lib/rows.wgsl"
 const CENTER: bool = true;
 const BIAS: bool = true;
+alias out_element = f32;
 struct Params { rows: u32, width: u32, epsilon: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<out_element>;
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 
 @compute @workgroup_size(LANES * ROWS)
@@ -45,7 +46,7 @@ fn main(
         if (BIAS) {
             value += bias[c];
         }
-        out[base + c] = value;
+        out[base + c] = out_element(value);
     }
     if (lane == 0u) {
         stats[row * 2u] = mean;

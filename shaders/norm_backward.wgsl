@@ -2,12 +2,13 @@
 // grad_x = rstd * (g - mean(g) [CENTER only] - h * mean(g * h)), or += when accumulate is set. [rows, width].
 // @include "lib/rows.wgsl"
 const CENTER: bool = true;
+alias grad_element = f32;
 struct Params { rows: u32, width: u32, accumulate: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read> stats: array<f32>;
-@group(0) @binding(3) var<storage, read> grad_out: array<f32>;
+@group(0) @binding(3) var<storage, read> grad_out: array<grad_element>;
 @group(0) @binding(4) var<storage, read_write> grad_x: array<f32>;
 
 @compute @workgroup_size(LANES * ROWS)
@@ -26,7 +27,7 @@ fn main(
     var sum_g = 0.0;
     var sum_gh = 0.0;
     for (var c = lane; c < p.width; c += LANES) {
-        let g = grad_out[base + c] * weight[c];
+        let g = f32(grad_out[base + c]) * weight[c];
         sum_g += g;
         sum_gh = fma(g, (x[base + c] - mean) * rstd, sum_gh);
     }
@@ -39,7 +40,7 @@ fn main(
         return;
     }
     for (var c = lane; c < p.width; c += LANES) {
-        let g = grad_out[base + c] * weight[c];
+        let g = f32(grad_out[base + c]) * weight[c];
         let h = (x[base + c] - mean) * rstd;
         let before = select(0.0, grad_x[base + c], p.accumulate != 0u);
         grad_x[base + c] = before + rstd * (g - mean_g - h * mean_gh);

@@ -3,11 +3,12 @@
 // Overwrites; column_sum adds the chunks.
 // @include "lib/index.wgsl"
 const BIAS: bool = true;
+alias grad_element = f32;
 struct Params { count: u32, rows: u32, columns: u32, chunk_rows: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> stats: array<f32>;
-@group(0) @binding(2) var<storage, read> grad_out: array<f32>;
+@group(0) @binding(2) var<storage, read> grad_out: array<grad_element>;
 @group(0) @binding(3) var<storage, read_write> weight_sums: array<f32>;
 @group(0) @binding(4) var<storage, read_write> bias_sums: array<f32>;
 
@@ -26,7 +27,7 @@ fn main(
     var weight_sum = 0.0;
     var bias_sum = 0.0;
     for (var row = first; row < min(first + p.chunk_rows, p.rows); row += 1u) {
-        let g = grad_out[row * p.columns + column];
+        let g = f32(grad_out[row * p.columns + column]);
         weight_sum = fma(g, (x[row * p.columns + column] - stats[row * 2u]) * stats[row * 2u + 1u], weight_sum);
         bias_sum += g;
     }

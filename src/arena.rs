@@ -16,7 +16,8 @@ const LARGEST: u64 = 1 << 30;
 /// Zeroed tensors of `shapes`, one behind the other in that order; the gaps between them are zero and stay so.
 fn arena(gpu: &Gpu, shapes: &[&[usize]], dtype: DType) -> Result<Vec<Tensor>> {
     let size = |shape: &[usize]| shape.iter().product::<usize>().next_multiple_of(ALIGNMENT);
-    let most = (gpu.capabilities().buffer.min(LARGEST) / dtype.bytes()) as usize;
+    // In f32's bytes for every type, so that all are cut into buffers alike.
+    let most = (gpu.capabilities().buffer.min(LARGEST) / DType::F32.bytes()) as usize;
     let mut tensors = Vec::with_capacity(shapes.len());
     let mut rest = shapes;
     while !rest.is_empty() {

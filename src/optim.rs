@@ -30,6 +30,7 @@ struct Slot {
     gradient: Tensor,
     m: Tensor,
     v: Tensor,
+    half: Option<Tensor>,
 }
 
 /// Parameters whose weights, gradients and moments each lie one behind the other: one dispatch updates them all.
@@ -43,8 +44,10 @@ pub struct Optimizer {
     settings: AdamW,
     slots: Vec<Slot>,
     runs: Vec<Run>,
-    /// Steps taken.
+    /// Steps, those that were not taken among them.
     pub step: u64,
+    /// Steps that were not taken because their gradient was not finite.
+    pub skipped: u64,
 }
 
 fn decays(weight: &Tensor) -> bool {
@@ -53,20 +56,25 @@ fn decays(weight: &Tensor) -> bool {
 
 /// The longest runs that `slots`, in the order of their memory, can be cut into.
 fn runs(slots: &[&Slot]) -> Vec<Run> {
-    let parts = |slot: &Slot| [&slot.weight, &slot.gradient, &slot.m, &slot.v].map(Clone::clone);
+    let parts = |slot: &Slot| {
+        let all = [&slot.weight, &slot.gradient, &slot.m, &slot.v].into_iter().chain(&slot.half);
+        all.cloned().collect::<Vec<_>>()
+    };
     let (mut runs, mut at) = (Vec::new(), 0);
     while at < slots.len() {
         let first = parts(slots[at]);
         let (mut last, mut end) = (first.clone(), at + 1);
         while let Some(next) = slots.get(end).filter(|next| decays(&next.weight) == decays(&slots[at].weight)) {
             let next = parts(next);
-            if !(0..4).all(|part| arena::follows(&first[part], &last[part], &next[part])) {
+            let follows = |part: usize| arena::follows(&first[part], &last[part], &next[part]);
+            if next.len() != first.len() || !(0..first.len()).all(follows) {
                 break;
             }
             (last, end) = (next, end + 1);
         }
         let whole = |part: usize| first[part].through(&last[part]).unwrap_or_else(|| first[part].clone());
-        let state = optimizer::State { weight: whole(0), gradient: whole(1), m: whole(2), v: whole(3) };
+        let half = (first.len() > 4).then(|| whole(4));
+        let state = optimizer::State { weight: whole(0), gradient: whole(1), m: whole(2), v: whole(3), half };
         runs.push(Run { state, decays: decays(&first[0]) });
         at = end;
     }
@@ -74,11 +82,18 @@ fn runs(slots: &[&Slot]) -> Vec<Run> {
 }
 
 impl Optimizer {
-    /// Fresh moments for `parameters`; their gradients are kept in `gradients` over all steps.
+    /// Fresh moments for `parameters`; their gradients are kept in `gradients` over all steps. `halves` are copies in f16 of
+    /// the first of them, which every step writes anew.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
-    pub fn new(gpu: &Gpu, parameters: &[(String, Tensor)], settings: AdamW, gradients: &mut Gradients) -> Result<Self> {
+    pub fn new(
+        gpu: &Gpu,
+        parameters: &[(String, Tensor)],
+        halves: &[Tensor],
+        settings: AdamW,
+        gradients: &mut Gradients,
+    ) -> Result<Self> {
         let shapes: Vec<_> = parameters.iter().map(|(_, weight)| weight.shape()).collect();
         let room = || arena::of_parameters(gpu, &shapes, DType::F32).map(Vec::into_iter);
         let (mut all_gradients, mut all_m, mut all_v) = (room()?, room()?, room()?);
@@ -86,28 +101,31 @@ impl Optimizer {
         for (name, weight) in parameters {
             let (Some(gradient), Some(m), Some(v)) = (all_gradients.next(), all_m.next(), all_v.next()) else { break };
             gradients.keep(weight, gradient.clone());
-            slots.push(Slot { name: name.clone(), weight: weight.clone(), gradient, m, v });
+            let half = halves.get(slots.len()).cloned();
+            slots.push(Slot { name: name.clone(), weight: weight.clone(), gradient, m, v, half });
         }
         let in_memory: Vec<_> = arena::update_order(&shapes).into_iter().map(|index| &slots[index]).collect();
         let runs = runs(&in_memory);
-        Ok(Self { settings, slots, runs, step: 0 })
+        Ok(Self { settings, slots, runs, step: 0, skipped: 0 })
     }
 
     /// Updates every parameter; returns the global gradient norm before clipping, still on the GPU. A parameter that
-    /// no gradient reached counts as one with gradient 0.
+    /// no gradient reached counts as one with gradient 0. With `scale` the gradients are that many times the real ones, and
+    /// where their norm is not finite nothing is updated: whoever reads the norm counts that as `skipped`.
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn update(&mut self, gpu: &Gpu, gradients: &mut Gradients, lr: f32) -> Result<Tensor> {
+    pub fn update(&mut self, gpu: &Gpu, gradients: &mut Gradients, lr: f32, scale: Option<f32>) -> Result<Tensor> {
         for slot in &self.slots {
             if gradients.get(&slot.weight).is_none() {
                 slot.gradient.clear();
             }
         }
         let all: Vec<_> = self.runs.iter().map(|run| &run.state.gradient).collect();
-        let norm = reduce::global_norm(gpu, &all)?;
+        let unscale = scale.map(f32::recip);
+        let norm = reduce::global_norm(gpu, &all, unscale.unwrap_or(1.0))?;
         self.step += 1;
-        let power = i32::try_from(self.step).unwrap_or(i32::MAX);
+        let power = i32::try_from(self.step.saturating_sub(self.skipped).max(1)).unwrap_or(i32::MAX);
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(power)) as f32;
         for run in &self.runs {
             let step = optimizer::Step {
@@ -119,6 +137,7 @@ impl Optimizer {
                 correction1: correction(self.settings.beta1),
                 correction2: correction(self.settings.beta2),
                 max_norm: self.settings.clip,
+                unscale,
             };
             optimizer::adamw(step, &run.state, &norm)?;
         }

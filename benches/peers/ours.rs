@@ -171,7 +171,7 @@ impl Peer for Wgpt {
             }
             Case::AdamW { length } => {
                 let [weight, gradient, m, v] = [(); 4].map(|()| self.data(&[length]));
-                let (state, norm) = (optimizer::State { weight, gradient, m, v }, self.data(&[1]));
+                let (state, norm) = (optimizer::State { weight, gradient, m, v, half: None }, self.data(&[1]));
                 self.tuned(move || optimizer::adamw(STILL, &state, &norm))
             }
             Case::Step(size) => self.step(size),

@@ -19,6 +19,7 @@ mod memory;
 mod merge;
 mod plan;
 mod ppo;
+mod precision;
 mod preferences;
 mod pretrain;
 mod profile;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     Shared,
     memory::{self, mib},
+    precision,
     recipe::Recipe,
     terminal,
 };
@@ -69,6 +70,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let settings = arguments.recipe.settings(arguments.vocabulary);
     settings.validate()?;
     let gpu = shared.open().await?;
+    let settings = precision::on_adapter(shared, &gpu, settings);
     let bar = terminal::bar(1, shared.quiet);
     let plan = plan::plan(&gpu, &settings, |what, index, count| {
         bar.set_length(count as u64);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Shared, recipe::Recipe, training};
+use super::{Shared, precision, recipe::Recipe, training};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -23,6 +23,7 @@ pub(super) const SHAKESPEARE: &str = include_str!("../../data/shakespeare.txt");
 #[command(after_help = "Examples:
   wgpt pretrain                                   learn Shakespeare; five minutes without a GPU
   wgpt pretrain --data book.txt --preset nano-char
+  wgpt pretrain --data book.txt --precision f16   half the memory for activations, faster where the GPU is
   wgpt pretrain --data texts/ --tokenizer bpe --family llama --layers 6 --heads 6 --width 384 --context 256
   wgpt pretrain --data shakespeare.txt --out runs/shakespeare --resume")]
 pub(crate) struct Arguments {
@@ -89,7 +90,7 @@ impl Arguments {
         if self.resume {
             let (trainer, language, state) = run::resume(gpu, out)?;
             let tokenizer = language.tokenizer;
-            let settings = self.recipe.settings(tokenizer.vocab_size());
+            let settings = precision::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", out.display(), state.step));
             return Ok((trainer, tokenizer, settings, state.best_val_loss));
@@ -99,7 +100,7 @@ impl Arguments {
             return Err(Error::checkpoint(out, reason));
         }
         let tokenizer = self.make_tokenizer(shared, data)?;
-        let settings = self.recipe.settings(tokenizer.vocab_size());
+        let settings = precision::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
         settings.validate()?;
         let model = Gpt::new(gpu, &settings.config, settings.seed)?;
         Ok((Trainer::new(gpu, model, &settings)?, tokenizer, settings, None))

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::precision::PrecisionArgument;
 use crate::{
     model::{Config, config::Positions},
     optim::{AdamW, Schedule},
@@ -95,6 +96,8 @@ pub(super) struct Recipe {
     /// Tokens per sample at each validation; 0 for none
     #[arg(long, default_value_t = 160)]
     sample_tokens: usize,
+    #[command(flatten)]
+    precision: PrecisionArgument,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -163,6 +166,7 @@ impl Recipe {
             keep: self.keep,
             checkpoint_activations: self.checkpoint_activations,
             sample_tokens: self.sample_tokens,
+            precision: self.precision.wanted(),
             ..recipe
         }
     }

@@ -6,7 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared, terminal, training,
+    Shared,
+    precision::{self, PrecisionArgument},
+    terminal, training,
     tune::{Own, TuneArguments},
 };
 use crate::{
@@ -53,6 +55,8 @@ pub(crate) struct Arguments {
     /// Share of the conversations that is held out
     #[arg(long, default_value_t = 0.05)]
     val_fraction: f64,
+    #[command(flatten)]
+    precision: PrecisionArgument,
 }
 
 #[derive(Serialize)]
@@ -75,7 +79,9 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     // Everything that can be wrong with the input is found before a GPU is opened or a file written.
     let config = interchange::open(&base)?.config().clone();
     let own = Own { batch: *batch, lr: *lr, val_fraction: *val_fraction, epochs: *epochs };
-    let settings = tune.settings(&config, Settings::fine_tuning(config.clone(), tune.lora()?), &own)?;
+    let recipe = Settings::fine_tuning(config.clone(), tune.lora()?);
+    let recipe = Settings { precision: arguments.precision.wanted(), ..recipe };
+    let settings = tune.settings(&config, recipe, &own)?;
     let Language { tokenizer, conventions } = Language::open(&base)?;
     let language = Language { conventions: conventions.taught(&tokenizer)?, tokenizer };
     let bar = terminal::bar(0, shared.quiet);
@@ -92,6 +98,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let settings = tune.schedule(settings, steps, fingerprint)?;
 
     let gpu = shared.open().await?;
+    let settings = precision::on_adapter(shared, &gpu, settings);
     let (trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(

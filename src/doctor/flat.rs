@@ -37,6 +37,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.compare(("gelu_backward", "flat"), &what, &actual, &oracle::gelu_backward(&wide, &b), 1).await?;
         let actual = dropout::dropout(&tape, &x, 0.25, 99)?;
         doctor.compare(("dropout", "flat"), &what, &actual, &oracle::dropout(&a, 0.25, 99), 1).await?;
+        adamw(doctor, length).await?;
         if doctor.half() {
             // What follows is f32 in every precision.
             continue;
@@ -46,10 +47,9 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.compare(("gelu", "flat"), &what, &actual, &expected, 1).await?;
         let total = reduce::sum(&x, length, 0, 1, 0.5, false)?;
         doctor.compare(("sum", "group"), &what, &total, &[a.iter().sum::<f64>() * 0.5], length).await?;
-        let norm = reduce::global_norm(doctor.gpu, &[&x, &y])?;
+        let norm = reduce::global_norm(doctor.gpu, &[&x, &y], 1.0)?;
         let both: Vec<f64> = a.iter().chain(&b).copied().collect();
         doctor.compare(("square_sum", "group"), &what, &norm, &[oracle::norm(&both)], 1).await?;
-        adamw(doctor, length).await?;
     }
     for (rows, width) in [(1, 1), (7, 5), (33, 64), (300, 66), (1000, 3)] {
         let (x, g) = (doctor.data(rows * 2 * width), doctor.data(rows * width));
@@ -59,9 +59,6 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.compare(("swiglu", "flat"), &what, &actual, &oracle::swiglu(&x, width), 1).await?;
         let actual = activation::swiglu_backward(&gates, &grad)?;
         doctor.compare(("swiglu_backward", "flat"), &what, &actual, &oracle::swiglu_backward(&x, &g, width), 1).await?;
-        if doctor.half() {
-            continue;
-        }
         let out = doctor.poisoned(&[width])?;
         reduce::column_sum(&grad, &out, false)?;
         let once = oracle::column_sum(&g, width, None);
@@ -78,11 +75,15 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
     // Second moments are never negative.
     host[2].iter_mut().for_each(|v| *v = v.abs());
     let gradient = doctor.data(length);
+    // In mixed precision gradients come scaled, and a copy in f16 is kept.
+    let scale = if doctor.half() { 1024.0 } else { 1.0 };
+    let scaled: Vec<f64> = gradient.iter().map(|g| g * scale).collect();
     let state = optimizer::State {
         weight: doctor.upload(&[length], &host[0])?,
-        gradient: doctor.upload(&[length], &gradient)?,
+        gradient: doctor.upload(&[length], &scaled)?,
         m: doctor.upload(&[length], &host[1])?,
         v: doctor.upload(&[length], &host[2])?,
+        half: if doctor.half() { Some(doctor.poisoned_as(&[length], doctor.element)?) } else { None },
     };
     let norm = doctor.upload(&[1], &[3.0])?;
     for (number, max_norm) in [(1, 1.0), (2, 0.0)] {
@@ -99,13 +100,23 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
             correction1: (1.0 - 0.9f64.powi(number)) as f32,
             correction2: (1.0 - 0.99f64.powi(number)) as f32,
             max_norm: max_norm as f32,
+            unscale: doctor.half().then_some(1.0 / scale as f32),
         };
         optimizer::adamw(step, &state, &norm)?;
+        if doctor.half() {
+            // An overflow: nothing may change.
+            let overflow = doctor.upload(&[1], &[f64::INFINITY])?;
+            optimizer::adamw(step, &state, &overflow)?;
+        }
         for (name, actual, expected) in
             [("weight", &state.weight, &host[0]), ("m", &state.m, &host[1]), ("v", &state.v, &host[2])]
         {
             let what = format!("[{length}] {name}, step {number}");
             doctor.compare(("adamw", "flat"), &what, actual, expected, 1).await?;
+        }
+        if let Some(half) = &state.half {
+            let what = format!("[{length}] copy, step {number}");
+            doctor.compare(("adamw", "flat"), &what, half, &host[0], 1).await?;
         }
     }
     Ok(())
@@ -135,10 +146,11 @@ fn time(doctor: &mut Doctor<'_>) -> Result<()> {
         correction1: 0.1,
         correction2: 0.01,
         max_norm: 1.0,
+        unscale: None,
     };
     let norm = doctor.upload(&[1], &[1.0])?;
     let [weight, m, v] = out;
-    let state = optimizer::State { weight, gradient: x, m, v };
+    let state = optimizer::State { weight, gradient: x, m, v, half: None };
     let call = || optimizer::adamw(step, &state, &norm);
     doctor.time(("adamw", "flat"), Work::Bytes(7.0 * bytes), call)
 }

@@ -28,7 +28,7 @@ use crate::{
         weight::Weight,
     },
     tape::Tape,
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 /// The weight of a normalisation and, where the configuration has them, a bias.
@@ -66,12 +66,20 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// The matrices of its layers.
+    pub fn weights(&mut self) -> [&mut Weight; 4] {
+        [&mut self.qkv.weight, &mut self.out.weight, &mut self.up.weight, &mut self.down.weight]
+    }
+
     /// What a gradient may be asked for.
     pub fn leaves(&self) -> Vec<Tensor> {
         let scales = [&self.norm1, &self.norm2].map(|scale| [Some(scale.weight.clone()), scale.bias.clone()]);
         let layers = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| {
-            let plain = if let Weight::Plain(plain) = &layer.weight { Some(plain.clone()) } else { None };
-            [plain, layer.bias.clone()]
+            let trained = match &layer.weight {
+                Weight::Plain(master) | Weight::Mixed { master, .. } => Some(master.clone()),
+                Weight::Packed(_) => None,
+            };
+            [trained, layer.bias.clone()]
         });
         let adapters = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| layer.adapter.as_ref());
         let adapters = adapters.into_iter().flatten().flat_map(|adapter| [adapter.a.clone(), adapter.b.clone()]);
@@ -101,9 +109,10 @@ impl Config {
     }
 }
 
-/// The configuration's normalisation.
-pub(super) fn normalise(tape: &Tape, config: &Config, x: &Tensor, scale: &Scale) -> Result<Tensor> {
-    norm::norm(tape, config.norm_kind(), x, &scale.weight, scale.bias.as_ref(), config.norm_epsilon)
+/// The configuration's normalisation; its result is stored as `dtype`.
+pub(super) fn normalise(tape: &Tape, config: &Config, x: &Tensor, scale: &Scale, dtype: DType) -> Result<Tensor> {
+    let weights = norm::Weights { weight: &scale.weight, bias: scale.bias.as_ref() };
+    norm::norm(tape, config.norm_kind(), x, weights, config.norm_epsilon, dtype)
 }
 
 /// The key of one dropout site in a pass.
@@ -134,6 +143,8 @@ pub(super) struct Runner {
     pub segments: Option<Tensor>,
     /// `[batch]`: where each sequence of the cache begins.
     pub starts: Option<Tensor>,
+    /// How activations are stored between layers; the residual stream is f32.
+    pub dtype: DType,
 }
 
 impl Runner {
@@ -149,6 +160,7 @@ impl Runner {
             past: 0,
             segments: None,
             starts: None,
+            dtype: DType::F32,
         }
     }
 
@@ -163,7 +175,7 @@ impl Runner {
             return self.step(&weights, x, memory);
         }
         let heads = config.attention_heads();
-        let normal = normalise(tape, config, x, &block.norm1)?;
+        let normal = normalise(tape, config, x, &block.norm1, self.dtype)?;
         let mut qkv = linear(tape, &normal, &block.qkv.weight, block.qkv.fuse())?;
         if let Some(weights) = &block.head_norm {
             qkv = head_norm::head_norm(tape, &qkv, weights, heads, config.norm_epsilon)?;
@@ -174,7 +186,7 @@ impl Runner {
         };
         let x = self.project(tape, x, &mixed, &block.out, 1)?;
 
-        let normal = normalise(tape, config, &x, &block.norm2)?;
+        let normal = normalise(tape, config, &x, &block.norm2, self.dtype)?;
         let gelu = config.activation == Activation::Gelu;
         let mut inner = linear(tape, &normal, &block.up.weight, Fuse { gelu, ..block.up.fuse() })?;
         if !gelu {

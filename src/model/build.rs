@@ -122,10 +122,11 @@ impl Gpt {
             parameters: all
                 .into_iter()
                 .filter_map(|(name, weight)| match weight {
-                    Weight::Plain(plain) => Some((name, plain)),
+                    Weight::Plain(plain) | Weight::Mixed { master: plain, .. } => Some((name, plain)),
                     Weight::Packed(_) => None,
                 })
                 .collect(),
+            halves: Vec::new(),
         })
     }
 }

@@ -7,17 +7,17 @@ use super::{
     lora::Lora,
 };
 use crate::{
-    Error, Result,
+    Error, Result, arena,
     ops::{
         cross_entropy::{self, Loss, Targets},
-        dropout,
+        dropout, elementwise,
         embedding::{self, Tokens},
         linear::{Fuse, linear},
         token_logprobs::{self, TokenLogprobs},
         weight::Weight,
     },
     tape::Tape,
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 /// How a forward pass runs.
@@ -43,6 +43,8 @@ pub struct Gpt {
     pub(super) norm: Scale,
     pub(super) head: Option<Weight>,
     pub(super) parameters: Vec<(String, Tensor)>,
+    /// The parameters' copies in f16; none in a model that is not mixed.
+    pub(super) halves: Vec<Tensor>,
     pub(super) bytes: u64,
     pub(super) lora: Option<Lora>,
 }
@@ -64,6 +66,38 @@ impl Gpt {
         &self.parameters
     }
 
+    /// Copies in f16 of [`Gpt::parameters`], which an optimizer must keep so; empty unless the model is mixed.
+    pub fn halves(&self) -> &[Tensor] {
+        &self.halves
+    }
+
+    /// Gives every matrix a copy in f16. From now on whole texts are computed with those copies, and activations between the
+    /// layers are f16; sums, the residual stream and what is trained stay f32.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a model whose weights are not trained, [`Error::OutOfMemory`].
+    pub fn mix(&mut self) -> Result<()> {
+        if self.lora.is_some() || self.parameters.is_empty() {
+            return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
+        }
+        let gpu = self.norm.weight.gpu().clone();
+        let shapes: Vec<_> = self.parameters.iter().map(|(_, master)| master.shape()).collect();
+        let halves = arena::of_parameters(&gpu, &shapes, DType::F16)?;
+        for ((_, master), half) in self.parameters.iter().zip(&halves) {
+            elementwise::copy(master, half, 1.0, false)?;
+        }
+        let of_blocks = self.blocks.iter_mut().flat_map(Block::weights);
+        for weight in of_blocks.chain([&mut self.embed]).chain(&mut self.head) {
+            let Weight::Plain(master) = weight else { continue };
+            let found = self.parameters.iter().zip(&halves).find(|((_, other), _)| other.id() == master.id());
+            if let Some((_, half)) = found {
+                *weight = Weight::Mixed { master: master.clone(), half: half.clone() };
+            }
+        }
+        self.halves = halves;
+        Ok(())
+    }
+
     /// Number of trained numbers.
     pub fn size(&self) -> usize {
         self.parameters.iter().map(|(_, tensor)| tensor.elements()).sum()
@@ -77,7 +111,7 @@ impl Gpt {
     }
 
     /// The final hidden states `[batch, context, width]` of `tokens`. With a cache the tokens follow those in it, and
-    /// it grows by them.
+    /// it grows by them. Those of a mixed model without a cache are f16.
     ///
     /// # Errors
     /// [`Error::Shape`] when the tokens run past the context, or have segments and a cache.
@@ -101,11 +135,13 @@ impl Gpt {
         let padded = cache.as_ref().map(|cache| cache.segments(new)).transpose()?.flatten();
         let padded = padded.map(|segments| tokens.within(segments));
         let tokens = padded.as_ref().unwrap_or(tokens);
+        // Over a cache a mixed model computes with its f32 weights: caches have types of their own.
+        let dtype = if cache.is_none() && !self.halves.is_empty() { DType::F16 } else { DType::F32 };
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
         x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for index in 0..self.blocks.len() {
             let (segments, starts) = (tokens.segments.clone(), starts.clone());
-            let runner = Runner { past, segments, starts, ..Runner::new(self, index, pass) };
+            let runner = Runner { past, segments, starts, dtype, ..Runner::new(self, index, pass) };
             let leaves = runner.block.leaves();
             x = match cache.as_mut() {
                 Some(cache) => runner.run(tape, &x, Some(Memory::Cache(&cache.layers[index])))?,
@@ -118,7 +154,7 @@ impl Gpt {
         if let Some(cache) = cache {
             cache.length += new;
         }
-        normalise(tape, &self.config, &x, &self.norm)
+        normalise(tape, &self.config, &x, &self.norm, dtype)
     }
 
     /// The loss of the final hidden states against `targets`; see [`cross_entropy::head_loss`].

@@ -222,6 +222,7 @@ impl Gpt {
             head: self.head.clone(),
             parameters: Vec::new(),
             bytes: self.bytes,
+            halves: self.halves.clone(),
             lora: None,
         };
         other.attach_lora(lora, values)?;

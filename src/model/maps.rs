@@ -11,7 +11,7 @@ use crate::{
     gpu::Gpu,
     ops::embedding::{self, Tokens},
     tape::Tape,
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 /// A text as the model sees it.
@@ -39,6 +39,6 @@ impl Gpt {
             let runner = Runner::new(self, index, Pass::default());
             x = runner.run(&tape, &x, Some(Memory::Maps(&maps)))?;
         }
-        Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm)?, attention: maps.into_inner() })
+        Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm, DType::F32)?, attention: maps.into_inner() })
     }
 }

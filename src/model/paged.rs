@@ -16,7 +16,7 @@ use crate::{
         paged::{self, PAGE, Paged, Rows, Run},
     },
     tape::Tape,
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 /// The pools of a whole model; page `n` of every layer belongs to the same tokens. They take memory as they fill.
@@ -117,7 +117,7 @@ impl Gpt {
             });
             x = gather(&tape, &x, &RowIndex::new(&gpu, &ends.collect::<Vec<_>>(), false)?)?;
         }
-        normalise(&tape, config, &x.reshape(&[runs.len(), config.width])?, &self.norm)
+        normalise(&tape, config, &x.reshape(&[runs.len(), config.width])?, &self.norm, DType::F32)
     }
 
     /// Embeddings of tokens that stand at any positions: each is a text of its own that begins as far before the last

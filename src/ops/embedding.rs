@@ -103,7 +103,7 @@ pub fn embed(
     past: usize,
 ) -> Result<Tensor> {
     let table = match table.into() {
-        Weight::Plain(table) => table,
+        Weight::Plain(table) | Weight::Mixed { master: table, .. } => table,
         Weight::Packed(table) => return packed::embed::embed(tokens, &table, positions, past),
     };
     let table = &table;

@@ -112,7 +112,7 @@ impl Head {
             if self.need_x {
                 let (slot, accumulate) = gradients.slot(x)?;
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
-                let piece = weight.plain_rows(first, held)?;
+                let piece = weight.operand_rows(x, first, held)?;
                 matmul(Shape::new(rows, x.width(), held), &logits, &piece, &slot, epilogue)?;
             }
             if let Some(weight) = &self.need_weight {
@@ -140,7 +140,7 @@ fn chunks(weight: &Weight, rows: usize) -> Vec<(usize, usize)> {
 fn chunk_logits(x: &Tensor, weight: &Weight, first: usize, held: usize) -> Result<Tensor> {
     let logits = Tensor::empty_f32(x.gpu(), &[x.height(), held])?;
     let shape = Shape::new(x.height(), held, x.width()).trans_b();
-    matmul(shape, x, &weight.plain_rows(first, held)?, &logits, Epilogue::default())?;
+    matmul(shape, x, &weight.operand_rows(x, first, held)?, &logits, Epilogue::default())?;
     Ok(logits)
 }
 

@@ -25,6 +25,8 @@ pub struct Fuse<'a> {
 
 /// `[residual +] [gelu](x W^T [+ bias] [+ scale x A^T B^T])` for `x [.., in]` and `weight [out, in]`: `[.., out]`.
 ///
+/// Activations in f16 stay f16, except where a residual, which is f32, is added to them.
+///
 /// Packed weights are frozen: gradients flow to `x` only. They multiply a few rows as they are; for many rows, and where
 /// gradients are wanted, they are unpacked for the moment, and again in the backward pass. With an adapter GELU is a dispatch of its own, because
 /// the adapter's part is added to the stored product.
@@ -51,10 +53,11 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, fuse: Fuse<'_>
     let gpu = tape.gpu();
     let mut shape = x.shape().to_vec();
     shape[x.shape().len() - 1] = features;
-    let mut out = Tensor::empty_f32(gpu, &shape)?;
-    let fused_gelu = if fuse.gelu && fuse.adapter.is_none() { Some(Tensor::empty_f32(gpu, &shape)?) } else { None };
+    let mut out = Tensor::empty(gpu, &shape, fuse.residual.map_or(x.dtype(), Tensor::dtype))?;
+    let fused_gelu =
+        if fuse.gelu && fuse.adapter.is_none() { Some(Tensor::empty(gpu, &shape, x.dtype())?) } else { None };
     let epilogue = Epilogue { bias: fuse.bias, gelu: fused_gelu.as_ref(), residual: fuse.residual, accumulate: false };
-    matmul(Shape::new(rows, features, width).trans_b(), x, &weight.plain()?, &out, epilogue)?;
+    matmul(Shape::new(rows, features, width).trans_b(), x, &weight.operand(x)?, &out, epilogue)?;
     let adapter = fuse.adapter.map(|adapter| Ok::<_, crate::Error>((adapter.clone(), adapter.add(x, &out)?)));
     let adapter = adapter.transpose()?;
     // What the backward pass of GELU reads.
@@ -94,7 +97,7 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, fuse: Fuse<'_>
         if need_x {
             let (slot, accumulate) = gradients.slot(&x)?;
             let epilogue = Epilogue { accumulate, ..Epilogue::default() };
-            matmul(Shape::new(rows, width, features), &inner, &weight.plain()?, &slot, epilogue)?;
+            matmul(Shape::new(rows, width, features), &inner, &weight.operand(&x)?, &slot, epilogue)?;
         }
         drop(inner);
         // Given away last: everything above still reads it.

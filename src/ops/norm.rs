@@ -1,7 +1,13 @@
 //! LayerNorm and RMSNorm over the innermost dimension.
 
 use super::{expect, flat_grid, reduce, rows::Plan};
-use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
+use crate::{
+    Result, binds,
+    gpu::Gpu,
+    kernels, params,
+    tape::Tape,
+    tensor::{DType, Tensor},
+};
 
 kernels! {
     /// The forward pass.
@@ -27,6 +33,15 @@ impl Kind {
     }
 }
 
+/// What scales and shifts the normalised elements, `[width]` each.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// Multiplied by.
+    pub weight: &'a Tensor,
+    /// Added, if there is one.
+    pub bias: Option<&'a Tensor>,
+}
+
 /// What the forward kernel writes.
 pub struct Forward {
     /// The normalised rows.
@@ -35,20 +50,14 @@ pub struct Forward {
     pub stats: Tensor,
 }
 
-/// Normalises the rows of `x [.., width]`; `weight` and `bias` are `[width]`.
+/// Normalises the rows of `x [.., width]`, which are f32; the result is stored as `dtype`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
-pub fn norm(
-    tape: &Tape,
-    kind: Kind,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    epsilon: f32,
-) -> Result<Tensor> {
-    let Forward { out, stats } =
-        forward(kind, x, weight, bias, epsilon, Plan::choose(tape.gpu(), x.height(), x.width()))?;
+pub fn norm(tape: &Tape, kind: Kind, x: &Tensor, weights: Weights<'_>, epsilon: f32, dtype: DType) -> Result<Tensor> {
+    let Weights { weight, bias } = weights;
+    let plan = Plan::choose(tape.gpu(), x.height(), x.width());
+    let Forward { out, stats } = forward(kind, x, weights, epsilon, dtype, plan)?;
     let (x_kept, weight_kept, bias_kept) = (x.clone(), weight.clone(), bias.cloned());
     let (need_x, need_weight) = (tape.tracks(x), tape.tracks(weight));
     let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
@@ -75,19 +84,21 @@ pub fn norm(
 pub fn forward(
     kind: Kind,
     x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
+    weights: Weights<'_>,
     epsilon: f32,
+    dtype: DType,
     plan: Plan,
 ) -> Result<Forward> {
+    let Weights { weight, bias } = weights;
     expect("norm", "the weight", weight, &[x.width()])?;
     if let Some(bias) = bias {
         expect("norm", "the bias", bias, &[x.width()])?;
     }
     let gpu = x.gpu();
-    let out = Tensor::empty_f32(gpu, x.shape())?;
+    let out = Tensor::empty(gpu, x.shape(), dtype)?;
     let stats = Tensor::empty_f32(gpu, &[x.height(), 2])?;
     let variant = plan.variant(&NORM).set("CENTER", kind.centers()).set("BIAS", bias.is_some());
+    let variant = variant.set("out_element", dtype.scalar());
     let binds = binds![
         x: x.bind(), weight: weight.bind(), bias: bias.unwrap_or(weight).bind(), out: out.bind(), stats: stats.bind(),
     ];
@@ -111,6 +122,7 @@ pub fn backward(
 ) -> Result<()> {
     expect("norm_backward", "the gradient", grad_out, x.shape())?;
     let variant = plan.variant(&NORM_BACKWARD).set("CENTER", kind.centers());
+    let variant = variant.set("grad_element", grad_out.dtype().scalar());
     let binds = binds![
         x: x.bind(), weight: weight.bind(), stats: stats.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind(),
     ];
@@ -140,7 +152,9 @@ pub fn backward_weight(
     ];
     let count = chunks * columns;
     let params = params![count: count, rows: rows, columns: columns, chunk_rows: reduce::CHUNK_ROWS];
-    gpu.run(&NORM_BACKWARD_WEIGHT.set("BIAS", grad_bias.is_some()), binds, params, flat_grid(gpu, count))?;
+    let variant = NORM_BACKWARD_WEIGHT.set("BIAS", grad_bias.is_some());
+    let variant = variant.set("grad_element", grad_out.dtype().scalar());
+    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
     reduce::column_sum(&weight_sums, grad_weight, add_weight)?;
     if let Some((grad_bias, accumulate)) = grad_bias {
         reduce::column_sum(&bias_sums, &grad_bias, accumulate)?;

@@ -1,7 +1,10 @@
 //! The optimizer's kernel.
 
 use super::flat_grid;
-use crate::{Result, binds, kernels, params, tensor::Tensor};
+use crate::{
+    Result, binds, kernels, params,
+    tensor::{DType, Tensor},
+};
 
 kernels! {
     /// One AdamW step.
@@ -27,6 +30,8 @@ pub struct Step {
     pub correction2: f32,
     /// Gradients are scaled down to this global norm; 0 leaves them.
     pub max_norm: f32,
+    /// One over the scale of the gradients, where it is not 1 for good: then no step is taken whose norm is not finite.
+    pub unscale: Option<f32>,
 }
 
 /// What a step changes, and the gradient: tensors of one size.
@@ -40,25 +45,40 @@ pub struct State {
     pub m: Tensor,
     /// Second moments.
     pub v: Tensor,
+    /// The parameters rounded to f16, where a copy is kept so.
+    pub half: Option<Tensor>,
 }
 
-/// Updates weights and moments in place; `norm` is the global gradient norm.
+/// Updates weights and moments in place; `norm` is the global norm of the gradients without their scale.
 ///
 /// # Errors
 /// Those of the driver.
 pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
     let gpu = state.weight.gpu();
-    let [weights, gradients, m, v] = [&state.weight, &state.gradient, &state.m, &state.v].map(Tensor::flat_pieces);
-    for ((weight, gradient), (m, v)) in weights?.iter().zip(&gradients?).zip(m?.iter().zip(&v?)) {
+    let [weights, gradient, m, v] =
+        [&state.weight, &state.gradient, &state.m, &state.v].map(|tensor| tensor.reshape(&[tensor.elements()]));
+    let (weights, gradient, m, v) = (weights?, gradient?, m?, v?);
+    let half = state.half.as_ref().map(|half| half.reshape(&[half.elements()])).transpose()?;
+    let stored = half.as_ref().map_or(DType::F32, Tensor::dtype);
+    let variant = ADAMW.set("HALF", half.is_some()).set("half_element", stored.vec4());
+    let variant = variant.set("SCALED", step.unscale.is_some());
+    // An unused binding still needs a buffer, and a writable one that is none of the others.
+    let spare = Tensor::empty_f32(gpu, &[4])?;
+    for (first, held) in weights.row_pieces() {
+        let part = |tensor: &Tensor| tensor.rows(first, held);
+        let (weight, gradient, m, v) = (part(&weights)?, part(&gradient)?, part(&m)?, part(&v)?);
+        let half = half.as_ref().map(part).transpose()?;
         let count = weight.vectors();
         let binds = binds![
             gradient: gradient.bind4(), norm: norm.bind(), weight: weight.bind4(), m: m.bind4(), v: v.bind4(),
+            half: half.as_ref().unwrap_or(&spare).bind4(),
         ];
         let params = params![
             count: count, lr: step.lr, beta1: step.beta1, beta2: step.beta2, epsilon: step.epsilon, decay: step.decay,
             correction1: step.correction1, correction2: step.correction2, max_norm: step.max_norm,
+            unscale: step.unscale.unwrap_or(1.0),
         ];
-        gpu.run(&ADAMW.plain(), binds, params, flat_grid(gpu, count))?;
+        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
     }
     Ok(())
 }

@@ -48,7 +48,12 @@ fn column_sum_pass(
 ) -> Result<()> {
     let (gpu, count) = (x.gpu(), out.elements());
     let params = params![count: count, rows: rows, columns: columns, chunk_rows: chunk_rows, accumulate: accumulate];
-    gpu.run(&COLUMN_SUM.plain(), binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))
+    gpu.run(
+        &COLUMN_SUM.set("element", x.dtype().scalar()),
+        binds![x: x.bind(), out: out.bind()],
+        params,
+        flat_grid(gpu, count),
+    )
 }
 
 /// `factor * sum of x[first + stride i]`, `i < count`, as a tensor of one element; the square root of it with `root`.
@@ -87,11 +92,11 @@ pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> 
     Ok(slot)
 }
 
-/// The norm of all `tensors` together, `sqrt(sum of squares)`, as a tensor of one element.
+/// The norm of all `tensors` together, `factor sqrt(sum of squares)`, as a tensor of one element.
 ///
 /// # Errors
 /// Those of the driver.
-pub fn global_norm(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Tensor> {
+pub fn global_norm(gpu: &Gpu, tensors: &[&Tensor], factor: f32) -> Result<Tensor> {
     let mut blocks = 0;
     for tensor in tensors {
         blocks += square_blocks(tensor)?;
@@ -102,5 +107,5 @@ pub fn global_norm(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Tensor> {
         slot = square_sums(tensor, &sums, slot)?;
     }
     expect("global_norm", "the sums", &sums, &[slot.max(1)])?;
-    sum(&sums, slot, 0, 1, 1.0, true)
+    sum(&sums, slot, 0, 1, factor * factor, true)
 }

@@ -10,6 +10,7 @@ pub mod pretrain;
 pub mod reward;
 pub mod rlhf;
 pub mod run;
+pub mod scaling;
 pub mod settings;
 pub mod sft;
 pub mod stage;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, trainer::Trainer};
+use super::{Settings, scaling::LossScale, trainer::Trainer};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -36,6 +36,9 @@ pub struct State {
     pub settings: Settings,
     /// Lowest validation loss so far.
     pub best_val_loss: Option<f64>,
+    /// The scale of the loss, in mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// The adapter, and the variants that were chosen on it: other choices may round differently.
     pub adapter: String,
     /// Choices by class.
@@ -80,6 +83,7 @@ pub async fn save(
         step: trainer.optimizer.step,
         settings: settings.clone(),
         best_val_loss,
+        loss_scale: trainer.loss_scale,
         adapter: trainer.gpu.tuner().adapter().to_string(),
         choices: trainer.gpu.tuner().choices(),
     };
@@ -253,5 +257,9 @@ pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Language, State)> {
         gpu.submit()?;
     }
     trainer.optimizer.step = state.step;
+    if let Some(loss_scale) = state.loss_scale {
+        trainer.optimizer.skipped = loss_scale.skipped;
+        trainer.loss_scale = trainer.loss_scale.map(|_| loss_scale);
+    }
     Ok((trainer, Language::open(&checkpoint.folder)?, state))
 }

@@ -9,6 +9,23 @@ use crate::{
     train::reward::Recipe,
 };
 
+/// How weights and activations are stored while training. Masters, sums, residual stream and moments are f32 in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Everything in f32.
+    #[default]
+    F32,
+    /// Copies of the weights, and activations between the layers, in f16, with a scaled loss.
+    F16,
+}
+
+impl Precision {
+    fn is_single(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
 /// The settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -42,6 +59,9 @@ pub struct Settings {
     pub checkpoint_activations: bool,
     /// Tokens per sample written at each validation; 0 for none.
     pub sample_tokens: usize,
+    /// How weights and activations are stored.
+    #[serde(default, skip_serializing_if = "Precision::is_single")]
+    pub precision: Precision,
     /// A hash of the conversations or preferences of a fine-tuning run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
@@ -75,6 +95,7 @@ impl Settings {
             keep: 1,
             checkpoint_activations: false,
             sample_tokens: 160,
+            precision: Precision::F32,
             data: None,
             lora: None,
             beta: None,
@@ -120,6 +141,16 @@ impl Settings {
         }
     }
 
+    /// These settings on an adapter with or without f16: f32 where it has none, which is said through `say`.
+    #[must_use]
+    pub fn on_adapter(self, has_f16: bool, say: impl FnOnce()) -> Self {
+        if self.precision == Precision::F16 && !has_f16 {
+            say();
+            return Self { precision: Precision::F32, ..self };
+        }
+        self
+    }
+
     /// Refuses settings that cannot be trained with.
     ///
     /// # Errors
@@ -148,6 +179,10 @@ impl Settings {
         }
         if let Some(lora) = &self.lora {
             lora.validate(&self.config)?;
+            if self.precision == Precision::F16 {
+                let reason = "--precision f16: adapters are trained in f32; leave it or --lora out";
+                return Err(Error::Config(reason.to_string()));
+            }
         }
         if !(self.schedule.lr.is_finite() && self.schedule.lr > 0.0) {
             return Err(Error::Config(format!("--lr {}: give a positive number", self.schedule.lr)));

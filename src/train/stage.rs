@@ -144,7 +144,9 @@ impl<T: Task> Stage<'_, T> {
             if !outcomes.is_empty() {
                 clock = Instant::now();
             }
-            for (step, Outcome { loss, norm, more }) in outcomes {
+            for (step, outcome) in outcomes {
+                self.trainer.observe(step, &outcome)?;
+                let Outcome { loss, norm, more } = outcome;
                 if !loss.is_finite() {
                     return Err(Error::Diverged { step: step as usize, loss });
                 }

@@ -1,7 +1,7 @@
 //! A model with its optimizer, and one training step.
 
 use crate::{
-    Result,
+    Error, Result,
     gpu::{Gpu, readback::Readback},
     model::{Gpt, gpt::Pass, heads::ScalarHead},
     ops::{
@@ -13,7 +13,7 @@ use crate::{
     tape::{Gradients, Tape},
     tensor::Tensor,
     text::batches::{self, Batch},
-    train::Settings,
+    train::{Settings, scaling::LossScale, settings::Precision},
 };
 
 /// The random stream of dropout keys.
@@ -29,6 +29,8 @@ pub struct Trainer {
     pub head: Option<ScalarHead>,
     /// The optimizer of both.
     pub optimizer: Optimizer,
+    /// The scale of the loss, in mixed precision.
+    pub loss_scale: Option<LossScale>,
     gradients: Gradients,
     /// The constant 1 from which every backward pass starts.
     one: Tensor,
@@ -85,14 +87,18 @@ impl Trainer {
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
-    pub fn with_head(gpu: &Gpu, model: Gpt, head: Option<ScalarHead>, settings: &Settings) -> Result<Self> {
+    pub fn with_head(gpu: &Gpu, mut model: Gpt, head: Option<ScalarHead>, settings: &Settings) -> Result<Self> {
+        let loss_scale = (settings.precision == Precision::F16).then(LossScale::default);
+        if loss_scale.is_some() {
+            model.mix()?;
+        }
         let mut gradients = Gradients::default();
         let mut parameters = model.parameters().to_vec();
         // A language model's own head may be `head.weight`: moments are told apart by name.
         parameters.extend(head.iter().flat_map(|head| head.parameters("scalar")));
-        let optimizer = Optimizer::new(gpu, &parameters, settings.optimizer, &mut gradients)?;
+        let optimizer = Optimizer::new(gpu, &parameters, model.halves(), settings.optimizer, &mut gradients)?;
         let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), model, head, optimizer, gradients, one })
+        Ok(Self { gpu: gpu.clone(), model, head, optimizer, loss_scale, gradients, one })
     }
 
     /// Adds the gradients of one micro-batch; returns its mean loss, still on the GPU.
@@ -100,6 +106,7 @@ impl Trainer {
     /// # Errors
     /// Those of the driver.
     pub fn accumulate(&mut self, batch: &Batch, pass: Pass, factor: f32) -> Result<Tensor> {
+        let factor = factor * self.loss_scale.map_or(1.0, |loss| loss.scale);
         self.backward(|trainer, tape| {
             let (gpu, model) = (tape.gpu(), &trainer.model);
             let (tokens, targets) = (tokens(gpu, batch, true)?, Targets::new(gpu, &batch.targets)?);
@@ -154,7 +161,8 @@ impl Trainer {
         names: &'static [&'static str],
     ) -> Result<Pending> {
         let lr = settings.schedule.at(self.optimizer.step);
-        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr)?.read();
+        let scale = self.loss_scale.map(|loss| loss.scale);
+        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, scale)?.read();
         self.gpu.submit()?;
         Ok(Pending { parts, names, norm })
     }
@@ -173,6 +181,18 @@ impl Trainer {
             parts.push((self.accumulate(batch, pass, share)?.read(), share));
         }
         self.update(settings, parts, &[])
+    }
+
+    /// Takes note of the outcome of a step: in mixed precision one whose gradients were not finite was not taken, and the next
+    /// are scaled less.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when no scale helps.
+    pub fn observe(&mut self, step: u64, outcome: &Outcome) -> Result<()> {
+        let Some(loss) = &mut self.loss_scale else { return Ok(()) };
+        let helps = loss.observe(outcome.norm);
+        self.optimizer.skipped = loss.skipped;
+        if helps { Ok(()) } else { Err(Error::Diverged { step: step as usize, loss: outcome.loss }) }
     }
 
     /// The gradients of the last backward pass, by parameter.

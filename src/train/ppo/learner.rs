@@ -150,7 +150,7 @@ impl Learner {
         let mut parameters = policy.parameters().to_vec();
         parameters.extend(value.iter().flat_map(|head| head.parameters("value")));
         let mut gradients = Gradients::default();
-        let optimizer = Optimizer::new(gpu, &parameters, settings, &mut gradients)?;
+        let optimizer = Optimizer::new(gpu, &parameters, &[], settings, &mut gradients)?;
         let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
         Ok(Self { gpu: gpu.clone(), policy, reference, value, optimizer, gradients, one })
     }
@@ -231,7 +231,7 @@ impl Learner {
         for part in minibatch.chunks(settings.micro()) {
             losses.push(self.accumulate(part, settings, total, beta)?);
         }
-        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr)?.read();
+        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, None)?.read();
         self.gpu.submit()?;
         Ok(Pending { losses, norm })
     }
