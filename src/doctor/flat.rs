@@ -44,7 +44,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.compare(("square_sum", "group"), &what, &norm, &[oracle::norm(&both)], 1).await?;
         adamw(doctor, length).await?;
     }
-    for (rows, width) in [(1, 1), (7, 5), (33, 64), (300, 66), (1000, 3)] {
+    for (rows, width) in [(1, 1), (7, 5), (33, 64), (300, 66), (1000, 3), (9001, 8)] {
         let (x, g) = (doctor.data(rows * 2 * width), doctor.data(rows * width));
         let what = format!("[{rows}, {width}]");
         let (gates, grad) = (doctor.upload(&[rows, 2 * width], &x)?, doctor.upload(&[rows, width], &g)?);

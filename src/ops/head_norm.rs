@@ -13,7 +13,7 @@ kernels! {
 }
 
 /// Tokens that one invocation of the weights' gradient adds up: each has several heads.
-const CHUNK_TOKENS: usize = reduce::CHUNK_ROWS / 8;
+const CHUNK_TOKENS: usize = 16;
 
 /// The weights of the query heads and of the key heads, `[head width]` each.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
         rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
         normed: heads.query + heads.key_value, epsilon: epsilon,
     ];
-    gpu.run(&plan.variant(&HEAD_NORM), binds, params, plan.grid(gpu, rows))?;
+    gpu.run(&plan.variant(&HEAD_NORM, heads.dim), binds, params, plan.grid(gpu, rows))?;
     Ok((out, rstds))
 }
 
@@ -96,7 +96,7 @@ pub fn backward(
         rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
         normed: heads.query + heads.key_value,
     ];
-    gpu.run(&plan.variant(&HEAD_NORM_BACKWARD), binds, params, plan.grid(gpu, rows))?;
+    gpu.run(&plan.variant(&HEAD_NORM_BACKWARD, heads.dim), binds, params, plan.grid(gpu, rows))?;
     Ok(grad_x)
 }
 
