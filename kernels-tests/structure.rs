@@ -216,6 +216,13 @@ fn kernels_stand_on_their_own() {
             if texts.is_empty() {
                 texts.push(compose::compose(&text, &[], immediates).expect("composes"));
             }
+            // Rows by vectors and within a subgroup, where the kernel has a choice.
+            for (include, file) in [("elements", "lib/elements_vec4.wgsl"), ("rows", "lib/rows_subgroup.wgsl")] {
+                if text.contains(&format!("// @include {include} = \"lib/{include}.wgsl\"")) {
+                    let file = [(include, format!("\"{file}\""))];
+                    texts.push(compose::compose(&text, &file, immediates).expect("composes"));
+                }
+            }
             for text in texts {
                 let module = reflect::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
                 let interface = reflect::interface(&module).expect("has an interface");

@@ -1,11 +1,12 @@
-// column_sum: out[chunk, columns] = sum of x[row, columns] over the chunk's rows (chunk_rows each), or += when
-// accumulate is set. count = chunks * columns. With one chunk this is the gradient of a bias.
+// column_sum: out[chunk, width] = sum of x[row, width] over the chunk's rows (chunk_rows each), or += when accumulate
+// is set. count = chunks * columns, where columns = width / EACH. With one chunk this is the gradient of a bias.
 // @include "lib/index.wgsl"
-alias element = f32;
+// @include elements = "lib/elements.wgsl"
+alias x_element = wide;
 struct Params { count: u32, rows: u32, columns: u32, chunk_rows: u32, accumulate: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<element>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<x_element>;
+@group(0) @binding(1) var<storage, read_write> out: array<wide>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -17,11 +18,15 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    let first = i / p.columns * p.chunk_rows;
-    let column = i % p.columns;
-    var sum = 0.0;
+    let chunk = i / p.columns;
+    let column = i - chunk * p.columns;
+    let first = chunk * p.chunk_rows;
+    var sum = wide();
     for (var row = first; row < min(first + p.chunk_rows, p.rows); row += 1u) {
-        sum += f32(x[row * p.columns + column]);
+        sum += wide(x[row * p.columns + column]);
     }
-    out[i] = select(0.0, out[i], p.accumulate != 0u) + sum;
+    if (p.accumulate != 0u) {
+        sum += out[i];
+    }
+    out[i] = sum;
 }

@@ -1,17 +1,19 @@
 // embed: out[rows, width] = table[ids[row]] + (POSITIONS) positions[past + row % context - (SEGMENTS) starts[row]];
-// count = rows * width.
+// width = columns * EACH, count = rows * columns.
 // table holds the vocabulary's rows first..first + held. The piece with first = 0 overwrites everything (0 for ids that
 // it does not hold), later pieces write only the rows that they hold.
 // @include "lib/index.wgsl"
+// @include elements = "lib/elements.wgsl"
 const POSITIONS: bool = false;
 const SEGMENTS: bool = false;
-struct Params { count: u32, width: u32, first: u32, held: u32, context: u32, past: u32 }
+alias out_element = wide;
+struct Params { count: u32, columns: u32, first: u32, held: u32, context: u32, past: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
-@group(0) @binding(1) var<storage, read> table: array<f32>;
-@group(0) @binding(2) var<storage, read> positions: array<f32>;
+@group(0) @binding(1) var<storage, read> table: array<wide>;
+@group(0) @binding(2) var<storage, read> positions: array<wide>;
 @group(0) @binding(3) var<storage, read> starts: array<u32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<out_element>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -23,23 +25,23 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    let row = i / p.width;
-    let column = i % p.width;
+    let row = i / p.columns;
+    let column = i - row * p.columns;
     let id = ids[row];
     let here = id >= p.first && id - p.first < p.held;
     if (!here && p.first != 0u) {
         return;
     }
-    var value = 0.0;
+    var value = wide();
     if (here) {
-        value = table[(id - p.first) * p.width + column];
+        value = table[(id - p.first) * p.columns + column];
         if (POSITIONS) {
             var position = p.past + row % p.context;
             if (SEGMENTS) {
                 position -= min(starts[row], position);
             }
-            value += positions[position * p.width + column];
+            value += positions[position * p.columns + column];
         }
     }
-    out[i] = value;
+    out[i] = out_element(value);
 }

@@ -1,17 +1,18 @@
 // norm: out[rows, width] = (x - mean) * rstd * weight (+ bias); rstd = 1 / sqrt(variance + epsilon).
-// LayerNorm: CENTER. RMSNorm: no CENTER, mean = 0 and variance = mean(x^2). Saves stats[rows, 2] = (mean, rstd).
+// LayerNorm: CENTER. RMSNorm: no CENTER, mean = 0 and variance = mean(x^2). Saves stats[rows] = (mean, rstd).
 // Overwrites.
-// @include "lib/rows.wgsl"
+// @include rows = "lib/rows.wgsl"
+// @include elements = "lib/elements.wgsl"
 const CENTER: bool = true;
 const BIAS: bool = true;
-alias out_element = f32;
+alias out_element = wide;
 struct Params { rows: u32, width: u32, epsilon: f32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<wide>;
+@group(0) @binding(1) var<storage, read> weight: array<wide>;
+@group(0) @binding(2) var<storage, read> bias: array<wide>;
 @group(0) @binding(3) var<storage, read_write> out: array<out_element>;
-@group(0) @binding(4) var<storage, read_write> stats: array<f32>;
+@group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;
 
 @compute @workgroup_size(LANES * ROWS)
 fn main(
@@ -23,25 +24,26 @@ fn main(
     let row = min(wanted, p.rows - 1u);
     let writes = wanted < p.rows;
     let lane = local % LANES;
-    let base = row * p.width;
+    let columns = p.width / EACH;
+    let base = row * columns;
     var mean = 0.0;
     if (CENTER) {
-        var sum = 0.0;
-        for (var c = lane; c < p.width; c += LANES) {
+        var sum = wide();
+        for (var c = lane; c < columns; c += LANES) {
             sum += x[base + c];
         }
-        mean = row_sum(sum, local) / f32(p.width);
+        mean = row_sum(total(sum), local) / f32(p.width);
     }
-    var squares = 0.0;
-    for (var c = lane; c < p.width; c += LANES) {
+    var squares = wide();
+    for (var c = lane; c < columns; c += LANES) {
         let d = x[base + c] - mean;
         squares = fma(d, d, squares);
     }
-    let rstd = 1.0 / sqrt(row_sum(squares, local) / f32(p.width) + p.epsilon);
+    let rstd = 1.0 / sqrt(row_sum(total(squares), local) / f32(p.width) + p.epsilon);
     if (!writes) {
         return;
     }
-    for (var c = lane; c < p.width; c += LANES) {
+    for (var c = lane; c < columns; c += LANES) {
         var value = (x[base + c] - mean) * rstd * weight[c];
         if (BIAS) {
             value += bias[c];
@@ -49,7 +51,6 @@ fn main(
         out[base + c] = out_element(value);
     }
     if (lane == 0u) {
-        stats[row * 2u] = mean;
-        stats[row * 2u + 1u] = rstd;
+        stats[row] = vec2<f32>(mean, rstd);
     }
 }

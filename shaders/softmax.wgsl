@@ -1,9 +1,12 @@
-// softmax: out[rows, width] = exp(x - max) / sum(exp(x - max)) by row; overwrites.
-// @include "lib/rows.wgsl"
+// softmax: out[rows, width] = exp(x - max) / sum(exp(x - max)) by row; overwrites. Maximum and sum in one pass.
+// @include rows = "lib/rows.wgsl"
+// @include elements = "lib/elements.wgsl"
+// Below every score but -inf: a maximum over nothing, which exp(x - LOWEST) survives where x is -inf.
+const LOWEST: f32 = -3.4028234e38;
 struct Params { rows: u32, width: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<wide>;
+@group(0) @binding(1) var<storage, read_write> out: array<wide>;
 
 @compute @workgroup_size(LANES * ROWS)
 fn main(
@@ -15,21 +18,22 @@ fn main(
     let row = min(wanted, p.rows - 1u);
     let writes = wanted < p.rows;
     let lane = local % LANES;
-    let base = row * p.width;
-    var greatest = x[base];
-    for (var c = lane; c < p.width; c += LANES) {
-        greatest = max(greatest, x[base + c]);
+    let columns = p.width / EACH;
+    let base = row * columns;
+    var top = LOWEST;
+    var sums = wide();
+    for (var c = lane; c < columns; c += LANES) {
+        let value = x[base + c];
+        let higher = max(top, greatest(value));
+        sums = sums * exp(top - higher) + exp(value - higher);
+        top = higher;
     }
-    greatest = row_max(greatest, local);
-    var sum = 0.0;
-    for (var c = lane; c < p.width; c += LANES) {
-        sum += exp(x[base + c] - greatest);
-    }
-    let inverse = 1.0 / row_sum(sum, local);
+    let highest = row_max(top, local);
+    let inverse = 1.0 / row_sum(total(sums) * exp(top - highest), local);
     if (!writes) {
         return;
     }
-    for (var c = lane; c < p.width; c += LANES) {
-        out[base + c] = exp(x[base + c] - greatest) * inverse;
+    for (var c = lane; c < columns; c += LANES) {
+        out[base + c] = exp(x[base + c] - highest) * inverse;
     }
 }

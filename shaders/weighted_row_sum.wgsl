@@ -1,10 +1,11 @@
 // weighted_row_sum: out[row] = sum over columns of weights[row, c] * x[row, c], for x[rows, width]; elements of weight
 // 0 may hold anything. Overwrites; the order of additions depends on width only.
-// @include "lib/rows.wgsl"
+// @include rows = "lib/rows.wgsl"
+// @include elements = "lib/elements.wgsl"
 struct Params { rows: u32, width: u32 }
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<wide>;
+@group(0) @binding(1) var<storage, read> weights: array<wide>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(LANES * ROWS)
@@ -14,14 +15,15 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let wanted = row_of(group, groups, local);
-    let base = min(wanted, p.rows - 1u) * p.width;
+    let columns = p.width / EACH;
+    let base = min(wanted, p.rows - 1u) * columns;
     let lane = local % LANES;
-    var sum = 0.0;
-    for (var c = lane; c < p.width; c += LANES) {
+    var sums = wide();
+    for (var c = lane; c < columns; c += LANES) {
         let weight = weights[base + c];
-        sum += select(0.0, weight * x[base + c], weight != 0.0);
+        sums += select(wide(), weight * x[base + c], weight != wide());
     }
-    sum = row_sum(sum, local);
+    let sum = row_sum(total(sums), local);
     if (wanted < p.rows && lane == 0u) {
         out[wanted] = sum;
     }

@@ -147,8 +147,9 @@ impl Peer for Wgpt {
                 let logits = self.empty(&[rows, width]);
                 self.tuned(move || {
                     elementwise::copy(&x, &logits, 1.0, false)?;
-                    head::accumulate(&logits, &targets.ids, &stats, 0, Reading::LOSS, Plan::choose(&gpu, rows, width))?;
-                    head::backward(&logits, &targets.ids, &stats, 0, Reading::LOSS, slope)
+                    let plan = Plan::choose(&gpu, rows, width);
+                    head::accumulate(&logits, &targets.ids, &stats, 0, Reading::LOSS, plan)?;
+                    head::backward(&logits, &targets.ids, &stats, 0, Reading::LOSS, slope, plan)
                 })
             }
             Case::Embedding { rows, vocabulary, width } => {

@@ -51,7 +51,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let both: Vec<f64> = a.iter().chain(&b).copied().collect();
         doctor.compare(("square_sum", "group"), &what, &norm, &[oracle::norm(&both)], 1).await?;
     }
-    for (rows, width) in [(1, 1), (7, 5), (33, 64), (300, 66), (1000, 3)] {
+    for (rows, width) in [(1, 1), (7, 5), (33, 64), (300, 66), (1000, 3), (9001, 8)] {
         let (x, g) = (doctor.data(rows * 2 * width), doctor.data(rows * width));
         let what = format!("[{rows}, {width}]");
         let (gates, grad) = (doctor.store(&[rows, 2 * width], &x)?, doctor.store(&[rows, width], &g)?);

@@ -26,8 +26,7 @@ use crate::{
 const TOKENS: &[usize] = &[1, 5, 67, 301];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
-    let most = doctor.gpu.capabilities().invocations;
-    for plan in PLANS.iter().filter(|plan| plan.lanes * plan.rows <= most) {
+    for plan in PLANS.iter().filter(|plan| plan.fits(doctor.gpu, 300)) {
         for (rows, width) in [(1, 1), (5, 3), (17, 65), (9, 300)] {
             logprobs(doctor, *plan, rows, width).await?;
             row_sums(doctor, *plan, rows, width).await?;
@@ -68,9 +67,9 @@ async fn logprobs(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize
         doctor.compare(name, &format!("{what} entropy"), &found.entropies, &expected.entropies, width).await?;
         for (first, count, piece) in pieces {
             let slope = Slope { factor: -1.0, rows: Some(&slopes) };
-            head::backward(&piece, &ids, &stats, first, reading, slope)?;
+            head::backward(&piece, &ids, &stats, first, reading, slope, plan)?;
             let grad = columns(first, count, &expected.grad_logits);
-            doctor.compare(("cross_entropy_backward", "by row"), &what, &piece, &grad, 1).await?;
+            doctor.compare(("cross_entropy_backward", plan.name), &what, &piece, &grad, 1).await?;
         }
     }
     Ok(())

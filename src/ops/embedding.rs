@@ -1,6 +1,11 @@
 //! Token (and learned or fixed position) embedding; its gradient without atomics.
 
-use super::{expect, flat_grid, packed, reduce, require, token_groups::TokenGroups, weight::Weight};
+use super::{
+    expect, flat_grid, packed, reduce, require,
+    rows::{by_elements, elements},
+    token_groups::TokenGroups,
+    weight::Weight,
+};
 use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -152,16 +157,17 @@ pub(super) fn look_up(tokens: &Tokens, table: &Tensor, positions: Option<&Tensor
     let ids = &tokens.ids;
     let (gpu, context, width) = (ids.gpu(), ids.width(), table.width());
     let out = Tensor::empty_f32(gpu, &[ids.height(), context, width])?;
-    let count = out.elements();
+    let columns = width / elements(width);
+    let count = out.elements() / elements(width);
     for (first, held) in table.row_pieces() {
         let piece = table.rows(first, held)?;
         let binds = binds![
             ids: ids.bind(), table: piece.bind(), positions: positions.unwrap_or(&piece).bind(),
             starts: tokens.segments.as_ref().unwrap_or(ids).bind(), out: out.bind(),
         ];
-        let params = params![count: count, width: width, first: first, held: held, context: context, past: past];
+        let params = params![count: count, columns: columns, first: first, held: held, context: context, past: past];
         let variant = EMBED.set("POSITIONS", positions.is_some()).set("SEGMENTS", tokens.segments.is_some());
-        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+        gpu.run(&by_elements(variant, width), binds, params, flat_grid(gpu, count))?;
     }
     Ok(out)
 }
@@ -169,15 +175,16 @@ pub(super) fn look_up(tokens: &Tokens, table: &Tensor, positions: Option<&Tensor
 /// Adds the rows of `grad_out` to the rows of `slot` that their tokens name.
 pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Result<()> {
     let (gpu, width) = (slot.gpu(), slot.width());
-    let count = groups.count * width;
+    let columns = width / elements(width);
+    let count = groups.count * columns;
     for (first, held) in slot.row_pieces() {
         let piece = slot.rows(first, held)?;
         let binds = binds![
             ids: groups.ids.bind(), starts: groups.starts.bind(), order: groups.order.bind(),
             grad_out: grad_out.bind(), grad_table: piece.bind(),
         ];
-        let params = params![count: count, width: width, first: first, held: held];
-        gpu.run(&EMBED_BACKWARD.plain(), binds, params, flat_grid(gpu, count))?;
+        let params = params![count: count, columns: columns, first: first, held: held];
+        gpu.run(&by_elements(EMBED_BACKWARD.plain(), width), binds, params, flat_grid(gpu, count))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The language-model head by chunks of the vocabulary: what cross entropy and token log-probabilities share.
 
 use super::{
-    expect, flat_grid,
+    expect,
     matmul::{Epilogue, Shape, matmul},
     require,
     rows::Plan,
@@ -108,7 +108,8 @@ impl Head {
         let (x, weight, rows) = (&self.x, &self.weight, self.x.height());
         for (first, held) in self.chunks {
             let logits = self.kept.take().map_or_else(|| chunk_logits(x, weight, first, held), Ok)?;
-            backward(&logits, &self.ids, &self.stats, first, self.reading, slope)?;
+            let plan = Plan::choose(x.gpu(), rows, held);
+            backward(&logits, &self.ids, &self.stats, first, self.reading, slope, plan)?;
             if self.need_x {
                 let (slot, accumulate) = gradients.slot(x)?;
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
@@ -160,11 +161,11 @@ pub fn accumulate(
     expect("cross_entropy", "the statistics", stats, &[rows, 4])?;
     let binds = binds![logits: logits.bind(), targets: targets.bind(), stats: stats.bind()];
     let params = params![rows: rows, width: logits.width(), first: first, scale: reading.scale];
-    let variant = plan.variant(&CROSS_ENTROPY).set("ENTROPY", reading.entropy);
+    let variant = plan.variant(&CROSS_ENTROPY, logits.width()).set("ENTROPY", reading.entropy);
     gpu.run(&variant, binds, params, plan.grid(gpu, rows))
 }
 
-/// Turns one chunk of logits into the gradient of `slope` times their rows' cross entropy, in place.
+/// Turns one chunk of logits into the gradient of `slope` times their rows' cross entropy, in place, under a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the slopes are not one per row.
@@ -175,16 +176,18 @@ pub fn backward(
     first: usize,
     reading: Reading,
     slope: Slope<'_>,
+    plan: Plan,
 ) -> Result<()> {
-    let (gpu, count) = (logits.gpu(), logits.elements());
-    if let Some(rows) = slope.rows {
-        let len = rows.elements();
-        require(len == logits.height(), "cross_entropy_backward", || format!("{len} slopes of {:?}", logits.shape()))?;
+    let (gpu, rows) = (logits.gpu(), logits.height());
+    if let Some(slopes) = slope.rows {
+        let len = slopes.elements();
+        require(len == rows, "cross_entropy_backward", || format!("{len} slopes of {:?}", logits.shape()))?;
     }
     let binds = binds![
         targets: targets.bind(), stats: stats.bind(), slopes: slope.rows.unwrap_or(stats).bind(), logits: logits.bind(),
     ];
     let factor = reading.scale * slope.factor;
-    let params = params![count: count, width: logits.width(), first: first, scale: reading.scale, factor: factor];
-    gpu.run(&CROSS_ENTROPY_BACKWARD.set("BY_ROW", slope.rows.is_some()), binds, params, flat_grid(gpu, count))
+    let params = params![rows: rows, width: logits.width(), first: first, scale: reading.scale, factor: factor];
+    let variant = plan.variant(&CROSS_ENTROPY_BACKWARD, logits.width()).set("BY_ROW", slope.rows.is_some());
+    gpu.run(&variant, binds, params, plan.grid(gpu, rows))
 }

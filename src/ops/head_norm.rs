@@ -1,6 +1,10 @@
 //! RMSNorm of each query and key head, as Qwen3 has it before the rotation.
 
-use super::{attention::Heads, expect, flat_grid, reduce, require, rows::Plan};
+use super::{
+    attention::Heads,
+    expect, flat_grid, reduce, require,
+    rows::{Plan, stored},
+};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -13,7 +17,7 @@ kernels! {
 }
 
 /// Tokens that one invocation of the weights' gradient adds up: each has several heads.
-const CHUNK_TOKENS: usize = reduce::CHUNK_ROWS / 8;
+const CHUNK_TOKENS: usize = 16;
 
 /// The weights of the query heads and of the key heads, `[head width]` each.
 #[derive(Clone, Debug)]
@@ -68,8 +72,12 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
         rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
         normed: heads.query + heads.key_value, epsilon: epsilon,
     ];
-    let variant = plan.variant(&HEAD_NORM).set("element", qkv.dtype().scalar());
-    gpu.run(&variant, binds, params, plan.grid(gpu, rows))?;
+    gpu.run(
+        &plan.variant(&HEAD_NORM, heads.dim).set("element", stored(qkv.dtype(), heads.dim)),
+        binds,
+        params,
+        plan.grid(gpu, rows),
+    )?;
     Ok((out, rstds))
 }
 
@@ -100,8 +108,12 @@ pub fn backward(
         rows: rows, width: heads.dim, heads: heads.query + 2 * heads.key_value, query: heads.query,
         normed: heads.query + heads.key_value,
     ];
-    let variant = plan.variant(&HEAD_NORM_BACKWARD).set("element", qkv.dtype().scalar());
-    gpu.run(&variant, binds, params, plan.grid(gpu, rows))?;
+    gpu.run(
+        &plan.variant(&HEAD_NORM_BACKWARD, heads.dim).set("element", stored(qkv.dtype(), heads.dim)),
+        binds,
+        params,
+        plan.grid(gpu, rows),
+    )?;
     Ok(grad_x)
 }
 

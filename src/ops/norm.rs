@@ -1,6 +1,9 @@
 //! LayerNorm and RMSNorm over the innermost dimension.
 
-use super::{expect, flat_grid, reduce, rows::Plan};
+use super::{
+    expect, flat_grid, reduce,
+    rows::{self, Plan},
+};
 use crate::{
     Result, binds,
     gpu::Gpu,
@@ -97,8 +100,8 @@ pub fn forward(
     let gpu = x.gpu();
     let out = Tensor::empty(gpu, x.shape(), dtype)?;
     let stats = Tensor::empty_f32(gpu, &[x.height(), 2])?;
-    let variant = plan.variant(&NORM).set("CENTER", kind.centers()).set("BIAS", bias.is_some());
-    let variant = variant.set("out_element", dtype.scalar());
+    let variant = plan.variant(&NORM, x.width()).set("CENTER", kind.centers()).set("BIAS", bias.is_some());
+    let variant = variant.set("out_element", rows::stored(dtype, x.width()));
     let binds = binds![
         x: x.bind(), weight: weight.bind(), bias: bias.unwrap_or(weight).bind(), out: out.bind(), stats: stats.bind(),
     ];
@@ -121,8 +124,8 @@ pub fn backward(
     plan: Plan,
 ) -> Result<()> {
     expect("norm_backward", "the gradient", grad_out, x.shape())?;
-    let variant = plan.variant(&NORM_BACKWARD).set("CENTER", kind.centers());
-    let variant = variant.set("grad_element", grad_out.dtype().scalar());
+    let variant = plan.variant(&NORM_BACKWARD, x.width()).set("CENTER", kind.centers());
+    let variant = variant.set("grad_out_element", rows::stored(grad_out.dtype(), x.width()));
     let binds = binds![
         x: x.bind(), weight: weight.bind(), stats: stats.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind(),
     ];
@@ -142,18 +145,20 @@ pub fn backward_weight(
     grad_bias: Option<(Tensor, bool)>,
 ) -> Result<()> {
     let gpu: &Gpu = x.gpu();
-    let (rows, columns) = (x.height(), x.width());
-    let chunks = rows.div_ceil(reduce::CHUNK_ROWS);
-    let weight_sums = Tensor::empty_f32(gpu, &[chunks, columns])?;
-    let bias_sums = Tensor::empty_f32(gpu, &[if grad_bias.is_some() { chunks } else { 1 }, columns])?;
+    let (height, width) = (x.height(), x.width());
+    let chunk_rows = reduce::chunk_rows(height);
+    let chunks = height.div_ceil(chunk_rows);
+    let weight_sums = Tensor::empty_f32(gpu, &[chunks, width])?;
+    let bias_sums = Tensor::empty_f32(gpu, &[if grad_bias.is_some() { chunks } else { 1 }, width])?;
     let binds = binds![
         x: x.bind(), stats: stats.bind(), grad_out: grad_out.bind(),
         weight_sums: weight_sums.bind(), bias_sums: bias_sums.bind(),
     ];
+    let columns = width / rows::elements(width);
     let count = chunks * columns;
-    let params = params![count: count, rows: rows, columns: columns, chunk_rows: reduce::CHUNK_ROWS];
+    let params = params![count: count, rows: height, columns: columns, chunk_rows: chunk_rows];
     let variant = NORM_BACKWARD_WEIGHT.set("BIAS", grad_bias.is_some());
-    let variant = variant.set("grad_element", grad_out.dtype().scalar());
+    let variant = rows::by_elements(variant.set("grad_out_element", rows::stored(grad_out.dtype(), width)), width);
     gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
     reduce::column_sum(&weight_sums, grad_weight, add_weight)?;
     if let Some((grad_bias, accumulate)) = grad_bias {

@@ -1,6 +1,9 @@
 //! Sums: columns, scalars, squares. No atomics, so the order of additions never changes.
 
-use super::{expect, flat_grid, require};
+use super::{
+    expect, flat_grid, require,
+    rows::{by_elements, elements, stored},
+};
 use crate::{Result, binds, gpu::Gpu, kernels, params, tensor::Tensor};
 
 kernels! {
@@ -12,8 +15,11 @@ kernels! {
     SQUARE_SUM = "square_sum";
 }
 
-/// Rows that one invocation adds up before the work is cut into chunks.
-pub(super) const CHUNK_ROWS: usize = 128;
+/// Fewest rows that one invocation adds up where the work is cut into chunks: the invocations are few, one for four
+/// columns.
+const CHUNK_ROWS: usize = 32;
+/// Most rows that are added up without a cut, and most chunks as long as no chunk has more rows than this.
+const MOST_ROWS: usize = 256;
 /// Lanes of the one-workgroup sums.
 const SUM_LANES: u32 = 256;
 /// Elements per block of [`square_sums`].
@@ -29,27 +35,33 @@ pub fn column_sum(x: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
         format!("{:?} has no {columns} columns", x.shape())
     })?;
     let rows = x.elements() / columns;
-    let chunks = rows.div_ceil(CHUNK_ROWS);
-    if chunks <= 2 {
+    if rows <= MOST_ROWS {
         return column_sum_pass(x, out, rows, columns, rows, accumulate);
     }
-    let partial = Tensor::empty_f32(x.gpu(), &[chunks, columns])?;
-    column_sum_pass(x, &partial, rows, columns, CHUNK_ROWS, false)?;
+    let chunk = chunk_rows(rows);
+    let partial = Tensor::empty_f32(x.gpu(), &[rows.div_ceil(chunk), columns])?;
+    column_sum_pass(x, &partial, rows, columns, chunk, false)?;
     column_sum(&partial, out, accumulate)
+}
+
+/// Rows per chunk: few, so that there are many chunks, but not more of these than one more pass adds up.
+pub(super) fn chunk_rows(rows: usize) -> usize {
+    rows.div_ceil(MOST_ROWS).clamp(CHUNK_ROWS, MOST_ROWS)
 }
 
 fn column_sum_pass(
     x: &Tensor,
     out: &Tensor,
     rows: usize,
-    columns: usize,
+    width: usize,
     chunk_rows: usize,
     accumulate: bool,
 ) -> Result<()> {
-    let (gpu, count) = (x.gpu(), out.elements());
+    let (gpu, each) = (x.gpu(), elements(width));
+    let (columns, count) = (width / each, out.elements() / each);
     let params = params![count: count, rows: rows, columns: columns, chunk_rows: chunk_rows, accumulate: accumulate];
     gpu.run(
-        &COLUMN_SUM.set("element", x.dtype().scalar()),
+        &by_elements(COLUMN_SUM.set("x_element", stored(x.dtype(), width)), width),
         binds![x: x.bind(), out: out.bind()],
         params,
         flat_grid(gpu, count),

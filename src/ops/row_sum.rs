@@ -35,6 +35,6 @@ pub fn forward(x: &Tensor, weights: &Tensor, plan: Plan) -> Result<Tensor> {
     })?;
     let out = Tensor::empty_f32(gpu, &[rows])?;
     let binds = binds![x: x.bind(), weights: weights.bind(), out: out.bind()];
-    gpu.run(&plan.variant(&WEIGHTED_ROW_SUM), binds, params![rows: rows, width: width], plan.grid(gpu, rows))?;
+    gpu.run(&plan.variant(&WEIGHTED_ROW_SUM, width), binds, params![rows: rows, width: width], plan.grid(gpu, rows))?;
     Ok(out)
 }

@@ -1,7 +1,11 @@
-//! How the row kernels (`lib/rows.wgsl`) share out their rows: one row per invocation or many lanes per row.
+//! How the row kernels share out their rows: one row per invocation or many lanes per row (`lib/row_index.wgsl`), added up
+//! through workgroup memory or within a subgroup, read by single elements or by vectors of four (`lib/elements*.wgsl`).
 
 use super::fold;
-use crate::gpu::{Gpu, Kernel, Variant};
+use crate::{
+    gpu::{Constant, Gpu, Kernel, Variant},
+    tensor::DType,
+};
 
 /// Lanes per row and rows per workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,44 +16,86 @@ pub struct Plan {
     pub lanes: u32,
     /// Rows per workgroup.
     pub rows: u32,
+    /// The lanes of a row are one subgroup, so that no barrier is needed: every subgroup must have exactly so many.
+    pub subgroup: bool,
 }
 
 /// Every plan that could be chosen.
 pub const PLANS: &[Plan] = &[
-    Plan { name: "1x8", lanes: 1, rows: 8 },
-    Plan { name: "1x64", lanes: 1, rows: 64 },
-    Plan { name: "8x8", lanes: 8, rows: 8 },
-    Plan { name: "32x2", lanes: 32, rows: 2 },
-    Plan { name: "256x1", lanes: 256, rows: 1 },
+    Plan::plain("1x8", 1, 8),
+    Plan::plain("1x64", 1, 64),
+    Plan::plain("8x8", 8, 8),
+    Plan::plain("32x2", 32, 2),
+    Plan::plain("256x1", 256, 1),
+    Plan::subgroup("subgroup 8x1", 8, 1),
+    Plan::subgroup("subgroup 8x8", 8, 8),
+    Plan::subgroup("subgroup 32x2", 32, 2),
 ];
 
-/// The class of row shapes for which one choice is made: sizes by powers of two.
+/// Untuned, the first of these that fits. Subgroups of 8 won wherever they were measured.
+const DEFAULTS: &[&str] = &["subgroup 8x8", "32x2", "256x1"];
+
+/// The class of row shapes for which one choice is made: sizes by powers of two, and how rows are read.
 pub fn class(rows: usize, width: usize) -> String {
-    format!("rows {}x{}", rows.next_power_of_two(), width.next_power_of_two())
+    let by = if elements(width) == 1 { "" } else { " by 4" };
+    format!("rows {}x{}{by}", rows.next_power_of_two(), width.next_power_of_two())
 }
 
-/// Most elements of a row that one lane walks over. Mesa's software driver ends all loops of an invocation, without a word,
-/// after 65,535 rounds in all; a row kernel walks over its row up to four times.
+/// Most elements (or vectors) of a row that one lane walks over. Mesa's software driver ends all loops of an invocation,
+/// without a word, after 65,535 rounds in all; a row kernel walks over its row up to three times.
 const LONGEST: usize = 8192;
 
+/// How many elements of a row of `width` are read, computed with and written at a time: `EACH` of `lib/elements*.wgsl`.
+pub fn elements(width: usize) -> usize {
+    if width % 4 == 0 { 4 } else { 1 }
+}
+
+/// `variant`, for rows of `width`, by as many [`elements`] at a time as that allows.
+pub fn by_elements(variant: Variant, width: usize) -> Variant {
+    match elements(width) {
+        1 => variant,
+        _ => variant.set("elements", Constant::File("lib/elements_vec4.wgsl")),
+    }
+}
+
+/// What [`elements`] of a tensor of `dtype` are in WGSL.
+pub fn stored(dtype: DType, width: usize) -> Constant {
+    if elements(width) == 1 { dtype.scalar() } else { dtype.vec4() }
+}
+
 impl Plan {
+    /// A plan for every adapter.
+    pub const fn plain(name: &'static str, lanes: u32, rows: u32) -> Self {
+        Self { name, lanes, rows, subgroup: false }
+    }
+
+    const fn subgroup(name: &'static str, lanes: u32, rows: u32) -> Self {
+        Self { name, lanes, rows, subgroup: true }
+    }
+
     /// The plan to use for `rows` rows of `width` elements.
     pub fn choose(gpu: &Gpu, rows: usize, width: usize) -> Self {
         let find = |name: &str| PLANS.iter().find(|plan| plan.name == name && plan.fits(gpu, width));
         let shape = [rows as u32, width as u32];
         let choice = gpu.tuner().choice(&class(rows, width), &shape, |name| find(name).is_some());
-        let widest = &PLANS[PLANS.len() - 1];
-        *choice.and_then(|name| find(&name)).unwrap_or(if PLANS[3].fits(gpu, width) { &PLANS[3] } else { widest })
+        let default = DEFAULTS.iter().find_map(|name| find(name));
+        let widest = PLANS.iter().max_by_key(|plan| plan.lanes);
+        *choice.and_then(|name| find(&name)).or(default).or(widest).unwrap_or(&PLANS[0])
     }
 
     /// Whether this plan may run over rows of `width` elements on an adapter.
     pub fn fits(self, gpu: &Gpu, width: usize) -> bool {
-        self.lanes * self.rows <= gpu.capabilities().invocations && width.div_ceil(self.lanes as usize) <= LONGEST
+        let rounds = (width / elements(width)).div_ceil(self.lanes as usize);
+        let capabilities = gpu.capabilities();
+        self.lanes * self.rows <= capabilities.invocations
+            && rounds <= LONGEST
+            && (!self.subgroup || capabilities.subgroups_of(self.lanes))
     }
 
-    /// `kernel` under this plan.
-    pub fn variant(self, kernel: &'static Kernel) -> Variant {
-        kernel.set("LANES", self.lanes).set("ROWS", self.rows)
+    /// `kernel` under this plan, for rows of `width` elements.
+    pub fn variant(self, kernel: &'static Kernel, width: usize) -> Variant {
+        let variant = by_elements(kernel.set("LANES", self.lanes).set("ROWS", self.rows), width);
+        if self.subgroup { variant.set("rows", Constant::File("lib/rows_subgroup.wgsl")) } else { variant }
     }
 
     /// The grid for `rows` rows.

@@ -27,7 +27,7 @@ pub struct Rule {
 }
 
 /// How rows are shared out: they are few and wide, and a lane must not walk over too much of one (see [`Plan::fits`]).
-pub const PLAN: Plan = Plan { name: "256x1", lanes: 256, rows: 1 };
+pub const PLAN: Plan = Plan::plain("256x1", 256, 1);
 
 /// A token for every row of `logits [rows, vocabulary]`: `[rows, 2]`, the id and the bits of its log-probability (f32) at
 /// this temperature (1 for temperature 0) before anything was cut off. `keys [rows]` are the draws' random keys.
@@ -40,8 +40,9 @@ pub fn sample(logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
     require(width > 0 && width < 1 << 24, "sample", || format!("{width} scores a row: give 1 to 2^24 - 1"))?;
     let out = Tensor::empty(gpu, &[rows, 2], DType::U32)?;
     let draw = rule.temperature > 0.0;
-    let variant = PLAN
-        .variant(&SAMPLE)
+    let variant = SAMPLE
+        .set("LANES", PLAN.lanes)
+        .set("ROWS", PLAN.rows)
         .set("DRAW", draw)
         .set("TOP_K", draw && rule.top_k > 0 && rule.top_k < width)
         .set("TOP_P", draw && rule.top_p < 1.0);

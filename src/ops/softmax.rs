@@ -33,7 +33,12 @@ pub fn forward(x: &Tensor, plan: Plan) -> Result<Tensor> {
     let gpu = x.gpu();
     let out = Tensor::empty_f32(gpu, x.shape())?;
     let params = params![rows: x.height(), width: x.width()];
-    gpu.run(&plan.variant(&SOFTMAX), binds![x: x.bind(), out: out.bind()], params, plan.grid(gpu, x.height()))?;
+    gpu.run(
+        &plan.variant(&SOFTMAX, x.width()),
+        binds![x: x.bind(), out: out.bind()],
+        params,
+        plan.grid(gpu, x.height()),
+    )?;
     Ok(out)
 }
 
@@ -47,6 +52,6 @@ pub fn backward(y: &Tensor, grad_out: &Tensor, plan: Plan) -> Result<Tensor> {
     let grad_x = Tensor::empty_f32(gpu, y.shape())?;
     let binds = binds![y: y.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()];
     let params = params![rows: y.height(), width: y.width()];
-    gpu.run(&plan.variant(&SOFTMAX_BACKWARD), binds, params, plan.grid(gpu, y.height()))?;
+    gpu.run(&plan.variant(&SOFTMAX_BACKWARD, y.width()), binds, params, plan.grid(gpu, y.height()))?;
     Ok(grad_x)
 }

@@ -35,7 +35,7 @@ pub fn choice_loss(tape: &Tape, rewards: &Tensor, best: &Targets) -> Result<Tens
         // The kernel works in place, and the rewards may be somebody else's too.
         let slopes = Tensor::empty_f32(table.gpu(), table.shape())?;
         elementwise::copy(&table, &slopes, 1.0, false)?;
-        head::backward(&slopes, &ids, &stats, 0, Reading::LOSS, Slope { factor, rows: None })?;
+        head::backward(&slopes, &ids, &stats, 0, Reading::LOSS, Slope { factor, rows: None }, plan)?;
         let (slot, accumulate) = gradients.slot(&rewards_kept)?;
         scale_rows(&slopes, &gradient, &slot, accumulate)
     });
