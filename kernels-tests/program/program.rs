@@ -59,6 +59,11 @@ impl Place {
         self.command(arguments).output().expect("wgpt starts")
     }
 
+    /// Runs to the end as on an adapter without `capabilities`.
+    pub fn run_without(&self, capabilities: &str, arguments: &[&str]) -> Output {
+        self.command(arguments).env("WGPT_WITHOUT", capabilities).output().expect("wgpt starts")
+    }
+
     /// Runs to the end, which must be a good one, and reads the JSON on the last line.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);

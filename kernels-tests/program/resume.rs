@@ -71,3 +71,38 @@ fn an_interrupted_run_saves_and_says_how_to_go_on() {
     let last = losses.last().map_or(0, |(step, _)| *step) + 1;
     assert!(place.path("run").join(format!("checkpoint-{last:08}")).exists(), "saved after step {last}");
 }
+
+/// In mixed precision the scale of the loss and what it was learned from go on as well.
+#[test]
+fn a_killed_run_in_f16_goes_on_bit_for_bit() {
+    let place = Place::with_text(english());
+    let settings = ["--steps", "60", "--save-every", "7", "--val-every", "30", "--precision", "f16"];
+    place.json(&pretrain("whole", &settings));
+    let mut child = place.start(&pretrain("killed", &settings));
+    let start = Instant::now();
+    while !place.path("killed").join("checkpoint-00000014").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no checkpoint within a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("the process can be killed");
+    child.wait().expect("the process ends");
+    let resumed: Vec<_> = settings.iter().copied().chain(["--resume"]).collect();
+    let summary = place.json(&pretrain("killed", &resumed));
+    assert_eq!(summary["step"], 60);
+    assert_eq!(place.losses("killed"), place.losses("whole"));
+    // What was begun in one precision is not gone on with in another.
+    let other = ["--steps", "60", "--save-every", "7", "--val-every", "30", "--resume"];
+    assert!(place.failure(&pretrain("killed", &other)).contains("precision"));
+}
+
+#[test]
+fn without_f16_a_mixed_run_says_so_and_trains_in_f32() {
+    let place = Place::with_text(english());
+    let settings = ["--steps", "3", "--precision", "f16"];
+    let loud: Vec<_> = pretrain("loud", &settings).into_iter().filter(|word| *word != "--quiet").collect();
+    let output = place.run_without("f16", &loud);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("has no f16: training in f32"), "{said}");
+    place.json(&pretrain("plain", &["--steps", "3"]));
+    assert_eq!(place.losses("loud"), place.losses("plain"));
+}
