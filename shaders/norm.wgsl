@@ -1,6 +1,6 @@
 // norm: out[rows, width] = (x - mean) * rstd * weight (+ bias); rstd = 1 / sqrt(variance + epsilon).
 // LayerNorm: CENTER. RMSNorm: no CENTER, mean = 0 and variance = mean(x^2). Saves stats[rows] = (mean, rstd).
-// Overwrites.
+// Overwrites. x is read twice: mean and variance come from one pass.
 // @include rows = "lib/rows.wgsl"
 // @include elements = "lib/elements.wgsl"
 const CENTER: bool = true;
@@ -26,18 +26,25 @@ fn main(
     let lane = local % LANES;
     let columns = p.width / EACH;
     let base = row * columns;
+    // Welford's running means and sums of squares around them, of `count` elements each: one pass, and no difference of
+    // large numbers.
+    var means = wide();
+    var squares = wide();
+    var count = 0.0;
+    for (var c = lane; c < columns; c += LANES) {
+        let value = x[base + c];
+        let off = value - means;
+        if (CENTER) {
+            count += 1.0;
+            means += off * (1.0 / count);
+        }
+        squares = fma(off, value - means, squares);
+    }
     var mean = 0.0;
     if (CENTER) {
-        var sum = wide();
-        for (var c = lane; c < columns; c += LANES) {
-            sum += x[base + c];
-        }
-        mean = row_sum(total(sum), local) / f32(p.width);
-    }
-    var squares = wide();
-    for (var c = lane; c < columns; c += LANES) {
-        let d = x[base + c] - mean;
-        squares = fma(d, d, squares);
+        mean = row_sum(count * total(means), local) / f32(p.width);
+        let off = means - mean;
+        squares = fma(off * off, wide(count), squares);
     }
     let rstd = 1.0 / sqrt(row_sum(total(squares), local) / f32(p.width) + p.epsilon);
     if (!writes) {

@@ -2,7 +2,7 @@
 
 use super::{
     expect, flat_grid, packed, reduce, require,
-    rows::{by_elements, elements},
+    rows::{Plan, by_elements, elements},
     token_groups::TokenGroups,
     weight::Weight,
 };
@@ -152,22 +152,25 @@ pub fn embed(
     Ok(out)
 }
 
+/// How rows are shared out: neighbours in a row on neighbouring lanes, and nothing to add up.
+const LOOK_UP: Plan = Plan::plain("32x2", 32, 2);
+
 /// The forward kernel: tokens `[batch, context]` to `[batch, context, width]`.
 pub(super) fn look_up(tokens: &Tokens, table: &Tensor, positions: Option<&Tensor>, past: usize) -> Result<Tensor> {
     let ids = &tokens.ids;
     let (gpu, context, width) = (ids.gpu(), ids.width(), table.width());
     let out = Tensor::empty_f32(gpu, &[ids.height(), context, width])?;
-    let columns = width / elements(width);
-    let count = out.elements() / elements(width);
+    let rows = ids.elements();
     for (first, held) in table.row_pieces() {
         let piece = table.rows(first, held)?;
         let binds = binds![
             ids: ids.bind(), table: piece.bind(), positions: positions.unwrap_or(&piece).bind(),
             starts: tokens.segments.as_ref().unwrap_or(ids).bind(), out: out.bind(),
         ];
-        let params = params![count: count, columns: columns, first: first, held: held, context: context, past: past];
-        let variant = EMBED.set("POSITIONS", positions.is_some()).set("SEGMENTS", tokens.segments.is_some());
-        gpu.run(&by_elements(variant, width), binds, params, flat_grid(gpu, count))?;
+        let params = params![rows: rows, width: width, first: first, held: held, context: context, past: past];
+        let variant = LOOK_UP.variant(&EMBED, width);
+        let variant = variant.set("POSITIONS", positions.is_some()).set("SEGMENTS", tokens.segments.is_some());
+        gpu.run(&variant, binds, params, LOOK_UP.grid(gpu, rows))?;
     }
     Ok(out)
 }
