@@ -1,4 +1,4 @@
-//! The only place with `unsafe`: memory-mapped files and shader modules without run-time checks.
+//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, compiled pipelines from files.
 #![allow(unsafe_code)]
 
 use std::{fs::File, ops::Range, path::Path};
@@ -32,6 +32,15 @@ pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
     }
     #[cfg(not(unix))]
     let _ = (map, range);
+}
+
+/// Creates a cache of compiled pipelines, filled from what an earlier one gave away; empty where that is of another adapter,
+/// driver or version.
+pub fn pipeline_cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
+    let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
+    // SAFETY: the bytes are those that `PipelineCache::get_data` gave to an earlier process, which it kept in the user's own
+    // cache folder with a checksum; wgpu compares their header with this adapter and driver.
+    unsafe { device.create_pipeline_cache(&descriptor) }
 }
 
 /// Creates a shader module without loop counters and index clamps.

@@ -37,16 +37,16 @@ pub fn tokens<B: Backend, const D: usize>(shape: [usize; D], most: usize, device
 }
 
 /// Seconds for `count` calls that are waited for once. The first call compiles and chooses kernels, before the clock.
-pub fn timed<B: Backend>(device: &B::Device, mut call: impl FnMut() + 'static) -> Option<Work> {
+pub fn timed<B: Backend>(device: &B::Device, mut call: impl FnMut() + 'static) -> Work {
     let device = device.clone();
     call();
     B::sync(&device).expect("burn's device works");
-    Some(Box::new(move |count| {
+    Box::new(move |count| {
         let start = Instant::now();
         (0..count).for_each(|_| call());
         B::sync(&device).expect("burn's device works");
         start.elapsed()
-    }))
+    })
 }
 
 impl Burn {
@@ -55,12 +55,12 @@ impl Burn {
         Self(WgpuDevice::default())
     }
 
-    fn plain(&self, call: impl FnMut() + 'static) -> Option<Work> {
+    fn plain(&self, call: impl FnMut() + 'static) -> Work {
         timed::<Plain>(&self.0, call)
     }
 
     /// A pass through its tape; the output's gradient is all ones.
-    fn both_ways<const D: usize>(&self, mut forward: impl FnMut() -> Tensor<Auto, D> + 'static) -> Option<Work> {
+    fn both_ways<const D: usize>(&self, mut forward: impl FnMut() -> Tensor<Auto, D> + 'static) -> Work {
         timed::<Auto>(&self.0, move || drop(forward().backward()))
     }
 
@@ -82,10 +82,14 @@ impl Peer for Burn {
         "burn"
     }
 
-    fn work(&self, case: &Case) -> Option<Work> {
+    fn does(&self, case: &Case) -> bool {
+        !case.is_roof()
+    }
+
+    fn work(&self, case: &Case) -> Work {
         let device = &self.0;
         match *case {
-            Case::MultiplyAdds | Case::Copy { .. } => None,
+            Case::MultiplyAdds | Case::Copy { .. } => unreachable!("roofs are wgpt's"),
             Case::Matmul { m, n, k } => {
                 let (a, b) = (data::<Plain, 2>([m, k], device), data::<Plain, 2>([k, n], device));
                 self.plain(move || drop(a.clone().matmul(b.clone())))

@@ -93,7 +93,7 @@ impl<B: Backend> Model<B> {
 }
 
 /// A training step: forward, backward, AdamW, and the loss read.
-pub fn step(size: Gpt, device: &WgpuDevice) -> Option<Work> {
+pub fn step(size: Gpt, device: &WgpuDevice) -> Work {
     let rows = size.batch * size.context;
     let inputs = tokens::<Auto, 2>([size.batch, size.context], VOCABULARY, device);
     let targets = tokens::<Auto, 1>([rows], VOCABULARY - 1, device);

@@ -12,8 +12,10 @@ pub type Work = Box<dyn FnMut(u64) -> Duration>;
 pub trait Peer {
     /// As the table says it.
     fn name(&self) -> &'static str;
-    /// Prepares one case: data is on the device, kernels are compiled and chosen. None for what the library has no way to do.
-    fn work(&self, case: &Case) -> Option<Work>;
+    /// Whether it takes part in this case.
+    fn does(&self, case: &Case) -> bool;
+    /// Prepares one case that it does: data is on the device, kernels are compiled and chosen.
+    fn work(&self, case: &Case) -> Work;
 }
 
 /// One piece of work, in f32. "Both ways" is the forward and the backward pass together, as a framework records them.
@@ -87,6 +89,16 @@ impl fmt::Display for Case {
 }
 
 impl Case {
+    /// Whether it is a roof of the adapter, and no library's work.
+    pub fn is_roof(&self) -> bool {
+        matches!(self, Self::MultiplyAdds | Self::Copy { .. })
+    }
+
+    /// Whether it is a whole training step.
+    pub fn is_step(&self) -> bool {
+        matches!(self, Self::Step(_))
+    }
+
     /// FLOP or bytes of the case, where a roof is meant for it.
     pub fn throughput(&self) -> Option<Throughput> {
         match *self {

@@ -32,9 +32,9 @@ impl Forge {
     }
 
     /// The work, in its dispatch scope (fewer submissions), waited for by reading one number behind it.
-    fn timed(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Option<Work> {
+    fn timed(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Work {
         let (device, small) = (self.0.clone(), self.data(&[1]));
-        Some(Box::new(move |count| {
+        Box::new(move |count| {
             let start = Instant::now();
             {
                 let _scope = device.dispatch_scope();
@@ -42,10 +42,10 @@ impl Forge {
             }
             small.to_vec_f32().expect("a number");
             start.elapsed()
-        }))
+        })
     }
 
-    fn step(&self, size: Gpt) -> Option<Work> {
+    fn step(&self, size: Gpt) -> Work {
         let config = Gpt2Config {
             n_layer: size.layers,
             n_head: size.heads,
@@ -76,11 +76,11 @@ impl Forge {
             optimizer.step(&mut model.params_mut()?, &mean).map(|_| ())
         };
         // Every step reads its losses and norms, so there is nothing to batch around it.
-        Some(Box::new(move |count| {
+        Box::new(move |count| {
             let start = Instant::now();
             (0..count).for_each(|_| step().expect("forge-ml trains"));
             start.elapsed()
-        }))
+        })
     }
 
     /// One pass both ways through the tape.
@@ -89,7 +89,7 @@ impl Forge {
         leaves: Vec<Tensor>,
         gradient: Tensor,
         forward: impl Fn(&mut Tape, &[forge::autograd::TVar]) -> Result<forge::autograd::TVar> + 'static,
-    ) -> Option<Work> {
+    ) -> Work {
         self.timed(move || {
             let mut tape = Tape::new();
             let leaves: Vec<_> = leaves.iter().map(|leaf| tape.leaf(leaf.clone())).collect();
@@ -104,9 +104,14 @@ impl Peer for Forge {
         "forge-ml"
     }
 
-    fn work(&self, case: &Case) -> Option<Work> {
+    /// The wide step would take some minutes, twelve times over.
+    fn does(&self, case: &Case) -> bool {
+        !case.is_roof() && !matches!(case, Case::Step(size) if size.width > 128)
+    }
+
+    fn work(&self, case: &Case) -> Work {
         match *case {
-            Case::MultiplyAdds | Case::Copy { .. } => None,
+            Case::MultiplyAdds | Case::Copy { .. } => unreachable!("roofs are wgpt's"),
             Case::Matmul { m, n, k } => {
                 let (a, b) = (self.data(&[m, k]), self.data(&[k, n]));
                 self.timed(move || ops::matmul(&a, &b, None, MatmulSpec::default()).map(|_| ()))
@@ -189,7 +194,7 @@ impl Peer for Forge {
                 })
             }
             // Minutes per step of a wider model: nobody would wait for that.
-            Case::Step(size) => (size.width <= 128).then(|| self.step(size)).flatten(),
+            Case::Step(size) => self.step(size),
         }
     }
 }

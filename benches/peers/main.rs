@@ -12,6 +12,7 @@ mod ours;
 use std::time::Duration;
 
 use cases::Peer;
+use criterion::SamplingMode;
 
 fn main() {
     // Longer than for single kernels: whole steps are among the cases.
@@ -23,10 +24,16 @@ fn main() {
         if let Some(throughput) = case.throughput() {
             group.throughput(throughput);
         }
-        for peer in &peers {
-            if let Some(mut work) = peer.work(&case) {
-                group.bench_function(peer.name(), |bencher| bencher.iter_custom(|count| work(count)));
-            }
+        if case.is_step() {
+            // As many iterations in every sample: a peer's step can take a quarter of a minute.
+            group.sampling_mode(SamplingMode::Flat);
+        }
+        for peer in peers.iter().filter(|peer| peer.does(&case)) {
+            // Prepared when criterion's filter has let the case through.
+            let mut work = None;
+            group.bench_function(peer.name(), |bencher| {
+                bencher.iter_custom(|count| work.get_or_insert_with(|| peer.work(&case))(count));
+            });
         }
         group.finish();
     }

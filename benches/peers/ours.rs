@@ -18,7 +18,7 @@ use wgpt::{
         softmax, tuning,
     },
     tape::{Gradients, Tape},
-    tensor::Tensor,
+    tensor::{DType, Tensor},
     text::batches::Batch,
     train::{Settings, trainer::Trainer},
 };
@@ -46,11 +46,11 @@ impl Wgpt {
     }
 
     /// Runs the work once for the tuner's questions, answers them, and hands it out.
-    fn tuned(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Option<Work> {
+    fn tuned(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Work {
         let gpu = self.0.clone();
         call().expect("the call is recorded");
         pollster::block_on(tuning::answer(&gpu, |_, _, _| {})).expect("tuned");
-        Some(Box::new(move |count| clock(&gpu, count, &mut call)))
+        Box::new(move |count| clock(&gpu, count, &mut call))
     }
 
     /// Work that a tape records: the output's gradient is the output's size.
@@ -59,7 +59,7 @@ impl Wgpt {
         leaves: Vec<Tensor>,
         gradient: Tensor,
         forward: impl Fn(&Tape, &[Tensor]) -> Result<Tensor> + 'static,
-    ) -> Option<Work> {
+    ) -> Work {
         let (gpu, mut gradients) = (self.0.clone(), Gradients::default());
         self.tuned(move || {
             let tape = Tape::new(&gpu);
@@ -71,7 +71,7 @@ impl Wgpt {
         })
     }
 
-    fn step(&self, size: Gpt) -> Option<Work> {
+    fn step(&self, size: Gpt) -> Work {
         let config =
             Config { bias: false, ..Config::gpt2(VOCABULARY, size.context, size.layers, size.heads, size.width) };
         let settings = Settings { batch: size.batch, ..Settings::recipe(config) };
@@ -97,7 +97,11 @@ impl Peer for Wgpt {
         "wgpt"
     }
 
-    fn work(&self, case: &Case) -> Option<Work> {
+    fn does(&self, _: &Case) -> bool {
+        true
+    }
+
+    fn work(&self, case: &Case) -> Work {
         match *case {
             Case::MultiplyAdds => {
                 let roof = MultiplyAdds::new(&self.0).expect("the tensor fits");
@@ -125,7 +129,8 @@ impl Peer for Wgpt {
             Case::LayerNorm { rows, width, both_ways } => {
                 let leaves = vec![self.data(&[rows, width]), self.data(&[width]), self.data(&[width])];
                 let forward = |tape: &Tape, leaves: &[Tensor]| {
-                    norm::norm(tape, norm::Kind::Layer, &leaves[0], &leaves[1], Some(&leaves[2]), 1e-5)
+                    let weights = norm::Weights { weight: &leaves[1], bias: Some(&leaves[2]) };
+                    norm::norm(tape, norm::Kind::Layer, &leaves[0], weights, 1e-5, DType::F32)
                 };
                 if !both_ways {
                     let tape = Tape::off(&self.0);

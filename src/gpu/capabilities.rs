@@ -16,6 +16,8 @@ pub struct Capabilities {
     pub immediates: bool,
     /// Timestamps at the borders of a compute pass.
     pub timestamps: bool,
+    /// Compiled pipelines can be kept from one process to the next.
+    pub pipeline_cache: bool,
     /// Bytes of workgroup memory per workgroup.
     pub workgroup_memory: u32,
     /// Invocations per workgroup.
@@ -33,7 +35,7 @@ pub struct Capabilities {
 impl Capabilities {
     /// What to ask of `adapter`: the features that it has and `without` does not name, and its own limits.
     ///
-    /// `without` is a comma-separated list of `f16`, `subgroups`, `immediates`, `timestamps`.
+    /// `without` is a comma-separated list of `f16`, `subgroups`, `immediates`, `timestamps`, `pipeline-cache`.
     pub fn request(adapter: &wgpu::Adapter, without: &str) -> (Features, Limits) {
         let mut wanted = Features::empty();
         for (name, feature) in [
@@ -41,6 +43,7 @@ impl Capabilities {
             ("subgroups", Features::SUBGROUP),
             ("immediates", Features::IMMEDIATES),
             ("timestamps", Features::TIMESTAMP_QUERY),
+            ("pipeline-cache", Features::PIPELINE_CACHE),
         ] {
             if !without.split(',').any(|word| word.trim() == name) {
                 wanted |= feature;
@@ -62,6 +65,7 @@ impl Capabilities {
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             immediates: features.contains(Features::IMMEDIATES),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
+            pipeline_cache: features.contains(Features::PIPELINE_CACHE),
             workgroup_memory: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,
             groups: limits.max_compute_workgroups_per_dimension,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -18,7 +18,7 @@ use super::{
     recorder::Recorder,
     tune::Tuner,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, trusted};
 
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +62,7 @@ struct Inner {
     fault: Fault,
     pool: Arc<Pool>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    compiled: OnceLock<wgpu::PipelineCache>,
     recorder: Mutex<Recorder>,
     tuner: Tuner,
     ledger: Option<Mutex<Ledger>>,
@@ -105,6 +106,7 @@ impl Gpu {
             fault: Fault::watch(&device),
             pool: Arc::default(),
             pipelines: Mutex::default(),
+            compiled: OnceLock::new(),
             recorder: Mutex::new(Recorder::new(&device)),
             tuner: Tuner::new(&info),
             ledger: None,
@@ -128,6 +130,7 @@ impl Gpu {
             fault: fault.clone(),
             pool: Arc::new(Pool::imagined(device)),
             pipelines: Mutex::default(),
+            compiled: OnceLock::new(),
             recorder: Mutex::new(Recorder::new(device)),
             tuner,
             ledger: Some(Mutex::default()),
@@ -239,6 +242,23 @@ impl Gpu {
         let pipeline = Pipeline::new(self, variant)?;
         self.pipelines().insert(variant.clone(), pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// Takes over compiled pipelines of an earlier process, as [`Gpu::compiled_pipelines`] gave them away; None for none. Only the
+    /// first call counts, and only if it comes before the first pipeline is made.
+    pub fn adopt_pipelines(&self, data: Option<&[u8]>) {
+        if self.capabilities().pipeline_cache {
+            self.0.compiled.get_or_init(|| trusted::pipeline_cache(&self.0.device, data));
+        }
+    }
+
+    /// The compiled pipelines, for the next process on this adapter and driver; None where the driver keeps no such thing.
+    pub fn compiled_pipelines(&self) -> Option<Vec<u8>> {
+        self.0.compiled.get()?.get_data()
+    }
+
+    pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
+        self.0.compiled.get()
     }
 
     /// The layout and the group that binds the parameter ring.

@@ -190,7 +190,7 @@ impl Pipeline {
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
-            cache: None,
+            cache: gpu.pipeline_cache(),
         });
         gpu.check()?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
