@@ -224,8 +224,8 @@ fn kernels_stand_on_their_own() {
                 }
             }
             for text in texts {
-                let module = reflect::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-                let interface = reflect::interface(&module).expect("has an interface");
+                let (module, info) = reflect::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let interface = reflect::interface(&module, &info).expect("has an interface");
                 assert!(interface.bindings.len() <= 8, "{name} binds more than WebGPU's 8 storage buffers");
                 assert!(interface.params_bytes <= 128, "{name} has more parameters than immediates hold");
             }

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     check: bool,
     /// Real steps of --check
-    #[arg(long, default_value_t = 7, requires = "check")]
+    #[arg(long, default_value_t = 15, requires = "check")]
     check_steps: usize,
 }
 
@@ -145,9 +145,10 @@ fn words(output: &Output) -> String {
             output.steps
         ),
     ];
+    lines.push("share of the step, of the roofline, dispatches of".to_string());
     for share in plan.kernels.iter().take(8) {
-        let part = share.seconds / plan.seconds;
-        lines.push(format!("{:>6.1} % {:>4} x {}", 100.0 * part, share.dispatches, share.kernel));
+        let (part, roof) = (100.0 * share.seconds / plan.seconds, 100.0 * share.of_roofline);
+        lines.push(format!("{part:>6.1} % {roof:>5.0} % {:>4} x {}", share.dispatches, share.kernel));
     }
     if let Some(check) = &output.check {
         lines.push(format!(

@@ -160,8 +160,8 @@ impl Pipeline {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let immediates = gpu.capabilities().immediates;
         let text = variant.text(immediates)?;
-        let module = reflect::parse(&text).map_err(|reason| variant.error(reason))?;
-        let interface = reflect::interface(&module).map_err(|reason| variant.error(reason))?;
+        let (module, info) = reflect::parse(&text).map_err(|reason| variant.error(reason))?;
+        let interface = reflect::interface(&module, &info).map_err(|reason| variant.error(reason))?;
         let label = variant.to_string();
         let entries: Vec<_> = interface
             .bindings

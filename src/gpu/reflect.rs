@@ -2,7 +2,7 @@
 
 use wgpu::naga::{
     self, AddressSpace, ScalarKind, TypeInner,
-    valid::{Capabilities, ValidationFlags, Validator},
+    valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator},
 };
 
 /// A storage buffer that the kernel declares in group 0.
@@ -14,6 +14,10 @@ pub struct Binding {
     pub index: u32,
     /// Declared `read` rather than `read_write`.
     pub read_only: bool,
+    /// The kernel reads from it, as far as its text tells.
+    pub reads: bool,
+    /// The kernel writes to it.
+    pub writes: bool,
 }
 
 /// A scalar of the kernel's `Params`.
@@ -44,28 +48,30 @@ pub struct Interface {
 ///
 /// # Errors
 /// The compiler's message, with line and column.
-pub fn parse(text: &str) -> Result<naga::Module, String> {
+pub fn parse(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
-    Validator::new(ValidationFlags::all(), Capabilities::all())
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)
         .map_err(|error| error.emit_to_string(text))?;
-    Ok(module)
+    Ok((module, info))
 }
 
 /// Reads the interface of a module with the one entry point `main`.
 ///
 /// # Errors
 /// What the module lacks or what the host cannot supply.
-pub fn interface(module: &naga::Module) -> Result<Interface, String> {
-    let entry = module.entry_points.iter().find(|entry| entry.name == "main").ok_or("no entry point 'main'")?;
+pub fn interface(module: &naga::Module, info: &ModuleInfo) -> Result<Interface, String> {
+    let main = module.entry_points.iter().position(|entry| entry.name == "main").ok_or("no entry point 'main'")?;
+    let (entry, used) = (&module.entry_points[main], info.get_entry_point(main));
     let (mut bindings, mut params, mut params_bytes) = (Vec::new(), Vec::new(), 0);
-    for (_, global) in module.global_variables.iter() {
+    for (handle, global) in module.global_variables.iter() {
         let name = global.name.clone().unwrap_or_default();
         match global.space {
             AddressSpace::Storage { access } => {
                 let binding = global.binding.ok_or_else(|| format!("'{name}' has no @binding"))?;
                 let read_only = !access.contains(naga::StorageAccess::STORE);
-                bindings.push(Binding { name, index: binding.binding, read_only });
+                let (reads, writes) = (used[handle].contains(GlobalUse::READ), used[handle].contains(GlobalUse::WRITE));
+                bindings.push(Binding { name, index: binding.binding, read_only, reads, writes });
             }
             AddressSpace::Immediate | AddressSpace::Uniform => {
                 let TypeInner::Struct { members, span } = &module.types[global.ty].inner else {

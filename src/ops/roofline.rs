@@ -1,6 +1,12 @@
-//! The adapter's roof for arithmetic, to hold kernels against.
+//! The adapter's roofs for arithmetic and memory, and how much of either a dispatch asks for.
 
-use crate::{Result, binds, gpu::Gpu, kernels, params, tensor::Tensor};
+use super::elementwise;
+use crate::{
+    Result, binds,
+    gpu::{Constant, Gpu, imagine::Work},
+    kernels, params,
+    tensor::Tensor,
+};
 
 kernels! {
     /// Chains of multiply-adds.
@@ -36,4 +42,54 @@ impl MultiplyAdds {
         let params = params![rounds: ROUNDS, factor: 0.5f32];
         self.0.gpu().run(&FMA_RATE.plain(), binds![out: self.0.bind()], params, [GROUPS as u32, 1, 1])
     }
+}
+
+/// What the adapter can do at most.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Roofs {
+    /// Floating-point operations per second, multiply-adds in registers.
+    pub flop: f64,
+    /// Bytes per second through a kernel that copies.
+    pub bytes: f64,
+}
+
+/// Bytes of the copied tensor: more than caches hold.
+const COPIED: usize = 64 << 20;
+
+impl Roofs {
+    /// Measures them: about half a second on two processor cores, next to nothing on a GPU.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`], and those of the driver.
+    pub fn measure(gpu: &Gpu) -> Result<Self> {
+        let products = MultiplyAdds::new(gpu)?;
+        let flop = MultiplyAdds::FLOP as f64 / gpu.time(5, 1, || products.run())?;
+        let (from, to) = (Tensor::zeros(gpu, &[COPIED / 4])?, Tensor::zeros(gpu, &[COPIED / 4])?);
+        let bytes = 2.0 * COPIED as f64 / gpu.time(5, 1, || elementwise::copy(&from, &to, 1.0, false))?;
+        Ok(Self { flop, bytes })
+    }
+
+    /// Seconds that `flop` operations and `bytes` bytes take at least.
+    pub fn least(&self, flop: f64, bytes: f64) -> f64 {
+        (flop / self.flop).max(bytes / self.bytes)
+    }
+}
+
+/// Floating-point operations of the products in one dispatch; 0 for kernels that memory limits. Attention counts what lies
+/// below the diagonal.
+pub fn flop(work: &Work) -> f64 {
+    let param = |name| f64::from(work.param(name).unwrap_or(0));
+    let [_, heads, batch] = work.grid.map(f64::from);
+    let products = match work.variant.kernel.name {
+        "attention_forward" => 2.0,
+        "attention_backward_q" => 3.0,
+        // Of every query head, though the grid is over key-value heads.
+        "attention_backward_kv" => 4.0 * param("heads") / param("kv_heads").max(1.0),
+        _ => return 2.0 * batch * param("m") * param("n") * param("k"),
+    };
+    let dim = work.variant.constants.iter().find_map(|(name, value)| match value {
+        Constant::Uint(fourth) if *name == "D4" => Some(4.0 * f64::from(*fourth)),
+        _ => None,
+    });
+    products * param("context").powi(2) * dim.unwrap_or(0.0) * heads * batch
 }

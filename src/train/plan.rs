@@ -11,7 +11,10 @@ use crate::{
         imagine::{Scratch, Work},
     },
     model::Gpt,
-    ops::tuning,
+    ops::{
+        roofline::{self, Roofs},
+        tuning,
+    },
     random,
     text::batches::Batch,
 };
@@ -40,6 +43,13 @@ pub struct Share {
     pub dispatches: u64,
     /// Seconds per step.
     pub seconds: f64,
+    /// Floating-point operations of products per step.
+    pub flop: f64,
+    /// Bytes that it reads and writes per step if every buffer passes once.
+    pub bytes: f64,
+    /// The share of the roofline: what the adapter's rates of multiply-adds or bytes would take at least, over `seconds`. Above 1
+    /// where caches hold what is read.
+    pub of_roofline: f64,
 }
 
 /// What a step takes.
@@ -55,6 +65,8 @@ pub struct Plan {
     pub dispatches: u64,
     /// Seconds per step.
     pub seconds: f64,
+    /// The adapter's roofs, measured beside them.
+    pub roofs: Roofs,
     /// The same by kernel, the slowest first.
     pub kernels: Vec<Share>,
 }
@@ -70,10 +82,12 @@ pub struct Measured {
     pub seconds: f64,
 }
 
-/// Seconds of one round of timing, at least.
-const ROUND: f64 = 0.02;
-/// Rounds; the median counts.
-const ROUNDS: usize = 3;
+/// Seconds of one dispatch's part in a round of timing, at least.
+const PART: f64 = 0.01;
+/// Rounds over all dispatches; the medians count, so that a disturbance in one of them does not.
+const ROUNDS: usize = 7;
+/// The same for a dispatch that takes longer than its part.
+const LONG_ROUNDS: usize = 3;
 
 /// A batch of the sizes that `settings` train on.
 fn batch(settings: &Settings, stream: u64) -> Batch {
@@ -121,19 +135,22 @@ pub async fn plan(gpu: &Gpu, settings: &Settings, mut report: impl FnMut(&str, u
     tuning::answer(gpu, &mut report).await?;
     // Once more, with the variants that were chosen.
     let (parameters, memory, works) = imagine(gpu, settings)?;
-    let scratch = Scratch::new(gpu, &works)?;
+    let mut scratch = Scratch::new(gpu, &works, memory.held)?;
+    let roofs = Roofs::measure(gpu)?;
+    let times = time(gpu, &works, &mut scratch, &mut report)?;
     let mut kernels: Vec<Share> = Vec::new();
-    for (index, work) in works.iter().enumerate() {
+    for (work, seconds) in works.iter().zip(times) {
         let kernel = work.variant.to_string();
-        report(&kernel, index, works.len());
-        let seconds = time(gpu, work, &scratch)? * work.count as f64;
-        match kernels.iter_mut().find(|share| share.kernel == kernel) {
-            Some(share) => {
-                share.dispatches += work.count;
-                share.seconds += seconds;
-            }
-            None => kernels.push(Share { kernel, dispatches: work.count, seconds }),
-        }
+        let place = kernels.iter().position(|share| share.kernel == kernel).unwrap_or_else(|| {
+            kernels.push(Share { kernel, dispatches: 0, seconds: 0.0, flop: 0.0, bytes: 0.0, of_roofline: 0.0 });
+            kernels.len() - 1
+        });
+        let (share, count) = (&mut kernels[place], work.count as f64);
+        share.dispatches += work.count;
+        share.seconds += seconds * count;
+        share.flop += roofline::flop(work) * count;
+        share.bytes += work.bytes(gpu)? as f64 * count;
+        share.of_roofline = roofs.least(share.flop, share.bytes) / share.seconds;
     }
     drop(scratch);
     gpu.trim();
@@ -144,16 +161,40 @@ pub async fn plan(gpu: &Gpu, settings: &Settings, mut report: impl FnMut(&str, u
         tokens: settings.batch * settings.accumulate * settings.context,
         dispatches: works.iter().map(|work| work.count).sum(),
         seconds: kernels.iter().map(|share| share.seconds).sum(),
+        roofs,
         kernels,
     })
 }
 
-/// Seconds of one dispatch among others of its kind.
-fn time(gpu: &Gpu, work: &Work, scratch: &Scratch) -> Result<f64> {
-    let mut run = || work.run(gpu, scratch);
-    let once = gpu.time(1, 1, &mut run)?;
-    let repeat = (ROUND / once.max(1e-9)).clamp(1.0, 256.0) as usize;
-    gpu.time(ROUNDS, repeat, run)
+/// Seconds of each dispatch among others of its kind, in rounds over all of them.
+fn time(
+    gpu: &Gpu,
+    works: &[Work],
+    scratch: &mut Scratch,
+    report: &mut impl FnMut(&str, usize, usize),
+) -> Result<Vec<f64>> {
+    let mut repeats = Vec::with_capacity(works.len());
+    for (index, work) in works.iter().enumerate() {
+        report(&work.variant.to_string(), index, works.len() * (1 + ROUNDS));
+        let once = gpu.time(1, 1, || work.run(gpu, scratch))?;
+        repeats.push((PART / once.max(1e-9)).clamp(1.0, 256.0) as usize);
+    }
+    let mut rounds = vec![Vec::with_capacity(ROUNDS); works.len()];
+    for round in 0..ROUNDS {
+        for (index, work) in works.iter().enumerate().filter(|(index, _)| repeats[*index] > 1 || round < LONG_ROUNDS) {
+            report(&work.variant.to_string(), (1 + round) * works.len() + index, works.len() * (1 + ROUNDS));
+            let start = Instant::now();
+            (0..repeats[index]).try_for_each(|_| work.run(gpu, scratch))?;
+            gpu.finish()?;
+            rounds[index].push(start.elapsed().as_secs_f64() / repeats[index] as f64);
+        }
+    }
+    Ok(rounds.into_iter().map(median).collect())
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
 }
 
 /// Takes `steps` real steps of `settings` as a run takes them, after two that compile and fill the pool. `gpu` should be fresh:
@@ -175,8 +216,7 @@ pub async fn measure(gpu: &Gpu, settings: &Settings, steps: usize, mut report: i
         ends.push(Instant::now());
     }
     last.outcome().await?;
-    let mut seconds: Vec<_> = ends.windows(2).skip(1).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
-    seconds.sort_by(f64::total_cmp);
+    let seconds = ends.windows(2).skip(1).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
     let (_, peak, held) = gpu.memory();
-    Ok(Measured { peak, held, seconds: seconds[seconds.len() / 2] })
+    Ok(Measured { peak, held, seconds: median(seconds) })
 }
