@@ -10,9 +10,16 @@ use crate::{
     tensor::DType::{F16, F32},
 };
 
-/// Odd, prime and degenerate sizes, and one that vectors of four divide.
-const SIZES: &[(usize, usize, usize, usize)] =
-    &[(1, 1, 1, 1), (3, 5, 7, 2), (65, 33, 17, 1), (1, 130, 67, 1), (40, 68, 36, 2), (33, 260, 12, 1)];
+/// Odd, prime and degenerate sizes, some that vectors of four divide, and one for split sums, with a shorter last range.
+const SIZES: &[(usize, usize, usize, usize)] = &[
+    (1, 1, 1, 1),
+    (3, 5, 7, 2),
+    (65, 33, 17, 1),
+    (1, 130, 67, 1),
+    (40, 68, 36, 2),
+    (33, 260, 12, 1),
+    (68, 36, 1036, 2),
+];
 
 /// The mixtures of mixed-precision training: activations by weights, and gradients of either kind by both.
 const HALF: &[Types] = &[

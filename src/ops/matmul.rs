@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result, binds,
-    gpu::Gpu,
+    gpu::{Gpu, Variant},
     params,
     tensor::{DType, Tensor},
 };
@@ -150,7 +150,7 @@ pub fn matmul_with(
     out: &Tensor,
     epilogue: Epilogue<'_>,
 ) -> Result<()> {
-    let Shape { m, n, k, batch, trans_a, trans_b } = shape;
+    let Shape { m, n, k, batch, .. } = shape;
     let sizes = [("A", a, batch * m * k), ("B", b, batch * k * n), ("out", out, batch * m * n)];
     for (name, tensor, elements) in sizes {
         require(tensor.elements() == elements, "matmul", || {
@@ -165,12 +165,62 @@ pub fn matmul_with(
     if let Some(bias) = epilogue.bias {
         super::expect("matmul", "the bias", bias, &[n])?;
     }
+    let (range, ranges) = spec.ranges(k);
+    if ranges == 1 {
+        return product(spec, shape, range, (a, b, out), epilogue);
+    }
     let gpu = out.gpu();
+    let parts = Tensor::empty_f32(gpu, &[ranges, batch * m * n])?;
+    product(spec, shape, range, (a, b, &parts), Epilogue::default())?;
+    let (variant, width) = spec.join(types(&parts, b, out, epilogue));
+    // The parts are A, and adding them is a sum over k.
+    let joined = Shape { k: ranges, ..shape };
+    let steps = Steps { a_batch: batch * m * n, range: ranges, ..Steps::default() };
+    dispatch(variant, joined, steps, (&parts, &parts, out), epilogue, super::flat_grid(gpu, batch * m * n / width))
+}
+
+/// How far apart the rows and batches of A and B are in memory, and the length of each range of k.
+#[derive(Default)]
+struct Steps {
+    a_row: usize,
+    b_row: usize,
+    a_batch: usize,
+    b_batch: usize,
+    range: usize,
+}
+
+/// How operands and results are stored.
+fn types(a: &Tensor, b: &Tensor, out: &Tensor, epilogue: Epilogue<'_>) -> Types {
     let before = epilogue.gelu.map_or(DType::F32, Tensor::dtype);
-    let variant = spec
-        .variant(Types { a: a.dtype(), b: b.dtype(), out: out.dtype(), before })
-        .set("TRANS_A", trans_a)
-        .set("TRANS_B", trans_b)
+    Types { a: a.dtype(), b: b.dtype(), out: out.dtype(), before }
+}
+
+/// The product, each `range` of k by itself: A and B into `[ranges, batch, m, n]`.
+fn product(
+    spec: &Spec,
+    shape: Shape,
+    range: usize,
+    (a, b, out): (&Tensor, &Tensor, &Tensor),
+    epilogue: Epilogue<'_>,
+) -> Result<()> {
+    let Shape { m, n, k, trans_a, trans_b, .. } = shape;
+    let (a_row, b_row) = (if trans_a { m } else { k }, if trans_b { k } else { n });
+    let variant = spec.variant(types(a, b, out, epilogue)).set("TRANS_A", trans_a).set("TRANS_B", trans_b);
+    let steps = Steps { a_row, b_row, a_batch: m * k, b_batch: k * n, range };
+    dispatch(variant, shape, steps, (a, b, out), epilogue, spec.grid(&shape))
+}
+
+/// One dispatch of a kernel that includes `lib/matmul.wgsl`.
+fn dispatch(
+    variant: Variant,
+    shape: Shape,
+    steps: Steps,
+    (a, b, out): (&Tensor, &Tensor, &Tensor),
+    epilogue: Epilogue<'_>,
+    grid: [u32; 3],
+) -> Result<()> {
+    let (gpu, Shape { m, n, k, batch, .. }) = (out.gpu(), shape);
+    let variant = variant
         .set("BIAS", epilogue.bias.is_some())
         .set("GELU", epilogue.gelu.is_some())
         .set("RESIDUAL", epilogue.residual.is_some());
@@ -182,9 +232,8 @@ pub fn matmul_with(
         residual: epilogue.residual.unwrap_or(a).bind(), out: out.bind(), preactivation: preactivation.bind(),
     ];
     let params = params![
-        m: m, n: n, k: k,
-        a_row: if trans_a { m } else { k }, b_row: if trans_b { k } else { n }, out_row: n,
-        a_batch: m * k, b_batch: k * n, out_batch: m * n, accumulate: epilogue.accumulate,
+        m: m, n: n, k: k, out_row: n, out_batch: m * n, batch: batch, accumulate: epilogue.accumulate,
+        a_row: steps.a_row, b_row: steps.b_row, a_batch: steps.a_batch, b_batch: steps.b_batch, range: steps.range,
     ];
-    gpu.run(&variant, binds, params, spec.grid(&shape))
+    gpu.run(&variant, binds, params, grid)
 }

@@ -9,10 +9,13 @@
 //! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
 //!
 //! Those with ascending k add in the same order; they agreed bit for bit on the software adapter, which is not a promise.
+//!
+//! "split S" in a name: k is cut into S ranges, each summed up by workgroups of its own, and `matmul_join` adds the S results in
+//! their order. For long k and few tiles, as in gradients of weights, where tiles alone would leave most of a GPU idle.
 
 use super::matmul::Shape;
 use crate::{
-    gpu::{Capabilities, Kernel, Variant},
+    gpu::{Capabilities, Constant, Kernel, Variant},
     kernels,
     tensor::DType,
 };
@@ -28,6 +31,8 @@ kernels! {
     MATMUL_TILED = "matmul_tiled";
     /// Few rows.
     MATMUL_VECTOR = "matmul_vector";
+    /// Adds the results of the ranges of a split k.
+    MATMUL_JOIN = "matmul_join";
 }
 
 /// What a kernel loads and stores by four.
@@ -78,6 +83,8 @@ pub struct Spec {
     pub fours: Fours,
     /// The number of lanes that every subgroup must have, 0 for any.
     pub lanes: u32,
+    /// Ranges that k is cut into.
+    pub split: usize,
 }
 
 const fn scalar(
@@ -87,7 +94,7 @@ const fn scalar(
     tile: (usize, usize),
     lanes: u32,
 ) -> Spec {
-    Spec { name, kernel, constants, tile_m: tile.0, tile_n: tile.1, fours: Fours::None, lanes }
+    Spec { name, kernel, constants, tile_m: tile.0, tile_n: tile.1, fours: Fours::None, lanes, split: 1 }
 }
 
 const fn vector(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize) -> Spec {
@@ -98,6 +105,11 @@ const fn vector(name: &'static str, constants: &'static [(&'static str, u32)], r
 pub static VARIANTS: &[Spec] = &[
     Spec { fours: Fours::All, ..scalar("broadcast 32x8", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8) },
     Spec { fours: Fours::All, ..scalar("broadcast 32x4", &MATMUL_BROADCAST, &[("N", 4)], (32, 32), 8) },
+    Spec {
+        fours: Fours::All,
+        split: 4,
+        ..scalar("broadcast 32x8 split 4", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8)
+    },
     Spec { fours: Fours::Odd, ..scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8) },
     Spec { fours: Fours::Odd, ..scalar("subgroup 32x4", &MATMUL_SUBGROUP, &[("M", 32), ("N", 4)], (32, 32), 8) },
     vector("vector 1, 8 lanes", &[("M", 1), ("LANES", 8)], 1),
@@ -117,6 +129,11 @@ pub static VARIANTS: &[Spec] = &[
     scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
 ];
 
+/// Most tiles of a product that is worth splitting, and the least k of each of its ranges: with more tiles a GPU is busy
+/// anyway, and with less k the results take longer to write and add than their products.
+const FEW_TILES: u32 = 256;
+const LONG: usize = 128;
+
 impl Spec {
     /// Whether the variant may compute `shape` on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
@@ -127,7 +144,21 @@ impl Spec {
             Fours::All => all,
             Fours::Odd => !all,
         };
-        fours && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
+        fours && (self.lanes == 0 || capabilities.subgroups_of(self.lanes)) && self.splits(capabilities, shape)
+    }
+
+    /// Whether k is cut into as many ranges as this variant is for: always, where that is one.
+    fn splits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
+        let [x, y, _] = self.grid(shape);
+        let bytes = 4 * (self.split * shape.batch * shape.m * shape.n) as u64;
+        let few = x * y * shape.batch as u32 <= FEW_TILES && bytes <= capabilities.binding;
+        self.split == 1 || (few && shape.k >= LONG * self.split)
+    }
+
+    /// How long each range of k is, and how many there are: ranges begin where loads and tiles do.
+    pub fn ranges(&self, k: usize) -> (usize, usize) {
+        let length = if self.split == 1 { k } else { k.div_ceil(self.split).next_multiple_of(16) };
+        (length, k.div_ceil(length.max(1)).max(1))
     }
 
     /// The kernel with this variant's constants for operands of these types.
@@ -144,8 +175,20 @@ impl Spec {
             .set("before_element", result(types.before))
     }
 
-    /// Workgroups in x (columns), y (rows) and z (batch).
+    /// `matmul_join` for results of this variant's kernel, and how many elements an invocation adds.
+    pub fn join(&self, types: Types) -> (Variant, usize) {
+        let (element, file, width): (fn(DType) -> Constant, _, _) = match self.fours {
+            Fours::All => (DType::vec4, "lib/matmul_vec4.wgsl", 4),
+            _ => (DType::scalar, "lib/matmul_store.wgsl", 1),
+        };
+        let variant = MATMUL_JOIN.set("store", Constant::File(file)).set("WIDTH", width as u32);
+        let variant = variant.set("a_element", element(DType::F32)).set("result", element(DType::F32));
+        (variant.set("out_element", element(types.out)).set("before_element", element(types.before)), width)
+    }
+
+    /// Workgroups in x (columns), y (rows) and z (batch, for each range of k).
     pub fn grid(&self, shape: &Shape) -> [u32; 3] {
-        [shape.n.div_ceil(self.tile_n) as u32, shape.m.div_ceil(self.tile_m) as u32, shape.batch as u32]
+        let z = shape.batch * self.ranges(shape.k).1;
+        [shape.n.div_ceil(self.tile_n) as u32, shape.m.div_ceil(self.tile_m) as u32, z as u32]
     }
 }
