@@ -1,4 +1,4 @@
-//! The only place with `unsafe`: memory-mapped files and shader modules without run-time checks.
+//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, and wgpu's experimental features.
 #![allow(unsafe_code)]
 
 use std::{fs::File, ops::Range, path::Path};
@@ -32,6 +32,15 @@ pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
     }
     #[cfg(not(unix))]
     let _ = (map, range);
+}
+
+/// Leave to use what wgpu calls experimental.
+pub fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: what is asked of the caller is to know that such features may still have bugs that break memory safety. The one
+    // that is used is cooperative matrices: their only kernel loads and stores them in workgroup memory of its own, at indices
+    // that depend on constants alone, and it is chosen only after its result agreed with the plainest kernel's on the same
+    // adapter; `WGPT_WITHOUT=cooperative` leaves the feature alone.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 /// Creates a shader module without loop counters and index clamps.

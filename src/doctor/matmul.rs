@@ -40,14 +40,14 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
                 |turn: usize| if doctor.half() { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
             let (plainly, fusing) = (mixture(0), mixture(2));
             for &(m, n, k, batch) in SIZES {
-                let shape = Shape { m, n, k, batch, trans_a, trans_b };
+                let shape = Shape { m, n, k, batch, trans_a, trans_b, half: doctor.half() };
                 if spec.fits(doctor.gpu.capabilities(), &shape) {
                     plain(doctor, spec, shape, plainly).await?;
                     fused(doctor, spec, shape, fusing).await?;
                     checked = true;
                 }
             }
-            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b };
+            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b, half: doctor.half() };
             if checked {
                 let (a, b) = (doctor.store(&[512 * 512], &doctor_data(1)), doctor.store(&[512 * 512], &doctor_data(2)));
                 let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
@@ -77,7 +77,7 @@ fn name(form: &str) -> String {
 }
 
 fn layout(shape: Shape) -> oracle::Layout {
-    let Shape { m, n, k, batch, trans_a, trans_b } = shape;
+    let Shape { m, n, k, batch, trans_a, trans_b, .. } = shape;
     oracle::Layout { m, n, k, batch, trans_a, trans_b }
 }
 

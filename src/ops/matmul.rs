@@ -26,6 +26,8 @@ pub struct Shape {
     pub trans_a: bool,
     /// B is stored as `[n, k]`.
     pub trans_b: bool,
+    /// B is stored in f16.
+    pub half: bool,
 }
 
 /// What a choice between variants depends on beside the shape.
@@ -53,7 +55,7 @@ pub struct Epilogue<'a> {
 impl Shape {
     /// A product of plain row-major matrices.
     pub fn new(m: usize, n: usize, k: usize) -> Self {
-        Self { m, n, k, batch: 1, trans_a: false, trans_b: false }
+        Self { m, n, k, batch: 1, trans_a: false, trans_b: false, half: false }
     }
 
     /// A is stored as `[k, m]`.
@@ -66,6 +68,12 @@ impl Shape {
     #[must_use]
     pub fn trans_b(self) -> Self {
         Self { trans_b: true, ..self }
+    }
+
+    /// B is stored in f16, or not.
+    #[must_use]
+    pub fn half(self, half: bool) -> Self {
+        Self { half, ..self }
     }
 
     /// The class of shapes for which one choice is made: sizes by powers of two, m exactly below 9.
@@ -95,7 +103,7 @@ impl Question {
 
     /// The question as numbers, for the tuner's notes.
     pub fn numbers(&self) -> Vec<u32> {
-        let Shape { m, n, k, batch, trans_a, trans_b } = self.shape;
+        let Shape { m, n, k, batch, trans_a, trans_b, .. } = self.shape;
         let flags = [trans_a, trans_b, self.half].map(u32::from);
         [m, n, k, batch].map(|number| number as u32).into_iter().chain(flags).collect()
     }
@@ -105,7 +113,7 @@ impl Question {
         let &[m, n, k, batch, trans_a, trans_b, half] = numbers else { return None };
         let [m, n, k, batch] = [m, n, k, batch].map(|number| number as usize);
         let [trans_a, trans_b, half] = [trans_a, trans_b, half].map(|flag| flag != 0);
-        Some(Self { shape: Shape { m, n, k, batch, trans_a, trans_b }, half })
+        Some(Self { shape: Shape { m, n, k, batch, trans_a, trans_b, half }, half })
     }
 
     /// How B is stored.
@@ -117,7 +125,7 @@ impl Question {
 /// The variant for a product: the tuner's; else, for a few rows, the first vector kernel that fits, and the first of all
 /// that fit for more.
 pub fn choose(gpu: &Gpu, question: Question) -> &'static Spec {
-    let shape = question.shape;
+    let shape = question.shape.half(question.half);
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     let choice = gpu.tuner().choice(&question.class(), &question.numbers(), usable);
