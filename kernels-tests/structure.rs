@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use wgpt::{
     gpu::{compose, reflect},
     ops::matmul_variants::{self, Types},
+    tensor::DType::{F16, F32},
 };
+use wgpu::naga;
 
 /// What each module may use. `error` and the macros are everybody's.
 const EDGES: &[(&str, &[&str])] = &[
@@ -231,4 +233,51 @@ fn kernels_stand_on_their_own() {
             }
         }
     }
+}
+
+/// Kernels for cooperative matrices, which few adapters have, compile in every form all the same: as WGSL, and where naga's
+/// back end for Vulkan is at hand as SPIR-V, with run-time checks and without.
+#[test]
+fn cooperative_kernels_compile_anywhere() {
+    let mixtures =
+        [(F16, F16), (F16, F32), (F32, F16), (F32, F32)].map(|(a, out)| Types { a, b: F16, out, before: out });
+    let flags = [(false, false), (false, true), (true, false), (true, true)];
+    let mut sides = Vec::new();
+    for spec in matmul_variants::VARIANTS.iter().filter(|spec| spec.cooperative > 0) {
+        for (types, (trans_a, trans_b), fused) in mixtures
+            .iter()
+            .flat_map(|types| flags.map(|flags| (types, flags)))
+            .flat_map(|(types, flags)| [false, true].map(|fused| (types, flags, fused)))
+        {
+            let variant = spec.variant(*types).set("TRANS_A", trans_a).set("TRANS_B", trans_b);
+            let variant = variant.set("BIAS", fused).set("GELU", fused).set("RESIDUAL", fused);
+            let text = variant.text(true).expect("composes");
+            let module = reflect::parse(&text).unwrap_or_else(|error| panic!("{variant}: {error}"));
+            let memory = workgroup_bytes(&module);
+            assert!(memory <= spec.memory, "{variant} takes {memory} bytes of workgroup memory");
+            #[cfg(not(target_vendor = "apple"))]
+            for checked in [true, false] {
+                spirv(&module, checked).unwrap_or_else(|error| panic!("{variant}: {error}"));
+            }
+        }
+        sides.push(spec.cooperative);
+    }
+    assert!(sides.contains(&8) && sides.contains(&16));
+}
+
+fn workgroup_bytes(module: &naga::Module) -> u32 {
+    let variables = module.global_variables.iter().map(|(_, variable)| variable);
+    let shared = variables.filter(|variable| variable.space == naga::AddressSpace::WorkGroup);
+    shared.map(|variable| module.types[variable.ty].inner.size(module.to_ctx())).sum()
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn spirv(module: &naga::Module, checked: bool) -> Result<Vec<u32>, naga::back::spv::Error> {
+    use naga::{back::spv, proc::BoundsCheckPolicy, valid};
+    let mut validator = valid::Validator::new(valid::ValidationFlags::all(), valid::Capabilities::all());
+    let info = validator.validate(module).expect("it was validated before");
+    let policy = if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
+    let mut options = spv::Options { lang_version: (1, 3), force_loop_bounding: checked, ..spv::Options::default() };
+    (options.bounds_check_policies.index, options.bounds_check_policies.buffer) = (policy, policy);
+    spv::write_vec(module, &info, &options, None)
 }

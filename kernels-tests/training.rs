@@ -5,7 +5,7 @@ use wgpt::{
     ops::{
         attention::Heads,
         attention_variants,
-        matmul::{self, Question, Shape},
+        matmul::{self, Shape},
         rows, tuning,
     },
     optim::{Decay, Schedule},
@@ -170,8 +170,7 @@ fn the_tuner_answers_what_was_asked() {
     let shape = Shape::new(200, 36, 300).trans_b();
     let earlier: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
     earlier.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
-    let question = Question { shape, half: false };
-    matmul::choose(gpu, question);
+    matmul::choose(gpu, shape);
     rows::Plan::choose(gpu, 3000, 9);
     attention_variants::choose(gpu, Heads { query: 2, key_value: 1, dim: 12 }, 9, DType::F32);
     let timings = pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
@@ -183,5 +182,5 @@ fn the_tuner_answers_what_was_asked() {
         assert!(of_class().count() > 1, "{class} has variants");
         assert_eq!(choices.get(class).map(String::as_str), fastest.map(|timing| timing.variant), "{class}");
     }
-    assert_eq!(matmul::choose(gpu, question).name, choices["matmul nt 256x64x512"]);
+    assert_eq!(matmul::choose(gpu, shape).name, choices["matmul nt 256x64x512"]);
 }

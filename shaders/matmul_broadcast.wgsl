@@ -52,6 +52,7 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
     @builtin(local_invocation_index) local: u32,
 ) {
+    let part = part_of(group.z);
     let row = group.y * 32u;
     // A lane owns the columns column + 32 * q + 0..4 for q in 0..N / 4.
     let column = (group.x * SUBGROUPS + local / 8u) * 8u * N + lane * 4u;
@@ -64,20 +65,20 @@ fn main(
     var left_at: array<u32, 4>;
     for (var i = 0u; i < 4u; i += 1u) {
         let at = select(min(row + i * 8u + lane, p.m - 1u) * p.a_row, i * p.a_row + min(row + lane * 4u, p.m - 4u), TRANS_A);
-        left_at[i] = (group.z * p.a_batch + at) / 4u;
+        left_at[i] = (part.z * p.a_batch + at) / 4u;
     }
     var right_at: array<u32, N>;
     for (var j = 0u; j < N; j += 1u) {
         if (TRANS_B) {
-            right_at[j] = (group.z * p.b_batch + min(column + j / 4u * 32u + j % 4u, p.n - 1u) * p.b_row) / 4u;
+            right_at[j] = (part.z * p.b_batch + min(column + j / 4u * 32u + j % 4u, p.n - 1u) * p.b_row) / 4u;
         } else {
-            right_at[j] = (group.z * p.b_batch + min(column + j / 4u * 32u, p.n - 4u) + j % 4u * p.b_row) / 4u;
+            right_at[j] = (part.z * p.b_batch + min(column + j / 4u * 32u, p.n - 4u) + j % 4u * p.b_row) / 4u;
         }
     }
     let left_step = select(1u, p.a_row, TRANS_A);
     let right_step = select(p.b_row, 1u, TRANS_B);
 
-    for (var k = 0u; k < p.k / 4u; k += 1u) {
+    for (var k = part.begin / 4u; k < part.end / 4u; k += 1u) {
         for (var i = 0u; i < 4u; i += 1u) {
             left[i] = vec4<f32>(a[left_at[i] + k * left_step]);
         }
@@ -92,7 +93,7 @@ fn main(
     for (var i = 0u; i < 32u; i += 1u) {
         let r = row + select(i, i % 8u * 4u + i / 8u, TRANS_A);
         for (var q = 0u; q < N / 4u; q += 1u) {
-            store4(group.z, r, column + q * 32u, sums[i][q]);
+            store(group.z, r, column + q * 32u, sums[i][q]);
         }
     }
 }

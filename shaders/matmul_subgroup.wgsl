@@ -13,6 +13,7 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
     @builtin(local_invocation_index) local: u32,
 ) {
+    let part = part_of(group.z);
     let row = group.y * M;
     let column = (group.x * SUBGROUPS + local / 8u) * 8u * N + lane;
     var sums: array<array<f32, N>, M>;
@@ -25,16 +26,16 @@ fn main(
     var left_at: array<u32, M / 8u>;
     for (var i = 0u; i < M / 8u; i += 1u) {
         let r = min(row + i * 8u + lane, p.m - 1u);
-        left_at[i] = group.z * p.a_batch + select(r * p.a_row, r, TRANS_A);
+        left_at[i] = part.z * p.a_batch + select(r * p.a_row, r, TRANS_A);
     }
     var right_at: array<u32, N>;
     for (var j = 0u; j < N; j += 1u) {
         let c = min(column + j * 8u, p.n - 1u);
-        right_at[j] = group.z * p.b_batch + select(c, c * p.b_row, TRANS_B);
+        right_at[j] = part.z * p.b_batch + select(c, c * p.b_row, TRANS_B);
     }
     let left_step = select(1u, p.a_row, TRANS_A);
     let right_step = select(p.b_row, 1u, TRANS_B);
-    for (var k = 0u; k < p.k; k += 1u) {
+    for (var k = part.begin; k < part.end; k += 1u) {
         var right: array<f32, N>;
         for (var j = 0u; j < N; j += 1u) {
             right[j] = f32(b[right_at[j] + k * right_step]);

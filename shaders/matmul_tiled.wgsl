@@ -45,6 +45,7 @@ fn fill_b(z: u32, k: u32, column: u32, local: u32) {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let part = part_of(group.z);
     let row = group.y * TILE_M;
     let column = group.x * TILE_N;
     // An invocation owns the rows y + i * ROWS and the columns x + j * COLUMNS: no two lanes read one bank's two words.
@@ -56,9 +57,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums[i][j] = 0.0;
         }
     }
-    for (var k = 0u; k < p.k; k += TILE_K) {
-        fill_a(group.z, row, k, local);
-        fill_b(group.z, k, column, local);
+    for (var k = part.begin; k < part.end; k += TILE_K) {
+        fill_a(part.z, row, k, local);
+        fill_b(part.z, k, column, local);
         workgroupBarrier();
         for (var kk = 0u; kk < TILE_K; kk += 1u) {
             var right: array<f32, N>;

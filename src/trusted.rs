@@ -1,4 +1,5 @@
-//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, compiled pipelines from files.
+//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, compiled pipelines from files, and
+//! wgpu's experimental features.
 #![allow(unsafe_code)]
 
 use std::{fs::File, ops::Range, path::Path};
@@ -41,6 +42,15 @@ pub fn pipeline_cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::Pipel
     // SAFETY: the bytes are those that `PipelineCache::get_data` gave to an earlier process, which it kept in the user's own
     // cache folder with a checksum; wgpu compares their header with this adapter and driver.
     unsafe { device.create_pipeline_cache(&descriptor) }
+}
+
+/// Leave to use what wgpu calls experimental.
+pub fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: what is asked of the caller is to know that such features may still have bugs that break memory safety. The one
+    // that is used is cooperative matrices: their only kernel loads and stores them in workgroup memory of its own, at indices
+    // that depend on constants alone, and it is chosen only after its result agreed with the plainest kernel's on the same
+    // adapter; `WGPT_WITHOUT=cooperative` leaves the feature alone.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 /// Creates a shader module without loop counters and index clamps.

@@ -20,7 +20,7 @@ struct Params {
     m: u32, n: u32, k: u32,
     a_row: u32, b_row: u32, out_row: u32,
     a_batch: u32, b_batch: u32, out_batch: u32,
-    accumulate: u32,
+    batch: u32, range: u32, accumulate: u32,
 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<a_element>;
@@ -29,3 +29,12 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read> residual: array<result>;
 @group(0) @binding(4) var<storage, read_write> out: array<out_element>;
 @group(0) @binding(5) var<storage, read_write> preactivation: array<before_element>;
+
+// What workgroups with this number in z work on: batch z of A and B over begin..end of k. With k in one range the number is
+// the batch; else there are `batch` of them for each range of k, and their sums are stored so too, for matmul_join to add.
+struct Part { z: u32, begin: u32, end: u32 }
+
+fn part_of(number: u32) -> Part {
+    let begin = number / p.batch * p.range;
+    return Part(number % p.batch, begin, min(begin + p.range, p.k));
+}

@@ -2,7 +2,7 @@
 // @include "lib/matmul.wgsl"
 
 // Applies the epilogue to four sums in the columns column..column + 4 and stores them, if inside the result.
-fn store4(z: u32, row: u32, column: u32, sum: vec4<f32>) {
+fn store(z: u32, row: u32, column: u32, sum: vec4<f32>) {
     if (row >= p.m || column >= p.n) {
         return;
     }

@@ -10,9 +10,16 @@ use crate::{
     tensor::DType::{F16, F32},
 };
 
-/// Odd, prime and degenerate sizes, and one that vectors of four divide.
-const SIZES: &[(usize, usize, usize, usize)] =
-    &[(1, 1, 1, 1), (3, 5, 7, 2), (65, 33, 17, 1), (1, 130, 67, 1), (40, 68, 36, 2), (33, 260, 12, 1)];
+/// Odd, prime and degenerate sizes, some that vectors of four divide, and one for split sums, with a shorter last range.
+const SIZES: &[(usize, usize, usize, usize)] = &[
+    (1, 1, 1, 1),
+    (3, 5, 7, 2),
+    (65, 33, 17, 1),
+    (1, 130, 67, 1),
+    (40, 68, 36, 2),
+    (33, 260, 12, 1),
+    (68, 36, 1036, 2),
+];
 
 /// The mixtures of mixed-precision training: activations by weights, and gradients of either kind by both.
 const HALF: &[Types] = &[
@@ -33,14 +40,14 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
                 |turn: usize| if doctor.half() { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
             let (plainly, fusing) = (mixture(0), mixture(2));
             for &(m, n, k, batch) in SIZES {
-                let shape = Shape { m, n, k, batch, trans_a, trans_b };
+                let shape = Shape { m, n, k, batch, trans_a, trans_b, half: doctor.half() };
                 if spec.fits(doctor.gpu.capabilities(), &shape) {
                     plain(doctor, spec, shape, plainly).await?;
                     fused(doctor, spec, shape, fusing).await?;
                     checked = true;
                 }
             }
-            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b };
+            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b, half: doctor.half() };
             if checked {
                 let (a, b) = (doctor.store(&[512 * 512], &doctor_data(1)), doctor.store(&[512 * 512], &doctor_data(2)));
                 let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
@@ -70,7 +77,7 @@ fn name(form: &str) -> String {
 }
 
 fn layout(shape: Shape) -> oracle::Layout {
-    let Shape { m, n, k, batch, trans_a, trans_b } = shape;
+    let Shape { m, n, k, batch, trans_a, trans_b, .. } = shape;
     oracle::Layout { m, n, k, batch, trans_a, trans_b }
 }
 

@@ -12,6 +12,8 @@ pub struct Capabilities {
     pub f16: bool,
     /// Smallest and largest number of lanes in a subgroup; `None` without subgroup operations.
     pub subgroups: Option<(u32, u32)>,
+    /// Rows and columns of the matrices that a subgroup multiplies as a whole, in f16 with sums in f32; `None` where it cannot.
+    pub cooperative: Option<u32>,
     /// Parameters in the command stream instead of a uniform buffer.
     pub immediates: bool,
     /// Timestamps at the borders of a compute pass.
@@ -35,12 +37,14 @@ pub struct Capabilities {
 impl Capabilities {
     /// What to ask of `adapter`: the features that it has and `without` does not name, and its own limits.
     ///
-    /// `without` is a comma-separated list of `f16`, `subgroups`, `immediates`, `timestamps`, `pipeline-cache`.
+    /// `without` is a comma-separated list of `f16`, `subgroups`, `cooperative`, `immediates`, `timestamps`,
+    /// `pipeline-cache`.
     pub fn request(adapter: &wgpu::Adapter, without: &str) -> (Features, Limits) {
         let mut wanted = Features::empty();
         for (name, feature) in [
             ("f16", Features::SHADER_F16),
             ("subgroups", Features::SUBGROUP),
+            ("cooperative", Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             ("immediates", Features::IMMEDIATES),
             ("timestamps", Features::TIMESTAMP_QUERY),
             ("pipeline-cache", Features::PIPELINE_CACHE),
@@ -55,14 +59,17 @@ impl Capabilities {
         (features, limits)
     }
 
-    /// What `device` was opened with.
-    pub fn of(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Self {
-        let (features, limits) = (device.features(), device.limits());
+    /// What `device` of `adapter` was opened with.
+    pub fn of(device: &wgpu::Device, adapter: &wgpu::Adapter) -> Self {
+        let (features, limits, info) = (device.features(), device.limits(), adapter.get_info());
+        let f16 = features.contains(Features::SHADER_F16);
+        let matrices = f16 && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         Self {
-            f16: features.contains(Features::SHADER_F16),
+            f16,
             subgroups: features
                 .contains(Features::SUBGROUP)
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            cooperative: if matrices { matrix_side(&adapter.cooperative_matrix_properties()) } else { None },
             immediates: features.contains(Features::IMMEDIATES),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
             pipeline_cache: features.contains(Features::PIPELINE_CACHE),
@@ -79,4 +86,15 @@ impl Capabilities {
     pub fn subgroups_of(&self, lanes: u32) -> bool {
         self.subgroups == Some((lanes, lanes))
     }
+}
+
+/// The larger side that WGSL has a type for, of square matrices in f16 whose products are summed up in f32.
+fn matrix_side(offered: &[wgpu::CooperativeMatrixProperties]) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let fits = |side: &u32| {
+        offered
+            .iter()
+            .any(|it| (it.m_size, it.n_size, it.k_size, it.ab_type, it.cr_type) == (*side, *side, *side, F16, F32))
+    };
+    [16, 8].into_iter().find(fits)
 }

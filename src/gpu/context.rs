@@ -95,13 +95,18 @@ impl Gpu {
             required_features,
             required_limits,
             memory_hints: wgpu::MemoryHints::Performance,
+            experimental_features: if required_features.intersects(wgpu::Features::all_experimental_mask()) {
+                trusted::experimental()
+            } else {
+                wgpu::ExperimentalFeatures::disabled()
+            },
             ..Default::default()
         };
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await
             .map_err(|error| Error::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
-        let capabilities = Capabilities::of(&device, &info);
+        let capabilities = Capabilities::of(&device, &adapter);
         Ok(Self(Arc::new(Inner {
             fault: Fault::watch(&device),
             pool: Arc::default(),

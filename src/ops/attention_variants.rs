@@ -52,6 +52,8 @@ pub static VARIANTS: &[Spec] = &[
     Spec { name: "rows 8", lanes: 8, queries: 1, rows: Rows::Plain },
     Spec { name: "rows 8x2", lanes: 8, queries: 2, rows: Rows::Plain },
     Spec { name: "tiles 64", lanes: 64, queries: 1, rows: Rows::Tiles },
+    // Each read of a tile serves two rows: for adapters whose lanes have registers for both.
+    Spec { name: "tiles 64x2", lanes: 64, queries: 2, rows: Rows::Tiles },
     Spec { name: "shared rows 8", lanes: 8, queries: 1, rows: Rows::Shared },
     Spec { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
 ];

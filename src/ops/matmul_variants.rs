@@ -4,15 +4,20 @@
 //! |---|---|---|---|
 //! | `matmul_broadcast` | 32 x 8N | subgroups of exactly 8; k, n and (A transposed) m multiples of 4 | ascending k |
 //! | `matmul_subgroup` | M x 8N | subgroups of exactly 8; sizes that `matmul_broadcast` does not fit | ascending k |
+//! | `matmul_buffered` | TILE_M x TILE_N | 8 TILE_K (TILE_M + TILE_N) bytes of workgroup memory; k, n and (A transposed) m multiples of 4 | ascending k |
+//! | `matmul_cooperative` | 2 DOWN SIZE x 4 ACROSS SIZE | B in f16, subgroups of exactly 32, matrices of SIZE; k, n and (A transposed) m multiples of 4 | ascending k, by blocks; A rounded to f16 |
 //! | `matmul_tiled` | TILE_M x TILE_N | at most 8.3 KiB of workgroup memory, 256 invocations | ascending k |
 //! | `matmul_registers` | M x LANES N | nothing | ascending k |
 //! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
 //!
 //! Those with ascending k add in the same order; they agreed bit for bit on the software adapter, which is not a promise.
+//!
+//! "split S" in a name: k is cut into S ranges, each summed up by workgroups of its own, and `matmul_join` adds the S results in
+//! their order. For long k and few tiles, as in gradients of weights, where tiles alone would leave most of a GPU idle.
 
 use super::matmul::Shape;
 use crate::{
-    gpu::{Capabilities, Kernel, Variant},
+    gpu::{Capabilities, Constant, Kernel, Variant},
     kernels,
     tensor::DType,
 };
@@ -24,10 +29,16 @@ kernels! {
     MATMUL_SUBGROUP = "matmul_subgroup";
     /// The same by four elements.
     MATMUL_BROADCAST = "matmul_broadcast";
+    /// Tiles in workgroup memory by four elements, the next one under way.
+    MATMUL_BUFFERED = "matmul_buffered";
+    /// Blocks by a subgroup's matrix unit.
+    MATMUL_COOPERATIVE = "matmul_cooperative";
     /// Tiles in workgroup memory.
     MATMUL_TILED = "matmul_tiled";
     /// Few rows.
     MATMUL_VECTOR = "matmul_vector";
+    /// Adds the results of the ranges of a split k.
+    MATMUL_JOIN = "matmul_join";
 }
 
 /// What a kernel loads and stores by four.
@@ -78,6 +89,12 @@ pub struct Spec {
     pub fours: Fours,
     /// The number of lanes that every subgroup must have, 0 for any.
     pub lanes: u32,
+    /// Ranges that k is cut into.
+    pub split: usize,
+    /// Bytes of workgroup memory.
+    pub memory: u32,
+    /// Rows and columns of the matrices that a subgroup multiplies as a whole, 0 for none.
+    pub cooperative: u32,
 }
 
 const fn scalar(
@@ -87,17 +104,52 @@ const fn scalar(
     tile: (usize, usize),
     lanes: u32,
 ) -> Spec {
-    Spec { name, kernel, constants, tile_m: tile.0, tile_n: tile.1, fours: Fours::None, lanes }
+    Spec {
+        name,
+        kernel,
+        constants,
+        tile_m: tile.0,
+        tile_n: tile.1,
+        fours: Fours::None,
+        lanes,
+        split: 1,
+        memory: 0,
+        cooperative: 0,
+    }
 }
 
 const fn vector(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize) -> Spec {
     Spec { fours: Fours::Rows(rows), ..scalar(name, &MATMUL_VECTOR, constants, (rows, 8), 0) }
 }
 
-/// Every variant, the boldest first, the plainest last.
+const fn buffered(name: &'static str, tile: &'static [(&'static str, u32); 3], split: usize) -> Spec {
+    let [(_, m), (_, n), (_, k)] = *tile;
+    let spec = scalar(name, &MATMUL_BUFFERED, tile, (m as usize, n as usize), 0);
+    Spec { fours: Fours::All, split, memory: 8 * k * (m + n), ..spec }
+}
+
+const fn cooperative(name: &'static str, constants: &'static [(&'static str, u32); 3], split: usize) -> Spec {
+    let [(_, size), (_, down), (_, across)] = *constants;
+    let (m, n) = (2 * down * size, 4 * across * size);
+    // Tiles of 32 k in f16 and padding for eight more, in f16; a block of f32 for each subgroup.
+    let memory = 2 * 40 * (m + n) + 4 * down * across * size * size;
+    let spec = scalar(name, &MATMUL_COOPERATIVE, constants, (m as usize, n as usize), 32);
+    Spec { fours: Fours::All, split, memory, cooperative: size, ..spec }
+}
+
+const WIDE: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8)];
+const DEEP: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16)];
+const SMALL: &[(&str, u32); 3] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 16)];
+
+/// Every variant, the first that fits used until the tuner knows better, the plainest last.
 pub static VARIANTS: &[Spec] = &[
     Spec { fours: Fours::All, ..scalar("broadcast 32x8", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8) },
     Spec { fours: Fours::All, ..scalar("broadcast 32x4", &MATMUL_BROADCAST, &[("N", 4)], (32, 32), 8) },
+    Spec {
+        fours: Fours::All,
+        split: 4,
+        ..scalar("broadcast 32x8 split 4", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8)
+    },
     Spec { fours: Fours::Odd, ..scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8) },
     Spec { fours: Fours::Odd, ..scalar("subgroup 32x4", &MATMUL_SUBGROUP, &[("M", 32), ("N", 4)], (32, 32), 8) },
     vector("vector 1, 8 lanes", &[("M", 1), ("LANES", 8)], 1),
@@ -113,9 +165,24 @@ pub static VARIANTS: &[Spec] = &[
         (128, 128),
         0,
     ),
-    scalar("tiled 64x64x16", &MATMUL_TILED, &[], (64, 64), 0),
+    cooperative("cooperative 16, 128x128", &[("SIZE", 16), ("DOWN", 4), ("ACROSS", 2)], 1),
+    cooperative("cooperative 16, 64x128", &[("SIZE", 16), ("DOWN", 2), ("ACROSS", 2)], 1),
+    cooperative("cooperative 16, 64x128 split 4", &[("SIZE", 16), ("DOWN", 2), ("ACROSS", 2)], 4),
+    cooperative("cooperative 8, 64x64", &[("SIZE", 8), ("DOWN", 4), ("ACROSS", 2)], 1),
+    cooperative("cooperative 8, 32x64", &[("SIZE", 8), ("DOWN", 2), ("ACROSS", 2)], 1),
+    buffered("buffered 128x128x16", DEEP, 1),
+    buffered("buffered 128x128x8", WIDE, 1),
+    buffered("buffered 128x128x8 split 8", WIDE, 8),
+    buffered("buffered 64x64x16", SMALL, 1),
+    buffered("buffered 64x64x16 split 4", SMALL, 4),
+    Spec { fours: Fours::Odd, ..scalar("tiled 64x64x16", &MATMUL_TILED, &[], (64, 64), 0) },
     scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
 ];
+
+/// Most tiles of a product that is worth splitting, and the least k of each of its ranges: with more tiles a GPU is busy
+/// anyway, and with less k the results take longer to write and add than their products.
+const FEW_TILES: u32 = 256;
+const LONG: usize = 128;
 
 impl Spec {
     /// Whether the variant may compute `shape` on an adapter with these capabilities.
@@ -127,7 +194,23 @@ impl Spec {
             Fours::All => all,
             Fours::Odd => !all,
         };
-        fours && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
+        let lanes = self.lanes == 0 || capabilities.subgroups_of(self.lanes);
+        let matrices = self.cooperative == 0 || (shape.half && capabilities.cooperative == Some(self.cooperative));
+        fours && lanes && matrices && self.memory <= capabilities.workgroup_memory && self.splits(capabilities, shape)
+    }
+
+    /// Whether k is cut into as many ranges as this variant is for: always, where that is one.
+    fn splits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
+        let [x, y, _] = self.grid(shape);
+        let bytes = 4 * (self.split * shape.batch * shape.m * shape.n) as u64;
+        let few = x * y * shape.batch as u32 <= FEW_TILES && bytes <= capabilities.binding;
+        self.split == 1 || (few && shape.k >= LONG * self.split)
+    }
+
+    /// How long each range of k is, and how many there are: ranges begin where loads and tiles do.
+    pub fn ranges(&self, k: usize) -> (usize, usize) {
+        let length = if self.split == 1 { k } else { k.div_ceil(self.split).next_multiple_of(16) };
+        (length, k.div_ceil(length.max(1)).max(1))
     }
 
     /// The kernel with this variant's constants for operands of these types.
@@ -136,6 +219,17 @@ impl Spec {
             self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
         let operand = if matches!(self.fours, Fours::Rows(_) | Fours::All) { DType::vec4 } else { DType::scalar };
         let result = if self.fours == Fours::All { DType::vec4 } else { DType::scalar };
+        let variant = match self.cooperative {
+            0 => variant,
+            8 => variant
+                .set("Left", Constant::Type("coop_mat8x8<f16, A>"))
+                .set("Right", Constant::Type("coop_mat8x8<f16, B>"))
+                .set("Sum", Constant::Type("coop_mat8x8<f32, C>")),
+            _ => variant
+                .set("Left", Constant::Type("coop_mat16x16<f16, A>"))
+                .set("Right", Constant::Type("coop_mat16x16<f16, B>"))
+                .set("Sum", Constant::Type("coop_mat16x16<f32, C>")),
+        };
         variant
             .set("a_element", operand(types.a))
             .set("b_element", operand(types.b))
@@ -144,8 +238,20 @@ impl Spec {
             .set("before_element", result(types.before))
     }
 
-    /// Workgroups in x (columns), y (rows) and z (batch).
+    /// `matmul_join` for results of this variant's kernel, and how many elements an invocation adds.
+    pub fn join(&self, types: Types) -> (Variant, usize) {
+        let (element, file, width): (fn(DType) -> Constant, _, _) = match self.fours {
+            Fours::All => (DType::vec4, "lib/matmul_vec4.wgsl", 4),
+            _ => (DType::scalar, "lib/matmul_store.wgsl", 1),
+        };
+        let variant = MATMUL_JOIN.set("store", Constant::File(file)).set("WIDTH", width as u32);
+        let variant = variant.set("a_element", element(DType::F32)).set("result", element(DType::F32));
+        (variant.set("out_element", element(types.out)).set("before_element", element(types.before)), width)
+    }
+
+    /// Workgroups in x (columns), y (rows) and z (batch, for each range of k).
     pub fn grid(&self, shape: &Shape) -> [u32; 3] {
-        [shape.n.div_ceil(self.tile_n) as u32, shape.m.div_ceil(self.tile_m) as u32, shape.batch as u32]
+        let z = shape.batch * self.ranges(shape.k).1;
+        [shape.n.div_ceil(self.tile_n) as u32, shape.m.div_ceil(self.tile_m) as u32, z as u32]
     }
 }

@@ -85,7 +85,7 @@ pub fn flop(work: &Work) -> f64 {
         "attention_backward_q" => 3.0,
         // Of every query head, though the grid is over key-value heads.
         "attention_backward_kv" => 4.0 * param("heads") / param("kv_heads").max(1.0),
-        _ => return 2.0 * batch * param("m") * param("n") * param("k"),
+        _ => return 2.0 * param("batch") * param("m") * param("n") * param("k"),
     };
     let dim = work.variant.constants.iter().find_map(|(name, value)| match value {
         Constant::Uint(fourth) if *name == "D4" => Some(4.0 * f64::from(*fourth)),

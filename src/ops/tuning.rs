@@ -3,7 +3,7 @@
 use super::{
     attention::{self, Heads},
     attention_variants,
-    matmul::{self, Epilogue, Question, Shape},
+    matmul::{self, Epilogue, Shape},
     matmul_variants, rows, softmax,
 };
 use crate::{
@@ -40,8 +40,8 @@ pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Re
     for (index, (class, numbers)) in open.iter().enumerate() {
         report(class, index, open.len());
         let timed = match (class.split(' ').next(), numbers.as_slice()) {
-            (Some("matmul"), numbers) => match Question::from_numbers(numbers) {
-                Some(question) => time_matmul(gpu, question).await?,
+            (Some("matmul"), numbers) => match Shape::from_numbers(numbers) {
+                Some(shape) => time_matmul(gpu, shape).await?,
                 None => continue,
             },
             (Some("rows"), &[rows, width]) => time_rows(gpu, rows as usize, width as usize).await?,
@@ -94,8 +94,8 @@ fn measure(gpu: &Gpu, timed: &Timed, call: impl Fn() -> Result<()>) -> Result<f6
     gpu.time(ROUNDS, ((0.02 / once.max(1e-6)) as usize).clamp(1, 50), &call)
 }
 
-async fn time_matmul(gpu: &Gpu, question: Question) -> Result<Timed> {
-    let (shape, dtype) = (question.shape, question.dtype());
+async fn time_matmul(gpu: &Gpu, shape: Shape) -> Result<Timed> {
+    let dtype = shape.dtype();
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (data(gpu, batch * m * k, 1, dtype)?, data(gpu, batch * k * n, 2, dtype)?);
     let out = Tensor::empty_f32(gpu, &[batch * m * n])?;
