@@ -176,11 +176,11 @@ fn the_tuner_answers_what_was_asked() {
     let timings = pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
     assert!(gpu.tuner().open().is_empty());
     let choices = gpu.tuner().choices();
-    for class in ["matmul nt 256x64x512", "rows 4096x16", "attention 16x12"] {
+    for class in ["matmul nt 256x48x512", "rows 4096x16", "attention 16x12"] {
         let of_class = || timings.iter().filter(|timing| timing.class == class && timing.seconds.is_some());
         let fastest = of_class().min_by(|a, b| a.seconds.partial_cmp(&b.seconds).expect("times compare"));
         assert!(of_class().count() > 1, "{class} has variants");
         assert_eq!(choices.get(class).map(String::as_str), fastest.map(|timing| timing.variant), "{class}");
     }
-    assert_eq!(matmul::choose(gpu, shape).name, choices["matmul nt 256x64x512"]);
+    assert_eq!(matmul::choose(gpu, shape).name, choices["matmul nt 256x48x512"]);
 }

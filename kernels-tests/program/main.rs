@@ -4,6 +4,7 @@ mod chat;
 mod chinese;
 mod demo;
 mod device_loss;
+mod doctor;
 mod dpo;
 mod feedback;
 mod input;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Shared, io_cache, terminal};
+use super::{Shared, io_cache, terminal, tuner};
 use crate::{
     Error, Result,
     doctor::{Doctor, FAMILIES, Row},
@@ -19,8 +19,13 @@ use crate::{
     after_help = "Every kernel runs in every variant that could be chosen here and is held against an f64 oracle. \
 The exit status is not 0 if one is wrong.
 
+--tuner tunes from scratch for two usual trainings and for decoding, and holds every choice against the timing of all variants;
+the exit status is not 0 if one takes more than 5 % longer than the best. What was tuned before stays as it is.
+
 Examples:
   wgpt doctor
+  wgpt doctor --tuner
+  wgpt doctor --tuner --classes rows --json
   wgpt doctor --list
   wgpt doctor --adapter llvmpipe --report doctor.md"
 )]
@@ -31,6 +36,12 @@ pub(crate) struct Arguments {
     /// Do not time the kernels
     #[arg(long)]
     no_times: bool,
+    /// Check the tuner's choices instead
+    #[arg(long, conflicts_with_all = ["list", "no_times"])]
+    tuner: bool,
+    /// Only the classes of shapes whose name contains this
+    #[arg(long, requires = "tuner", default_value = "", hide_default_value = true, value_name = "TEXT")]
+    classes: String,
     /// Write the report as Markdown
     #[arg(long, value_name = "FILE.md")]
     report: Option<PathBuf>,
@@ -40,6 +51,9 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     if arguments.list {
         return list(shared).await;
+    }
+    if arguments.tuner {
+        return tuner::run(shared, &arguments.classes, arguments.report.as_deref()).await;
     }
     let gpu = shared.open().await?;
     let bar = terminal::bar(FAMILIES.len() as u64, shared.quiet);

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{gpu::Gpu, io::atomic, text::tokenizer::Hasher};
 
-/// Counts up when variants change their names or meaning, so that old choices are not taken for new ones.
-const VERSION: u32 = 2;
+/// Counts up when variants or classes change their names or meaning, so that old choices are not taken for new ones.
+const VERSION: u32 = 3;
 
 /// The program's cache folder: `WGPT_CACHE`, or below `XDG_CACHE_HOME`, the platform's cache folder or the home.
 pub fn folder() -> Option<PathBuf> {

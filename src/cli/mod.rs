@@ -36,6 +36,7 @@ mod terminal;
 mod tokenize;
 mod training;
 mod tune;
+mod tuner;
 
 use std::process::ExitCode;
 
@@ -162,9 +163,15 @@ pub fn main() -> ExitCode {
 impl Shared {
     /// Opens the adapter that the user asked for, and remembers what was tuned on it.
     async fn open(&self) -> Result<Gpu> {
+        let gpu = self.open_untuned().await?;
+        io_cache::load(&gpu);
+        Ok(gpu)
+    }
+
+    /// Opens it without what was tuned.
+    async fn open_untuned(&self) -> Result<Gpu> {
         let options = Options { adapter: self.adapter.clone(), ..Options::from_environment() };
         let gpu = Gpu::open(&options).await?;
-        io_cache::load(&gpu);
         if self.profile {
             gpu.start_profile()?;
         }

@@ -7,7 +7,7 @@
 //! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
 //! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`room`]: what still fits.
 //! * [`imagine`]: a device that only takes notes of what it would do.
-//! * [`profile`]: time per kernel; [`tune`]: the variant that is fastest on this adapter.
+//! * [`profile`]: time per kernel; [`race`]: which of several calls is the fastest; [`tune`]: what was found out so.
 
 pub mod adapter;
 pub mod bindings;
@@ -19,6 +19,7 @@ pub mod imagine;
 pub mod kernel;
 pub mod pool;
 pub mod profile;
+pub mod race;
 pub mod readback;
 pub mod recorder;
 pub mod reflect;

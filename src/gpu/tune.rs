@@ -17,10 +17,14 @@ pub struct Tuner {
     state: Mutex<State>,
 }
 
+/// A class of shapes, and the shapes of it that were asked for.
+pub type Question = (String, Vec<Vec<u32>>);
+
 #[derive(Default)]
 struct State {
     choices: BTreeMap<String, String>,
-    open: BTreeMap<String, Vec<u32>>,
+    /// The shapes that were asked for, the first one first.
+    open: BTreeMap<String, Vec<Vec<u32>>>,
 }
 
 impl Tuner {
@@ -47,8 +51,11 @@ impl Tuner {
     pub fn choice(&self, class: &str, shape: &[u32], usable: impl Fn(&str) -> bool) -> Option<String> {
         let mut state = self.state();
         let choice = state.choices.get(class).filter(|name| usable(name)).cloned();
-        if choice.is_none() && !state.open.contains_key(class) {
-            state.open.insert(class.to_string(), shape.to_vec());
+        if choice.is_none() {
+            let shapes = state.open.entry(class.to_string()).or_default();
+            if !shapes.iter().any(|other| other == shape) {
+                shapes.push(shape.to_vec());
+            }
         }
         choice
     }
@@ -60,13 +67,13 @@ impl Tuner {
         state.choices.insert(class.to_string(), variant.to_string());
     }
 
-    /// The questions without an answer: class and shape.
-    pub fn open(&self) -> Vec<(String, Vec<u32>)> {
-        self.state().open.iter().map(|(class, shape)| (class.clone(), shape.clone())).collect()
+    /// The questions without an answer: class, and the shapes that were asked for. The first one stands for its class.
+    pub fn open(&self) -> Vec<Question> {
+        self.state().open.iter().map(|(class, shapes)| (class.clone(), shapes.clone())).collect()
     }
 
     /// Notes questions that were asked elsewhere.
-    pub fn ask(&self, questions: Vec<(String, Vec<u32>)>) {
+    pub fn ask(&self, questions: Vec<Question>) {
         let mut state = self.state();
         let new: Vec<_> = questions.into_iter().filter(|(class, _)| !state.choices.contains_key(class)).collect();
         state.open.extend(new);

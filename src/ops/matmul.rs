@@ -72,7 +72,8 @@ impl Shape {
         if self.half { DType::F16 } else { DType::F32 }
     }
 
-    /// The class of shapes for which one choice is made: sizes by powers of two, m exactly below 9.
+    /// The class of shapes for which one choice is made: sizes by powers of two, m exactly below 9, and n, by which tiles
+    /// differ most, halfway between powers too.
     pub fn class(&self) -> String {
         let form = match (self.trans_a, self.trans_b) {
             (false, false) => "nn",
@@ -83,7 +84,9 @@ impl Shape {
         let m = if self.m <= 8 { self.m } else { self.m.next_power_of_two() };
         let odd = if self.k % 4 == 0 && self.n % 4 == 0 && self.m % 4 == 0 { "" } else { " odd" };
         let half = if self.half { " f16" } else { "" };
-        format!("matmul {form} {m}x{}x{}{odd}{half}", self.n.next_power_of_two(), self.k.next_power_of_two())
+        let (n, k) = (self.n.next_power_of_two(), self.k.next_power_of_two());
+        let n = if n > 4 && self.n <= n / 4 * 3 { n / 4 * 3 } else { n };
+        format!("matmul {form} {m}x{n}x{k}{odd}{half}")
     }
 
     /// The shape as numbers, for the tuner's notes.

@@ -3,12 +3,16 @@
 use super::{
     attention::{self, Heads},
     attention_variants,
+    head::{self, Reading},
     matmul::{self, Epilogue, Shape},
-    matmul_variants, rows, softmax,
+    matmul_variants, norm, rows, softmax,
 };
 use crate::{
     Error, Result,
-    gpu::Gpu,
+    gpu::{
+        Gpu,
+        race::{Call, Rules},
+    },
     tensor::{DType, Tensor},
 };
 
@@ -23,12 +27,45 @@ pub struct Timing {
     pub seconds: Option<f64>,
 }
 
-/// Rounds of timing; the median counts.
-const ROUNDS: usize = 5;
 /// Largest normalised mean square error of a variant against the plainest one.
 const LARGEST_ERROR: f64 = 1e-7;
 /// The same where results are stored in f16.
 const LARGEST_HALF_ERROR: f64 = 1e-6;
+
+/// What the variants of a class are used for. A choice is made for the plain use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// Products with nothing fused, softmax, attention both ways.
+    #[default]
+    Plain,
+    /// Products to which a residual is added.
+    Residual,
+    /// Products with GELU, which keep the value before it.
+    Gelu,
+    /// Products that are added to what is there, as gradients are.
+    Accumulate,
+    /// Rows: LayerNorm.
+    Norm,
+    /// Rows: its gradient.
+    NormBackward,
+    /// Rows: cross entropy.
+    Loss,
+}
+
+impl Use {
+    /// The other uses of a class, in training or in decoding.
+    pub fn others(class: &str, training: bool) -> &'static [Self] {
+        let mut words = class.split(' ');
+        match (words.next(), words.next()) {
+            (Some("matmul"), Some("nt")) => &[Self::Residual, Self::Gelu],
+            (Some("matmul"), _) => &[Self::Accumulate],
+            (Some("rows"), _) if training => &[Self::Norm, Self::NormBackward, Self::Loss],
+            (Some("rows"), _) => &[Self::Norm],
+            _ => &[],
+        }
+    }
+}
 
 /// Checks and times the variants for every class that was asked for, and remembers the fastest of each.
 ///
@@ -37,20 +74,10 @@ const LARGEST_HALF_ERROR: f64 = 1e-6;
 pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Result<Vec<Timing>> {
     let open = gpu.tuner().open();
     let mut timings = Vec::new();
-    for (index, (class, numbers)) in open.iter().enumerate() {
+    for (index, (class, shapes)) in open.iter().enumerate() {
         report(class, index, open.len());
-        let timed = match (class.split(' ').next(), numbers.as_slice()) {
-            (Some("matmul"), numbers) => match Shape::from_numbers(numbers) {
-                Some(shape) => time_matmul(gpu, shape).await?,
-                None => continue,
-            },
-            (Some("rows"), &[rows, width]) => time_rows(gpu, rows as usize, width as usize).await?,
-            (Some("attention"), &[context, query, key_value, dim, half]) => {
-                let heads = Heads { query: query as usize, key_value: key_value as usize, dim: dim as usize };
-                time_attention(gpu, heads, context as usize, if half != 0 { DType::F16 } else { DType::F32 }).await?
-            }
-            _ => continue,
-        };
+        let Some(numbers) = shapes.first() else { continue };
+        let Some(timed) = time(gpu, class, numbers, Use::Plain, Rules::CHOOSE).await? else { continue };
         let best = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
         let best = best.min_by(|left, right| left.1.total_cmp(&right.1));
         let (best, _) = best.ok_or_else(|| Error::Kernel {
@@ -64,7 +91,36 @@ pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Re
     Ok(timings)
 }
 
-type Timed = Vec<(&'static str, Option<f64>)>;
+/// Variants with their seconds; none for one that failed its check.
+pub type Timed = Vec<(&'static str, Option<f64>)>;
+
+/// Checks the variants that fit a shape of a class, and times those that pass. Nothing for classes that are not tuned.
+///
+/// # Errors
+/// Those of the driver.
+pub async fn time(gpu: &Gpu, class: &str, numbers: &[u32], used: Use, rules: Rules) -> Result<Option<Timed>> {
+    Ok(match (class.split(' ').next(), numbers) {
+        (Some("matmul"), numbers) => match Shape::from_numbers(numbers) {
+            Some(shape) => Some(time_matmul(gpu, shape, used, rules).await?),
+            None => None,
+        },
+        (Some("rows"), &[rows, width]) => Some(time_rows(gpu, rows as usize, width as usize, used, rules).await?),
+        (Some("attention"), &[context, query, key_value, dim, half]) => {
+            let heads = Heads { query: query as usize, key_value: key_value as usize, dim: dim as usize };
+            let dtype = if half != 0 { DType::F16 } else { DType::F32 };
+            Some(time_attention(gpu, heads, context as usize, dtype, rules).await?)
+        }
+        _ => None,
+    })
+}
+
+/// Times the calls of the variants that passed; none is the call of one that did not.
+fn race(gpu: &Gpu, rules: Rules, contenders: Vec<(&'static str, Option<Call<'_>>)>) -> Result<Timed> {
+    let names: Vec<_> = contenders.iter().map(|(name, call)| (*name, call.is_some())).collect();
+    let calls: Vec<_> = contenders.into_iter().filter_map(|(_, call)| call).collect();
+    let mut seconds = gpu.race(rules, &calls)?.into_iter();
+    Ok(names.into_iter().map(|(name, passed)| (name, if passed { seconds.next() } else { None })).collect())
+}
 
 /// Values that no transposition or shift maps onto themselves.
 fn data(gpu: &Gpu, elements: usize, salt: u32, dtype: DType) -> Result<Tensor> {
@@ -83,61 +139,98 @@ fn normalised_error(values: &[f32], reference: &[f32]) -> f64 {
     if error.is_finite() { error / size.max(1e-30) } else { f64::INFINITY }
 }
 
-/// The median time of `call`. One that takes more than twice the best so far is not timed a second time.
-fn measure(gpu: &Gpu, timed: &Timed, call: impl Fn() -> Result<()>) -> Result<f64> {
-    let once = gpu.time(1, 1, &call)?;
-    let best = timed.iter().filter_map(|(_, seconds)| *seconds).fold(f64::INFINITY, f64::min);
-    if once > 2.0 * best {
-        return Ok(once);
-    }
-    // Rounds of about 20 ms.
-    gpu.time(ROUNDS, ((0.02 / once.max(1e-6)) as usize).clamp(1, 50), &call)
-}
-
-async fn time_matmul(gpu: &Gpu, shape: Shape) -> Result<Timed> {
+async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, rules: Rules) -> Result<Timed> {
     let dtype = shape.dtype();
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (data(gpu, batch * m * k, 1, dtype)?, data(gpu, batch * k * n, 2, dtype)?);
     let out = Tensor::empty_f32(gpu, &[batch * m * n])?;
+    let beside = if used == Use::Plain { None } else { Some(data(gpu, batch * m * n, 6, DType::F32)?) };
+    let epilogue = match used {
+        Use::Residual => Epilogue { residual: beside.as_ref(), ..Epilogue::default() },
+        Use::Gelu => Epilogue { gelu: beside.as_ref(), ..Epilogue::default() },
+        Use::Accumulate => Epilogue { accumulate: true, ..Epilogue::default() },
+        _ => Epilogue::default(),
+    };
     let mut reference: Option<Vec<f32>> = None;
-    let mut timed = Timed::new();
+    let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
     // From the plainest variant to the boldest, so that the first one is the reference of the others.
     for spec in matmul_variants::VARIANTS.iter().rev().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
-        let call = || matmul::matmul_with(spec, shape, &a, &b, &out, Epilogue::default());
-        super::elementwise::fill(&out, f32::NAN)?;
-        call()?;
+        super::elementwise::fill(&out, if used == Use::Accumulate { 0.5 } else { f32::NAN })?;
+        matmul::matmul_with(spec, shape, &a, &b, &out, epilogue)?;
         let values = out.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
-        let seconds = if passes { Some(measure(gpu, &timed, call)?) } else { None };
         reference.get_or_insert(values);
-        timed.push((spec.name, seconds));
+        let (a, b, out) = (&a, &b, &out);
+        contenders.push((
+            spec.name,
+            if passes { Some(Box::new(move || matmul::matmul_with(spec, shape, a, b, out, epilogue))) } else { None },
+        ));
     }
-    Ok(timed)
+    race(gpu, rules, contenders)
 }
 
-async fn time_rows(gpu: &Gpu, rows: usize, width: usize) -> Result<Timed> {
+async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, rules: Rules) -> Result<Timed> {
     let x = data(gpu, rows * width, 3, DType::F32)?.reshape(&[rows, width])?;
+    let others = Others::new(&x)?;
     let mut reference: Option<Vec<f32>> = None;
-    let mut timed = Timed::new();
+    let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
     for plan in rows::PLANS.iter().filter(|plan| plan.fits(gpu, width)) {
         let values = softmax::forward(&x, *plan)?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
-        let call = || softmax::forward(&x, *plan).map(|_| ());
-        let seconds = if passes { Some(measure(gpu, &timed, call)?) } else { None };
         reference.get_or_insert(values);
-        timed.push((plan.name, seconds));
+        let (x, others) = (&x, &others);
+        let call = move || match used {
+            Use::Plain => softmax::forward(x, *plan).map(|_| ()),
+            used => others.call(used, x, *plan),
+        };
+        contenders.push((plan.name, if passes { Some(Box::new(call)) } else { None }));
     }
-    Ok(timed)
+    race(gpu, rules, contenders)
 }
 
-async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> Result<Timed> {
+/// What row kernels other than softmax read and write.
+struct Others {
+    weight: Tensor,
+    stats: Tensor,
+    ids: Tensor,
+    out: Tensor,
+    sums: Tensor,
+}
+
+impl Others {
+    fn new(x: &Tensor) -> Result<Self> {
+        let (gpu, rows, width) = (x.gpu(), x.height(), x.width());
+        Ok(Self {
+            weight: data(gpu, width, 7, DType::F32)?,
+            stats: data(gpu, rows * 2, 8, DType::F32)?.reshape(&[rows, 2])?,
+            ids: Tensor::from_u32(gpu, &[rows], &(0..rows as u32).map(|row| row % width as u32).collect::<Vec<_>>())?,
+            out: Tensor::empty_f32(gpu, x.shape())?,
+            sums: Tensor::empty_f32(gpu, &[rows, 4])?,
+        })
+    }
+
+    fn call(&self, used: Use, x: &Tensor, plan: rows::Plan) -> Result<()> {
+        let Self { weight, stats, ids, out, sums } = self;
+        let layer = norm::Kind::Layer;
+        match used {
+            Use::Norm => {
+                let weights = norm::Weights { weight, bias: None };
+                norm::forward(layer, x, weights, 1e-5, DType::F32, plan).map(|_| ())
+            }
+            Use::NormBackward => norm::backward(layer, x, weight, stats, x, (out, false), plan),
+            _ => head::accumulate(x, ids, sums, 0, Reading::LOSS, plan),
+        }
+    }
+}
+
+async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, rules: Rules) -> Result<Timed> {
     let batch = (2048 / context).max(1);
     let qkv =
         data(gpu, batch * context * heads.qkv_width(), 4, dtype)?.reshape(&[batch, context, heads.qkv_width()])?;
     let grad = data(gpu, batch * context * heads.query * heads.dim, 5, dtype)?;
     let most = if dtype == DType::F16 { LARGEST_HALF_ERROR } else { LARGEST_ERROR };
     let mut reference: Option<Vec<f32>> = None;
-    let mut timed = Timed::new();
+    let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
     for spec in attention_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
         let call = || {
             let forward = attention::forward_with(spec, &qkv, heads, None)?;
@@ -146,9 +239,8 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -
         };
         let values = call()?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < most);
-        let seconds = if passes { Some(measure(gpu, &timed, || call().map(|_| ()))?) } else { None };
         reference.get_or_insert(values);
-        timed.push((spec.name, seconds));
+        contenders.push((spec.name, if passes { Some(Box::new(move || call().map(|_| ()))) } else { None }));
     }
-    Ok(timed)
+    race(gpu, rules, contenders)
 }

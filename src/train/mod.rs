@@ -1,5 +1,6 @@
 //! Training stages, one file each, readable from top to bottom.
 
+pub mod audit;
 pub mod dpo;
 pub mod interval;
 pub mod judge;

@@ -125,6 +125,11 @@ fn imagine(gpu: &Gpu, settings: &Settings) -> Result<(usize, Memory, Vec<Work>)>
     Ok((parameters, memory, works))
 }
 
+/// Takes a step, of which only the questions to the tuner are wanted.
+pub(super) fn rehearse(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<()> {
+    Trainer::new(gpu, model, settings)?.step(settings, &batches(settings)).map(|_| ())
+}
+
 /// Plans a step of `settings`. `report` is told what is timed, which one of how many.
 ///
 /// # Errors
