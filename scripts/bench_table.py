@@ -3,7 +3,8 @@
 
     bench_table.py CRITERION RESULTS ADAPTERS [PYTORCH]
 
-PYTORCH is what benches/peers/pytorch.py wrote.
+PYTORCH is what benches/peers/pytorch.py wrote. `<training step>.plan.json` in CRITERION are what `wgpt plan --check --json`
+wrote: where each step's time goes.
 """
 
 import json
@@ -64,6 +65,30 @@ def scaled(rate, unit):
     return f"{rate:,.0f} {unit}"
 
 
+def short(kernel):
+    """A variant without the constants that say nothing about speed."""
+    words = [re.sub(r"=vec4<(f\d+)>", r"=\1", word) for word in kernel.split(" ")]
+    plain = ("=false", "_element=f32", "result=f32", " element=f32", "element=f32")
+    return " ".join(word for word in words if not word.endswith(plain) and not word.startswith(("rows=", "elements=")))
+
+
+def plan_table(name, plan):
+    """Where a step's time goes: kernels, the slowest first, with the share of the roofline that each reaches."""
+    check = plan["check"]
+    lines = [f"## where the step {name} goes", "",
+             f"`wgpt plan --check`: {plan['dispatches']} dispatches, planned {plan['seconds'] * 1e3:.0f} ms, measured "
+             f"{check['measured']['seconds'] * 1e3:.0f} ms ({100 * check['time_error']:+.1f} %), memory off by {100 * check['memory_error']:.1f} %. "
+             f"Roofs: {plan['roofs']['flop'] * 1e-9:.0f} GFLOP/s, {plan['roofs']['bytes'] * 1e-9:.1f} GB/s.", "",
+             "| kernel | dispatches | time | of the step | rate | of the roofline |", "|---|---|---|---|---|---|"]
+    for share in plan["kernels"]:
+        if share["seconds"] < 0.002 * plan["seconds"]:
+            continue
+        rate, kind = (share["flop"], "FLOP/s") if share["flop"] else (share["bytes"], "B/s")
+        lines.append(f"| {short(share['kernel'])} | {share['dispatches']} | {share['seconds'] * 1e3:.2f} ms | {100 * share['seconds'] / plan['seconds']:.1f} % "
+                     f"| {scaled(rate / share['seconds'], kind)} | {100 * share['of_roofline']:.0f} % |")
+    return lines + [""]
+
+
 criterion, results, adapters = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])["adapters"]
 wanted = os.environ.get("WGPT_ADAPTER", "")
 adapter = next((name for name in adapters if wanted.lower() in name.lower()), adapters[0])
@@ -99,5 +124,7 @@ for group in dict.fromkeys(row["group"] for row in rows):
         share = f"{100 * row['rate'] / roof:.0f} %" if roof and group != "roofline" else ""
         lines.append(f"| {row['name']} | {row['seconds'] * 1e3:.3f} ms | {rate} | {share} |")
     lines.append("")
+for file in sorted(criterion.glob("*.plan.json"), reverse=True):
+    lines += plan_table(file.name.removesuffix(".plan.json"), json.loads(file.read_text()))
 (results / f"{name}.md").write_text("\n".join(lines))
 print(results / f"{name}.md")
