@@ -1,4 +1,5 @@
-//! The only place with `unsafe`: memory-mapped files and shader modules without run-time checks.
+//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, and compiled pipelines that
+//! were kept.
 #![allow(unsafe_code)]
 
 use std::{fs::File, ops::Range, path::Path};
@@ -49,4 +50,39 @@ pub fn shader_module(
     // the recorder binds buffers of at least those sizes, and every loop is bounded by them; the test suite runs
     // all of them with the checks on.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+/// FNV-1a: tells bytes that changed by accident.
+fn checksum(bytes: &[u8]) -> [u8; 8] {
+    let mix = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix).to_le_bytes()
+}
+
+/// What a pipeline cache holds, in the form that [`pipeline_cache`] takes: with a checksum before it.
+pub fn pipeline_data(cache: &wgpu::PipelineCache) -> Option<Vec<u8>> {
+    let data = cache.get_data()?;
+    Some([&checksum(&data)[..], &data].concat())
+}
+
+/// A pipeline cache that begins with what [`pipeline_data`] gave in an earlier process. Of anything else, and of what another
+/// adapter or driver made, an empty one.
+pub fn pipeline_cache(device: &wgpu::Device, kept: Option<&[u8]>) -> wgpu::PipelineCache {
+    let whole = |(sum, data): (&[u8; 8], &'_ [u8])| *sum == checksum(data);
+    let data = kept.and_then(|kept| kept.split_first_chunk()).filter(|parts| whole(*parts)).map(|(_, data)| data);
+    let descriptor = wgpu::PipelineCacheDescriptor { label: Some("wgpt"), data, fallback: true };
+    // SAFETY: the data must be what a cache gave. The checksum says that nothing was cut off or changed since it did, wgpu's
+    // header that it was for this adapter, driver and version of the format; the file lies in the user's own cache folder,
+    // and whoever can write there can replace this program as well.
+    unsafe { device.create_pipeline_cache(&descriptor) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::checksum;
+
+    #[test]
+    fn a_changed_byte_changes_the_checksum() {
+        assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325_u64.to_le_bytes());
+        assert_ne!(checksum(b"pipelines"), checksum(b"pipelinet"));
+    }
 }

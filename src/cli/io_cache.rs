@@ -1,6 +1,9 @@
-//! What the tuner learned, kept in the user's cache folder by adapter and driver.
+//! What the tuner learned and what was compiled, kept in the user's cache folder by adapter and driver.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{gpu::Gpu, io::atomic};
 
@@ -36,14 +39,34 @@ pub fn load(gpu: &Gpu) {
     }
 }
 
+/// The file of an adapter's compiled pipelines.
+fn compiled_file(info: &wgpu::AdapterInfo) -> Option<PathBuf> {
+    Some(folder()?.join(wgpu::util::pipeline_cache_key(info)?))
+}
+
+/// The compiled pipelines that were kept: [`crate::gpu::Options::compiled`].
+pub fn compiled(info: &wgpu::AdapterInfo) -> Option<Vec<u8>> {
+    std::fs::read(compiled_file(info)?).ok()
+}
+
 /// Keeps what is known. A read-only home must not end a training run, so failures are not errors.
 pub fn save(gpu: &Gpu) {
-    let (Some(file), choices) = (file(gpu), gpu.tuner().choices()) else { return };
-    if choices.is_empty() {
+    let choices = gpu.tuner().choices();
+    if let (Some(file), false, Ok(text)) = (file(gpu), choices.is_empty(), serde_json::to_string_pretty(&choices)) {
+        keep(&file, text.as_bytes());
+    }
+    if let (Some(file), Some(bytes)) = (compiled_file(gpu.info()), gpu.compiled()) {
+        keep(&file, &bytes);
+    }
+}
+
+/// Writes what is new.
+fn keep(file: &Path, bytes: &[u8]) {
+    if std::fs::read(file).is_ok_and(|kept| kept == bytes) {
         return;
     }
-    if let (Some(folder), Ok(text)) = (file.parent(), serde_json::to_string_pretty(&choices)) {
+    if let Some(folder) = file.parent() {
         let _ = std::fs::create_dir_all(folder);
-        let _ = atomic::write(&file, text.as_bytes());
     }
+    let _ = atomic::write(file, bytes);
 }

@@ -33,7 +33,7 @@ pub struct Capabilities {
 impl Capabilities {
     /// What to ask of `adapter`: the features that it has and `without` does not name, and its own limits.
     ///
-    /// `without` is a comma-separated list of `f16`, `subgroups`, `immediates`, `timestamps`.
+    /// `without` is a comma-separated list of `f16`, `subgroups`, `immediates`, `timestamps`, `pipeline-cache`.
     pub fn request(adapter: &wgpu::Adapter, without: &str) -> (Features, Limits) {
         let mut wanted = Features::empty();
         for (name, feature) in [
@@ -41,6 +41,7 @@ impl Capabilities {
             ("subgroups", Features::SUBGROUP),
             ("immediates", Features::IMMEDIATES),
             ("timestamps", Features::TIMESTAMP_QUERY),
+            ("pipeline-cache", Features::PIPELINE_CACHE),
         ] {
             if !without.split(',').any(|word| word.trim() == name) {
                 wanted |= feature;

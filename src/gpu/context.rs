@@ -11,14 +11,14 @@ use std::{
 use super::{
     Capabilities, Storage, Variant, adapter,
     fault::Fault,
-    imagine::Ledger,
+    imagine::{Ledger, Note},
     kernel::{self, Pipeline},
     pool::{Pool, Purpose},
     profile::{Entry, Profile},
     recorder::Recorder,
     tune::Tuner,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, trusted};
 
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,8 @@ pub struct Options {
     pub without: String,
     /// Keep index clamps and loop bounds in the kernels.
     pub checked: bool,
+    /// Where compiled pipelines of an adapter were kept: gives what [`Gpu::compiled`] gave, or anything, or nothing.
+    pub compiled: Option<fn(&wgpu::AdapterInfo) -> Option<Vec<u8>>>,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
             adapter: Some(read("WGPT_ADAPTER")).filter(|name| !name.is_empty()),
             without: read("WGPT_WITHOUT"),
             checked: !read("WGPT_CHECKED").is_empty(),
+            compiled: None,
         }
     }
 }
@@ -62,6 +65,7 @@ struct Inner {
     fault: Fault,
     pool: Arc<Pool>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    compiled: Option<wgpu::PipelineCache>,
     recorder: Mutex<Recorder>,
     tuner: Tuner,
     ledger: Option<Mutex<Ledger>>,
@@ -101,10 +105,15 @@ impl Gpu {
             .await
             .map_err(|error| Error::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
         let capabilities = Capabilities::of(&device, &info);
+        let compiled = device.features().contains(wgpu::Features::PIPELINE_CACHE).then(|| {
+            let kept = options.compiled.and_then(|kept| kept(&info));
+            trusted::pipeline_cache(&device, kept.as_deref())
+        });
         Ok(Self(Arc::new(Inner {
             fault: Fault::watch(&device),
             pool: Arc::default(),
             pipelines: Mutex::default(),
+            compiled,
             recorder: Mutex::new(Recorder::new(&device)),
             tuner: Tuner::new(&info),
             ledger: None,
@@ -128,6 +137,7 @@ impl Gpu {
             fault: fault.clone(),
             pool: Arc::new(Pool::imagined(device)),
             pipelines: Mutex::default(),
+            compiled: None,
             recorder: Mutex::new(Recorder::new(device)),
             tuner,
             ledger: Some(Mutex::default()),
@@ -149,6 +159,14 @@ impl Gpu {
     /// The notes of an imagined device.
     pub fn ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
         self.0.ledger.as_ref().map(|ledger| ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    /// On an imagined device, notes what would be done; whether it is one.
+    pub(super) fn notes(&self, note: impl FnOnce() -> Note) -> bool {
+        self.ledger().is_some_and(|mut ledger| {
+            ledger.add(note);
+            true
+        })
     }
 
     /// The wgpu device.
@@ -239,6 +257,17 @@ impl Gpu {
         let pipeline = Pipeline::new(self, variant)?;
         self.pipelines().insert(variant.clone(), pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// The cache that pipelines are compiled with.
+    pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
+        self.0.compiled.as_ref()
+    }
+
+    /// The pipelines that were compiled so far and those that [`Options::compiled`] gave, as bytes to keep for the next
+    /// process; none where the adapter cannot.
+    pub fn compiled(&self) -> Option<Vec<u8>> {
+        self.0.compiled.as_ref().and_then(trusted::pipeline_data)
     }
 
     /// The layout and the group that binds the parameter ring.
