@@ -252,7 +252,7 @@ fn cooperative_kernels_compile_anywhere() {
             let variant = spec.variant(*types).set("TRANS_A", trans_a).set("TRANS_B", trans_b);
             let variant = variant.set("BIAS", fused).set("GELU", fused).set("RESIDUAL", fused);
             let text = variant.text(true).expect("composes");
-            let module = reflect::parse(&text).unwrap_or_else(|error| panic!("{variant}: {error}"));
+            let (module, _) = reflect::parse(&text).unwrap_or_else(|error| panic!("{variant}: {error}"));
             let memory = workgroup_bytes(&module);
             assert!(memory <= spec.memory, "{variant} takes {memory} bytes of workgroup memory");
             #[cfg(not(target_vendor = "apple"))]

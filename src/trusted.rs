@@ -1,4 +1,4 @@
-//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, compiled pipelines from files, and
+//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, compiled pipelines that were kept, and
 //! wgpu's experimental features.
 #![allow(unsafe_code)]
 
@@ -35,15 +35,6 @@ pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
     let _ = (map, range);
 }
 
-/// Creates a cache of compiled pipelines, filled from what an earlier one gave away; empty where that is of another adapter,
-/// driver or version.
-pub fn pipeline_cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
-    let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
-    // SAFETY: the bytes are those that `PipelineCache::get_data` gave to an earlier process, which it kept in the user's own
-    // cache folder with a checksum; wgpu compares their header with this adapter and driver.
-    unsafe { device.create_pipeline_cache(&descriptor) }
-}
-
 /// Leave to use what wgpu calls experimental.
 pub fn experimental() -> wgpu::ExperimentalFeatures {
     // SAFETY: what is asked of the caller is to know that such features may still have bugs that break memory safety. The one
@@ -68,4 +59,39 @@ pub fn shader_module(
     // the recorder binds buffers of at least those sizes, and every loop is bounded by them; the test suite runs
     // all of them with the checks on.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+/// FNV-1a: tells bytes that changed by accident.
+fn checksum(bytes: &[u8]) -> [u8; 8] {
+    let mix = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix).to_le_bytes()
+}
+
+/// What a pipeline cache holds, in the form that [`pipeline_cache`] takes: with a checksum before it.
+pub fn pipeline_data(cache: &wgpu::PipelineCache) -> Option<Vec<u8>> {
+    let data = cache.get_data()?;
+    Some([&checksum(&data)[..], &data].concat())
+}
+
+/// A pipeline cache that begins with what [`pipeline_data`] gave in an earlier process. Of anything else, and of what another
+/// adapter or driver made, an empty one.
+pub fn pipeline_cache(device: &wgpu::Device, kept: Option<&[u8]>) -> wgpu::PipelineCache {
+    let whole = |(sum, data): (&[u8; 8], &'_ [u8])| *sum == checksum(data);
+    let data = kept.and_then(|kept| kept.split_first_chunk()).filter(|parts| whole(*parts)).map(|(_, data)| data);
+    let descriptor = wgpu::PipelineCacheDescriptor { label: Some("wgpt"), data, fallback: true };
+    // SAFETY: the data must be what a cache gave. The checksum says that nothing was cut off or changed since it did, wgpu's
+    // header that it was for this adapter, driver and version of the format; the file lies in the user's own cache folder,
+    // and whoever can write there can replace this program as well.
+    unsafe { device.create_pipeline_cache(&descriptor) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::checksum;
+
+    #[test]
+    fn a_changed_byte_changes_the_checksum() {
+        assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325_u64.to_le_bytes());
+        assert_ne!(checksum(b"pipelines"), checksum(b"pipelinet"));
+    }
 }

@@ -1,5 +1,6 @@
 //! The program as people run it: real processes, real files, kills, and everything that can be wrong with the input.
 
+mod cache;
 mod chat;
 mod chinese;
 mod demo;

@@ -20,6 +20,7 @@ fn planned_memory_is_what_a_run_holds() {
             "{plan}"
         );
         assert_eq!(plan["memory"]["peak"], plan["check"]["measured"]["peak"], "{plan}");
+        assert_eq!((&plan["replayed"], &plan["check"]["measured"]["steps"]), (&true.into(), &2.into()), "{plan}");
         let kernels = plan["kernels"].as_array().expect("kernels");
         let dispatches: u64 = kernels.iter().filter_map(|share| share["dispatches"].as_u64()).sum();
         assert_eq!(plan["dispatches"].as_u64(), Some(dispatches), "{plan}");

@@ -64,6 +64,11 @@ impl Place {
         self.command(arguments).env("WGPT_WITHOUT", capabilities).output().expect("wgpt starts")
     }
 
+    /// Runs to the end with a cache folder of its own, `cache`.
+    pub fn run_apart(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).env("WGPT_CACHE", self.path("cache")).output().expect("wgpt starts")
+    }
+
     /// Runs to the end, which must be a good one, and reads the JSON on the last line.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);

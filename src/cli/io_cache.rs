@@ -1,8 +1,11 @@
-//! What the tuner learned and the driver compiled, kept in the user's cache folder by adapter and driver.
+//! What the tuner learned and what was compiled, kept in the user's cache folder by adapter and driver.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use crate::{gpu::Gpu, io::atomic, text::tokenizer::Hasher};
+use crate::{gpu::Gpu, io::atomic};
 
 /// Counts up when variants or classes change their names or meaning, so that old choices are not taken for new ones.
 const VERSION: u32 = 3;
@@ -28,69 +31,42 @@ pub fn place(gpu: &Gpu) -> String {
     file(gpu).map_or_else(|| "nowhere (no home folder)".to_string(), |file| file.display().to_string())
 }
 
-/// The compiled pipelines of this adapter and driver, behind a checksum of them.
-fn pipelines(gpu: &Gpu) -> Option<PathBuf> {
-    Some(folder()?.join(format!("pipelines-{}.bin", gpu.tuner().adapter())))
-}
-
-fn checksum(data: &[u8]) -> u64 {
-    let mut hasher = Hasher::default();
-    hasher.add(data);
-    hasher.finish()
-}
-
-/// What a file of compiled pipelines holds; none if a byte of it is not what was written: drivers trust what they are given.
-fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
-    let (seal, data) = bytes.split_first_chunk::<8>()?;
-    (u64::from_le_bytes(*seal) == checksum(data)).then_some(data)
-}
-
-/// Takes over what was kept. A missing or broken file only means tuning and compiling again.
+/// Takes over what was kept. A missing or broken file only means tuning again.
 pub fn load(gpu: &Gpu) {
-    let compiled = pipelines(gpu).and_then(|file| std::fs::read(file).ok());
-    gpu.adopt_pipelines(compiled.as_deref().and_then(unsealed));
     let text = file(gpu).and_then(|file| std::fs::read_to_string(file).ok());
     if let Some(choices) = text.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(&text).ok()) {
         gpu.tuner().adopt(choices);
     }
 }
 
+/// The file of an adapter's compiled pipelines.
+fn compiled_file(info: &wgpu::AdapterInfo) -> Option<PathBuf> {
+    Some(folder()?.join(wgpu::util::pipeline_cache_key(info)?))
+}
+
+/// The compiled pipelines that were kept: [`crate::gpu::Options::compiled`].
+pub fn compiled(info: &wgpu::AdapterInfo) -> Option<Vec<u8>> {
+    std::fs::read(compiled_file(info)?).ok()
+}
+
 /// Keeps what is known. A read-only home must not end a training run, so failures are not errors.
 pub fn save(gpu: &Gpu) {
-    save_pipelines(gpu);
-    let (Some(file), choices) = (file(gpu), gpu.tuner().choices()) else { return };
-    if choices.is_empty() {
+    let choices = gpu.tuner().choices();
+    if let (Some(file), false, Ok(text)) = (file(gpu), choices.is_empty(), serde_json::to_string_pretty(&choices)) {
+        keep(&file, text.as_bytes());
+    }
+    if let (Some(file), Some(bytes)) = (compiled_file(gpu.info()), gpu.compiled()) {
+        keep(&file, &bytes);
+    }
+}
+
+/// Writes what is new.
+fn keep(file: &Path, bytes: &[u8]) {
+    if std::fs::read(file).is_ok_and(|kept| kept == bytes) {
         return;
     }
-    if let (Some(folder), Ok(text)) = (file.parent(), serde_json::to_string_pretty(&choices)) {
+    if let Some(folder) = file.parent() {
         let _ = std::fs::create_dir_all(folder);
-        let _ = atomic::write(&file, text.as_bytes());
     }
-}
-
-/// Keeps the compiled pipelines, if there are any that the file does not hold yet.
-fn save_pipelines(gpu: &Gpu) {
-    let (Some(file), Some(data)) = (pipelines(gpu), gpu.compiled_pipelines()) else { return };
-    if std::fs::read(&file).is_ok_and(|old| unsealed(&old) == Some(&data)) {
-        return;
-    }
-    let sealed = [&checksum(&data).to_le_bytes()[..], &data].concat();
-    let _ = atomic::write(&file, &sealed);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{checksum, unsealed};
-
-    #[test]
-    fn what_was_damaged_is_not_used() {
-        let sealed = [&checksum(b"compiled").to_le_bytes()[..], b"compiled"].concat();
-        assert_eq!(unsealed(&sealed), Some(&b"compiled"[..]));
-        for place in 0..sealed.len() {
-            let mut damaged = sealed.clone();
-            damaged[place] ^= 1;
-            assert_eq!(unsealed(&damaged), None, "byte {place}");
-            assert_eq!(unsealed(&sealed[..place]), None, "cut at {place}");
-        }
-    }
+    let _ = atomic::write(file, bytes);
 }

@@ -170,8 +170,8 @@ impl Shared {
 
     /// Opens it without what was tuned.
     async fn open_untuned(&self) -> Result<Gpu> {
-        let options = Options { adapter: self.adapter.clone(), ..Options::from_environment() };
-        let gpu = Gpu::open(&options).await?;
+        let (adapter, compiled) = (self.adapter.clone(), Some(io_cache::compiled as _));
+        let gpu = Gpu::open(&Options { adapter, compiled, ..Options::from_environment() }).await?;
         if self.profile {
             gpu.start_profile()?;
         }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared,
+    Shared, io_cache,
     memory::{self, mib},
     precision,
     recipe::Recipe,
@@ -21,8 +21,10 @@ use crate::{
 /// Memory and time of a training from scratch on this adapter, before it begins
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A step is recorded without running it, which tells its memory to the byte, and each of its kernels is timed
-alone. --check takes a few real steps and shows how far off the plan was. Validation, samples and checkpoints come on top.
+    after_help = "A step is recorded without running it, which tells its memory to the byte. Where that memory is free, what was
+recorded is then run, in order, over buffers of the same sizes; where it is not, each kernel is timed alone, and the sum is the
+time, which leaves out what happens between them. --check takes a few real steps and shows how far off the plan was. Validation,
+samples and checkpoints come on top.
 
 Examples:
   wgpt plan --preset nano-char
@@ -38,9 +40,9 @@ pub(crate) struct Arguments {
     /// Take real steps as well, and compare
     #[arg(long)]
     check: bool,
-    /// Real steps of --check
-    #[arg(long, default_value_t = 15, requires = "check")]
-    check_steps: usize,
+    /// Real steps of --check [default: as many as take a few seconds, and seven at least]
+    #[arg(long, requires = "check")]
+    check_steps: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -72,20 +74,23 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
     let settings = precision::on_adapter(shared, &gpu, settings);
     let bar = terminal::bar(1, shared.quiet);
-    let plan = plan::plan(&gpu, &settings, |what, index, count| {
+    let report = |what: &str, index: usize, count: usize| {
         bar.set_length(count as u64);
         bar.set_position(index as u64);
         bar.set_message(what.to_string());
-    })
-    .await;
+    };
+    let imagined = plan::imagine(&gpu, &settings, report).await;
     // What the tuner learned is kept even if the plan failed.
+    io_cache::save(&gpu);
+    let imagined = imagined?;
+    let fits = memory::fits(&gpu, imagined.memory.held).await?;
+    let plan = plan::plan(&gpu, &settings, &imagined, fits == Some(true), report).await;
     shared.close(&gpu)?;
     bar.finish_and_clear();
-    let plan = plan?;
-    let (adapter, fits) = (gpu.description(), memory::fits(&gpu, plan.memory.held).await?);
+    let (plan, adapter) = (plan?, gpu.description());
     drop(gpu);
     let check =
-        if arguments.check { Some(check(shared, &settings, &plan, arguments.check_steps.max(1)).await?) } else { None };
+        if arguments.check { Some(check(shared, &settings, &plan, arguments.check_steps).await?) } else { None };
     let output = Output {
         adapter,
         tokens_per_second: plan.tokens as f64 / plan.seconds,
@@ -99,9 +104,10 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 }
 
 /// Real steps on a device of their own, so that nothing else counts as their memory.
-async fn check(shared: &Shared, settings: &Settings, plan: &Plan, steps: usize) -> Result<Check> {
+async fn check(shared: &Shared, settings: &Settings, plan: &Plan, steps: Option<usize>) -> Result<Check> {
     let gpu = shared.open().await?;
-    let bar = terminal::bar(steps as u64 + 2, shared.quiet);
+    let steps = steps.map(|steps| steps.max(1));
+    let bar = terminal::bar(steps.unwrap_or(7) as u64 + 2, shared.quiet);
     let measured = plan::measure(&gpu, settings, steps, |step| bar.set_position(step as u64)).await?;
     bar.finish_and_clear();
     Ok(Check {
@@ -138,8 +144,13 @@ fn words(output: &Output) -> String {
             mib(memory.held)
         ),
         format!(
-            "time: {} a step, {:.0} tokens/s, {} for {} steps",
+            "time: {} a step{}, {:.0} tokens/s, {} for {} steps",
             duration(plan.seconds),
+            if plan.replayed {
+                ""
+            } else {
+                " (the sum of its kernels timed alone: the memory for a whole step is not free)"
+            },
             output.tokens_per_second,
             duration(output.total_seconds),
             output.steps

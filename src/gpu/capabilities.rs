@@ -18,8 +18,6 @@ pub struct Capabilities {
     pub immediates: bool,
     /// Timestamps at the borders of a compute pass.
     pub timestamps: bool,
-    /// Compiled pipelines can be kept from one process to the next.
-    pub pipeline_cache: bool,
     /// Bytes of workgroup memory per workgroup.
     pub workgroup_memory: u32,
     /// Invocations per workgroup.
@@ -72,7 +70,6 @@ impl Capabilities {
             cooperative: if matrices { matrix_side(&adapter.cooperative_matrix_properties()) } else { None },
             immediates: features.contains(Features::IMMEDIATES),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
-            pipeline_cache: features.contains(Features::PIPELINE_CACHE),
             workgroup_memory: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,
             groups: limits.max_compute_workgroups_per_dimension,

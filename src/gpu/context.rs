@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -11,7 +11,7 @@ use std::{
 use super::{
     Capabilities, Storage, Variant, adapter,
     fault::Fault,
-    imagine::Ledger,
+    imagine::{Ledger, Note},
     kernel::{self, Pipeline},
     pool::{Pool, Purpose},
     profile::{Entry, Profile},
@@ -29,6 +29,8 @@ pub struct Options {
     pub without: String,
     /// Keep index clamps and loop bounds in the kernels.
     pub checked: bool,
+    /// Where compiled pipelines of an adapter were kept: gives what [`Gpu::compiled`] gave, or anything, or nothing.
+    pub compiled: Option<fn(&wgpu::AdapterInfo) -> Option<Vec<u8>>>,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
             adapter: Some(read("WGPT_ADAPTER")).filter(|name| !name.is_empty()),
             without: read("WGPT_WITHOUT"),
             checked: !read("WGPT_CHECKED").is_empty(),
+            compiled: None,
         }
     }
 }
@@ -62,7 +65,7 @@ struct Inner {
     fault: Fault,
     pool: Arc<Pool>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
-    compiled: OnceLock<wgpu::PipelineCache>,
+    compiled: Option<wgpu::PipelineCache>,
     recorder: Mutex<Recorder>,
     tuner: Tuner,
     ledger: Option<Mutex<Ledger>>,
@@ -107,11 +110,15 @@ impl Gpu {
             .await
             .map_err(|error| Error::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
         let capabilities = Capabilities::of(&device, &adapter);
+        let compiled = device.features().contains(wgpu::Features::PIPELINE_CACHE).then(|| {
+            let kept = options.compiled.and_then(|kept| kept(&info));
+            trusted::pipeline_cache(&device, kept.as_deref())
+        });
         Ok(Self(Arc::new(Inner {
             fault: Fault::watch(&device),
             pool: Arc::default(),
             pipelines: Mutex::default(),
-            compiled: OnceLock::new(),
+            compiled,
             recorder: Mutex::new(Recorder::new(&device)),
             tuner: Tuner::new(&info),
             ledger: None,
@@ -135,7 +142,7 @@ impl Gpu {
             fault: fault.clone(),
             pool: Arc::new(Pool::imagined(device)),
             pipelines: Mutex::default(),
-            compiled: OnceLock::new(),
+            compiled: None,
             recorder: Mutex::new(Recorder::new(device)),
             tuner,
             ledger: Some(Mutex::default()),
@@ -157,6 +164,14 @@ impl Gpu {
     /// The notes of an imagined device.
     pub fn ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
         self.0.ledger.as_ref().map(|ledger| ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    /// On an imagined device, notes what would be done; whether it is one.
+    pub(super) fn notes(&self, note: impl FnOnce() -> Note) -> bool {
+        self.ledger().is_some_and(|mut ledger| {
+            ledger.add(note);
+            true
+        })
     }
 
     /// The wgpu device.
@@ -249,21 +264,15 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    /// Takes over compiled pipelines of an earlier process, as [`Gpu::compiled_pipelines`] gave them away; None for none. Only the
-    /// first call counts, and only if it comes before the first pipeline is made.
-    pub fn adopt_pipelines(&self, data: Option<&[u8]>) {
-        if self.capabilities().pipeline_cache {
-            self.0.compiled.get_or_init(|| trusted::pipeline_cache(&self.0.device, data));
-        }
-    }
-
-    /// The compiled pipelines, for the next process on this adapter and driver; None where the driver keeps no such thing.
-    pub fn compiled_pipelines(&self) -> Option<Vec<u8>> {
-        self.0.compiled.get()?.get_data()
-    }
-
+    /// The cache that pipelines are compiled with.
     pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
-        self.0.compiled.get()
+        self.0.compiled.as_ref()
+    }
+
+    /// The pipelines that were compiled so far and those that [`Options::compiled`] gave, as bytes to keep for the next
+    /// process; none where the adapter cannot.
+    pub fn compiled(&self) -> Option<Vec<u8>> {
+        self.0.compiled.as_ref().and_then(trusted::pipeline_data)
     }
 
     /// The layout and the group that binds the parameter ring.

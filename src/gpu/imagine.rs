@@ -1,5 +1,5 @@
-//! What a device would do, noted instead of done: allocations are counted by the pool itself, dispatches go to a [`Ledger`].
-//! A plan of a run is made of these notes, so it cannot disagree with the code that runs.
+//! What a device would do, noted instead of done: allocations are counted by the pool itself, dispatches and copies go to a
+//! [`Ledger`]. A plan of a run is made of these notes, so it cannot disagree with the code that runs.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,42 +15,89 @@ pub struct Work {
     pub grid: [u32; 3],
     /// How often it was dispatched.
     pub count: u64,
-    params: Vec<(String, Param)>,
+    pub(super) params: Vec<(String, Param)>,
     /// The bytes of each buffer.
-    binds: Vec<(String, u64)>,
+    pub(super) binds: Vec<(String, u64)>,
     /// The names of buffers that only fill a binding: they are bound under another name as well.
     stand_ins: Vec<String>,
 }
 
-/// Distinct dispatches in the order in which they came first.
+/// A range of a buffer that the imagined pool handed out.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The buffer's number.
+    pub id: u64,
+    /// The whole buffer's bytes.
+    pub whole: u64,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub size: u64,
+}
+
+impl From<Bind<'_>> for Place {
+    fn from(bind: Bind<'_>) -> Self {
+        Self { id: bind.storage.id(), whole: bind.storage.size(), offset: bind.offset, size: bind.size }
+    }
+}
+
+/// Something that is done in order.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// A dispatch: which of the works, over which buffers.
+    Dispatch(usize, Vec<Place>),
+    /// Bytes from the host.
+    Upload(Place, Vec<u8>),
+    /// From, to.
+    Copy(Place, Place),
+    /// Zeros.
+    Clear(Place),
+    /// Bytes to the host.
+    Read(Place),
+    /// What was recorded is handed over.
+    Submit,
+}
+
+/// What was done, since it was last taken.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    works: Vec<Work>,
+    /// Distinct dispatches in the order in which they came first.
+    pub works: Vec<Work>,
+    /// Everything in order; empty unless it was asked for.
+    pub notes: Vec<Note>,
     places: HashMap<String, usize>,
+    in_order: bool,
 }
 
 impl Ledger {
     /// Notes one dispatch.
-    pub fn note(&mut self, variant: &Variant, whole: &[(&str, Bind<'_>)], params: &[(&str, Param)], grid: [u32; 3]) {
-        let binds: Vec<_> = whole.iter().map(|(name, bind)| ((*name).to_string(), bind.size)).collect();
-        let key = format!("{variant} {params:?} {binds:?} {grid:?}");
+    pub fn note(&mut self, variant: &Variant, binds: &[(&str, Bind<'_>)], params: &[(&str, Param)], grid: [u32; 3]) {
+        let sizes: Vec<_> = binds.iter().map(|(name, bind)| ((*name).to_string(), bind.size)).collect();
+        let key = format!("{variant} {params:?} {sizes:?} {grid:?}");
         let next = self.works.len();
         let place = *self.places.entry(key).or_insert(next);
         if place == next {
             let same = |a: &Bind<'_>, b: &Bind<'_>| a.storage.id() == b.storage.id() && a.offset == b.offset;
-            let stands_in = |place: usize| whole[..place].iter().any(|(_, earlier)| same(earlier, &whole[place].1));
-            let stand_ins = (0..whole.len()).filter(|place| stands_in(*place)).map(|place| whole[place].0.to_string());
+            let stands_in = |place: usize| binds[..place].iter().any(|(_, earlier)| same(earlier, &binds[place].1));
+            let stand_ins = (0..binds.len()).filter(|place| stands_in(*place)).map(|place| binds[place].0.to_string());
             let stand_ins = stand_ins.collect();
             let params = params.iter().map(|(name, param)| ((*name).to_string(), *param)).collect();
-            self.works.push(Work { variant: variant.clone(), grid, count: 0, params, binds, stand_ins });
+            self.works.push(Work { variant: variant.clone(), grid, count: 0, params, binds: sizes, stand_ins });
         }
         self.works[place].count += 1;
+        self.add(|| Note::Dispatch(place, binds.iter().map(|(_, bind)| Place::from(*bind)).collect()));
     }
 
-    /// The notes so far, which are forgotten.
-    pub fn take(&mut self) -> Vec<Work> {
-        self.places.clear();
-        std::mem::take(&mut self.works)
+    /// Notes something else, if order is kept.
+    pub fn add(&mut self, note: impl FnOnce() -> Note) {
+        if self.in_order {
+            self.notes.push(note());
+        }
+    }
+
+    /// The notes so far, which are forgotten. From here on their order is kept, with what is uploaded, or not.
+    pub fn take(&mut self, in_order: bool) -> Self {
+        std::mem::replace(self, Self { in_order, ..Self::default() })
     }
 }
 
@@ -124,7 +171,13 @@ impl Work {
     pub fn run(&self, gpu: &Gpu, scratch: &mut Scratch) -> Result<()> {
         scratch.next += 1;
         let ranges = self.binds.iter().enumerate();
-        let binds: Vec<_> = ranges.map(|(place, (name, size))| (name.as_str(), scratch.range(place, *size))).collect();
+        let buffers: Vec<_> = ranges.map(|(place, (_, size))| scratch.range(place, *size)).collect();
+        self.run_over(gpu, &buffers)
+    }
+
+    /// Dispatches it for real, over buffers in the order of its own.
+    pub(super) fn run_over(&self, gpu: &Gpu, buffers: &[Bind<'_>]) -> Result<()> {
+        let binds: Vec<_> = self.binds.iter().zip(buffers).map(|((name, _), bind)| (name.as_str(), *bind)).collect();
         let params: Vec<_> = self.params.iter().map(|(name, param)| (name.as_str(), *param)).collect();
         gpu.run(&self.variant, &binds, &params, self.grid)
     }

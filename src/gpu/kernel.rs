@@ -1,8 +1,11 @@
 //! Kernels, their variants, and the pipelines made of them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use super::{Gpu, compose, reflect};
@@ -179,8 +182,9 @@ impl Pipeline {
                 [..if uniform.is_some() { 2 } else { 1 }],
             immediate_size: if immediates { interface.params_bytes } else { 0 },
         });
-        let shader =
-            wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(text.into()) };
+        // Parsed once: the same module was reflected.
+        let source = wgpu::ShaderSource::Naga(Cow::Owned(module));
+        let shader = wgpu::ShaderModuleDescriptor { label: Some(&label), source };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),

@@ -6,7 +6,7 @@
 //! * [`compose`] and [`reflect`]: WGSL text to pipeline layout; [`kernel`] caches the result.
 //! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
 //! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`room`]: what still fits.
-//! * [`imagine`]: a device that only takes notes of what it would do.
+//! * [`imagine`]: a device that only takes notes of what it would do; [`replay`]: doing it for real.
 //! * [`profile`]: time per kernel; [`race`]: which of several calls is the fastest; [`tune`]: what was found out so.
 
 pub mod adapter;
@@ -23,6 +23,7 @@ pub mod race;
 pub mod readback;
 pub mod recorder;
 pub mod reflect;
+pub mod replay;
 pub mod room;
 pub mod tune;
 

@@ -36,6 +36,11 @@ impl Storage {
         &self.buffer
     }
 
+    /// The buffer's bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Distinct for each buffer of a process, and kept when the buffer is handed out again.
     pub fn id(&self) -> u64 {
         self.id

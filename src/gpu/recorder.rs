@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     Bind, Gpu, Param, Storage, Variant,
     bindings::{BindGroups, pack},
+    imagine::Note,
     kernel::Pipeline,
     profile::Profile,
 };
@@ -209,7 +210,7 @@ impl Gpu {
 
     /// Copies host bytes (a multiple of four) into a buffer, in order with the dispatches around it.
     pub fn upload(&self, target: Bind<'_>, bytes: &[u8]) {
-        if self.is_imagined() {
+        if self.notes(|| Note::Upload(target.into(), bytes.to_vec())) {
             return;
         }
         self.recorder().upload(self, target, bytes);
@@ -217,7 +218,7 @@ impl Gpu {
 
     /// Copies between buffers, in order with the dispatches around it. Offsets and size are multiples of four.
     pub fn copy(&self, source: Bind<'_>, target: Bind<'_>) {
-        if self.is_imagined() {
+        if self.notes(|| Note::Copy(source.into(), target.into())) {
             return;
         }
         let mut recorder = self.recorder();
@@ -227,7 +228,7 @@ impl Gpu {
 
     /// Zeroes a range, in order with the dispatches around it.
     pub fn clear(&self, target: Bind<'_>) {
-        if self.is_imagined() {
+        if self.notes(|| Note::Clear(target.into())) {
             return;
         }
         self.recorder().encoder(self).clear_buffer(target.storage.buffer(), target.offset, Some(target.size));
@@ -238,6 +239,9 @@ impl Gpu {
     /// # Errors
     /// Whatever the driver complained about meanwhile.
     pub fn submit(&self) -> Result<()> {
+        if self.notes(|| Note::Submit) {
+            return self.check();
+        }
         self.recorder().submit(self);
         // A failed poll means a lost device, which the check below reports with its reason.
         let _ = self.device().poll(wgpu::PollType::Poll);
@@ -264,8 +268,9 @@ impl Gpu {
 
     /// Records a copy of `source` into `staging` and returns the number of the submission it goes out with.
     pub(super) fn copy_out(&self, source: Bind<'_>, staging: &Arc<Storage>) -> u64 {
+        let imagined = self.notes(|| Note::Read(source.into()));
         let mut recorder = self.recorder();
-        if !self.is_imagined() {
+        if !imagined {
             let buffer = source.storage.buffer();
             recorder.encoder(self).copy_buffer_to_buffer(buffer, source.offset, staging.buffer(), 0, source.size);
         }

@@ -1,5 +1,6 @@
 //! What a training from scratch will take on this adapter, found out before it begins: a step is recorded on an imagined
-//! device, which counts memory with the pool that a run uses and notes every dispatch; each distinct dispatch is then timed.
+//! device, which counts memory with the pool that a run uses and notes everything that is done. The notes are then done for
+//! real, in their order, over buffers like the step's own; and each distinct dispatch by itself, which tells their shares.
 
 use std::time::Instant;
 
@@ -8,7 +9,8 @@ use crate::{
     Result,
     gpu::{
         Gpu,
-        imagine::{Scratch, Work},
+        imagine::{Ledger, Scratch, Work},
+        replay::Replay,
     },
     model::Gpt,
     ops::{
@@ -65,9 +67,13 @@ pub struct Plan {
     pub dispatches: u64,
     /// Seconds per step.
     pub seconds: f64,
+    /// Whether that is the time of a replayed step, and not the sum of its dispatches timed one by one.
+    pub replayed: bool,
+    /// The sum of the dispatches timed one by one: without what happens between them.
+    pub alone_seconds: f64,
     /// The adapter's roofs, measured beside them.
     pub roofs: Roofs,
-    /// The same by kernel, the slowest first.
+    /// Seconds by kernel, the slowest first: their shares when timed one by one.
     pub kernels: Vec<Share>,
 }
 
@@ -78,8 +84,10 @@ pub struct Measured {
     pub peak: u64,
     /// Bytes that the pool held.
     pub held: u64,
-    /// Seconds per step, the median.
+    /// Seconds per step, the lower quartile, as in a plan.
     pub seconds: f64,
+    /// Steps that were timed.
+    pub steps: usize,
 }
 
 /// Seconds of one dispatch's part in a round of timing, at least.
@@ -102,8 +110,16 @@ fn batches(settings: &Settings) -> Vec<Batch> {
     (0..settings.accumulate as u64).map(|stream| batch(settings, stream)).collect()
 }
 
-/// Notes a step of `settings`: its memory, and its work.
-fn imagine(gpu: &Gpu, settings: &Settings) -> Result<(usize, Memory, Vec<Work>)> {
+/// A step on an imagined device.
+pub struct Imagined {
+    /// Numbers that are learned.
+    pub parameters: usize,
+    /// Bytes.
+    pub memory: Memory,
+    ledger: Ledger,
+}
+
+fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     let imagined = gpu.imagine();
     let live = || imagined.memory().0;
     let model = Gpt::new(&imagined, &settings.config, settings.seed)?;
@@ -114,15 +130,28 @@ fn imagine(gpu: &Gpu, settings: &Settings) -> Result<(usize, Memory, Vec<Work>)>
     // As in a run: the pool is warm after the first step, and the numbers of one are read while the next is under way.
     let mut last = None;
     for _ in 0..3 {
-        imagined.ledger().map(|mut ledger| ledger.take());
+        imagined.ledger().map(|mut ledger| ledger.take(true));
         last = Some(trainer.step(settings, &batches)?);
     }
     drop(last);
     gpu.tuner().ask(imagined.tuner().open());
     let (_, peak, held) = imagined.memory();
     let memory = Memory { weights, optimizer, activations: peak.saturating_sub(weights + optimizer), peak, held };
-    let works = imagined.ledger().map(|mut ledger| ledger.take()).unwrap_or_default();
-    Ok((parameters, memory, works))
+    let ledger = imagined.ledger().map(|mut ledger| ledger.take(false)).unwrap_or_default();
+    Ok(Imagined { parameters, memory, ledger })
+}
+
+/// Notes a step of `settings`: its memory, and its work by the variants that the tuner chooses. `report` is told what is
+/// tuned, which one of how many.
+///
+/// # Errors
+/// [`crate::Error::Shape`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its largest
+/// operation fits, and those of the driver.
+pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, usize, usize)) -> Result<Imagined> {
+    note(gpu, settings)?;
+    tuning::answer(gpu, report).await?;
+    // Once more, with the variants that were chosen.
+    note(gpu, settings)
 }
 
 /// Takes a step, of which only the questions to the tuner are wanted.
@@ -130,19 +159,26 @@ pub(super) fn rehearse(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<()>
     Trainer::new(gpu, model, settings)?.step(settings, &batches(settings)).map(|_| ())
 }
 
-/// Plans a step of `settings`. `report` is told what is timed, which one of how many.
+/// Plans a step of `settings`. `report` is told what is timed, which one of how many. With `replay` the step is done for real,
+/// in the memory that it was imagined with, which must be there; else only its dispatches, one by one.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its largest
-/// operation fits, and those of the driver.
-pub async fn plan(gpu: &Gpu, settings: &Settings, mut report: impl FnMut(&str, usize, usize)) -> Result<Plan> {
-    imagine(gpu, settings)?;
-    tuning::answer(gpu, &mut report).await?;
-    // Once more, with the variants that were chosen.
-    let (parameters, memory, works) = imagine(gpu, settings)?;
-    let mut scratch = Scratch::new(gpu, &works, memory.held)?;
+/// As [`imagine`].
+pub async fn plan(
+    gpu: &Gpu,
+    settings: &Settings,
+    imagined: &Imagined,
+    replay: bool,
+    mut report: impl FnMut(&str, usize, usize),
+) -> Result<Plan> {
+    let works = &imagined.ledger.works;
+    let mut steps = Vec::new();
+    if replay {
+        steps.extend(time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?);
+    }
+    let mut scratch = Scratch::new(gpu, works, imagined.memory.held)?;
     let roofs = Roofs::measure(gpu)?;
-    let times = time(gpu, &works, &mut scratch, &mut report)?;
+    let times = time(gpu, works, &mut scratch, &mut report)?;
     let mut kernels: Vec<Share> = Vec::new();
     for (work, seconds) in works.iter().zip(times) {
         let kernel = work.variant.to_string();
@@ -159,16 +195,61 @@ pub async fn plan(gpu: &Gpu, settings: &Settings, mut report: impl FnMut(&str, u
     }
     drop(scratch);
     gpu.trim();
+    if replay {
+        steps.extend(time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?);
+    }
+    let alone_seconds: f64 = kernels.iter().map(|share| share.seconds).sum();
+    // Whatever else the machine does only makes steps longer, for seconds on end: hence the lower quartile of two stretches.
+    steps.sort_by(f64::total_cmp);
+    let seconds = steps.get(steps.len() / 4).copied().unwrap_or(alone_seconds);
+    kernels.iter_mut().for_each(|share| share.seconds *= seconds / alone_seconds);
     kernels.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
     Ok(Plan {
-        parameters,
-        memory,
+        parameters: imagined.parameters,
+        memory: imagined.memory,
         tokens: settings.batch * settings.accumulate * settings.context,
         dispatches: works.iter().map(|work| work.count).sum(),
-        seconds: kernels.iter().map(|share| share.seconds).sum(),
+        seconds,
+        replayed: replay,
+        alone_seconds,
         roofs,
         kernels,
     })
+}
+
+/// Replayed steps that are timed, at most, and seconds after which a few are enough.
+const STEPS: usize = 13;
+const STEPS_SECONDS: f64 = 2.0;
+/// Real steps, at least.
+const LEAST_STEPS: usize = 7;
+
+/// Seconds of steps: each is recorded while the one before is under way, as in a run.
+async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -> Result<Vec<f64>> {
+    let replay = Replay::new(gpu, ledger)?;
+    let mut last = replay.run()?;
+    let (mut start, mut end) = (None, Instant::now());
+    let mut seconds = Vec::with_capacity(STEPS);
+    // The first step compiles, and one more is recorded before it ends.
+    for step in 0..STEPS + 2 {
+        report(step);
+        let next = replay.run()?;
+        for readback in std::mem::replace(&mut last, next) {
+            readback.bytes().await?;
+        }
+        let now = Instant::now();
+        if step > 1 {
+            seconds.push((now - end).as_secs_f64());
+        }
+        end = now;
+        let start = *start.get_or_insert(now);
+        if seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
+            break;
+        }
+    }
+    drop((last, replay));
+    gpu.finish()?;
+    gpu.trim();
+    Ok(seconds)
 }
 
 /// Seconds of each dispatch among others of its kind, in rounds over all of them.
@@ -202,26 +283,40 @@ fn median(mut seconds: Vec<f64>) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-/// Takes `steps` real steps of `settings` as a run takes them, after two that compile and fill the pool. `gpu` should be fresh:
-/// its memory counts.
+/// Takes real steps of `settings` as a run takes them, after two that compile and fill the pool: `steps`, or as many as take
+/// a few seconds. `gpu` should be fresh: its memory counts.
 ///
 /// # Errors
 /// Those of the driver.
-pub async fn measure(gpu: &Gpu, settings: &Settings, steps: usize, mut report: impl FnMut(usize)) -> Result<Measured> {
+pub async fn measure(
+    gpu: &Gpu,
+    settings: &Settings,
+    steps: Option<usize>,
+    mut report: impl FnMut(usize),
+) -> Result<Measured> {
     let model = Gpt::new(gpu, &settings.config, settings.seed)?;
     let mut trainer = Trainer::new(gpu, model, settings)?;
     let batches = batches(settings);
-    let mut ends = Vec::with_capacity(steps + 2);
+    let mut ends: Vec<Instant> = Vec::new();
     let mut last = trainer.step(settings, &batches)?;
-    for step in 1..steps + 3 {
-        report(step - 1);
+    // The first two ends: one step that compiles, one that was recorded meanwhile.
+    let enough = |ends: &[Instant]| match (steps, ends) {
+        (Some(steps), ends) => ends.len() >= steps + 2,
+        (None, &[_, first, .., end]) => {
+            ends.len() > LEAST_STEPS + 1 && (end - first).as_secs_f64() > 2.0 * STEPS_SECONDS
+        }
+        _ => false,
+    };
+    while !enough(&ends) {
+        report(ends.len());
         // The numbers of a step are read while the next is under way.
         let next = trainer.step(settings, &batches)?;
         std::mem::replace(&mut last, next).outcome().await?;
         ends.push(Instant::now());
     }
     last.outcome().await?;
-    let seconds = ends.windows(2).skip(1).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    let mut seconds: Vec<_> = ends.windows(2).skip(1).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    seconds.sort_by(f64::total_cmp);
     let (_, peak, held) = gpu.memory();
-    Ok(Measured { peak, held, seconds: median(seconds) })
+    Ok(Measured { peak, held, seconds: seconds[seconds.len() / 4], steps: seconds.len() })
 }

@@ -1,0 +1,41 @@
+//! What is kept in the cache folder saves time, and does no harm whatever it holds.
+
+use crate::program::Place;
+
+/// Compiled pipelines that were cut off, changed or replaced by anything are made again.
+#[test]
+fn broken_caches_are_forgotten() {
+    let place = Place::with_text("");
+    let plan = ["plan", "--layers", "1", "--heads", "2", "--width", "16", "--context", "8", "--batch", "1", "--quiet"];
+    let run = || {
+        let output = place.run_apart(&plan);
+        assert!(output.status.success(), "{output:?}");
+    };
+    run();
+    let files = || std::fs::read_dir(place.path("cache")).expect("a cache").map(|entry| entry.expect("a file").path());
+    let named = |start: &str| {
+        files().find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start)))
+    };
+    let tuning = named("tuning-").expect("choices were kept");
+    // Only Vulkan gives compiled pipelines away.
+    let compiled = named("wgpu_pipeline_cache");
+    let whole = compiled.as_ref().map(|file| std::fs::read(file).expect("bytes"));
+    for damage in 0..4 {
+        std::fs::write(&tuning, ["{", "", "[1]", "\u{0}"][damage]).expect("written");
+        if let (Some(file), Some(whole)) = (&compiled, &whole) {
+            let mut broken = whole.clone();
+            match damage {
+                0 => broken.truncate(whole.len() - 1),
+                1 => *broken.last_mut().expect("bytes") ^= 1,
+                2 => broken = b"anything".to_vec(),
+                _ => broken.clear(),
+            }
+            std::fs::write(file, broken).expect("written");
+        }
+        run();
+        assert!(std::fs::read_to_string(&tuning).is_ok_and(|text| text.contains("matmul")), "tuned again");
+        if let (Some(file), Some(whole)) = (&compiled, &whole) {
+            assert_eq!(std::fs::read(file).expect("bytes").len(), whole.len(), "compiled again");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Noted work done for real, in its order, over buffers that mirror those it was noted with: one for each, of its size.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    Bind, Gpu, Storage,
+    imagine::{Ledger, Note, Place},
+    pool::Purpose,
+    readback::Readback,
+};
+use crate::Result;
+
+/// A ledger and the buffers to do it over.
+pub struct Replay<'a> {
+    gpu: &'a Gpu,
+    ledger: &'a Ledger,
+    buffers: HashMap<u64, Arc<Storage>>,
+}
+
+impl<'a> Replay<'a> {
+    /// Mirrors every buffer that the notes touch: no more than what the imagined pool held. They begin as zeros.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn new(gpu: &'a Gpu, ledger: &'a Ledger) -> Result<Self> {
+        let mut buffers = HashMap::new();
+        let mut mirror = |place: &Place| {
+            buffers.entry(place.id).or_insert_with(|| {
+                // Its size is a size class of the pool already, or an arena's.
+                let storage = gpu.allocate(place.whole, Purpose::Arena);
+                gpu.clear(Bind { storage: &storage, offset: 0, size: place.whole });
+                storage
+            });
+        };
+        for note in &ledger.notes {
+            match note {
+                Note::Dispatch(_, places) => places.iter().for_each(&mut mirror),
+                Note::Upload(place, _) | Note::Clear(place) | Note::Read(place) => mirror(place),
+                Note::Copy(from, to) => [from, to].into_iter().for_each(&mut mirror),
+                Note::Submit => {}
+            }
+        }
+        gpu.finish()?;
+        Ok(Self { gpu, ledger, buffers })
+    }
+
+    fn bind(&self, place: &Place) -> Bind<'_> {
+        Bind { storage: &self.buffers[&place.id], offset: place.offset, size: place.size }
+    }
+
+    /// Does it once. Nothing is waited for but what is read, later.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn run(&self) -> Result<Vec<Readback>> {
+        let mut read = Vec::new();
+        for note in &self.ledger.notes {
+            match note {
+                Note::Dispatch(work, places) => {
+                    let binds: Vec<_> = places.iter().map(|place| self.bind(place)).collect();
+                    self.ledger.works[*work].run_over(self.gpu, &binds)?;
+                }
+                Note::Upload(place, bytes) => self.gpu.upload(self.bind(place), bytes),
+                Note::Copy(from, to) => self.gpu.copy(self.bind(from), self.bind(to)),
+                Note::Clear(place) => self.gpu.clear(self.bind(place)),
+                Note::Read(place) => read.push(self.gpu.read(self.bind(place))),
+                Note::Submit => self.gpu.submit()?,
+            }
+        }
+        Ok(read)
+    }
+}
