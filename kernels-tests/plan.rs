@@ -1,7 +1,7 @@
 //! A device that only takes notes.
 
 use wgpt::{
-    gpu::replay::Replay,
+    gpu::{Bind, replay::Replay},
     model::Config,
     ops::elementwise,
     tape::Tape,
@@ -42,7 +42,7 @@ fn a_replay_does_what_was_noted() {
     imagined.ledger().expect("a ledger").take(true);
     let tensor = Tensor::from_f32(&imagined, &[4], &[1.0, 2.0, 3.0, -4.0]).expect("a tensor");
     let double = elementwise::add(&Tape::off(&imagined), &tensor, &tensor).expect("a note");
-    imagined.copy(tensor.rows(0, 1).expect("a row").bind(), double.rows(3, 1).expect("a row").bind());
+    imagined.copy(Bind { size: 4, ..tensor.bind() }, Bind { offset: 12, size: 4, ..double.bind() });
     drop(double.read());
     imagined.submit().expect("a note");
     let ledger = imagined.ledger().expect("a ledger").take(false);

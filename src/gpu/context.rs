@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{Error, Result, trusted};
 
+/// The bytes that were kept for an adapter.
+pub type Kept = fn(&wgpu::AdapterInfo) -> Option<Vec<u8>>;
+
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -30,7 +33,7 @@ pub struct Options {
     /// Keep index clamps and loop bounds in the kernels.
     pub checked: bool,
     /// Where compiled pipelines of an adapter were kept: gives what [`Gpu::compiled`] gave, or anything, or nothing.
-    pub compiled: Option<fn(&wgpu::AdapterInfo) -> Option<Vec<u8>>>,
+    pub compiled: Option<Kept>,
 }
 
 impl Options {
