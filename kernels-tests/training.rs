@@ -172,11 +172,11 @@ fn the_tuner_answers_what_was_asked() {
     earlier.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
     matmul::choose(gpu, shape);
     rows::Plan::choose(gpu, 3000, 9);
-    attention_variants::choose(gpu, Heads { query: 2, key_value: 1, dim: 12 }, 9, DType::F32);
+    attention_variants::choose(gpu, Heads { query: 2, key_value: 1, dim: 20 }, 9, DType::F32);
     let timings = pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
     assert!(gpu.tuner().open().is_empty());
     let choices = gpu.tuner().choices();
-    for class in ["matmul nt 256x48x512", "rows 4096x16", "attention 16x12"] {
+    for class in ["matmul nt 256x48x512", "rows 4096x16", "attention 16x20"] {
         let of_class = || timings.iter().filter(|timing| timing.class == class && timing.seconds.is_some());
         let fastest = of_class().min_by(|a, b| a.seconds.partial_cmp(&b.seconds).expect("times compare"));
         assert!(of_class().count() > 1, "{class} has variants");

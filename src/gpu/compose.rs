@@ -12,6 +12,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/attention_rows.wgsl", include_str!("../../shaders/lib/attention_rows.wgsl")),
     ("lib/attention_segments.wgsl", include_str!("../../shaders/lib/attention_segments.wgsl")),
     ("lib/attention_shared.wgsl", include_str!("../../shaders/lib/attention_shared.wgsl")),
+    ("lib/attention_shuffled.wgsl", include_str!("../../shaders/lib/attention_shuffled.wgsl")),
     ("lib/attention_stored.wgsl", include_str!("../../shaders/lib/attention_stored.wgsl")),
     ("lib/attention_tiles.wgsl", include_str!("../../shaders/lib/attention_tiles.wgsl")),
     ("lib/cache_f16.wgsl", include_str!("../../shaders/lib/cache_f16.wgsl")),

@@ -25,6 +25,8 @@ pub enum Rows {
     Plain,
     /// Each lane loads an eighth and broadcasts it; every subgroup must have exactly 8 lanes.
     Shared,
+    /// The same by shuffles, for subgroups of exactly the variant's lanes.
+    Shuffled,
     /// Workgroups load tiles of [`TILE`] rows into workgroup memory.
     Tiles,
 }
@@ -54,6 +56,9 @@ pub static VARIANTS: &[Spec] = &[
     Spec { name: "tiles 64", lanes: 64, queries: 1, rows: Rows::Tiles },
     // Each read of a tile serves two rows: for adapters whose lanes have registers for both.
     Spec { name: "tiles 64x2", lanes: 64, queries: 2, rows: Rows::Tiles },
+    Spec { name: "shuffled rows 32", lanes: 32, queries: 1, rows: Rows::Shuffled },
+    Spec { name: "shuffled rows 32x2", lanes: 32, queries: 2, rows: Rows::Shuffled },
+    Spec { name: "shuffled rows 8x2", lanes: 8, queries: 2, rows: Rows::Shuffled },
     Spec { name: "shared rows 8", lanes: 8, queries: 1, rows: Rows::Shared },
     Spec { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
 ];
@@ -82,7 +87,7 @@ impl Spec {
         self.lanes * self.queries <= capabilities.invocations
             && match self.rows {
                 Rows::Plain => true,
-                Rows::Shared => capabilities.subgroups_of(self.lanes),
+                Rows::Shared | Rows::Shuffled => capabilities.subgroups_of(self.lanes),
                 Rows::Tiles => 2 * TILE * widest * 4 <= capabilities.workgroup_memory,
             }
     }
@@ -96,6 +101,7 @@ impl Spec {
         match self.rows {
             Rows::Plain => variant,
             Rows::Shared => variant.set("rows", Constant::File("lib/attention_shared.wgsl")),
+            Rows::Shuffled => variant.set("rows", Constant::File("lib/attention_shuffled.wgsl")),
             Rows::Tiles => variant.set("rows", Constant::File("lib/attention_tiles.wgsl")).set("TILE", TILE),
         }
     }

@@ -1,0 +1,52 @@
+// Rows that all lanes read alike, for workgroups that are one subgroup of exactly WORKGROUP lanes: each lane loads every
+// WORKGROUP-th vector of a row and shuffles give it to the others, so that a row is loaded once per subgroup without a barrier.
+// For GPUs; lib/attention_shared.wgsl is the same for 8 lanes, written out for compilers that do not unroll such loops.
+const QUERIES: u32 = 1u;
+const PIECES: u32 = (D4 + WORKGROUP - 1u) / WORKGROUP;
+const SHARED_BY: u32 = min(WORKGROUP, D4); // lanes with a vector of their own
+const STRIDE: u32 = D4;
+alias Rows = array<vec4<f32>, D4 * QUERIES>;
+alias Sums = array<vec4<f32>, QUERIES>;
+
+// The vector of a row that this lane loads as its share of piece i; lanes past the end of a row load its last one.
+fn piece(i: u32, lane: u32) -> u32 {
+    return min(i * WORKGROUP + lane, D4 - 1u);
+}
+
+// Piece i of row j, which stands at `at`, of the kernel's first and second source.
+fn piece_of_a(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
+    return source_a(at + piece(i, lane));
+}
+
+fn piece_of_b(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
+    return source_b(at + piece(i, lane));
+}
+
+// Nothing to prepare before row j is read.
+fn stage(z: u32, j: u32, head: u32, lane: u32) {}
+
+// Adds to each sum the products of the piece with the same columns of that row; the dot product is the sum's total.
+fn piece_dot(rows: ptr<function, Rows>, i: u32, mine: vec4<f32>, sums: ptr<function, Sums>) {
+    for (var l = 0u; l < SHARED_BY; l += 1u) {
+        let x = subgroupShuffle(mine, l);
+        let c = i * WORKGROUP + l;
+        if (c < D4) {
+            for (var r = 0u; r < QUERIES; r += 1u) {
+                (*sums)[r] = fma((*rows)[r * STRIDE + c], x, (*sums)[r]);
+            }
+        }
+    }
+}
+
+// row += weight * the piece, for every row.
+fn piece_add(rows: ptr<function, Rows>, i: u32, weights: array<f32, QUERIES>, mine: vec4<f32>) {
+    for (var l = 0u; l < SHARED_BY; l += 1u) {
+        let x = subgroupShuffle(mine, l);
+        let c = i * WORKGROUP + l;
+        if (c < D4) {
+            for (var r = 0u; r < QUERIES; r += 1u) {
+                (*rows)[r * STRIDE + c] = fma(vec4<f32>(weights[r]), x, (*rows)[r * STRIDE + c]);
+            }
+        }
+    }
+}
