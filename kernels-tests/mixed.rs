@@ -4,8 +4,6 @@ use half::f16;
 use wgpt::{
     gpu::Gpu,
     model::{Config, Gpt, config::Positions, gpt::Pass},
-    random,
-    text::batches::Batch,
     train::{
         Settings,
         settings::Precision,
@@ -13,18 +11,10 @@ use wgpt::{
     },
 };
 
-use crate::device::device;
+use crate::{device::device, training::batch};
 
 fn settings(config: Config, precision: Precision) -> Settings {
     Settings { batch: 3, seed: 1, precision, ..Settings::recipe(config) }
-}
-
-fn batch(settings: &Settings, counter: u64) -> Batch {
-    let (rows, context) = (settings.batch, settings.context);
-    let vocabulary = settings.config.vocabulary as u64;
-    let draw =
-        |stream| (0..(rows * context) as u64).map(|i| random::below(counter, stream, i, vocabulary) as u32).collect();
-    Batch { inputs: draw(1), targets: draw(2), starts: None, rows, context }
 }
 
 fn trainer(gpu: &Gpu, settings: &Settings) -> Trainer {

@@ -12,7 +12,8 @@ use wgpu::naga;
 /// What each module may use. `error` and the macros are everybody's.
 const EDGES: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("trusted", &[]),
+    ("hash", &[]),
+    ("trusted", &["hash"]),
     ("random", &[]),
     // Files are written whole or not at all.
     ("formats", &["trusted", "random", "io::atomic"]),
@@ -26,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("model", &["gpu", "tensor", "arena", "tape", "ops", "random", "formats"]),
     ("io", &["trusted", "random"]),
     ("text", &["trusted", "random", "io::atomic"]),
-    ("interchange", &["formats", "io", "model", "text"]),
+    ("interchange", &["hash", "formats", "io", "model", "text"]),
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
     (
         "train",
@@ -48,7 +49,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("doctor", &["formats", "gpu", "tensor", "tape", "ops", "random"]),
     // Ratings know texts, and neither models nor GPUs.
-    ("feedback", &["io::atomic", "text"]),
+    ("feedback", &["hash", "io::atomic", "text"]),
     // HTTP over one engine: it reads models' languages and runs' folders, scores by reward models, and stores ratings.
     ("serve", &["gpu", "infer", "model", "interchange", "text", "io", "train::reward", "feedback", "random"]),
     (

@@ -22,7 +22,8 @@ fn settings(config: Config, batch: usize) -> Settings {
     Settings { batch, schedule, seed: 1, ..Settings::recipe(config) }
 }
 
-fn batch(settings: &Settings, counter: u64) -> Batch {
+/// Random tokens of the sizes that `settings` train on.
+pub fn batch(settings: &Settings, counter: u64) -> Batch {
     let (rows, context) = (settings.batch, settings.context);
     let vocabulary = settings.config.vocabulary as u64;
     let draw =

@@ -58,8 +58,8 @@ pub fn update_order(shapes: &[&[usize]]) -> Vec<usize> {
     order
 }
 
-/// Whether one flat pass over `run`, which begins an arena's run, may go on to `next`: it follows with nothing but zeros
-/// between, and both fit one binding.
+/// Whether one flat pass over everything from `first` to `last` may go on to `next`: it follows with nothing but zeros between,
+/// and all of it fits one binding.
 pub fn follows(first: &Tensor, last: &Tensor, next: &Tensor) -> bool {
     let gap = last.elements().next_multiple_of(ALIGNMENT) - last.elements();
     let through = |tensor: &Tensor| first.through(tensor);

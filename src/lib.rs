@@ -7,6 +7,7 @@ pub mod error;
 pub mod feedback;
 pub mod formats;
 pub mod gpu;
+pub mod hash;
 pub mod infer;
 pub mod interchange;
 pub mod io;

@@ -111,9 +111,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::Shape`] when the number of values is not the shape's.
     pub fn from_f32(gpu: &Gpu, shape: &[usize], values: &[f32]) -> Result<Self> {
-        let tensor = Self::empty(gpu, shape, DType::F32)?;
-        tensor.write(values)?;
-        Ok(tensor)
+        Self::from_f32_as(gpu, shape, values, DType::F32)
     }
 
     /// A tensor of `dtype`, F32 or F16, with these values, rounded to it.

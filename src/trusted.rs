@@ -4,7 +4,7 @@
 
 use std::{fs::File, ops::Range, path::Path};
 
-use crate::{Error, Result};
+use crate::{Error, Result, hash};
 
 /// Maps a file into memory, read-only.
 ///
@@ -61,10 +61,9 @@ pub fn shader_module(
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
-/// FNV-1a: tells bytes that changed by accident.
+/// Tells bytes that changed by accident.
 fn checksum(bytes: &[u8]) -> [u8; 8] {
-    let mix = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix).to_le_bytes()
+    hash::add(hash::START, bytes).to_le_bytes()
 }
 
 /// What a pipeline cache holds, in the form that [`pipeline_cache`] takes: with a checksum before it.

@@ -2,6 +2,7 @@
 // others. Pays where a load costs each lane separately (software adapters). A lane keeps QUERIES rows of its own, one
 // after the other in Rows, and uses each broadcast for all of them. Rows are padded to a multiple of 8 vectors; the
 // padding of rows that are multiplied must be zero.
+// @include "lib/attention_pieces.wgsl"
 const QUERIES: u32 = 1u;
 const PIECES: u32 = (D4 + 7u) / 8u;
 const STRIDE: u32 = PIECES * 8u;
@@ -12,18 +13,6 @@ alias Sums = array<vec4<f32>, QUERIES>;
 fn piece(i: u32, lane: u32) -> u32 {
     return min(i * 8u + lane, D4 - 1u);
 }
-
-// Piece i of row j, which stands at `at`, of the kernel's first and second source.
-fn piece_of_a(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
-    return source_a(at + piece(i, lane));
-}
-
-fn piece_of_b(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
-    return source_b(at + piece(i, lane));
-}
-
-// Nothing to prepare before row j is read.
-fn stage(z: u32, j: u32, head: u32, lane: u32) {}
 
 fn column_dot(rows: ptr<function, Rows>, c: u32, x: vec4<f32>, sums: ptr<function, Sums>) {
     for (var r = 0u; r < QUERIES; r += 1u) {

@@ -1,6 +1,7 @@
 // Rows that all lanes read alike, for workgroups that are one subgroup of exactly WORKGROUP lanes: each lane loads every
 // WORKGROUP-th vector of a row and shuffles give it to the others, so that a row is loaded once per subgroup without a barrier.
 // For GPUs; lib/attention_shared.wgsl is the same for 8 lanes, written out for compilers that do not unroll such loops.
+// @include "lib/attention_pieces.wgsl"
 const QUERIES: u32 = 1u;
 const PIECES: u32 = (D4 + WORKGROUP - 1u) / WORKGROUP;
 const SHARED_BY: u32 = min(WORKGROUP, D4); // lanes with a vector of their own
@@ -12,18 +13,6 @@ alias Sums = array<vec4<f32>, QUERIES>;
 fn piece(i: u32, lane: u32) -> u32 {
     return min(i * WORKGROUP + lane, D4 - 1u);
 }
-
-// Piece i of row j, which stands at `at`, of the kernel's first and second source.
-fn piece_of_a(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
-    return source_a(at + piece(i, lane));
-}
-
-fn piece_of_b(at: u32, j: u32, i: u32, lane: u32) -> vec4<f32> {
-    return source_b(at + piece(i, lane));
-}
-
-// Nothing to prepare before row j is read.
-fn stage(z: u32, j: u32, head: u32, lane: u32) {}
 
 // Adds to each sum the products of the piece with the same columns of that row; the dot product is the sum's total.
 fn piece_dot(rows: ptr<function, Rows>, i: u32, mine: vec4<f32>, sums: ptr<function, Sums>) {

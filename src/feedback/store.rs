@@ -15,7 +15,7 @@ use super::{
     schema::{self, failed},
     tally::{Mistake, Refusal},
 };
-use crate::Result;
+use crate::{Result, hash};
 
 /// An open feedback database; see [`schema`] for its tables. Several processes may write to one at the same time.
 #[derive(Debug)]
@@ -175,8 +175,7 @@ pub fn now() -> u64 {
 
 /// FNV-1a over the texts and their borders. It only finds rows: equal content decides.
 fn hash(texts: &[&str]) -> i64 {
-    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0xff]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)) as i64
+    texts.iter().fold(hash::START, |state, text| hash::add(hash::add(state, text.as_bytes()), &[0xff])) as i64
 }
 
 /// The rating's id, and whether it is new.

@@ -8,6 +8,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/append.wgsl", include_str!("../../shaders/lib/append.wgsl")),
     ("lib/attention.wgsl", include_str!("../../shaders/lib/attention.wgsl")),
     ("lib/attention_keys.wgsl", include_str!("../../shaders/lib/attention_keys.wgsl")),
+    ("lib/attention_pieces.wgsl", include_str!("../../shaders/lib/attention_pieces.wgsl")),
     ("lib/attention_plain.wgsl", include_str!("../../shaders/lib/attention_plain.wgsl")),
     ("lib/attention_rows.wgsl", include_str!("../../shaders/lib/attention_rows.wgsl")),
     ("lib/attention_segments.wgsl", include_str!("../../shaders/lib/attention_segments.wgsl")),

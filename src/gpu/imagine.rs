@@ -15,9 +15,9 @@ pub struct Work {
     pub grid: [u32; 3],
     /// How often it was dispatched.
     pub count: u64,
-    pub(super) params: Vec<(String, Param)>,
+    params: Vec<(String, Param)>,
     /// The bytes of each buffer.
-    pub(super) binds: Vec<(String, u64)>,
+    binds: Vec<(String, u64)>,
     /// The names of buffers that only fill a binding: they are bound under another name as well.
     stand_ins: Vec<String>,
 }
@@ -105,7 +105,6 @@ impl Ledger {
 /// next place in them, so that no more is found in caches than in a step that has as many bytes in use.
 pub struct Scratch {
     buffers: Vec<Arc<Storage>>,
-    sizes: Vec<u64>,
     next: u64,
 }
 
@@ -116,7 +115,7 @@ impl Scratch {
     /// [`crate::Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, works: &[Work], bytes: u64) -> Result<Self> {
         let places = works.iter().map(|work| work.binds.len()).max().unwrap_or(0);
-        let (mut buffers, mut sizes) = (Vec::with_capacity(places), Vec::with_capacity(places));
+        let mut buffers = Vec::with_capacity(places);
         let share = (bytes / places.max(1) as u64).min(gpu.capabilities().buffer) / 256 * 256;
         for place in 0..places {
             let needed = works.iter().filter_map(|work| work.binds.get(place)).map(|(_, bytes)| *bytes).max();
@@ -124,17 +123,17 @@ impl Scratch {
             let storage = gpu.allocate(size, Purpose::Compute);
             gpu.clear(Bind { storage: &storage, offset: 0, size });
             buffers.push(storage);
-            sizes.push(size);
         }
         gpu.check()?;
-        Ok(Self { buffers, sizes, next: 0 })
+        Ok(Self { buffers, next: 0 })
     }
 
     /// A range of `size` bytes for the bind `place` of this run.
     fn range(&self, place: usize, size: u64) -> Bind<'_> {
         let step = size.next_multiple_of(256);
-        let turns = (self.sizes[place] / step).max(1);
-        Bind { storage: &self.buffers[place], offset: self.next % turns * step, size }
+        let storage = &self.buffers[place];
+        let turns = (storage.size() / step).max(1);
+        Bind { storage, offset: self.next % turns * step, size }
     }
 }
 

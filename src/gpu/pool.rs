@@ -13,7 +13,7 @@ use std::{
 pub enum Purpose {
     /// Read and written by kernels.
     Compute,
-    /// The same for as long as a model lives: one large buffer that is not worth rounding up.
+    /// The same of exactly this size: a large buffer that is not worth rounding up, or the mirror of another.
     Arena,
     /// Copied to and mapped by the host.
     Readback,

@@ -47,7 +47,8 @@ struct Race {
     running: Vec<usize>,
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// The middle value, or the mean of the two in the middle; the values are sorted.
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use super::Gpu;
+use super::{Gpu, race::median};
 use crate::Result;
 
 /// The questions and answers of one adapter.
@@ -111,7 +111,6 @@ impl Gpu {
             self.finish()?;
             seconds.push(start.elapsed().as_secs_f64() / repeat as f64);
         }
-        seconds.sort_by(f64::total_cmp);
-        Ok(seconds[seconds.len() / 2])
+        Ok(median(&mut seconds))
     }
 }

@@ -13,6 +13,7 @@ use super::open;
 use crate::{
     Error, Result,
     formats::{Format, Rows, gguf::GgufFile},
+    hash,
     io::{
         checkpoint::{self, Checkpoint, Kind},
         tensors::TensorFile,
@@ -167,12 +168,8 @@ fn whole(path: &Path) -> Result<()> {
 /// # Errors
 /// Those of the source.
 pub fn fingerprint(source: &dyn Source) -> Result<String> {
-    let mut state = 0xcbf2_9ce4_8422_2325u64;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes {
-            state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
+    let mut state = hash::START;
+    let mut add = |bytes: &[u8]| state = hash::add(state, bytes);
     let config = source.config();
     add(&serde_json::to_vec(config).map_err(|error| Error::Config(error.to_string()))?);
     let last = format!("blocks.{}.", config.layers.saturating_sub(1));

@@ -63,7 +63,7 @@ pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
     let variant = ADAMW.set("HALF", half.is_some()).set("half_element", stored.vec4());
     let variant = variant.set("SCALED", step.unscale.is_some());
     // An unused binding still needs a buffer, and a writable one that is none of the others.
-    let spare = Tensor::empty_f32(gpu, &[4])?;
+    let spare = if half.is_none() { Some(Tensor::empty_f32(gpu, &[4])?) } else { None };
     for (first, held) in weights.row_pieces() {
         let part = |tensor: &Tensor| tensor.rows(first, held);
         let (weight, gradient, m, v) = (part(&weights)?, part(&gradient)?, part(&m)?, part(&v)?);
@@ -71,7 +71,7 @@ pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
         let count = weight.vectors();
         let binds = binds![
             gradient: gradient.bind4(), norm: norm.bind(), weight: weight.bind4(), m: m.bind4(), v: v.bind4(),
-            half: half.as_ref().unwrap_or(&spare).bind4(),
+            half: half.as_ref().or(spare.as_ref()).unwrap_or(&m).bind4(),
         ];
         let params = params![
             count: count, lr: step.lr, beta1: step.beta1, beta2: step.beta2, epsilon: step.epsilon, decay: step.decay,

@@ -10,6 +10,7 @@ use crate::{
     gpu::{
         Gpu,
         imagine::{Ledger, Scratch, Work},
+        race::median,
         replay::Replay,
     },
     model::Gpt,
@@ -275,12 +276,7 @@ fn time(
             rounds[index].push(start.elapsed().as_secs_f64() / repeats[index] as f64);
         }
     }
-    Ok(rounds.into_iter().map(median).collect())
-}
-
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    Ok(rounds.iter_mut().map(|seconds| median(seconds)).collect())
 }
 
 /// Takes real steps of `settings` as a run takes them, after two that compile and fill the pool: `steps`, or as many as take
