@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use wgpt::{
-    gpu::{compose, reflect},
+    gpu::{Form, compose, reflect},
     ops::matmul_variants::{self, Types},
     tensor::DType::{F16, F32},
 };
@@ -211,19 +211,19 @@ fn kernels_stand_on_their_own() {
         let text = read(file);
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         assert!(text.starts_with(&format!("// {name}: ")), "{name} does not begin with what it computes");
-        for immediates in [true, false] {
+        for form in [Form::native(true), Form::native(false)] {
             // A matmul kernel's element type is its variant's.
             let variants = matmul_variants::VARIANTS.iter().filter(|spec| spec.kernel.name == name);
             let mut texts: Vec<_> =
-                variants.map(|spec| spec.variant(Types::SINGLE).text(immediates).expect("composes")).collect();
+                variants.map(|spec| spec.variant(Types::SINGLE).text(form).expect("composes")).collect();
             if texts.is_empty() {
-                texts.push(compose::compose(&text, &[], immediates).expect("composes"));
+                texts.push(compose::compose(&text, &[], form).expect("composes"));
             }
             // Rows by vectors and within a subgroup, where the kernel has a choice.
             for (include, file) in [("elements", "lib/elements_vec4.wgsl"), ("rows", "lib/rows_subgroup.wgsl")] {
                 if text.contains(&format!("// @include {include} = \"lib/{include}.wgsl\"")) {
                     let file = [(include, format!("\"{file}\""))];
-                    texts.push(compose::compose(&text, &file, immediates).expect("composes"));
+                    texts.push(compose::compose(&text, &file, form).expect("composes"));
                 }
             }
             for text in texts {
@@ -252,7 +252,7 @@ fn cooperative_kernels_compile_anywhere() {
         {
             let variant = spec.variant(*types).set("TRANS_A", trans_a).set("TRANS_B", trans_b);
             let variant = variant.set("BIAS", fused).set("GELU", fused).set("RESIDUAL", fused);
-            let text = variant.text(true).expect("composes");
+            let text = variant.text(Form::native(true)).expect("composes");
             let (module, _) = reflect::parse(&text).unwrap_or_else(|error| panic!("{variant}: {error}"));
             let memory = workgroup_bytes(&module);
             assert!(memory <= spec.memory, "{variant} takes {memory} bytes of workgroup memory");

@@ -1,7 +1,27 @@
-//! Kernel text: includes, rewritten constants, and parameters for adapters without immediates.
+//! Kernel text: includes, rewritten constants, and the form that an adapter's compiler takes.
 
 /// Why a kernel's text could not be composed.
 pub type Reason = String;
+
+/// What a text must say beyond the kernel's own words, by who compiles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// Parameters in the command stream instead of a uniform buffer.
+    pub immediates: bool,
+    /// Subgroups are asked for by a line, `enable subgroups;`, where they are used. WGSL wants it, and so do browsers; naga 30
+    /// does not know it and takes subgroups without.
+    pub subgroup_line: bool,
+}
+
+impl Form {
+    /// What naga compiles, for an adapter with immediates or without.
+    pub const fn native(immediates: bool) -> Self {
+        Self { immediates, subgroup_line: false }
+    }
+
+    /// What a browser compiles.
+    pub const BROWSER: Self = Self { immediates: false, subgroup_line: true };
+}
 
 /// The files below `shaders/lib`, by the name that an `// @include` line uses.
 const LIBRARY: &[(&str, &str)] = &[
@@ -45,11 +65,11 @@ const LIBRARY: &[(&str, &str)] = &[
 ];
 
 /// Resolves `// @include "lib/x.wgsl"` lines (each file once) and replaces the right-hand sides of declared
-/// top-level `const`, `alias` and `// @include name = "lib/x.wgsl"` lines.
+/// top-level `const`, `alias` and `// @include name = "lib/x.wgsl"` lines; then puts the text into `form`.
 ///
 /// # Errors
 /// An unknown include, or a replacement for a name that the text does not declare.
-pub fn compose(source: &str, replacements: &[(&str, String)], immediates: bool) -> Result<String, Reason> {
+pub fn compose(source: &str, replacements: &[(&str, String)], form: Form) -> Result<String, Reason> {
     let mut lines = Vec::new();
     let (files, constants): (Vec<_>, Vec<_>) = replacements.iter().partition(|(_, value)| value.starts_with('"'));
     let mut source = source.to_string();
@@ -70,15 +90,20 @@ pub fn compose(source: &str, replacements: &[(&str, String)], immediates: bool) 
         *line = format!("{left}= {value};{comment}");
     }
     let mut text = lines.join("\n");
-    if !immediates {
+    if !form.immediates {
         text = text.replace("var<immediate> p: Params;", "@group(1) @binding(0) var<uniform> p: Params;");
     }
-    // The type, not the word in a comment.
-    let code = |line: &str| line.split("//").next().is_some_and(|code| code.contains("f16"));
-    if text.lines().any(code) {
-        text.insert_str(0, "enable f16;\n");
+    for (extension, word, wanted) in [("subgroups", "subgroup", form.subgroup_line), ("f16", "f16", true)] {
+        if wanted && says(&text, word) {
+            text.insert_str(0, &format!("enable {extension};\n"));
+        }
     }
     Ok(text)
+}
+
+/// Whether `word` occurs in a text's code, not only in its comments.
+pub fn says(text: &str, word: &str) -> bool {
+    text.lines().any(|line| line.split("//").next().is_some_and(|code| code.contains(word)))
 }
 
 fn include(source: &str, seen: &mut Vec<String>, lines: &mut Vec<String>) -> Result<(), Reason> {
@@ -107,20 +132,34 @@ fn declares(line: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::compose;
+    use super::{Form, compose};
+
+    const NATIVE: Form = Form::native(true);
 
     #[test]
     fn replaces_only_what_is_declared() {
         let source = "const TILE: u32 = 4u; // rows\nalias elem = f32;\nfn f() { let TILE_M = 1; }";
-        let text = compose(source, &[("TILE", "8u".into()), ("elem", "u32".into())], true).expect("both are declared");
+        let text =
+            compose(source, &[("TILE", "8u".into()), ("elem", "u32".into())], NATIVE).expect("both are declared");
         assert_eq!(text, "const TILE: u32 = 8u; // rows\nalias elem = u32;\nfn f() { let TILE_M = 1; }");
-        assert!(compose(source, &[("TILE_M", "2u".into())], true).is_err());
-        assert!(compose("// @include \"lib/nothing.wgsl\"", &[], true).is_err());
+        assert!(compose(source, &[("TILE_M", "2u".into())], NATIVE).is_err());
+        assert!(compose("// @include \"lib/nothing.wgsl\"", &[], NATIVE).is_err());
     }
 
     #[test]
     fn parameters_become_a_uniform_without_immediates() {
-        let text = compose("var<immediate> p: Params;", &[], false).expect("nothing to resolve");
+        let text = compose("var<immediate> p: Params;", &[], Form::native(false)).expect("nothing to resolve");
         assert_eq!(text, "@group(1) @binding(0) var<uniform> p: Params;");
+    }
+
+    /// Comments ask for nothing.
+    #[test]
+    fn extensions_are_asked_for_where_they_are_used() {
+        let source = "// subgroups of f16\nfn f(x: f32) -> f32 { return subgroupAdd(x); }";
+        let browser = compose(source, &[], Form::BROWSER).expect("nothing to resolve");
+        assert_eq!(browser, format!("enable subgroups;\n{source}"));
+        assert_eq!(compose(source, &[], NATIVE).expect("nothing to resolve"), source);
+        let source = "alias elem = f16;";
+        assert_eq!(compose(source, &[], Form::BROWSER).expect("nothing to resolve"), format!("enable f16;\n{source}"));
     }
 }

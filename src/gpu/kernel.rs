@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Gpu, compose, reflect};
+use super::{Form, Gpu, compose, reflect};
 use crate::{Error, Result, trusted};
 
 /// A file below `shaders/`.
@@ -122,13 +122,13 @@ impl Variant {
         self
     }
 
-    /// The composed WGSL text.
+    /// The composed WGSL text, for whoever compiles it.
     ///
     /// # Errors
     /// [`Error::Kernel`] for an unknown include or constant.
-    pub fn text(&self, immediates: bool) -> Result<String> {
+    pub fn text(&self, form: Form) -> Result<String> {
         let replacements: Vec<_> = self.constants.iter().map(|(name, value)| (*name, value.to_string())).collect();
-        compose::compose(self.kernel.source, &replacements, immediates).map_err(|reason| self.error(reason))
+        compose::compose(self.kernel.source, &replacements, form).map_err(|reason| self.error(reason))
     }
 
     /// An [`Error::Kernel`] that names this variant.
@@ -162,7 +162,7 @@ impl Pipeline {
     pub fn new(gpu: &Gpu, variant: &Variant) -> Result<Arc<Self>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let immediates = gpu.capabilities().immediates;
-        let text = variant.text(immediates)?;
+        let text = variant.text(Form::native(immediates))?;
         let (module, info) = reflect::parse(&text).map_err(|reason| variant.error(reason))?;
         let interface = reflect::interface(&module, &info).map_err(|reason| variant.error(reason))?;
         let label = variant.to_string();

@@ -3,7 +3,7 @@
 //! * [`context`]: [`Gpu`], opened on a chosen adapter.
 //! * [`adapter`]: which adapters exist, which one is taken.
 //! * [`capabilities`]: what the adapter offers beyond the WebGPU baseline.
-//! * [`compose`] and [`reflect`]: WGSL text to pipeline layout; [`kernel`] caches the result.
+//! * [`compose`] and [`reflect`]: WGSL text in an adapter's [`Form`] to pipeline layout; [`kernel`] caches the result.
 //! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
 //! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`room`]: what still fits.
 //! * [`imagine`]: a device that only takes notes of what it would do; [`replay`]: doing it for real.
@@ -29,6 +29,7 @@ pub mod tune;
 
 pub use bindings::{Bind, Param};
 pub use capabilities::Capabilities;
+pub use compose::Form;
 pub use context::{Gpu, Options};
 pub use kernel::{Constant, Kernel, Variant};
 pub use pool::Storage;
