@@ -30,3 +30,5 @@ mod structure;
 mod support;
 mod tokens;
 mod training;
+mod translation;
+mod unused;

@@ -61,6 +61,12 @@ need_smollm2() {
     export WGPT_SMOLLM2="$folder/$name"
 }
 
+# The Khronos validator of SPIR-V; without it the test that asks it announces that it skips.
+need_spirv_val() {
+    command -v spirv-val >/dev/null || install_packages spirv-tools ||
+        say "skipped: spirv-val could not be installed (Debian: spirv-tools), no SPIR-V is validated"
+}
+
 # OpenAI's Python client, in a folder of its own; without it its check is skipped, and says so. The folder is left in
 # OPENAI_CLIENT.
 need_openai() {

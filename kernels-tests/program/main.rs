@@ -16,3 +16,4 @@ mod resume;
 mod reward;
 mod serve;
 mod sft;
+mod shaders;

@@ -61,7 +61,12 @@ impl Place {
 
     /// Runs to the end as on an adapter without `capabilities`.
     pub fn run_without(&self, capabilities: &str, arguments: &[&str]) -> Output {
-        self.command(arguments).env("WGPT_WITHOUT", capabilities).output().expect("wgpt starts")
+        self.run_with("WGPT_WITHOUT", capabilities, arguments)
+    }
+
+    /// Runs to the end with an environment variable.
+    pub fn run_with(&self, name: &str, value: &str, arguments: &[&str]) -> Output {
+        self.command(arguments).env(name, value).output().expect("wgpt starts")
     }
 
     /// Runs to the end with a cache folder of its own, `cache`.

@@ -98,6 +98,9 @@ fn skipped(capabilities: &Capabilities) -> Vec<String> {
     if !capabilities.subgroups_of(8) {
         skipped.push("variants that share loads among subgroups of exactly 8 lanes".to_string());
     }
+    for name in &capabilities.unused {
+        skipped.push(format!("{name} (WGPT_WITHOUT_VARIANTS)"));
+    }
     if !capabilities.timestamps {
         skipped.push("--profile (no timestamp queries)".to_string());
     }

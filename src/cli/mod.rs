@@ -31,6 +31,7 @@ mod reward;
 mod sampling;
 mod serve;
 mod sft;
+mod shaders;
 mod shipped;
 mod terminal;
 mod tokenize;
@@ -43,8 +44,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Result,
+    Error, Result,
     gpu::{Gpu, Options},
+    ops,
 };
 
 /// A GPT that learns to talk, on any GPU.
@@ -118,6 +120,7 @@ enum Command {
     Tokenize(tokenize::Arguments),
     Tokenizer(tokenize::TokenizerArguments),
     Doctor(doctor::Arguments),
+    Shaders(shaders::Arguments),
     Report(report::Arguments),
 }
 
@@ -146,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Tokenize(arguments) => tokenize::run(&shared, &arguments),
         Command::Tokenizer(arguments) => tokenize::train(&shared, &arguments),
         Command::Doctor(arguments) => pollster::block_on(doctor::run(&shared, &arguments)),
+        Command::Shaders(arguments) => pollster::block_on(shaders::run(&shared, &arguments)),
         Command::Report(arguments) => report::run(&shared, &arguments),
     };
     match outcome {
@@ -172,6 +176,12 @@ impl Shared {
     async fn open_untuned(&self) -> Result<Gpu> {
         let (adapter, compiled) = (self.adapter.clone(), Some(io_cache::compiled as _));
         let gpu = Gpu::open(&Options { adapter, compiled, ..Options::from_environment() }).await?;
+        let names = ops::variant_names();
+        if let Some(name) = gpu.capabilities().unused.iter().find(|name| !names.contains(&name.as_str())) {
+            return Err(Error::Usage(format!(
+                "WGPT_WITHOUT_VARIANTS: no variant is named '{name}'; wgpt shaders and wgpt doctor tell the names"
+            )));
+        }
         if self.profile {
             gpu.start_profile()?;
         }
@@ -198,7 +208,7 @@ impl Shared {
     /// The result: JSON for programs, `words` for people.
     fn result(&self, json: &impl serde::Serialize, words: impl FnOnce() -> String) -> Result<()> {
         if self.json {
-            let text = serde_json::to_string(json).map_err(|error| crate::Error::Failed(error.to_string()))?;
+            let text = serde_json::to_string(json).map_err(|error| Error::Failed(error.to_string()))?;
             println!("{text}");
         } else {
             let words = words();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result,
-    ops::{activation, dropout, elementwise, optimizer, reduce},
+    ops::{activation, dropout, elementwise, optimizer, reduce, roofline},
     tape::Tape,
 };
 
@@ -67,7 +67,22 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let twice = oracle::column_sum(&g, width, Some(&once));
         doctor.compare(("column_sum", "flat"), &format!("{what} accumulated"), &out, &twice, rows).await?;
     }
-    if doctor.half() { Ok(()) } else { time(doctor) }
+    if doctor.half() {
+        return Ok(());
+    }
+    rate(doctor).await?;
+    time(doctor)
+}
+
+/// The chains that measure the adapter's roof: with the factor 1/2 each ends at twice its start, so that the sum of all does not
+/// depend on where a chain began.
+async fn rate(doctor: &mut Doctor<'_>) -> Result<()> {
+    let products = roofline::MultiplyAdds::new(doctor.gpu)?;
+    products.run()?;
+    let out = products.result();
+    // 8 chains on vectors that start from (id mod 7, 1, 2, 3).
+    let expected: Vec<f64> = (0..out.elements()).map(|id| 16.0 * ((id % 7) as f64 + 6.0)).collect();
+    doctor.compare(("fma_rate", "flat"), "the sums of all chains", out, &expected, 1).await
 }
 
 async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {

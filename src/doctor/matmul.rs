@@ -7,7 +7,10 @@ use crate::{
         matmul::{Epilogue, Shape, matmul_with},
         matmul_variants::{Spec, Types, VARIANTS},
     },
-    tensor::DType::{F16, F32},
+    tensor::{
+        DType::{F16, F32},
+        Tensor,
+    },
 };
 
 /// Odd, prime and degenerate sizes, some that vectors of four divide, and one for split sums, with a shorter last range.
@@ -35,6 +38,10 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate()
         {
             let mut checked = false;
+            if doctor.notes_only() {
+                noted(doctor, spec, trans_a, trans_b)?;
+                continue;
+            }
             // Each is a kernel to compile: every variant meets every mixture, but not in every form.
             let mixture =
                 |turn: usize| if doctor.half() { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
@@ -53,6 +60,42 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
                 let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
                 let call = || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
                 doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How a product may end: bias, GELU, residual.
+const EPILOGUES: &[[bool; 3]] = &[
+    [false, false, false],
+    [true, false, false],
+    [true, true, false],
+    [false, true, false],
+    [true, false, true],
+    [false, false, true],
+    [true, true, true],
+];
+
+/// Every mixture with every epilogue, on a device that notes them.
+fn noted(doctor: &Doctor<'_>, spec: &Spec, trans_a: bool, trans_b: bool) -> Result<()> {
+    let mixtures = if doctor.half() { HALF } else { &[Types::SINGLE] };
+    let sizes = SIZES.iter().map(|&(m, n, k, batch)| Shape { m, n, k, batch, trans_a, trans_b, half: doctor.half() });
+    for shape in sizes.filter(|shape| spec.fits(doctor.gpu.capabilities(), shape)) {
+        let Shape { m, n, k, batch, .. } = shape;
+        for types in mixtures {
+            let empty = |elements, dtype| Tensor::empty(doctor.gpu, &[elements], dtype);
+            let (a, b) = (empty(batch * m * k, types.a)?, empty(batch * k * n, types.b)?);
+            let (out, before) = (empty(batch * m * n, types.out)?, empty(batch * m * n, types.before)?);
+            let (bias, residual) = (empty(n, F32)?, empty(batch * m * n, F32)?);
+            for &[with_bias, gelu, with_residual] in EPILOGUES {
+                let epilogue = Epilogue {
+                    bias: with_bias.then_some(&bias),
+                    gelu: gelu.then_some(&before),
+                    residual: with_residual.then_some(&residual),
+                    accumulate: false,
+                };
+                matmul_with(spec, shape, &a, &b, &out, epilogue)?;
             }
         }
     }

@@ -22,7 +22,7 @@ const LENGTHS: &[usize] = &[1, 31, 64, 301];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     for &[query, key_value, dim] in HEADS {
-        for spec in VARIANTS {
+        for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
             for precision in [Precision::Single, Precision::Half] {
                 texts(doctor, *spec, Heads { query, key_value, dim }, precision).await?;
             }

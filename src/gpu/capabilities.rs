@@ -6,7 +6,7 @@ use wgpu::{Features, Limits};
 pub const IMMEDIATE_BYTES: u32 = 128;
 
 /// Optional abilities of the opened device and the limits that kernels must respect.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Capabilities {
     /// f16 in storage buffers and arithmetic.
     pub f16: bool,
@@ -30,9 +30,30 @@ pub struct Capabilities {
     pub buffer: u64,
     /// A binding's offset is a multiple of this many bytes.
     pub alignment: u64,
+    /// Variants that are left unused, by their own name or their kernel's.
+    pub unused: Vec<String>,
 }
 
 impl Capabilities {
+    /// What every adapter of WebGPU has, and nothing beyond.
+    pub fn baseline() -> Self {
+        let limits = Limits::defaults();
+        Self {
+            f16: false,
+            subgroups: None,
+            cooperative: None,
+            immediates: false,
+            timestamps: false,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            invocations: limits.max_compute_invocations_per_workgroup,
+            groups: limits.max_compute_workgroups_per_dimension,
+            binding: limits.max_storage_buffer_binding_size,
+            buffer: limits.max_buffer_size,
+            alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            unused: Vec::new(),
+        }
+    }
+
     /// What to ask of `adapter`: the features that it has and `without` does not name, and its own limits.
     ///
     /// `without` is a comma-separated list of `f16`, `subgroups`, `cooperative`, `immediates`, `timestamps`,
@@ -57,8 +78,8 @@ impl Capabilities {
         (features, limits)
     }
 
-    /// What `device` of `adapter` was opened with.
-    pub fn of(device: &wgpu::Device, adapter: &wgpu::Adapter) -> Self {
+    /// What `device` of `adapter` was opened with; of the variants those that `unused` names, separated by `;`, are not used.
+    pub fn of(device: &wgpu::Device, adapter: &wgpu::Adapter, unused: &str) -> Self {
         let (features, limits, info) = (device.features(), device.limits(), adapter.get_info());
         let f16 = features.contains(Features::SHADER_F16);
         let matrices = f16 && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
@@ -76,7 +97,13 @@ impl Capabilities {
             binding: limits.max_storage_buffer_binding_size,
             buffer: limits.max_buffer_size,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            unused: unused.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect(),
         }
+    }
+
+    /// Whether the variant or kernel of this name may be used.
+    pub fn allows(&self, name: &str) -> bool {
+        !self.unused.iter().any(|unused| unused == name)
     }
 
     /// Whether every subgroup has exactly `lanes` lanes.

@@ -30,6 +30,8 @@ pub struct Options {
     pub adapter: Option<String>,
     /// Capabilities to leave unused, comma-separated.
     pub without: String,
+    /// Variants to leave unused, by name, separated by semicolons: see [`crate::ops::variant_names`].
+    pub without_variants: String,
     /// Keep index clamps and loop bounds in the kernels.
     pub checked: bool,
     /// Where compiled pipelines of an adapter were kept: gives what [`Gpu::compiled`] gave, or anything, or nothing.
@@ -37,12 +39,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// The options that `WGPT_ADAPTER`, `WGPT_WITHOUT` and `WGPT_CHECKED` ask for.
+    /// The options that `WGPT_ADAPTER`, `WGPT_WITHOUT`, `WGPT_WITHOUT_VARIANTS` and `WGPT_CHECKED` ask for.
     pub fn from_environment() -> Self {
         let read = |name| std::env::var(name).unwrap_or_default();
         Self {
             adapter: Some(read("WGPT_ADAPTER")).filter(|name| !name.is_empty()),
             without: read("WGPT_WITHOUT"),
+            without_variants: read("WGPT_WITHOUT_VARIANTS"),
             checked: !read("WGPT_CHECKED").is_empty(),
             compiled: None,
         }
@@ -112,7 +115,7 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|error| Error::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
-        let capabilities = Capabilities::of(&device, &adapter);
+        let capabilities = Capabilities::of(&device, &adapter, &options.without_variants);
         let compiled = device.features().contains(wgpu::Features::PIPELINE_CACHE).then(|| {
             let kept = options.compiled.and_then(|kept| kept(&info));
             trusted::pipeline_cache(&device, kept.as_deref())
@@ -138,7 +141,12 @@ impl Gpu {
     /// A device beside this one that only takes notes: tensors take no memory, dispatches go to its ledger and copies nowhere,
     /// and what is read from it is zeros. It knows what this one's tuner knows.
     pub fn imagine(&self) -> Self {
-        let Inner { device, queue, info, capabilities, fault, checked, .. } = &*self.0;
+        self.imagine_as(self.capabilities().clone())
+    }
+
+    /// [`Gpu::imagine`] of an adapter that can do other things than this one.
+    pub fn imagine_as(&self, capabilities: Capabilities) -> Self {
+        let Inner { device, queue, info, fault, checked, .. } = &*self.0;
         let tuner = Tuner::new(info);
         tuner.adopt(self.tuner().choices());
         Self(Arc::new(Inner {
@@ -152,7 +160,7 @@ impl Gpu {
             checked: *checked,
             poison: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
-            capabilities: capabilities.clone(),
+            capabilities,
             device: device.clone(),
             queue: queue.clone(),
             info: info.clone(),

@@ -122,6 +122,24 @@ impl Variant {
         self
     }
 
+    /// The variant as a name for files, without an ending; what is off is left out.
+    pub fn file_name(&self) -> String {
+        let word = |(name, value): &(&'static str, Constant)| {
+            let name = name.trim_end_matches("_element");
+            Some(match value {
+                Constant::Bool(false) => return None,
+                Constant::Bool(true) => name.to_string(),
+                Constant::Uint(value) => format!("{name}{value}"),
+                Constant::Type(kind) => format!("{name}-{}", kind.replace(|c: char| !c.is_ascii_alphanumeric(), "")),
+                Constant::File(file) => file.trim_start_matches("lib/").trim_end_matches(".wgsl").to_string(),
+            })
+        };
+        std::iter::once(self.kernel.name.to_string())
+            .chain(self.constants.iter().filter_map(word))
+            .collect::<Vec<_>>()
+            .join(".")
+    }
+
     /// The composed WGSL text, for whoever compiles it.
     ///
     /// # Errors

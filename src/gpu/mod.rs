@@ -4,6 +4,7 @@
 //! * [`adapter`]: which adapters exist, which one is taken.
 //! * [`capabilities`]: what the adapter offers beyond the WebGPU baseline.
 //! * [`compose`] and [`reflect`]: WGSL text in an adapter's [`Form`] to pipeline layout; [`kernel`] caches the result.
+//! * [`platform`]: what adapters elsewhere may offer; [`translate`]: a kernel's text in their drivers' languages.
 //! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
 //! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`room`]: what still fits.
 //! * [`imagine`]: a device that only takes notes of what it would do; [`replay`]: doing it for real.
@@ -17,6 +18,7 @@ pub mod context;
 pub mod fault;
 pub mod imagine;
 pub mod kernel;
+pub mod platform;
 pub mod pool;
 pub mod profile;
 pub mod race;
@@ -25,6 +27,8 @@ pub mod recorder;
 pub mod reflect;
 pub mod replay;
 pub mod room;
+#[cfg(not(target_family = "wasm"))]
+pub mod translate;
 pub mod tune;
 
 pub use bindings::{Bind, Param};

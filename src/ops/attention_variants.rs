@@ -84,7 +84,8 @@ impl Spec {
     /// Whether the variant may run on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities) -> bool {
         let widest = 128; // head
-        self.lanes * self.queries <= capabilities.invocations
+        capabilities.allows(self.name)
+            && self.lanes * self.queries <= capabilities.invocations
             && match self.rows {
                 Rows::Plain => true,
                 Rows::Shared | Rows::Shuffled => capabilities.subgroups_of(self.lanes),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result, binds,
-    gpu::{Constant, Gpu, Kernel, Variant},
+    gpu::{Capabilities, Constant, Gpu, Kernel, Variant},
     kernels, params,
     tensor::{DType, Tensor},
 };
@@ -100,7 +100,14 @@ const SPLIT: usize = 128;
 impl Spec {
     /// The variant for this adapter: wide GPUs have few workgroups to do otherwise.
     pub fn choose(gpu: &Gpu) -> Self {
-        VARIANTS[if gpu.capabilities().subgroups_of(8) { 0 } else { 2 }]
+        let best = &VARIANTS[if gpu.capabilities().subgroups_of(8) { 0 } else { 2 }];
+        let allowed = |spec: &&Self| spec.fits(gpu.capabilities());
+        *Some(best).filter(allowed).or_else(|| VARIANTS.iter().find(allowed)).unwrap_or(best)
+    }
+
+    /// Whether the variant may run on an adapter with these capabilities: all may, those that are to be left unused apart.
+    pub fn fits(&self, capabilities: &Capabilities) -> bool {
+        capabilities.allows(self.name)
     }
 
     /// Query heads of one token that share loads.

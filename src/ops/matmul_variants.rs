@@ -196,7 +196,9 @@ impl Spec {
         };
         let lanes = self.lanes == 0 || capabilities.subgroups_of(self.lanes);
         let matrices = self.cooperative == 0 || (shape.half && capabilities.cooperative == Some(self.cooperative));
-        fours && lanes && matrices && self.memory <= capabilities.workgroup_memory && self.splits(capabilities, shape)
+        let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
+        let memory = self.memory <= capabilities.workgroup_memory;
+        allowed && fours && lanes && matrices && memory && self.splits(capabilities, shape)
     }
 
     /// Whether k is cut into as many ranges as this variant is for: always, where that is one.

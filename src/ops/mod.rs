@@ -36,6 +36,22 @@ pub mod weight;
 
 use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
 
+/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and those of kernels whose
+/// variants have kernels of their own. Where nothing would be left, the last resort of a kind is used all the same.
+pub fn variant_names() -> Vec<&'static str> {
+    let products = matmul_variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
+    let packed = packed::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
+    let attention = attention_variants::VARIANTS.iter().map(|spec| spec.name);
+    let others = decode::VARIANTS.iter().map(|spec| spec.name).chain(rows::PLANS.iter().map(|plan| plan.name));
+    let mut names = Vec::new();
+    for name in products.chain(attention).chain(packed).chain(others) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
 const FLAT_GROUP: usize = 64;
 

@@ -34,6 +34,11 @@ impl MultiplyAdds {
         Ok(Self(Tensor::empty_f32(gpu, &[GROUPS * LANES])?))
     }
 
+    /// What the last dispatch wrote, a number for each invocation.
+    pub fn result(&self) -> &Tensor {
+        &self.0
+    }
+
     /// Records one dispatch.
     ///
     /// # Errors

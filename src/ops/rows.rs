@@ -87,7 +87,8 @@ impl Plan {
     pub fn fits(self, gpu: &Gpu, width: usize) -> bool {
         let rounds = (width / elements(width)).div_ceil(self.lanes as usize);
         let capabilities = gpu.capabilities();
-        self.lanes * self.rows <= capabilities.invocations
+        capabilities.allows(self.name)
+            && self.lanes * self.rows <= capabilities.invocations
             && rounds <= LONGEST
             && (!self.subgroup || capabilities.subgroups_of(self.lanes))
     }

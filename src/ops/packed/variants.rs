@@ -23,7 +23,8 @@ kernels! {
 pub struct Spec {
     /// The name under which the tuner remembers it.
     pub name: &'static str,
-    kernel: &'static Kernel,
+    /// The kernel.
+    pub kernel: &'static Kernel,
     constants: &'static [(&'static str, u32)],
     /// Rows of the result per workgroup.
     pub rows: usize,
@@ -57,7 +58,8 @@ pub static VARIANTS: &[Spec] = &[
 impl Spec {
     /// Whether the variant may run on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities) -> bool {
-        self.lanes == 0 || capabilities.subgroups_of(self.lanes)
+        let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
+        allowed && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
     }
 
     /// The kernel with this variant's constants, for weights in `layout`.

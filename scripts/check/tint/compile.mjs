@@ -1,0 +1,51 @@
+// Compiles every WGSL file of a folder by Tint and makes a compute pipeline of it, on Dawn's null backend, which does nothing.
+//   node compile.mjs MODULES FOLDER
+// MODULES is where npm put Dawn for Node ("webgpu"). The exit status is not 0 if Tint refuses a file or warns of something.
+
+import { readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+
+const [modules, folder] = process.argv.slice(2).map((path) => resolve(path));
+const require = createRequire(join(modules, "node_modules", "webgpu", "index.js"));
+const { create } = require("webgpu");
+
+const LIMITS = ["maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"];
+
+const adapter = await create(["backend=null"]).requestAdapter();
+const features = ["shader-f16", "subgroups"];
+const absent = features.filter((feature) => !adapter.features.has(feature));
+if (absent.length > 0) throw new Error(`Dawn's null adapter has no ${absent.join(" and no ")}`);
+const requiredLimits = Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
+const device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits });
+
+/** What is wrong with a file, in words; nothing where all is well. */
+async function complaints(name) {
+    const code = readFileSync(join(folder, name), "utf8");
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ code });
+    const { messages } = await module.getCompilationInfo();
+    const said = [...messages].map((it) => `${it.type} in line ${it.lineNum}: ${it.message.trim()}`);
+    try {
+        if (said.length === 0) {
+            await device.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } });
+        }
+    } catch (error) {
+        said.push(`no pipeline: ${error.message}`);
+    }
+    const error = await device.popErrorScope();
+    if (error && said.length === 0) said.push(error.message);
+    return said;
+}
+
+const names = readdirSync(folder).filter((name) => name.endsWith(".wgsl"));
+let refused = 0;
+for (const name of names) {
+    const said = await complaints(name);
+    if (said.length === 0) continue;
+    refused += 1;
+    if (refused <= 10) console.error(`${name}\n  ${said.join("\n  ")}`);
+}
+console.log(`${names.length - refused} of ${names.length} shaders compiled without a word`);
+// Dawn's threads would keep the process.
+process.exit(names.length > 0 && refused === 0 ? 0 : 1);

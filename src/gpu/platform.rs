@@ -1,0 +1,74 @@
+//! What adapters of a platform may offer, so that kernels can be looked at without them.
+
+use super::{Capabilities, Form};
+
+/// A way to reach adapters, with a shader language of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Platform {
+    /// WebGPU: the browser compiles WGSL itself.
+    Browser,
+    /// Apple: MSL.
+    Metal,
+    /// Windows: HLSL.
+    Dx12,
+    /// SPIR-V.
+    Vulkan,
+}
+
+/// The sizes that subgroups have: software drivers 4 or 8, Intel 8 to 32, NVIDIA and Apple 32, AMD 32 or 64.
+const SUBGROUPS: &[u32] = &[4, 8, 16, 32, 64];
+
+impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Browser, Self::Metal, Self::Dx12, Self::Vulkan];
+
+    /// The name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Metal => "metal",
+            Self::Dx12 => "dx12",
+            Self::Vulkan => "vulkan",
+        }
+    }
+
+    /// The platform by which wgpu reaches an adapter.
+    pub fn of(backend: wgpu::Backend) -> Self {
+        match backend {
+            wgpu::Backend::Metal => Self::Metal,
+            wgpu::Backend::Dx12 => Self::Dx12,
+            wgpu::Backend::BrowserWebGpu => Self::Browser,
+            _ => Self::Vulkan,
+        }
+    }
+
+    /// How kernels are written there.
+    pub fn form(self) -> Form {
+        if self == Self::Browser { Form::BROWSER } else { Form::native(true) }
+    }
+
+    /// Sides of the matrices that a subgroup multiplies as a whole, where wgpu offers that.
+    fn matrices(self) -> &'static [u32] {
+        match self {
+            Self::Browser | Self::Dx12 => &[],
+            Self::Metal => &[8],
+            Self::Vulkan => &[8, 16],
+        }
+    }
+
+    /// Adapters of every kind that makes a difference to the choice of variants. Each has more than the baseline, and room for
+    /// all: what a lesser one can choose is among what they can.
+    pub fn adapters(self) -> Vec<Capabilities> {
+        let most = Capabilities {
+            f16: true,
+            immediates: self.form().immediates,
+            workgroup_memory: 64 << 10,
+            invocations: 1024,
+            ..Capabilities::baseline()
+        };
+        let subgroups = |lanes: u32| Capabilities { subgroups: Some((lanes, lanes)), ..most.clone() };
+        let matrices = self.matrices().iter().map(|side| Capabilities { cooperative: Some(*side), ..subgroups(32) });
+        std::iter::once(most.clone()).chain(SUBGROUPS.iter().map(|lanes| subgroups(*lanes))).chain(matrices).collect()
+    }
+}
