@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// Odd, prime and degenerate sizes, some that vectors of four divide, and one for split sums, with a shorter last range.
+/// Odd, prime and degenerate sizes, some that vectors of four divide, few rows of such, and one for split sums, with a shorter last
+/// range.
 const SIZES: &[(usize, usize, usize, usize)] = &[
     (1, 1, 1, 1),
     (3, 5, 7, 2),
@@ -21,6 +22,9 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (1, 130, 67, 1),
     (40, 68, 36, 2),
     (33, 260, 12, 1),
+    (1, 35, 68, 2),
+    (3, 66, 132, 1),
+    (7, 9, 36, 2),
     (68, 36, 1036, 2),
 ];
 

@@ -65,7 +65,8 @@ const LIBRARY: &[(&str, &str)] = &[
 ];
 
 /// Resolves `// @include "lib/x.wgsl"` lines (each file once) and replaces the right-hand sides of declared
-/// top-level `const`, `alias` and `// @include name = "lib/x.wgsl"` lines; then puts the text into `form`.
+/// top-level `const`, `alias` and `// @include name = "lib/x.wgsl"` lines; writes what aliases stand for in their place; then puts
+/// the text into `form`.
 ///
 /// # Errors
 /// An unknown include, or a replacement for a name that the text does not declare.
@@ -89,6 +90,7 @@ pub fn compose(source: &str, replacements: &[(&str, String)], form: Form) -> Res
         let comment = right.split_once(';').map_or("", |(_, comment)| comment);
         *line = format!("{left}= {value};{comment}");
     }
+    write_out(&mut lines);
     let mut text = lines.join("\n");
     if !form.immediates {
         text = text.replace("var<immediate> p: Params;", "@group(1) @binding(0) var<uniform> p: Params;");
@@ -99,6 +101,41 @@ pub fn compose(source: &str, replacements: &[(&str, String)], form: Form) -> Res
         }
     }
     Ok(text)
+}
+
+/// Writes the types that `alias` lines name in their place. To naga an alias is a type of its own; its HLSL back end then defines
+/// the same function for both twice, which no compiler of HLSL takes.
+fn write_out(lines: &mut [String]) {
+    for at in 0..lines.len() {
+        let alias = lines[at].strip_prefix("alias ").and_then(|rest| rest.split_once(';'));
+        let Some((name, kind)) = alias.and_then(|(alias, _)| alias.split_once('=')) else { continue };
+        let (name, kind) = (name.trim().to_string(), kind.trim().to_string());
+        lines[at].insert_str(0, "// ");
+        lines.iter_mut().for_each(|line| *line = replace_word(line, &name, &kind));
+    }
+}
+
+/// `line` with `new` for every word `old` of its code that is no member's name.
+fn replace_word(line: &str, old: &str, new: &str) -> String {
+    let (code, comment) = line.split_at(line.find("//").unwrap_or(line.len()));
+    let part_of_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let (mut written, mut rest) = (String::new(), code);
+    while let Some(at) = rest.find(old) {
+        let (before, after) = (&rest[..at], &rest[at + old.len()..]);
+        let begins = !before.ends_with(|letter| part_of_word(letter) || letter == '.');
+        let whole = begins && !after.starts_with(part_of_word);
+        written += before;
+        // The letter before counts for what comes next, so that nothing within a longer word is taken for a word.
+        if whole {
+            written += new;
+            rest = after;
+        } else {
+            let end = after.find(|letter| !part_of_word(letter)).unwrap_or(after.len());
+            written += &rest[at..at + old.len() + end];
+            rest = &after[end..];
+        }
+    }
+    written + rest + comment
 }
 
 /// Whether `word` occurs in a text's code, not only in its comments.
@@ -141,7 +178,7 @@ mod tests {
         let source = "const TILE: u32 = 4u; // rows\nalias elem = f32;\nfn f() { let TILE_M = 1; }";
         let text =
             compose(source, &[("TILE", "8u".into()), ("elem", "u32".into())], NATIVE).expect("both are declared");
-        assert_eq!(text, "const TILE: u32 = 8u; // rows\nalias elem = u32;\nfn f() { let TILE_M = 1; }");
+        assert_eq!(text, "const TILE: u32 = 8u; // rows\n// alias elem = u32;\nfn f() { let TILE_M = 1; }");
         assert!(compose(source, &[("TILE_M", "2u".into())], NATIVE).is_err());
         assert!(compose("// @include \"lib/nothing.wgsl\"", &[], NATIVE).is_err());
     }
@@ -152,6 +189,16 @@ mod tests {
         assert_eq!(text, "@group(1) @binding(0) var<uniform> p: Params;");
     }
 
+    #[test]
+    fn types_stand_in_the_place_of_aliases() {
+        let source =
+            "alias row = array<e, 2>; // of e\nalias e = f32;\nfn f(a_e: row, e_1: e) -> e { return e(a_e.e); } // e";
+        let text = compose(source, &[("e", "vec4<f32>".into())], NATIVE).expect("both are declared");
+        let expected = "// alias row = array<e, 2>; // of e\n// alias e = vec4<f32>;\n\
+            fn f(a_e: array<vec4<f32>, 2>, e_1: vec4<f32>) -> vec4<f32> { return vec4<f32>(a_e.e); } // e";
+        assert_eq!(text, expected);
+    }
+
     /// Comments ask for nothing.
     #[test]
     fn extensions_are_asked_for_where_they_are_used() {
@@ -159,7 +206,7 @@ mod tests {
         let browser = compose(source, &[], Form::BROWSER).expect("nothing to resolve");
         assert_eq!(browser, format!("enable subgroups;\n{source}"));
         assert_eq!(compose(source, &[], NATIVE).expect("nothing to resolve"), source);
-        let source = "alias elem = f16;";
-        assert_eq!(compose(source, &[], Form::BROWSER).expect("nothing to resolve"), format!("enable f16;\n{source}"));
+        let text = compose("alias elem = f16;\nvar<private> x: elem;", &[], Form::BROWSER).expect("nothing to resolve");
+        assert_eq!(text, "enable f16;\n// alias elem = f16;\nvar<private> x: f16;");
     }
 }

@@ -1,6 +1,7 @@
 // Compiles every WGSL file of a folder by Tint and makes a compute pipeline of it, on Dawn's null backend, which does nothing.
 //   node compile.mjs MODULES FOLDER
-// MODULES is where npm put Dawn for Node ("webgpu"). The exit status is not 0 if Tint refuses a file or warns of something.
+// MODULES is where npm put Dawn for Node ("webgpu"). The exit status is not 0 if Tint refuses a file or warns of something. Where a
+// shader wants more workgroup memory than that device has, there is no pipeline, which is said but is nobody's fault.
 
 import { readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -12,7 +13,9 @@ const { create } = require("webgpu");
 
 const LIMITS = ["maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"];
 
-const adapter = await create(["backend=null"]).requestAdapter();
+// Kept where the garbage collector does not find it: everything else lives on it.
+globalThis.gpu = create(["backend=null"]);
+const adapter = await globalThis.gpu.requestAdapter();
 const features = ["shader-f16", "subgroups"];
 const absent = features.filter((feature) => !adapter.features.has(feature));
 if (absent.length > 0) throw new Error(`Dawn's null adapter has no ${absent.join(" and no ")}`);
@@ -28,7 +31,7 @@ async function complaints(name) {
     const said = [...messages].map((it) => `${it.type} in line ${it.lineNum}: ${it.message.trim()}`);
     try {
         if (said.length === 0) {
-            await device.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } });
+            device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main" } });
         }
     } catch (error) {
         said.push(`no pipeline: ${error.message}`);
@@ -38,14 +41,24 @@ async function complaints(name) {
     return said;
 }
 
+const TOO_LARGE = /total use of workgroup storage/;
+
 const names = readdirSync(folder).filter((name) => name.endsWith(".wgsl"));
 let refused = 0;
+let large = 0;
 for (const name of names) {
     const said = await complaints(name);
     if (said.length === 0) continue;
+    if (said.every((words) => TOO_LARGE.test(words))) {
+        large += 1;
+        continue;
+    }
     refused += 1;
     if (refused <= 10) console.error(`${name}\n  ${said.join("\n  ")}`);
 }
 console.log(`${names.length - refused} of ${names.length} shaders compiled without a word`);
+if (large > 0) {
+    console.log(`${large} of them want more than the ${adapter.limits.maxComputeWorkgroupStorageSize} bytes of workgroup memory of this device`);
+}
 // Dawn's threads would keep the process.
 process.exit(names.length > 0 && refused === 0 ? 0 : 1);
