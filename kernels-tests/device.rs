@@ -5,11 +5,22 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use wgpt::gpu::{Gpu, Options};
 
-/// The shared device, for as long as the guard lives. Every new tensor is filled with NaN.
+use crate::complaints;
+
+/// The shared device, for as long as the guard lives. Every new tensor is filled with NaN. A test that made the validation
+/// layer complain fails when it lets go.
 pub struct Device {
     /// The device.
     pub gpu: Gpu,
     _alone: MutexGuard<'static, ()>,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            complaints::assert_none();
+        }
+    }
 }
 
 /// Waits for the device.
@@ -18,6 +29,7 @@ pub fn device() -> Device {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let gpu = GPU.get_or_init(|| {
+        complaints::listen();
         let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
         gpu.poison(true);
         gpu

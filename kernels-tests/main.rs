@@ -2,6 +2,8 @@
 
 mod adapters;
 mod broken_files;
+mod complaints;
+mod conformance;
 mod device;
 mod dpo;
 mod engine;
@@ -14,6 +16,7 @@ mod gguf;
 mod gradients;
 mod interchange;
 mod kernels;
+mod limits;
 mod lora;
 mod mixed;
 mod oracle_fixtures;

@@ -27,14 +27,14 @@ pub enum Error {
         reason: String,
     },
     /// The device disappeared (driver reset, unplugged, watchdog).
-    #[error(
-        "the GPU device was lost ({reason}); the last checkpoint is intact, run again with --resume (last kernel: {kernel})"
-    )]
+    #[error("the GPU device was lost ({}; last kernel: {kernel}){}", reason.trim(), way_on(saved.as_deref()))]
     DeviceLost {
         /// The driver's words.
         reason: String,
         /// The last kernel that was recorded.
         kernel: String,
+        /// The checkpoint that a run goes on from.
+        saved: Option<PathBuf>,
     },
     /// The adapter has no memory left.
     #[error("out of GPU memory: {0}; use a smaller --batch or --context, or --checkpoint-activations")]
@@ -114,6 +114,14 @@ pub enum Error {
     /// `doctor` found a kernel that disagrees with its oracle.
     #[error("{0}")]
     Failed(String),
+}
+
+/// What to do after a lost device.
+fn way_on(saved: Option<&Path>) -> String {
+    match saved {
+        Some(saved) => format!("; {} is whole: the same command with --resume goes on from there", saved.display()),
+        None => "; nothing was damaged, run the command again".to_string(),
+    }
 }
 
 /// The crate's result type.

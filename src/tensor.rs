@@ -77,7 +77,8 @@ impl Tensor {
         let bytes = elements as u64 * dtype.bytes();
         let most = gpu.capabilities().buffer;
         if bytes > most || u32::try_from(elements).is_err() {
-            return Err(Error::shape("tensor", format!("{shape:?} takes {bytes} bytes, the adapter allows {most}")));
+            let reason = format!("{shape:?} takes {bytes} bytes, the adapter allows {most} in one buffer");
+            return Err(Error::shape("tensor", reason + "; use a smaller model or --batch, or another --adapter"));
         }
         let storage = gpu.allocate(bytes, purpose);
         gpu.check()?;

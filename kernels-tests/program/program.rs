@@ -59,14 +59,9 @@ impl Place {
         self.command(arguments).output().expect("wgpt starts")
     }
 
-    /// Runs to the end as on an adapter without `capabilities`.
-    pub fn run_without(&self, capabilities: &str, arguments: &[&str]) -> Output {
-        self.run_with("WGPT_WITHOUT", capabilities, arguments)
-    }
-
-    /// Runs to the end with an environment variable.
-    pub fn run_with(&self, name: &str, value: &str, arguments: &[&str]) -> Output {
-        self.command(arguments).env(name, value).output().expect("wgpt starts")
+    /// Runs to the end with `variables` in its environment.
+    pub fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+        self.command(arguments).envs(variables.iter().copied()).output().expect("wgpt starts")
     }
 
     /// Runs to the end with a cache folder of its own, `cache`.

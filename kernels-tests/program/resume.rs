@@ -100,7 +100,7 @@ fn without_f16_a_mixed_run_says_so_and_trains_in_f32() {
     let place = Place::with_text(english());
     let settings = ["--steps", "3", "--precision", "f16"];
     let loud: Vec<_> = pretrain("loud", &settings).into_iter().filter(|word| *word != "--quiet").collect();
-    let output = place.run_without("f16", &loud);
+    let output = place.run_with(&[("WGPT_WITHOUT", "f16")], &loud);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("has no f16: training in f32"), "{said}");
     place.json(&pretrain("plain", &["--steps", "3"]));

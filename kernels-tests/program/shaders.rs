@@ -57,10 +57,10 @@ fn variants_are_left_unused_by_name() {
         entries(&serde_json::from_str(&line).unwrap_or_else(|_| panic!("JSON: {output:?}"))).len()
     };
     let all = count(place.run(&arguments));
-    let some = count(place.run_with("WGPT_WITHOUT_VARIANTS", "tiled 64x64x16", &arguments));
-    let none = count(place.run_with("WGPT_WITHOUT_VARIANTS", "tiled 64x64x16; matmul_tiled", &arguments));
+    let some = count(place.run_with(&[("WGPT_WITHOUT_VARIANTS", "tiled 64x64x16")], &arguments));
+    let none = count(place.run_with(&[("WGPT_WITHOUT_VARIANTS", "tiled 64x64x16; matmul_tiled")], &arguments));
     assert!(all > some && some > none && none == 0, "{all}, {some}, {none}");
-    let output = place.run_with("WGPT_WITHOUT_VARIANTS", "tiled 64", &arguments);
+    let output = place.run_with(&[("WGPT_WITHOUT_VARIANTS", "tiled 64")], &arguments);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && stderr.contains("no variant is named 'tiled 64'"), "{stderr}");
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Shared, io_cache, terminal, tuner};
+use super::{Shared, full, io_cache, terminal, tuner};
 use crate::{
     Error, Result,
     doctor::{Doctor, FAMILIES, Row},
-    gpu::{Capabilities, Gpu, adapter},
+    gpu::{Capabilities, Gpu, adapter, capabilities},
     io::atomic,
 };
 
@@ -19,11 +19,16 @@ use crate::{
     after_help = "Every kernel runs in every variant that could be chosen here and is held against an f64 oracle. \
 The exit status is not 0 if one is wrong.
 
+--full goes on with twenty steps of two trainings, whose losses an independent program computed, in f16 too where the adapter has
+it, and has the model that comes with wgpt answer over a cache, over pages and by whole texts. It ends with a short report to
+paste into an issue.
+
 --tuner tunes from scratch for two usual trainings and for decoding, and holds every choice against the timing of all variants;
 the exit status is not 0 if one takes more than 5 % longer than the best. What was tuned before stays as it is.
 
 Examples:
   wgpt doctor
+  wgpt doctor --full --report report.md
   wgpt doctor --tuner
   wgpt doctor --tuner --classes rows --json
   wgpt doctor --list
@@ -36,8 +41,11 @@ pub(crate) struct Arguments {
     /// Do not time the kernels
     #[arg(long)]
     no_times: bool,
-    /// Check the tuner's choices instead
+    /// Check training and decoding too, without times, and report for an issue
     #[arg(long, conflicts_with_all = ["list", "no_times"])]
+    full: bool,
+    /// Check the tuner's choices instead
+    #[arg(long, conflicts_with_all = ["list", "no_times", "full"])]
     tuner: bool,
     /// Only the classes of shapes whose name contains this
     #[arg(long, requires = "tuner", default_value = "", hide_default_value = true, value_name = "TEXT")]
@@ -55,15 +63,12 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     if arguments.tuner {
         return tuner::run(shared, &arguments.classes, arguments.report.as_deref()).await;
     }
-    let gpu = shared.open().await?;
-    let bar = terminal::bar(FAMILIES.len() as u64, shared.quiet);
-    let mut doctor = Doctor::new(&gpu, !arguments.no_times);
-    for family in FAMILIES {
-        bar.set_message(*family);
-        doctor.check(family).await?;
-        bar.inc(1);
+    if arguments.full {
+        return full::run(shared, arguments.report.as_deref()).await;
     }
-    bar.finish_and_clear();
+    let gpu = shared.open().await?;
+    let mut doctor = Doctor::new(&gpu, !arguments.no_times);
+    check(shared, &mut doctor).await?;
     let rows = doctor.rows();
     let skipped = skipped(gpu.capabilities());
     let failed = rows.iter().filter(|row| !row.pass).count();
@@ -82,24 +87,46 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Every family of kernels, with a progress bar.
+pub(super) async fn check(shared: &Shared, doctor: &mut Doctor<'_>) -> Result<()> {
+    let bar = terminal::bar(FAMILIES.len() as u64, shared.quiet);
+    for family in FAMILIES {
+        bar.set_message(*family);
+        doctor.check(family).await?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
 async fn list(shared: &Shared) -> Result<()> {
-    let adapters: Vec<_> = adapter::list().await.iter().map(|adapter| adapter::describe(&adapter.get_info())).collect();
+    let found = adapter::list().await;
+    let adapters: Vec<_> = found.iter().map(|adapter| adapter::describe(&adapter.get_info())).collect();
+    let named = |features: wgpu::Features| capabilities::names(|feature| features.contains(feature));
+    let features: Vec<_> = found.iter().map(|adapter| named(adapter.features())).collect();
     if adapters.is_empty() {
         return Err(Error::NoAdapter(adapter::INSTALL_HINT.to_string()));
     }
-    shared.result(&json!({ "adapters": adapters }), || {
-        adapters.iter().enumerate().map(|(i, name)| format!("{i}: {name}")).collect::<Vec<_>>().join("\n")
+    shared.result(&json!({ "adapters": adapters, "features": features }), || {
+        let line = |(i, (name, features)): (usize, (&String, &Vec<_>))| format!("{i}: {name}: {}", features.join(", "));
+        adapters.iter().zip(&features).enumerate().map(line).collect::<Vec<_>>().join("\n")
     })
 }
 
 /// What could not be checked because the adapter lacks it.
-fn skipped(capabilities: &Capabilities) -> Vec<String> {
+pub(super) fn skipped(capabilities: &Capabilities) -> Vec<String> {
     let mut skipped = Vec::new();
     if !capabilities.subgroups_of(8) {
         skipped.push("variants that share loads among subgroups of exactly 8 lanes".to_string());
     }
     for name in &capabilities.unused {
         skipped.push(format!("{name} (WGPT_WITHOUT_VARIANTS)"));
+    }
+    if !capabilities.f16 {
+        skipped.push("kernels on activations in f16".to_string());
+    }
+    if capabilities.cooperative.is_none() {
+        skipped.push("variants by cooperative matrices".to_string());
     }
     if !capabilities.timestamps {
         skipped.push("--profile (no timestamp queries)".to_string());

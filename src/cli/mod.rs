@@ -10,6 +10,7 @@ mod dpo;
 mod embed;
 mod eval;
 mod feedback;
+mod full;
 mod generate;
 mod grpo;
 mod info;
@@ -196,6 +197,13 @@ impl Shared {
             eprint!("{}", profile::table(&gpu.profile_table()?));
         }
         Ok(())
+    }
+
+    /// [`Shared::close`] after a run: what the tuner learned is kept even if it failed, and then its own error counts.
+    fn ended<T>(&self, gpu: &Gpu, outcome: Result<T>) -> Result<T> {
+        let closed = self.close(gpu);
+        let outcome = outcome?;
+        closed.map(|()| outcome)
     }
 
     /// A line for people.

@@ -310,9 +310,7 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
         })
         .await;
     bar.finish_and_clear();
-    // What the tuner learned is kept even if the run failed.
-    shared.close(gpu)?;
-    summary
+    shared.ended(gpu, summary)
 }
 
 fn words(Output { summary, out, .. }: &Output) -> String {

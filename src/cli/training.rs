@@ -62,9 +62,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'
         })
         .await;
     bar.finish_and_clear();
-    // What the tuner learned is kept even if the run failed.
-    shared.close(gpu)?;
-    summary
+    shared.ended(gpu, summary)
 }
 
 /// A measure's name in words: `val_accuracy` is "accuracy".

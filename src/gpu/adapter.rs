@@ -44,6 +44,14 @@ pub fn describe(info: &AdapterInfo) -> String {
     format!("{} ({:?}, {:?}, {})", info.name, info.device_type, info.backend, driver.trim())
 }
 
+/// An adapter and its driver as a file name. What was chosen on a device that was opened with less than all its adapter has
+/// (`reduced`, in words) is not for the whole one.
+pub fn key(info: &AdapterInfo, reduced: &str) -> String {
+    let text = format!("{} {} {} {:?}", info.name, info.driver, info.driver_info, info.backend);
+    let text = if reduced.is_empty() { text } else { format!("{text} {reduced}") };
+    text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
+}
+
 /// The adapter that `wanted` names by index or by a part of its name; the best one without a wish.
 ///
 /// # Errors

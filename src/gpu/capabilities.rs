@@ -2,8 +2,23 @@
 
 use wgpu::{Features, Limits};
 
+use crate::{Error, Result};
+
 /// Immediates that every native backend can hold, in bytes.
 pub const IMMEDIATE_BYTES: u32 = 128;
+
+/// What can be left unused, by the names of `WGPT_WITHOUT`.
+pub const OPTIONAL: &[(&str, Features)] = &[
+    ("f16", Features::SHADER_F16),
+    ("subgroups", Features::SUBGROUP),
+    ("cooperative", Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+    ("immediates", Features::IMMEDIATES),
+    ("timestamps", Features::TIMESTAMP_QUERY),
+    ("pipeline-cache", Features::PIPELINE_CACHE),
+];
+
+/// The word of `WGPT_LIMITS`.
+pub const MINIMUM: &str = "minimum";
 
 /// Optional abilities of the opened device and the limits that kernels must respect.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -54,28 +69,21 @@ impl Capabilities {
         }
     }
 
-    /// What to ask of `adapter`: the features that it has and `without` does not name, and its own limits.
+    /// What to ask of `adapter`: the features that it has and `without`, a comma-separated list of names of [`OPTIONAL`], does
+    /// not name; and its own limits, or with [`MINIMUM`] for `limits` the least that WebGPU promises everywhere.
     ///
-    /// `without` is a comma-separated list of `f16`, `subgroups`, `cooperative`, `immediates`, `timestamps`,
-    /// `pipeline-cache`.
-    pub fn request(adapter: &wgpu::Adapter, without: &str) -> (Features, Limits) {
-        let mut wanted = Features::empty();
-        for (name, feature) in [
-            ("f16", Features::SHADER_F16),
-            ("subgroups", Features::SUBGROUP),
-            ("cooperative", Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
-            ("immediates", Features::IMMEDIATES),
-            ("timestamps", Features::TIMESTAMP_QUERY),
-            ("pipeline-cache", Features::PIPELINE_CACHE),
-        ] {
-            if !without.split(',').any(|word| word.trim() == name) {
-                wanted |= feature;
-            }
-        }
-        let features = adapter.features() & wanted;
-        let mut limits = adapter.limits();
+    /// # Errors
+    /// [`Error::Usage`] for a word that means nothing.
+    pub fn request(adapter: &wgpu::Adapter, without: &str, limits: &str) -> Result<(Features, Limits)> {
+        let features = adapter.features() & wanted(without)?;
+        let mut limits = match limits.trim() {
+            "" => adapter.limits(),
+            // An adapter that offers even less, as some do beyond WebGPU, gives what it has.
+            MINIMUM => Limits::defaults().or_worse_values_from(&adapter.limits()),
+            word => return Err(Error::Usage(format!("WGPT_LIMITS={word}: give {MINIMUM}, or nothing"))),
+        };
         limits.max_immediate_size = if features.contains(Features::IMMEDIATES) { IMMEDIATE_BYTES } else { 0 };
-        (features, limits)
+        Ok((features, limits))
     }
 
     /// What `device` of `adapter` was opened with; of the variants those that `unused` names, separated by `;`, are not used.
@@ -112,6 +120,25 @@ impl Capabilities {
     }
 }
 
+/// The names of the optional features that `such` picks.
+pub fn names(such: impl Fn(Features) -> bool) -> Vec<&'static str> {
+    OPTIONAL.iter().filter(|(_, feature)| such(*feature)).map(|(name, _)| *name).collect()
+}
+
+/// The optional features but those that `without` names.
+fn wanted(without: &str) -> Result<Features> {
+    let mut wanted = OPTIONAL.iter().fold(Features::empty(), |all, (_, feature)| all | *feature);
+    for word in without.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let found = OPTIONAL.iter().find(|(name, _)| *name == word);
+        let (_, feature) = found.ok_or_else(|| {
+            let known = names(|_| true).join(", ");
+            Error::Usage(format!("WGPT_WITHOUT={without}: there is no '{word}'; known are {known}"))
+        })?;
+        wanted.remove(*feature);
+    }
+    Ok(wanted)
+}
+
 /// The larger side that WGSL has a type for, of square matrices in f16 whose products are summed up in f32.
 fn matrix_side(offered: &[wgpu::CooperativeMatrixProperties]) -> Option<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
@@ -121,4 +148,19 @@ fn matrix_side(offered: &[wgpu::CooperativeMatrixProperties]) -> Option<u32> {
             .any(|it| (it.m_size, it.n_size, it.k_size, it.ab_type, it.cr_type) == (*side, *side, *side, F16, F32))
     };
     [16, 8].into_iter().find(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_left_out_by_name() {
+        let all = wanted("").unwrap();
+        assert!(OPTIONAL.iter().all(|(_, feature)| all.contains(*feature)));
+        let some = wanted("f16, subgroups,").unwrap();
+        assert_eq!(all - some, Features::SHADER_F16 | Features::SUBGROUP);
+        let said = wanted("f16,subgroup").unwrap_err().to_string();
+        assert!(said.contains("no 'subgroup'") && said.contains("subgroups, cooperative"), "{said}");
+    }
 }

@@ -32,6 +32,8 @@ pub struct Options {
     pub without: String,
     /// Variants to leave unused, by name, separated by semicolons: see [`crate::ops::variant_names`].
     pub without_variants: String,
+    /// `minimum` for the limits that WebGPU promises on any adapter; else the adapter's own.
+    pub limits: String,
     /// Keep index clamps and loop bounds in the kernels.
     pub checked: bool,
     /// Where compiled pipelines of an adapter were kept: gives what [`Gpu::compiled`] gave, or anything, or nothing.
@@ -39,16 +41,24 @@ pub struct Options {
 }
 
 impl Options {
-    /// The options that `WGPT_ADAPTER`, `WGPT_WITHOUT`, `WGPT_WITHOUT_VARIANTS` and `WGPT_CHECKED` ask for.
+    /// The options that `WGPT_ADAPTER`, `WGPT_WITHOUT`, `WGPT_WITHOUT_VARIANTS`, `WGPT_LIMITS` and `WGPT_CHECKED` ask for.
     pub fn from_environment() -> Self {
         let read = |name| std::env::var(name).unwrap_or_default();
         Self {
             adapter: Some(read("WGPT_ADAPTER")).filter(|name| !name.is_empty()),
             without: read("WGPT_WITHOUT"),
             without_variants: read("WGPT_WITHOUT_VARIANTS"),
+            limits: read("WGPT_LIMITS"),
             checked: !read("WGPT_CHECKED").is_empty(),
             compiled: None,
         }
+    }
+
+    /// What makes the device less than its adapter is, in words; empty if nothing does.
+    pub fn reduced(&self) -> String {
+        let without = if self.without.is_empty() { String::new() } else { format!("without {}", self.without) };
+        let limits = if self.limits.is_empty() { String::new() } else { format!("{} limits", self.limits) };
+        [without, limits].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -94,11 +104,11 @@ impl Gpu {
     /// Opens the adapter that `options` ask for.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`] or [`Error::NoDevice`].
+    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::NoDevice`]; [`Error::Usage`] for options that mean nothing.
     pub async fn open(options: &Options) -> Result<Self> {
         let adapter = adapter::choose(options.adapter.as_deref()).await?;
         let info = adapter.get_info();
-        let (required_features, required_limits) = Capabilities::request(&adapter, &options.without);
+        let (required_features, required_limits) = Capabilities::request(&adapter, &options.without, &options.limits)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpt"),
             required_features,
@@ -126,7 +136,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             compiled,
             recorder: Mutex::new(Recorder::new(&device)),
-            tuner: Tuner::new(&info),
+            tuner: Tuner::new(adapter::key(&info, &options.reduced())),
             ledger: None,
             checked: options.checked,
             poison: AtomicBool::new(false),
@@ -147,7 +157,7 @@ impl Gpu {
     /// [`Gpu::imagine`] of an adapter that can do other things than this one.
     pub fn imagine_as(&self, capabilities: Capabilities) -> Self {
         let Inner { device, queue, info, fault, checked, .. } = &*self.0;
-        let tuner = Tuner::new(info);
+        let tuner = Tuner::new(self.tuner().adapter().to_string());
         tuner.adopt(self.tuner().choices());
         Self(Arc::new(Inner {
             fault: fault.clone(),

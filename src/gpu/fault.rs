@@ -47,7 +47,9 @@ impl Fault {
         let slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match slot.as_ref() {
             None => Ok(()),
-            Some(Kind::Lost(reason)) => Err(Error::DeviceLost { reason: reason.clone(), kernel: kernel.to_string() }),
+            Some(Kind::Lost(reason)) => {
+                Err(Error::DeviceLost { reason: reason.clone(), kernel: kernel.to_string(), saved: None })
+            }
             Some(Kind::OutOfMemory(reason)) => Err(Error::OutOfMemory(reason.clone())),
             Some(Kind::Invalid(reason)) => {
                 Err(Error::Kernel { kernel: kernel.to_string(), reason: reason.trim().to_string() })

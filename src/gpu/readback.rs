@@ -55,7 +55,7 @@ impl Readback {
         let _ = self.gpu.device().poll(wgpu::PollType::Poll);
         let mapped = signal.await;
         self.gpu.check()?;
-        let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string() };
+        let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string(), saved: None };
         mapped.map_err(|error| lost(error.to_string()))?;
         let bytes = slice.get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
         self.staging.buffer().unmap();

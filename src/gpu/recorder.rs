@@ -185,7 +185,8 @@ impl Gpu {
     /// Records one dispatch of `variant` over `grid` workgroups.
     ///
     /// # Errors
-    /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile.
+    /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
+    /// [`Error::OutOfMemory`] for a buffer that the adapter cannot bind as a whole.
     pub fn run(
         &self,
         variant: &Variant,
@@ -199,6 +200,11 @@ impl Gpu {
         let most = self.capabilities().groups;
         if grid.iter().any(|&groups| groups > most) {
             return Err(variant.error(format!("grid {grid:?} is over the adapter's limit of {most} per dimension")));
+        }
+        let most = self.capabilities().binding;
+        if let Some((name, bind)) = binds.iter().find(|(_, bind)| bind.size > most) {
+            let reason = format!("{variant} takes '{name}' of {} bytes, the adapter binds at most {most}", bind.size);
+            return Err(Error::OutOfMemory(reason));
         }
         if let Some(mut ledger) = self.ledger() {
             ledger.note(variant, binds, params, grid);
@@ -263,6 +269,7 @@ impl Gpu {
         waited.map(|_| ()).map_err(|error| Error::DeviceLost {
             reason: error.to_string(),
             kernel: self.recorder().last_kernel().to_string(),
+            saved: None,
         })
     }
 

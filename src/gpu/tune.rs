@@ -28,12 +28,8 @@ struct State {
 }
 
 impl Tuner {
-    /// An empty tuner for an adapter.
-    pub fn new(info: &wgpu::AdapterInfo) -> Self {
-        let parts = [&info.name, &info.driver, &info.driver_info];
-        let words: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
-        let text = format!("{} {:?}", words.join(" "), info.backend);
-        let adapter = text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
+    /// An empty tuner for the adapter that has this [`key`](super::adapter::key).
+    pub fn new(adapter: String) -> Self {
         Self { adapter, state: Mutex::default() }
     }
 

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod dpo;
 pub mod interval;
 pub mod judge;
+pub mod known_answers;
 pub mod plan;
 pub mod ppo;
 pub mod preferences;
@@ -17,6 +18,7 @@ pub mod sft;
 pub mod stage;
 pub mod task;
 pub mod trainer;
+pub mod trajectory;
 pub mod validation;
 
 pub use settings::Settings;

@@ -105,6 +105,16 @@ pub async fn save(
     publish(out, state.step, parts, language, settings.keep).await
 }
 
+/// `error` as the run in `out` tells it: with the checkpoint to go on from, when the device was lost.
+pub(super) fn interrupted(out: &Path, error: Error) -> Error {
+    match error {
+        Error::DeviceLost { reason, kernel, .. } => {
+            Error::DeviceLost { reason, kernel, saved: checkpoint::resolve(out).ok() }
+        }
+        error => error,
+    }
+}
+
 /// What a stage's checkpoint is made of, beside the language.
 pub(super) struct Parts<'a> {
     /// The model; of one with adapters the adapters are saved.

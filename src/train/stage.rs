@@ -106,8 +106,13 @@ impl<T: Task> Stage<'_, T> {
     /// Trains to the last step, or until stopped.
     ///
     /// # Errors
-    /// [`Error::Diverged`], [`Error::DeviceLost`], [`Error::Io`]; the last checkpoint stays.
-    pub async fn run(&mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
+    /// [`Error::Diverged`], [`Error::DeviceLost`] with the checkpoint to go on from, [`Error::Io`]; the last checkpoint stays.
+    pub async fn run(&mut self, event: impl FnMut(Event<'_>)) -> Result<Summary> {
+        let out = self.out;
+        self.train(event).await.map_err(|error| run::interrupted(out, error))
+    }
+
+    async fn train(&mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
         let settings = self.settings.clone();
         let first = self.trainer.optimizer.step;
         let log = self.out.join("metrics.jsonl");

@@ -27,7 +27,7 @@ use crate::{
     },
     model::build::Storage,
     model::{Gpt, lora::LoraConfig},
-    train::run::{Parts, adapted, publish, take, tunable},
+    train::run::{Parts, adapted, interrupted, publish, take, tunable},
 };
 
 /// The state beside weights and moments, as a checkpoint holds it.
@@ -152,9 +152,14 @@ impl Run<'_> {
     /// Trains to the last step, or until stopped.
     ///
     /// # Errors
-    /// [`Error::Guarded`] when a guard stops it; the last good checkpoint stays. Those of the judge, of the driver and of the
-    /// file system.
-    pub async fn run(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
+    /// [`Error::Guarded`] when a guard stops it; the last good checkpoint stays. [`Error::DeviceLost`] with the checkpoint to go
+    /// on from. Those of the judge, of the driver and of the file system.
+    pub async fn run(self, event: impl FnMut(Event<'_>)) -> Result<Summary> {
+        let out = self.out;
+        self.train(event).await.map_err(|error| interrupted(out, error))
+    }
+
+    async fn train(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
         let settings = self.ppo.settings.clone();
         let first = self.ppo.progress.step;
         let log = self.out.join("metrics.jsonl");

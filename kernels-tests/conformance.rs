@@ -1,0 +1,31 @@
+//! What `wgpt doctor --full` checks beside the kernels: a training and answers that are known.
+
+use std::path::Path;
+
+use wgpt::train::{known_answers, settings::Precision, trajectory};
+
+use crate::device::device;
+
+#[test]
+fn losses_are_those_of_an_independent_program() {
+    let device = device();
+    let found = pollster::block_on(trajectory::follow(&device.gpu)).expect("the driver works");
+    assert_eq!(found.len(), if device.gpu.capabilities().f16 { 4 } else { 2 });
+    for found in found {
+        println!("{} in {:?}: off by {:e}", found.model, found.precision, found.worst);
+        assert!(found.pass, "{found:?}");
+        // What was computed in f32 is far nearer than what may pass on an adapter that rounds in its own way.
+        assert!(found.precision == Precision::F16 || found.worst < 1e-4, "{found:?}");
+        assert!(found.losses.last() < found.losses.first().map(|first| first - 0.5).as_ref(), "it learns: {found:?}");
+    }
+}
+
+#[test]
+fn the_model_that_comes_with_the_program_answers_as_ever() {
+    let device = device();
+    let talker = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/talker.gguf");
+    let answers = pollster::block_on(known_answers::ask(&device.gpu, &talker)).expect("the driver works");
+    for answer in answers {
+        assert!(answer.pass && answer.said.len() == 3, "{answer:#?}");
+    }
+}
