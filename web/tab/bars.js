@@ -12,13 +12,13 @@ export function bars() {
         show: (candidates, { vocabulary, title, pick = null }) => {
             // While the temperature's slider is held, the bars below it stay.
             if (node.querySelector("input:active")) return;
-            const held = node.contains(document.activeElement) && document.activeElement.tagName === "INPUT";
+            const held = node.contains(document.activeElement) && document.activeElement.tagName.toLowerCase();
             // The rest of the vocabulary is spread evenly when the temperature changes.
             about.vocabulary = vocabulary;
             const known = candidates.map(({ text, probability }) => ({ text, logprob: Math.log(Math.max(probability, 1e-30)) }));
             const shown = distribution(known, { count: 8, pick: pick && ((candidate) => pick(candidate.text)) });
             node.replaceChildren(el("h3", {}, title), shown);
-            if (held) node.querySelector("input")?.focus();
+            if (held) node.querySelector(held)?.focus();
         },
         clear: () => node.replaceChildren(),
     };

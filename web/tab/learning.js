@@ -17,13 +17,13 @@ const KEEP_EVERY = 8;
 export const run = { phase: "none", about: null, settings: null, every: 50, tune: false, text: "", why: "", prompt: "", ...fresh() };
 
 function fresh() {
-    return { step: 0, steps: [], validations: [], samples: [], next: null, kept: null, keptAt: 0, savedIn: 0, trouble: "", sampleTrouble: "" };
+    return { step: 0, steps: [], validations: [], samples: [], next: null, kept: null, savedIn: 0, trouble: "", sampleTrouble: "" };
 }
 
 let trainer = null;
 const hearers = new Set();
 
-/** Hears `phase`, `step`, `sample`, `piece`, `next`, `kept`; `tune` with what the tuner tells, and `tuned` after it. */
+/** Hears `phase`, `step`, `held`, `sample`, `piece`, `next`, `kept`, and `tune` with what the tuner tells. */
 export const onRun = (hear) => hearers.add(hear);
 
 const tell = (what, ...more) => hearers.forEach((hear) => hear(what, ...more));
@@ -55,9 +55,10 @@ export async function resume() {
     await guarded(async () => {
         if (machine.state !== "open") await open();
         const { about, bytes, text } = await takeRun();
+        if (!about) throw new Error("Nothing is kept in this browser any more. Start anew.");
         trainer?.free();
-        const { settings, every, tune, steps, validations, samples, step } = about;
-        Object.assign(run, fresh(), { settings, every, tune, steps, validations, samples, step, text, kept: step, keptAt: Date.now() });
+        const { settings, every, tune, steps, validations, samples, step, prompt } = about;
+        Object.assign(run, fresh(), { settings, every, tune, steps, validations, samples, step, prompt, text, kept: step });
         trainer = await make("resume", bytes, text);
         await prepare();
         await loop();
@@ -68,7 +69,6 @@ async function prepare() {
     run.about = await trainer.call("about");
     run.step = run.about.step ?? run.step;
     if (run.tune) await trainer.call("tune", [], { hear: (name, index, count) => tell("tune", name, index, count) });
-    tell("tuned");
 }
 
 /** Stops after the step that is under way. */
@@ -114,7 +114,7 @@ async function loop() {
 async function look() {
     if (run.about.validation_tokens > 0 && run.validations.at(-1)?.[0] !== run.step) {
         run.validations.push([run.step, await trainer.call("validate")]);
-        tell("step");
+        tell("held");
     }
     const sample = { step: run.step, prompt: run.prompt, text: "" };
     run.samples = [...run.samples.filter(({ step }) => step !== run.step), sample];
@@ -142,10 +142,10 @@ async function keep() {
     const began = performance.now();
     try {
         const bytes = await trainer.call("save");
-        const { settings, every, tune, steps, validations, samples, step } = run;
+        const { settings, every, tune, steps, validations, samples, step, prompt } = run;
         const parameters = run.about.parameters;
-        await keepRun({ settings, every, tune, steps, validations, samples, step, of: run.about.steps, parameters, time: Date.now() }, bytes, run.text);
-        Object.assign(run, { kept: step, keptAt: Date.now(), savedIn: (performance.now() - began) / 1000, trouble: "" });
+        await keepRun({ settings, every, tune, steps, validations, samples, step, prompt, of: run.about.steps, parameters, time: Date.now() }, bytes, run.text);
+        Object.assign(run, { kept: step, savedIn: (performance.now() - began) / 1000, trouble: "" });
     } catch (error) {
         if (error.lost) throw error;
         run.trouble = `Nothing could be kept in this browser (${error.message}). Download the model before you leave.`;

@@ -4,7 +4,7 @@ import { el, perFrame } from "../dom.js";
 import { bars } from "./bars.js";
 import { onRun, run } from "./learning.js";
 
-/** The panel; `write()` has the model write now, where it may. Gives `{node, draw()}`. */
+/** The panel; `write()` has the model write now, where it may. Gives `{node, suggest(beginning)}`. */
 export function samplePanel(write) {
     const prompt = el("input", { id: "prompt", autocomplete: "off", value: run.prompt, maxlength: 400 });
     const again = el("button.quiet", { type: "submit" }, "Write");
@@ -38,6 +38,8 @@ export function samplePanel(write) {
 
     const draw = perFrame(() => {
         const { samples } = run;
+        // A run that goes on brings its own beginning.
+        if (document.activeElement !== prompt) prompt.value = run.prompt;
         const index = at === null ? samples.length - 1 : Math.min(at, samples.length - 1);
         const one = samples[index];
         slider.max = Math.max(0, samples.length - 1);
@@ -65,7 +67,7 @@ export function samplePanel(write) {
         if (what !== "next" || !run.next) return;
         const pick = (text) => {
             run.prompt += text;
-            prompt.value = run.prompt;
+            draw();
             if (["paused", "done"].includes(run.phase)) write();
         };
         next.show(run.next, { vocabulary: run.about.vocabulary, title: `After “${run.samples.at(-1).prompt.slice(-24)}” could come`, pick });
@@ -77,7 +79,7 @@ export function samplePanel(write) {
         suggest: (beginning) => {
             if (prompt.dataset.own) return;
             run.prompt = beginning;
-            prompt.value = beginning;
+            draw();
         },
     };
 }

@@ -27,11 +27,13 @@ export function opening(content, own) {
 
 /** The panel; `changed()` hears of every other text, `failed(error)` of a file that cannot be read. */
 export function textPanel(changed, failed) {
+    /** What the visitor wrote, while another text is shown. */
+    let mine = "";
     const area = el("textarea", { id: "text", rows: 9, spellcheck: "false", "aria-describedby": "textfacts", placeholder: "Paste or write a text here, in any language, or drop a .txt file. A few thousand characters are enough to see something; a novel is better." });
     const facts = el("p.quieter", { id: "textfacts", role: "status" });
     const builtIn = el("button.quiet", { type: "button", onclick: () => useBuiltIn() }, "Shakespeare");
     const own = el("button.quiet", { type: "button", onclick: () => {
-        use("Your text", "", true);
+        if (!text.own) use("Your text", mine, true);
         area.focus();
     } }, "Write or paste");
     const node = el(
@@ -85,7 +87,8 @@ export function textPanel(changed, failed) {
     }
 
     area.addEventListener("input", () => {
-        Object.assign(text, { name: "Your text", content: area.value, own: true });
+        mine = area.value;
+        Object.assign(text, { name: "Your text", content: mine, own: true });
         tell();
         changed();
     });

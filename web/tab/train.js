@@ -63,6 +63,7 @@ export function trainView() {
             node.querySelector("details.more").open = true;
             return;
         }
+        samples.suggest(opening(text.content, text.own));
         start(text.content, settings);
     }
 
@@ -117,6 +118,8 @@ export function trainView() {
         go?.focus();
     }
 
+    let unpaced = true;
+
     const draw = perFrame(() => {
         const open = machine.state === "open";
         const { phase } = run;
@@ -153,9 +156,13 @@ export function trainView() {
 
     onRun((what, ...more) => {
         draw();
-        if (what === "step") {
-            board.draw();
-            if (run.phase === "running") going.set(run.step, { what: `Step ${run.step} of ${run.about.steps}` });
+        if (["step", "held"].includes(what)) board.draw();
+        if (what === "step" && run.phase === "running") {
+            const doing = `Step ${run.step} of ${run.about.steps}`;
+            // The first step, which compiles kernels, says nothing about the pace.
+            if (unpaced) going.begin(doing, run.about.steps, run.step);
+            else going.set(run.step, { what: doing });
+            unpaced = false;
         }
         if (what === "tune") going.set(more[1], { what: `Timing kernels: ${more[0]}`, total: more[2] });
         if (what === "kept" && hasModel()) offerTrained();
@@ -169,7 +176,10 @@ export function trainView() {
             setup.open = false;
             going.begin("Making the model ready");
         }
-        if (phase === "running") going.begin(run.step === 0 ? "The first step: kernels are compiled" : `Step ${run.step} of ${run.about.steps}`, run.about.steps, run.step);
+        if (phase === "running") {
+            unpaced = true;
+            going.begin("The first step: kernels are compiled");
+        }
         if (["paused", "done", "lost", "failed"].includes(phase)) going.end();
         if (phase === "failed") failed(run.why);
         if (phase === "lost") lost();

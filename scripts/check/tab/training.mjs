@@ -27,7 +27,7 @@ async function native(wgpt, text) {
     try {
         await writeFile(join(folder, "text.txt"), text);
         const flags = Object.entries(SHAPE).flatMap(([name, value]) => [`--${name}`, String(value)]);
-        await promisify(execFile)(wgpt, ["pretrain", "--data", join(folder, "text.txt"), "--out", join(folder, "run"), ...flags]);
+        await promisify(execFile)(wgpt, ["pretrain", "--data", join(folder, "text.txt"), "--out", join(folder, "run"), "--val-batches", "1", ...flags]);
         const lines = (await readFile(join(folder, "run/metrics.jsonl"), "utf8")).trim().split("\n").map((line) => JSON.parse(line));
         return lines.map((line) => line.train_loss).filter((loss) => loss !== undefined);
     } finally {
