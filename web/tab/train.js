@@ -105,9 +105,8 @@ export function trainView() {
     /** What to do after a lost device: the step that was reached, the step that is kept, a button that goes on from there. */
     function lost() {
         const kept = run.kept !== null;
-        const words = kept
-            ? `The GPU was lost at step ${run.step}: ${run.why} The checkpoint of step ${run.kept} is kept in this browser.`
-            : `The GPU was lost at step ${run.step}: ${run.why} Nothing was kept yet; start again.`;
+        const rest = kept ? `The checkpoint of step ${run.kept} is kept in this browser.` : "Nothing was kept yet: start again.";
+        const words = `The GPU was lost at step ${run.step}. ${rest} (${run.why})`;
         const go = kept && el("button.primary", { type: "button", onclick: () => {
             problem.replaceChildren();
             resume();

@@ -31,7 +31,7 @@ export async function visitors(options, { args = [], harmless = null } = {}) {
             document.addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
         }, before);
         const page = await context.newPage();
-        page.setDefaultTimeout(240000);
+        page.setDefaultTimeout(Number(options.timeout ?? 240000));
         page.on("console", (message) => ["error", "warning"].includes(message.type()) && note(message.text()));
         page.on("pageerror", (error) => note(String(error)));
         page.on("dialog", (dialog) => {
