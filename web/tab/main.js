@@ -56,7 +56,8 @@ function drawStrip() {
         const doing = busy() ? el("span.live", {}, `training, step ${run.step}${run.about ? ` of ${run.about.steps}` : ""}`) : null;
         strip.replaceChildren(el("span.adapter", {}, `Runs on ${adapterName(about.adapter)}`), ...[doing].filter(Boolean));
     } else if (state === "lost") {
-        const shown = notice(`The GPU was lost: ${why}`);
+        // A training run that it took along tells the rest.
+        const shown = notice(run.phase === "lost" ? "The GPU was lost." : `The GPU was lost: ${why}`);
         shown.append(el("button.quiet", { type: "button", onclick: start }, icon("again"), "Open it again"));
         strip.replaceChildren(shown);
     } else if (state === "failed") {
@@ -96,6 +97,6 @@ document.getElementById("skip").addEventListener("click", (event) => {
 });
 window.addEventListener("hashchange", show);
 onMachine(drawStrip);
-onRun((what) => ["step", "phase"].includes(what) && machine.state === "open" && drawStrip());
+onRun((what) => ["step", "phase"].includes(what) && ["open", "lost"].includes(machine.state) && drawStrip());
 show();
 await Promise.all([train.ready(), start()]);

@@ -125,7 +125,7 @@ export function trainView() {
         begin.textContent = phase === "none" ? "Start" : "Start anew";
         begin.hidden = busy();
         begin.disabled = !open || !text.content;
-        begin.className = ["none", "failed", "lost"].includes(phase) ? "primary" : "quiet";
+        begin.className = ["none", "failed"].includes(phase) ? "primary" : "quiet";
         hold.hidden = !["preparing", "running", "pausing", "paused"].includes(phase);
         hold.textContent = phase === "paused" ? "Go on" : phase === "pausing" ? "Pausing" : "Pause";
         hold.disabled = ["preparing", "pausing"].includes(phase) || !open;
