@@ -140,8 +140,8 @@ export function trainView() {
         const { parameters, vocabulary, training_tokens: tokens } = run.about;
         const recent = run.steps.slice(-RECENT);
         const seconds = recent.reduce((sum, one) => sum + one.seconds, 0);
-        const { batch, context } = { ...run.settings, ...run.about };
-        const pace = seconds > 0 ? (recent.length * batch * context) / seconds : null;
+        const { tokens_per_step: each } = run.about;
+        const pace = seconds > 0 ? (recent.length * each) / seconds : null;
         const all = [
             ["Step", `${run.step} of ${run.about.steps}`],
             ["Parameters", compact(parameters)],
