@@ -129,7 +129,7 @@ export function reinforceView(talk) {
         going.begin("Fetching the model");
         const bytes = await model.bytes((done, total) => going.set(done, { total }));
         forget();
-        board.begin();
+        board.begin(wanted.prompts);
         going.begin("Making policy, reference and value head");
         ppo = await make("reinforce", bytes, wanted);
         made = signature;

@@ -7,9 +7,10 @@ import { short } from "../words.js";
 const CURVES = [["Score", "score"], ["KL from the model before", "kl"], ["Entropy", "entropy"]];
 const FACTS = [["Score", "score"], ["What the judge said", "raw_score"], ["KL", "kl"], ["Its price (beta)", "beta"], ["Entropy", "entropy"], ["Tokens per answer", "response_length"]];
 
-/** The board: `{node, begin(), add(round)}`; a round is what the engine tells of it. */
+/** The board: `{node, begin(prompts), add(round), count()}`; a round is what the engine tells of it. */
 export function roundsBoard() {
     let rounds = [];
+    let asked = [];
     /** By prompt: the first answer to it, and the newest. */
     let answers = new Map();
     const read = (step) => charts.forEach((one) => one.read(step));
@@ -46,8 +47,10 @@ export function roundsBoard() {
     new ResizeObserver(draw).observe(node);
     return {
         node,
-        begin: () => {
+        begin: (prompts = []) => {
             rounds = [];
+            // The longest first: one may be a part of another.
+            asked = [...prompts].sort((one, other) => other.length - one.length);
             answers = new Map();
             node.hidden = true;
             draw();
@@ -55,7 +58,9 @@ export function roundsBoard() {
         add: (round) => {
             rounds.push(round);
             // The first round's answers are those of the model as it was.
-            for (const { prompt, answer, score } of round.samples ?? []) {
+            for (const { prompt: read, answer, score } of round.samples ?? []) {
+                // The engine tells a prompt as the model read it, in the form of a conversation.
+                const prompt = asked.find((one) => read.includes(one)) ?? read;
                 const held = answers.get(prompt);
                 if (!held) answers.set(prompt, { before: { answer, score }, now: null, first: round.step });
                 else if (held.first !== round.step) held.now = { answer, score };
