@@ -5,7 +5,7 @@ import { notice } from "../notice.js";
 import { lose, machine, onMachine } from "./machine.js";
 
 const TEXT = [
-    ["Everything happens in this tab", "Training, writing and reinforcement run on your GPU, by WebGPU. There is no server: the page is a folder of files, your text is sent nowhere, and once loaded it needs no network."],
+    ["Everything happens in this tab", "Training, writing and reinforcement run on your GPU, by WebGPU. There is no server: the page is a folder of files, and your text is sent nowhere."],
     ["Training", "A text is cut into tokens, here one for each character unless you choose BPE. In each step the model guesses the next token at every place of some random windows of the text. The loss says how surprised it was: a blind guess among N tokens costs the logarithm of N, and a loss of 0 would be knowing the text by heart. AdamW moves every number of the model a little so that the same text would surprise it less. A tenth of the text is held out: where the loss on it rises while the other falls, the model memorises."],
     ["Talking", "The talker that ships with the page was pretrained on plays, taught with conversations, and reinforced by what people preferred. It has 1.4 million parameters and knows a hundred short questions. A model that only learned a text knows nothing of conversations; it goes on with what you write."],
     ["Reinforcement", "In a round of PPO the model answers the prompts, a judge gives each answer a score, and a second head of the model learns to foresee it. Tokens that led to more than was foreseen become likelier. KL says in nats how far the model has moved from what it was; it costs a part of the score, so that it does not forget how to write."],

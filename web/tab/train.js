@@ -180,7 +180,10 @@ export function trainView() {
             going.begin("The first step: kernels are compiled");
         }
         if (["paused", "done", "lost", "failed"].includes(phase)) going.end();
-        if (phase === "failed") failed(run.why);
+        if (phase === "failed") {
+            failed(run.why);
+            setup.open = run.step === 0;
+        }
         if (phase === "lost") lost();
         if (["preparing", "lost", "failed"].includes(phase)) withdraw("trained");
         const said = { running: "Training.", paused: `Paused at step ${run.step}.`, done: `Done after ${run.step} steps.` }[phase];
