@@ -2,8 +2,11 @@
 
 import { connect } from "./remote.js";
 
-/** `state`: `closed`, `opening`, `open`, `lost` or `failed`. `about`: what the engine says of itself. `why`: in words. */
-export const machine = { state: "closed", about: null, why: "", times: 0 };
+/**
+ * `state`: `closed`, `opening`, `open`, `lost` or `failed`; `why`: in words. `about`: what the engine says of itself; `name`: the
+ * GPU's, as far as the browser tells. `times`: how often it was opened.
+ */
+export const machine = { state: "closed", about: null, name: "", why: "", times: 0 };
 
 let link = null;
 let engine = null;
@@ -29,6 +32,7 @@ export async function open(report = () => {}) {
     try {
         engine = await mine.call(null, "open", [{ without: "" }], { hear: report });
         machine.about = await engine.call("about");
+        machine.name = (await mine.call(null, "adapter")) || "a GPU without a name";
         become("open");
     } catch (error) {
         become("failed", error.message);

@@ -51,10 +51,10 @@ function show() {
 
 /** What the engine runs on, and what it is doing while another view is shown. */
 function drawStrip() {
-    const { state, about, why } = machine;
+    const { state, name, why } = machine;
     if (state === "open") {
         const doing = busy() ? el("span.live", {}, `training, step ${run.step}${run.about ? ` of ${run.about.steps}` : ""}`) : null;
-        strip.replaceChildren(el("span.adapter", {}, `Runs on ${adapterName(about.adapter)}`), ...[doing].filter(Boolean));
+        strip.replaceChildren(el("span.adapter", {}, `Runs on ${name}`), ...[doing].filter(Boolean));
     } else if (state === "lost") {
         // A training run that it took along tells the rest.
         const shown = notice(run.phase === "lost" ? "The GPU was lost." : `The GPU was lost: ${why}`);
@@ -65,12 +65,6 @@ function drawStrip() {
     } else {
         strip.replaceChildren(going.node);
     }
-}
-
-/** An adapter in words: the engine gives a name, or what is known of it. */
-function adapterName(adapter) {
-    if (typeof adapter === "string") return adapter || "an adapter without a name";
-    return adapter?.name || [adapter?.vendor, adapter?.architecture].filter(Boolean).join(" ") || "an adapter without a name";
 }
 
 async function start() {

@@ -25,7 +25,7 @@ async function serve({ id, on, method, args, hears }) {
         return !stopped.has(id);
     };
     try {
-        const value = on === null ? await open(args[0], hear) : await call(objects.get(on), on, method, args, hear);
+        const value = await (on === null ? unbound[method](args[0], hear) : call(objects.get(on), on, method, args, hear));
         if (typeof value?.free === "function") {
             handles += 1;
             objects.set(handles, value);
@@ -53,6 +53,15 @@ function call(object, on, method, args, hear) {
     const plain = args.map((one) => (typeof one === "object" && !(one instanceof Uint8Array) ? JSON.stringify(one) : one));
     const tells = ["tune", "write", "answer"].includes(method);
     return object[method](...plain, ...(tells ? [hear] : []));
+}
+
+/** Calls that need no object. */
+const unbound = { open, adapter };
+
+/** What the browser says of the GPU: browsers tell vendors and architectures, seldom names. */
+async function adapter() {
+    const { vendor, architecture, description } = (await self.navigator.gpu.requestAdapter())?.info ?? {};
+    return description || [vendor, architecture].filter(Boolean).join(" ");
 }
 
 async function open(options, hear) {
