@@ -10,7 +10,7 @@ const TEXT = [
     ["Talking", "The talker that ships with the page was pretrained on plays, taught with conversations, and reinforced by what people preferred. It has 1.4 million parameters and knows a hundred short questions. A model that only learned a text knows nothing of conversations; it goes on with what you write."],
     ["Reinforcement", "In a round of PPO the model answers the prompts, a judge gives each answer a score, and a second head of the model learns to foresee it. Tokens that led to more than was foreseen become likelier. KL says in nats how far the model has moved from what it was; it costs a part of the score, so that it does not forget how to write."],
     ["What is kept", "While it trains, a checkpoint goes into this browser's storage every few seconds, whole or not at all, with your text. After a reload, a crash or a lost GPU the page offers to go on from there, with the same losses as if nothing had happened. Models can be downloaded as GGUF files, which wgpt and llama.cpp load."],
-    ["The same program", "The engine is wgpt, written in Rust, as WebAssembly. Its kernels are the same WGSL files that wgpt runs natively on Vulkan, Metal and Direct3D, and the same seed gives the same losses there and here, up to the last digits."],
+    ["The same program", "The engine is wgpt, written in Rust, as WebAssembly. Its kernels are the same WGSL files that wgpt runs natively on Vulkan, Metal and Direct3D, and the same seed gives the same run there and here, but for rounding."],
 ];
 
 /** The view. */
