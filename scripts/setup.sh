@@ -80,3 +80,24 @@ need_openai() {
         OPENAI_CLIENT=
     fi
 }
+
+# A headless Chromium and the library that drives it, left in CHROMIUM and in the folder PLAYWRIGHT. Without them CHROMIUM is
+# empty, and it is said what is missing, and that $1.
+need_browser() {
+    CHROMIUM=${WGPT_CHROMIUM:-} PLAYWRIGHT="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/browser"
+    local name missing=
+    for name in chromium chromium-browser google-chrome; do
+        [ -n "$CHROMIUM" ] || CHROMIUM=$(command -v "$name" || true)
+    done
+    [ -n "$CHROMIUM" ] || missing="Chromium is missing (apt-get install chromium)"
+    for name in node npm; do command -v "$name" >/dev/null || missing="$name is missing"; done
+    if [ -z "$missing" ] && [ ! -d "$PLAYWRIGHT/node_modules/playwright-core" ]; then
+        mkdir -p "$PLAYWRIGHT"
+        npm install --silent --no-fund --no-audit --prefix "$PLAYWRIGHT" playwright-core@1.65.1 >/dev/null 2>&1 ||
+            missing="playwright-core could not be fetched from npm"
+    fi
+    if [ -n "$missing" ]; then
+        CHROMIUM=
+        say "skipped: $missing, so $1"
+    fi
+}

@@ -6,7 +6,8 @@ import { actions, openShortcuts } from "./keys.js";
 import { notice } from "./notice.js";
 import { openSettings } from "./settings.js";
 import { drawRail } from "./rail.js";
-import { change, onChange, settings } from "./store.js";
+import { change, onChange } from "./store.js";
+import { toggleTheme } from "./theme.js";
 import { language, t } from "./words.js";
 import * as chat from "./chat.js";
 import * as feedback from "./feedback.js";
@@ -34,13 +35,6 @@ function show() {
     main.replaceChildren();
     actions.view = {};
     leave = views[name].show(main) ?? null;
-}
-
-function applyTheme() {
-    const root = document.documentElement;
-    if (settings.theme === "auto") delete root.dataset.theme;
-    else root.dataset.theme = settings.theme;
-    document.dispatchEvent(new Event("theme"));
 }
 
 /** Asks for the key of a server that wants one. */
@@ -80,17 +74,12 @@ async function connect() {
 Object.assign(actions.everywhere, {
     settings: openSettings,
     help: openShortcuts,
-    theme: () => {
-        const dark = getComputedStyle(document.body).colorScheme === "dark"
-            || (settings.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
-        change({ theme: dark ? "light" : "dark" });
-    },
+    theme: toggleTheme,
     language: () => change({ language: language() === "en" ? "zh" : "en" }),
     go: (name) => (location.hash = `#/${name}`),
 });
 
 onChange((changes) => {
-    if ("theme" in changes) applyTheme();
     if ("language" in changes) {
         show();
         main.focus({ preventScroll: true });
@@ -100,7 +89,6 @@ document.getElementById("skip").addEventListener("click", (event) => {
     event.preventDefault();
     main.focus();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 window.addEventListener("hashchange", show);
 await connect();
 show();

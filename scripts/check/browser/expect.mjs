@@ -33,3 +33,16 @@ export async function stillText(page) {
     expect(found.links.every((protocol) => /^https?:$/.test(protocol)), `links to ${found.links}`);
     equal(found.handlers, 0, "attributes that listen");
 }
+
+/** What sticks out of the window, what has no name for a screen reader, and how many first headings are shown. */
+export const untidy = (page) => page.evaluate(() => ({
+    wide: ["html", "main"].filter((name) => {
+        const node = document.querySelector(name);
+        return node.scrollWidth > node.clientWidth + 1;
+    }),
+    nameless: [...document.querySelectorAll("button, a, input, textarea, select")].filter((node) => {
+        const label = node.labels?.length > 0 || node.getAttribute("aria-label");
+        return !label && node.textContent.trim() === "";
+    }).map((node) => node.outerHTML.slice(0, 80)),
+    titles: [...document.querySelectorAll("h1")].filter((node) => node.checkVisibility()).length,
+}));

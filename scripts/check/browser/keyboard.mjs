@@ -1,6 +1,6 @@
 // Keys, languages, light and dark, small screens.
 
-import { equal, expect } from "./expect.mjs";
+import { equal, expect, untidy } from "./expect.mjs";
 
 const VIEWS = ["chat", "inside", "training", "feedback"];
 
@@ -73,18 +73,7 @@ export async function keyboard(check) {
                 await page.goto(`${page.url().split("#")[0]}#/${view}`);
                 await page.waitForSelector(`main.view-${view}`);
                 await page.waitForTimeout(400);
-                const found = await page.evaluate(() => ({
-                    wide: ["html", "main"].filter((name) => {
-                        const node = document.querySelector(name);
-                        return node.scrollWidth > node.clientWidth + 1;
-                    }),
-                    nameless: [...document.querySelectorAll("button, a, input, textarea, select")].filter((node) => {
-                        const label = node.labels?.length > 0 || node.getAttribute("aria-label");
-                        return !label && node.textContent.trim() === "";
-                    }).map((node) => node.outerHTML.slice(0, 80)),
-                    titles: document.querySelectorAll("h1").length,
-                }));
-                equal(found, { wide: [], nameless: [], titles: 1 }, view);
+                equal(await untidy(page), { wide: [], nameless: [], titles: 1 }, view);
             }
         });
     }

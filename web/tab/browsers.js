@@ -1,0 +1,30 @@
+// What to do where a browser offers no WebGPU.
+
+import { el } from "../dom.js";
+import { icon } from "../icons.js";
+import { command } from "../notice.js";
+
+const WHERE = [
+    ["Chrome and Edge", "version 113 or newer on Windows, macOS and ChromeOS, 121 or newer on Android."],
+    ["Chrome on Linux", "where it is not on by itself, start it with the flags below, or set them in chrome://flags (Unsafe WebGPU Support, Vulkan)."],
+    ["Safari", "version 26 or newer, on macOS, iOS and iPadOS."],
+    ["Firefox", "version 141 or newer on Windows, 145 or newer on macOS; elsewhere Firefox Nightly, with dom.webgpu.enabled in about:config."],
+];
+
+const secure = "This page came over plain http. Browsers offer WebGPU only over https and from localhost.";
+const refused = "WebGPU may also be there but switched off: hardware acceleration in the browser's settings, a driver that it does not trust (chrome://gpu tells), or a private window.";
+
+/** Why the engine did not open, and what helps. `again` tries once more. */
+export function noGpu(why, again) {
+    return el(
+        "section.panel.nogpu",
+        { role: "alert" },
+        el("h2", {}, icon("warning"), "This page needs WebGPU"),
+        el("p.lead", {}, why),
+        window.isSecureContext ? null : el("p", {}, secure),
+        el("dl.where", {}, WHERE.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text)))),
+        command("google-chrome --enable-unsafe-webgpu --enable-features=Vulkan"),
+        el("p.quieter", {}, refused),
+        el("button.quiet", { type: "button", onclick: again }, icon("again"), "Try again"),
+    );
+}
