@@ -32,7 +32,7 @@ pub fn clock(gpu: &Gpu, count: u64, mut call: impl FnMut() -> Result<()>) -> Dur
     for _ in 0..count {
         call().expect("the call is recorded");
     }
-    gpu.finish().expect("the driver works");
+    pollster::block_on(gpu.finish()).expect("the driver works");
     start.elapsed()
 }
 

@@ -47,7 +47,9 @@ fn roofline(criterion: &mut Criterion, gpu: &Gpu) {
         bencher.iter_custom(|count| clock(gpu, count, || elementwise::fill(&small, 1.0)));
     });
     group.bench_function("dispatch, submission and wait", |bencher| {
-        bencher.iter_custom(|count| clock(gpu, count, || elementwise::fill(&small, 1.0).and_then(|()| gpu.finish())));
+        bencher.iter_custom(|count| {
+            clock(gpu, count, || elementwise::fill(&small, 1.0).and_then(|()| pollster::block_on(gpu.finish())))
+        });
     });
     group.finish();
 }

@@ -110,7 +110,7 @@ fn edited(engine: &Engine, prompt: &[u32], count: usize, edit: impl Fn(&mut [f32
     let mut session = Session::new(&gpu, engine.model()).expect("a session");
     let (mut next, mut said) = (prompt.to_vec(), Vec::new());
     for _ in 0..count {
-        let logits = session.advance(&next, |_, _| ()).expect("scores");
+        let logits = pollster::block_on(session.advance(&next, |_, _| ())).expect("scores");
         let mut scores = pollster::block_on(logits.to_f32()).expect("a readback");
         edit(&mut scores, &said);
         next = vec![top(&scores, 1, 1.0)[0].id];
@@ -176,7 +176,8 @@ fn scores_are_changed_for_those_who_ask() {
     let mut next = text.clone();
     for told in shown_heard.told() {
         let scores =
-            pollster::block_on(session.advance(&next, |_, _| ()).expect("scores").to_f32()).expect("a readback");
+            pollster::block_on(pollster::block_on(session.advance(&next, |_, _| ())).expect("scores").to_f32())
+                .expect("a readback");
         let expected = top(&scores, 3, 1.0);
         assert_eq!((told.top.len(), told.chosen), (3, told.top[0]));
         for (found, expected) in told.top.iter().zip(&expected) {
@@ -225,7 +226,7 @@ fn a_text_is_looked_into() {
             }
             let mut session = Session::new(&device.gpu, engine.model()).expect("a session");
             for (id, next) in text.iter().zip(&seen.next) {
-                let scores = session.advance(&[*id], |_, _| ()).expect("scores");
+                let scores = pollster::block_on(session.advance(&[*id], |_, _| ())).expect("scores");
                 let expected = top(&pollster::block_on(scores.to_f32()).expect("a readback"), 4, 1.0);
                 assert_eq!(next.len(), 4);
                 assert!(next.iter().zip(&expected).all(|(a, b)| a.id == b.id && (a.logprob - b.logprob).abs() < 1e-4));

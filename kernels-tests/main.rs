@@ -23,6 +23,7 @@ mod oracle_fixtures;
 mod oracles;
 mod packing;
 mod plan;
+mod portable;
 mod ppo;
 mod reward;
 mod rlhf;

@@ -23,7 +23,7 @@ fn imagining_takes_notes_and_nothing_else() {
     }
     elementwise::fill(&tensor, 1.0).expect("another");
     assert_eq!(pollster::block_on(tensor.rows(4, 5).expect("rows").to_f32()).expect("zeros"), vec![0.0; 5 << 10]);
-    imagined.finish().expect("nothing to wait for");
+    pollster::block_on(imagined.finish()).expect("nothing to wait for");
     let works = imagined.ledger().expect("an imagined device has a ledger").take(false).works;
     let notes: Vec<_> = works.iter().map(|work| (work.variant.kernel.name, work.count)).collect();
     assert_eq!(notes, [("add", 3), ("fill", 1)]);
@@ -47,7 +47,7 @@ fn a_replay_does_what_was_noted() {
     imagined.submit().expect("a note");
     let ledger = imagined.ledger().expect("a ledger").take(false);
     let before = gpu.memory().0;
-    let replay = Replay::new(gpu, &ledger).expect("buffers");
+    let replay = pollster::block_on(Replay::new(gpu, &ledger)).expect("buffers");
     assert_eq!(gpu.memory().0 - before, 512, "two buffers of the smallest class");
     for _ in 0..2 {
         let [read] = <[_; 1]>::try_from(replay.run().expect("a run")).ok().expect("one is read");

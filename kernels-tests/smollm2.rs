@@ -110,10 +110,10 @@ fn scores_are_those_of_the_dequantised_weights() {
     for (precision, tolerance) in [(Precision::Single, 1e-3), (Precision::Half, 0.05)] {
         let mut session = Session::with_precision(&device.gpu, &model, precision).expect("a session");
         let start = ids.len() - 12;
-        session.advance(&ids[..start], |_, _| ()).expect("the prompt");
+        pollster::block_on(session.advance(&ids[..start], |_, _| ())).expect("the prompt");
         let mut rows = Vec::new();
         for id in &ids[start..] {
-            let row = session.advance(&[*id], |_, _| ()).expect("a token");
+            let row = pollster::block_on(session.advance(&[*id], |_, _| ())).expect("a token");
             rows.extend(pollster::block_on(row.to_f32()).expect("a readback"));
         }
         let error = worst(&fixture, &rows, start, vocabulary);

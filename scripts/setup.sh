@@ -86,18 +86,46 @@ need_openai() {
 need_browser() {
     CHROMIUM=${WGPT_CHROMIUM:-} PLAYWRIGHT="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/browser"
     local name missing=
-    for name in chromium chromium-browser google-chrome; do
-        [ -n "$CHROMIUM" ] || CHROMIUM=$(command -v "$name" || true)
-    done
-    [ -n "$CHROMIUM" ] || missing="Chromium is missing (apt-get install chromium)"
     for name in node npm; do command -v "$name" >/dev/null || missing="$name is missing"; done
     if [ -z "$missing" ] && [ ! -d "$PLAYWRIGHT/node_modules/playwright-core" ]; then
         mkdir -p "$PLAYWRIGHT"
         npm install --silent --no-fund --no-audit --prefix "$PLAYWRIGHT" playwright-core@1.65.1 >/dev/null 2>&1 ||
             missing="playwright-core could not be fetched from npm"
     fi
+    # A browser is the largest part, so it comes last.
+    find_chromium
+    if [ -z "$missing$CHROMIUM" ] && install_packages chromium; then find_chromium; fi
+    [ -n "$missing$CHROMIUM" ] || missing="Chromium could not be installed"
     if [ -n "$missing" ]; then
         CHROMIUM=
         say "skipped: $missing, so $1"
+    fi
+}
+
+find_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        [ -n "$CHROMIUM" ] || CHROMIUM=$(command -v "$name" || true)
+    done
+}
+
+# A compiler for WebAssembly: rustup's target, or else Debian's packages, which compile the standard library too. wasm_cargo is
+# cargo for that target.
+need_wasm() {
+    if command -v rustup >/dev/null && ! rustup target list --installed 2>/dev/null | grep -q '^wasm32-unknown-unknown$'; then
+        say "adding rustup's target for WebAssembly"
+        rustup target add wasm32-unknown-unknown || true
+    fi
+    # Where random bytes come from, as the crate getrandom wants to be told.
+    random='target.wasm32-unknown-unknown.rustflags=["--cfg", "getrandom_backend=\"wasm_js\""]'
+    if rustc --print sysroot >/dev/null 2>&1 && [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
+        wasm_cargo() { cargo "$@" --config "$random"; }
+    else
+        local packages=(rustc-web cargo-web rust-web-src lld-16)
+        dpkg -s "${packages[@]}" >/dev/null 2>&1 || install_packages "${packages[@]}"
+        wasm_cargo() {
+            RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc /usr/bin/cargo "$@" --config "$random" -Zbuild-std=std,panic_abort \
+                --config 'target.wasm32-unknown-unknown.linker="/usr/lib/llvm-16/bin/wasm-ld"'
+        }
     fi
 }

@@ -58,10 +58,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let query = row_a(group.z, t, head);
             let row = row_b(group.z, t, head);
             let state = state_at(group.z, t, head);
-            var scores: Sums;
-            var rises: Sums;
-            var queries: array<vec4<f32>, PIECES>;
-            var gradients: array<vec4<f32>, PIECES>;
+            var scores = Sums();
+            var rises = Sums();
+            var queries = array<vec4<f32>, PIECES>();
+            var gradients = array<vec4<f32>, PIECES>();
             for (var i = 0u; i < PIECES; i += 1u) {
                 queries[i] = piece_of_a(query, t, i, lane);
                 gradients[i] = piece_of_b(row, t, i, lane);
@@ -70,8 +70,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
             let row_lse = lse[state];
             let row_delta = delta[state];
-            var weights: array<f32, QUERIES>;
-            var slopes: array<f32, QUERIES>;
+            var weights = array<f32, QUERIES>();
+            var slopes = array<f32, QUERIES>();
             for (var r = 0u; r < QUERIES; r += 1u) {
                 weights[r] = select(0.0, exp(total_of(scores[r]) - row_lse), sees(t, begin, first + r * WORKGROUP));
                 slopes[r] = weights[r] * (total_of(rises[r]) - row_delta) * p.scale;

@@ -40,15 +40,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         stage(group.z, j, kv, lane);
         let key = row_a(group.z, j, kv);
         let value = row_b(group.z, j, kv);
-        var scores: Sums;
-        var rises: Sums;
-        var keys: array<vec4<f32>, PIECES>;
+        var scores = Sums();
+        var rises = Sums();
+        var keys = array<vec4<f32>, PIECES>();
         for (var i = 0u; i < PIECES; i += 1u) {
             keys[i] = piece_of_a(key, j, i, lane);
             piece_dot(&q, i, keys[i], &scores);
             piece_dot(&g, i, piece_of_b(value, j, i, lane), &rises);
         }
-        var slopes: array<f32, QUERIES>;
+        var slopes = array<f32, QUERIES>();
         for (var r = 0u; r < QUERIES; r += 1u) {
             let slope = exp(total_of(scores[r]) - row_lse[r]) * (total_of(rises[r]) - row_delta[r]) * p.scale;
             slopes[r] = select(0.0, slope, sees(first + r * WORKGROUP, begins[r], j));

@@ -36,11 +36,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         stage(group.z, j, kv, lane);
         let key = row_a(group.z, j, kv);
         let value = row_b(group.z, j, kv);
-        var scores: Sums;
+        var scores = Sums();
         for (var i = 0u; i < PIECES; i += 1u) {
             piece_dot(&q, i, piece_of_a(key, j, i, lane), &scores);
         }
-        var weights: array<f32, QUERIES>;
+        var weights = array<f32, QUERIES>();
         for (var r = 0u; r < QUERIES; r += 1u) {
             let seen = sees(first + r * WORKGROUP, begins[r], j);
             let score = select(-3.4e38, total_of(scores[r]), seen);

@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var k = part.begin; k < part.end; k += 1u) {
-        var right: array<f32, N>;
+        var right = array<f32, N>();
         for (var j = 0u; j < N; j += 1u) {
             right[j] = load_b(part.z, k, min(column + j * LANES, p.n - 1u));
         }

@@ -36,7 +36,7 @@ fn main(
     let left_step = select(1u, p.a_row, TRANS_A);
     let right_step = select(p.b_row, 1u, TRANS_B);
     for (var k = part.begin; k < part.end; k += 1u) {
-        var right: array<f32, N>;
+        var right = array<f32, N>();
         for (var j = 0u; j < N; j += 1u) {
             right[j] = f32(b[right_at[j] + k * right_step]);
         }

@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         fill_b(part.z, k, column, local);
         workgroupBarrier();
         for (var kk = 0u; kk < TILE_K; kk += 1u) {
-            var right: array<f32, N>;
+            var right = array<f32, N>();
             for (var j = 0u; j < N; j += 1u) {
                 right[j] = tile_b[kk * PITCH_B + x + j * COLUMNS];
             }

@@ -32,7 +32,7 @@ fn main(
         right_at[j] = (group.z * p.b_batch + min(column + j, p.n - 1u) * p.b_row) / 4u;
     }
     for (var k = lane; k < p.k / 4u; k += LANES) {
-        var left: array<vec4<f32>, M>;
+        var left = array<vec4<f32>, M>();
         for (var i = 0u; i < M; i += 1u) {
             left[i] = vec4<f32>(a[left_at[i] + k]);
         }

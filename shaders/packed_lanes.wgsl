@@ -68,8 +68,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var block = lane; block < p.blocks; block += LANES) {
-        var x: array<array<vec4<f32>, 8>, M>;
-        var totals: array<f32, M>;
+        var x = array<array<vec4<f32>, 8>, M>();
+        var totals = array<f32, M>();
         for (var i = 0u; i < M; i += 1u) {
             var total = vec4<f32>();
             for (var q = 0u; q < 8u; q += 1u) {

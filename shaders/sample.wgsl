@@ -31,7 +31,7 @@ fn threshold(base: u32, local: u32, greatest: f32, counts: bool, goal: f32, floo
     var prefix = 0u;
     for (var digit = 0u; digit < 8u; digit += 1u) {
         let shift = 28u - 4u * digit;
-        var sums: array<f32, 16>;
+        var sums = array<f32, 16>();
         for (var c = local % LANES; c < p.width; c += LANES) {
             let x = logits[base + c];
             let key = ordered(x);

@@ -1,9 +1,13 @@
 //! wgpt: a GPT that learns to talk, on any GPU.
 
 pub mod arena;
+#[cfg(not(target_family = "wasm"))]
 pub mod cli;
+pub mod content;
+pub mod conversation;
 pub mod doctor;
 pub mod error;
+#[cfg(not(target_family = "wasm"))]
 pub mod feedback;
 pub mod formats;
 pub mod gpu;
@@ -15,6 +19,7 @@ pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod random;
+#[cfg(not(target_family = "wasm"))]
 pub mod serve;
 pub mod tape;
 pub mod tensor;

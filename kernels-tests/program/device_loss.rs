@@ -78,7 +78,7 @@ fn a_training_that_loses_its_device_says_how_to_go_on_and_does() {
     // Everything else on that device fails alike, with nothing to go on from.
     let error = pollster::block_on(tensor.to_f32()).expect_err("the device is gone");
     assert!(matches!(error, Error::DeviceLost { saved: None, .. }), "{error:?}");
-    let later = Tensor::zeros(&gpu, &[1 << 20]).and_then(|_| gpu.finish());
+    let later = Tensor::zeros(&gpu, &[1 << 20]).and_then(|_| pollster::block_on(gpu.finish()));
     assert!(matches!(later, Err(Error::DeviceLost { .. })), "{later:?}");
 
     let resumed: Vec<_> = SETTINGS.iter().copied().chain(["--resume"]).collect();

@@ -44,13 +44,13 @@ fn attend(tile: Tile, head: u32, split: u32, begin: u32, end: u32, lane: u32) {
         }
     }
     for (var start = begin; start < end; start += CHUNK) {
-        var peak: array<f32, ROWS>;
+        var peak = array<f32, ROWS>();
         for (var g = 0u; g < ROWS; g += 1u) {
             peak[g] = greatest[g];
         }
         for (var at = lane; at < min(CHUNK, (end - start + LANES - 1u) / LANES * LANES); at += LANES) {
             let key = stored_at(tile.begin, min(start + at, end - 1u), kv);
-            var scores: array<vec4<f32>, ROWS>;
+            var scores = array<vec4<f32>, ROWS>();
             for (var g = 0u; g < ROWS; g += 1u) {
                 scores[g] = vec4<f32>();
             }

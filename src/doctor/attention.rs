@@ -53,7 +53,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             cached(doctor, sizes).await?;
         }
     }
-    time(doctor)
+    time(doctor).await
 }
 
 /// Where each token's segment begins in rows of `context` tokens: lengths drawn from 1 to `longest`.
@@ -154,7 +154,7 @@ async fn starts(doctor: &mut Doctor<'_>, spec: decode::Spec, sizes: oracle::Size
     doctor.compare(("attention_decode", spec.name), &what, &actual, &expected, context + dim).await
 }
 
-fn time(doctor: &mut Doctor<'_>) -> Result<()> {
+async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let (batch, context, heads) = (4, 256, Heads { query: 4, key_value: 4, dim: 32 });
     let values: Vec<f64> = (0..batch * context * heads.qkv_width()).map(|i| (i % 97) as f64 / 97.0 - 0.4).collect();
     let qkv = doctor.store(&[batch, context, heads.qkv_width()], &values)?;
@@ -164,9 +164,9 @@ fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
         let forward = attention::forward_with(spec, &qkv, heads, None)?;
         let call = || attention::forward_with(spec, &qkv, heads, None).map(|_| ());
-        doctor.time(("attention_forward", spec.name), Work::Flops(2.0 * product), call)?;
+        doctor.time(("attention_forward", spec.name), Work::Flops(2.0 * product), call).await?;
         let call = || attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None).map(|_| ());
-        doctor.time(("attention_backward", spec.name), Work::Flops(5.0 * product), call)?;
+        doctor.time(("attention_backward", spec.name), Work::Flops(5.0 * product), call).await?;
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         return Ok(());
     }
     rate(doctor).await?;
-    time(doctor)
+    time(doctor).await
 }
 
 /// The chains that measure the adapter's roof: with the factor 1/2 each ends at twice its start, so that the sum of all does not
@@ -137,7 +137,7 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
     Ok(())
 }
 
-fn time(doctor: &mut Doctor<'_>) -> Result<()> {
+async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let length = 1 << 20;
     let (bytes, tape) = (4.0 * f64::from(1 << 20), Tape::off(doctor.gpu));
     let x = doctor.upload(&[length], &vec![0.5; length])?;
@@ -146,12 +146,12 @@ fn time(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.upload(&[length], &vec![0.1; length])?,
         doctor.upload(&[length], &vec![0.1; length])?,
     ];
-    doctor.time(("fill", "flat"), Work::Bytes(bytes), || elementwise::fill(&out[0], 1.0))?;
-    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || elementwise::copy(&x, &out[0], 1.5, false))?;
-    doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), || elementwise::add(&tape, &x, &x).map(|_| ()))?;
-    doctor.time(("gelu", "flat"), Work::Bytes(2.0 * bytes), || activation::gelu(&x).map(|_| ()))?;
+    doctor.time(("fill", "flat"), Work::Bytes(bytes), || elementwise::fill(&out[0], 1.0)).await?;
+    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || elementwise::copy(&x, &out[0], 1.5, false)).await?;
+    doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), || elementwise::add(&tape, &x, &x).map(|_| ())).await?;
+    doctor.time(("gelu", "flat"), Work::Bytes(2.0 * bytes), || activation::gelu(&x).map(|_| ())).await?;
     let call = || activation::gelu_backward(&x, &x).map(|_| ());
-    doctor.time(("gelu_backward", "flat"), Work::Bytes(3.0 * bytes), call)?;
+    doctor.time(("gelu_backward", "flat"), Work::Bytes(3.0 * bytes), call).await?;
     let step = optimizer::Step {
         lr: 1e-3,
         beta1: 0.9,
@@ -167,5 +167,5 @@ fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let [weight, m, v] = out;
     let state = optimizer::State { weight, gradient: x, m, v, half: None };
     let call = || optimizer::adamw(step, &state, &norm);
-    doctor.time(("adamw", "flat"), Work::Bytes(7.0 * bytes), call)
+    doctor.time(("adamw", "flat"), Work::Bytes(7.0 * bytes), call).await
 }

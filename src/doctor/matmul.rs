@@ -63,7 +63,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
                 let (a, b) = (doctor.store(&[512 * 512], &doctor_data(1)), doctor.store(&[512 * 512], &doctor_data(2)));
                 let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
                 let call = || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
-                doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call)?;
+                doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call).await?;
             }
         }
     }

@@ -230,11 +230,16 @@ impl<'a> Doctor<'a> {
     }
 
     /// Times `call`, if times are wanted.
-    fn time(&mut self, (kernel, variant): (&str, &str), work: Work, call: impl FnMut() -> Result<()>) -> Result<()> {
+    async fn time(
+        &mut self,
+        (kernel, variant): (&str, &str),
+        work: Work,
+        call: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
         if !self.times {
             return Ok(());
         }
-        let seconds = self.gpu.time(3, 3, call)?;
+        let seconds = self.gpu.time(3, 3, call).await?;
         let name = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
         let row = self.row(&name, variant);
         match work {

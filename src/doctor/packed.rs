@@ -46,7 +46,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             let x = doctor.upload(&[spec.rows, k], &x)?;
             let flops = Work::Flops((2 * spec.rows * n * k) as f64);
             let call = || product_with(|_, _| spec, &x, &packed, Fused::default()).map(|_| ());
-            doctor.time((&kernel(format), spec.name), flops, call)?;
+            doctor.time((&kernel(format), spec.name), flops, call).await?;
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             head_norms(doctor, *plan, tokens, Heads { query, key_value, dim }).await?;
         }
         if !doctor.half() {
-            time(doctor, *plan)?;
+            time(doctor, *plan).await?;
         }
     }
     Ok(())
@@ -154,7 +154,7 @@ async fn head_norms(doctor: &mut Doctor<'_>, plan: Plan, tokens: usize, heads: H
     doctor.compare(name, &format!("{what} accumulated"), &added, &sums, tokens * heads.key_value).await
 }
 
-fn time(doctor: &mut Doctor<'_>, plan: Plan) -> Result<()> {
+async fn time(doctor: &mut Doctor<'_>, plan: Plan) -> Result<()> {
     let (rows, width) = (1024, 512);
     let x = doctor.upload(&[rows, width], &vec![0.5; rows * width])?;
     let w = doctor.upload(&[width], &vec![1.0; width])?;
@@ -164,9 +164,9 @@ fn time(doctor: &mut Doctor<'_>, plan: Plan) -> Result<()> {
     let stats = norm::forward(kind, &x, weights, 1e-5, DType::F32, plan)?.stats;
     let out = doctor.poisoned(&[rows, width])?;
     let call = || norm::forward(kind, &x, weights, 1e-5, DType::F32, plan).map(|_| ());
-    doctor.time(("layernorm", plan.name), Work::Bytes(2.0 * bytes), call)?;
+    doctor.time(("layernorm", plan.name), Work::Bytes(2.0 * bytes), call).await?;
     let call = || norm::backward(kind, &x, &w, &stats, &x, (&out, false), plan);
-    doctor.time(("layernorm_backward", plan.name), Work::Bytes(3.0 * bytes), call)?;
+    doctor.time(("layernorm_backward", plan.name), Work::Bytes(3.0 * bytes), call).await?;
     let call = || softmax::forward(&x, plan).map(|_| ());
-    doctor.time(("softmax", plan.name), Work::Bytes(2.0 * bytes), call)
+    doctor.time(("softmax", plan.name), Work::Bytes(2.0 * bytes), call).await
 }

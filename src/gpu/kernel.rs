@@ -200,8 +200,11 @@ impl Pipeline {
                 [..if uniform.is_some() { 2 } else { 1 }],
             immediate_size: if immediates { interface.params_bytes } else { 0 },
         });
-        // Parsed once: the same module was reflected.
-        let source = wgpu::ShaderSource::Naga(Cow::Owned(module));
+        // Parsed once: the same module was reflected. A browser compiles the text itself.
+        let source = match cfg!(target_family = "wasm") {
+            false => wgpu::ShaderSource::Naga(Cow::Owned(module)),
+            true => wgpu::ShaderSource::Wgsl(Cow::Owned(variant.text(Form::BROWSER)?)),
+        };
         let shader = wgpu::ShaderModuleDescriptor { label: Some(&label), source };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),

@@ -30,6 +30,7 @@ pub mod room;
 #[cfg(not(target_family = "wasm"))]
 pub mod translate;
 pub mod tune;
+pub mod wait;
 
 pub use bindings::{Bind, Param};
 pub use capabilities::Capabilities;

@@ -1,6 +1,6 @@
 //! Which of several calls is the fastest: timed in turns, so that whatever slows the machine down slows all of them.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use super::Gpu;
 use crate::Result;
@@ -139,29 +139,29 @@ impl Gpu {
     ///
     /// # Errors
     /// Those of the calls and of the driver.
-    pub fn race(&self, rules: Rules, calls: &[Call<'_>]) -> Result<Vec<f64>> {
-        let clock = |call: &Call<'_>, repeat: usize| {
+    pub async fn race(&self, rules: Rules, calls: &[Call<'_>]) -> Result<Vec<f64>> {
+        let clock = async |call: &Call<'_>, repeat: usize| {
             let start = Instant::now();
             for _ in 0..repeat {
                 call()?;
             }
-            self.finish()?;
+            self.finish().await?;
             Ok::<_, crate::Error>(start.elapsed().as_secs_f64() / repeat as f64)
         };
         let mut first = Vec::with_capacity(calls.len());
         for call in calls {
-            clock(call, 1)?;
-            let once = clock(call, 1)?;
+            clock(call, 1).await?;
+            let once = clock(call, 1).await?;
             // Waiting for the driver takes longer than a short call, which is timed in numbers.
             let more = (rules.sample / once.max(1e-9) / 2.0) as usize;
-            first.push(if more > 1 { clock(call, more.min(32))? } else { once });
+            first.push(if more > 1 { clock(call, more.min(32)).await? } else { once });
         }
         let repeats: Vec<_> = first.iter().map(|once| (rules.sample / once.max(1e-9)).clamp(1.0, 256.0)).collect();
         let mut race = Race::new(rules, first);
         let start = Instant::now();
         while race.running.len() > 1 {
             for one in race.running.clone() {
-                let seconds = clock(&calls[one], repeats[one] as usize)?;
+                let seconds = clock(&calls[one], repeats[one] as usize).await?;
                 race.samples[one].push(seconds);
             }
             if race.judge(start.elapsed().as_secs_f64()) {

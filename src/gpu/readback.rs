@@ -1,13 +1,8 @@
 //! Bytes from the GPU to the host, without stopping the commands in between.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
-};
+use std::sync::Arc;
 
-use super::{Bind, Gpu, Storage, pool::Purpose};
+use super::{Bind, Gpu, Storage, pool::Purpose, wait::Signal};
 use crate::{Error, Result};
 
 /// A copy under way. Ask for its bytes as late as possible: recording goes on meanwhile.
@@ -26,14 +21,6 @@ impl Gpu {
         let epoch = self.copy_out(source, &staging);
         Readback { gpu: self.clone(), staging, size: source.size, epoch }
     }
-
-    /// Waits for everything recorded so far.
-    ///
-    /// # Errors
-    /// Whatever the driver complained about meanwhile.
-    pub fn finish(&self) -> Result<()> {
-        self.wait(None)
-    }
 }
 
 impl Readback {
@@ -46,13 +33,12 @@ impl Readback {
             return Ok(vec![0; self.size as usize]);
         }
         let slice = self.staging.buffer().slice(..self.size);
-        // Mapping before waiting would be refused while the copy is only recorded.
-        self.gpu.wait(Some(self.epoch))?;
-        let signal = Signal::default();
+        // Mapping before that would be refused while the copy is only recorded.
+        self.gpu.reach(self.epoch)?;
+        let signal = Signal::<Mapped>::default();
         let sender = signal.clone();
         slice.map_async(wgpu::MapMode::Read, move |result| sender.send(result));
-        // Natively nobody else drives the callbacks; in a browser this does nothing and the page's loop does.
-        let _ = self.gpu.device().poll(wgpu::PollType::Poll);
+        self.gpu.turn();
         let mapped = signal.await;
         self.gpu.check()?;
         let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string(), saved: None };
@@ -72,30 +58,3 @@ impl Readback {
 }
 
 type Mapped = Result<(), wgpu::BufferAsyncError>;
-
-/// A future that the map callback completes.
-#[derive(Clone, Default)]
-struct Signal(Arc<Mutex<(Option<Mapped>, Option<Waker>)>>);
-
-impl Signal {
-    fn send(&self, result: Mapped) {
-        let mut state = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        state.0 = Some(result);
-        if let Some(waker) = state.1.take() {
-            waker.wake();
-        }
-    }
-}
-
-impl Future for Signal {
-    type Output = Mapped;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Mapped> {
-        let mut state = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(result) = state.0.take() {
-            return Poll::Ready(result);
-        }
-        state.1 = Some(context.waker().clone());
-        Poll::Pending
-    }
-}

@@ -249,28 +249,19 @@ impl Gpu {
             return self.check();
         }
         self.recorder().submit(self);
-        // A failed poll means a lost device, which the check below reports with its reason.
-        let _ = self.device().poll(wgpu::PollType::Poll);
+        self.turn();
         self.check()
     }
 
-    /// Waits until the submission of `epoch` is done; `None` waits for everything.
-    pub(super) fn wait(&self, epoch: Option<u64>) -> Result<()> {
-        let submission_index = {
-            let mut recorder = self.recorder();
-            if epoch.is_none_or(|epoch| epoch >= recorder.epoch) {
-                recorder.submit(self);
-            }
-            let found = |epoch| recorder.submissions.iter().find(|(other, _)| *other == epoch);
-            epoch.and_then(found).map(|(_, index)| index.clone())
-        };
-        let waited = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
-        self.check()?;
-        waited.map(|_| ()).map_err(|error| Error::DeviceLost {
-            reason: error.to_string(),
-            kernel: self.recorder().last_kernel().to_string(),
-            saved: None,
-        })
+    /// Hands over what was recorded for submission `epoch`, if that has not been done, or everything; the submission, while it
+    /// is remembered.
+    pub(super) fn submission(&self, epoch: Option<u64>) -> Option<wgpu::SubmissionIndex> {
+        let mut recorder = self.recorder();
+        if epoch.is_none_or(|epoch| epoch >= recorder.epoch) {
+            recorder.submit(self);
+        }
+        let found = |epoch| recorder.submissions.iter().find(|(other, _)| *other == epoch);
+        epoch.and_then(found).map(|(_, index)| index.clone())
     }
 
     /// Records a copy of `source` into `staging` and returns the number of the submission it goes out with.

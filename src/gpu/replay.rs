@@ -22,7 +22,7 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
-    pub fn new(gpu: &'a Gpu, ledger: &'a Ledger) -> Result<Self> {
+    pub async fn new(gpu: &'a Gpu, ledger: &'a Ledger) -> Result<Self> {
         let mut buffers = HashMap::new();
         let mut mirror = |place: &Place| {
             buffers.entry(place.id).or_insert_with(|| {
@@ -40,7 +40,7 @@ impl<'a> Replay<'a> {
                 Note::Submit => {}
             }
         }
-        gpu.finish()?;
+        gpu.finish().await?;
         Ok(Self { gpu, ledger, buffers })
     }
 

@@ -95,16 +95,16 @@ impl Gpu {
     ///
     /// # Errors
     /// Those of `record` and of the driver.
-    pub fn time(&self, rounds: usize, repeat: usize, mut record: impl FnMut() -> Result<()>) -> Result<f64> {
+    pub async fn time(&self, rounds: usize, repeat: usize, mut record: impl FnMut() -> Result<()>) -> Result<f64> {
         record()?;
-        self.finish()?;
+        self.finish().await?;
         let mut seconds = Vec::with_capacity(rounds);
         for _ in 0..rounds {
-            let start = std::time::Instant::now();
+            let start = web_time::Instant::now();
             for _ in 0..repeat {
                 record()?;
             }
-            self.finish()?;
+            self.finish().await?;
             seconds.push(start.elapsed().as_secs_f64() / repeat as f64);
         }
         Ok(median(&mut seconds))

@@ -80,12 +80,12 @@ pub async fn generate(
     if prompt.is_empty() {
         return Err(Error::Usage("the prompt is empty: give at least one token to continue".to_string()));
     }
-    let (start, shifts) = (std::time::Instant::now(), session.shifts());
+    let (start, shifts) = (web_time::Instant::now(), session.shifts());
     let mut generated = Generated::default();
     if limits.count == 0 {
         return Ok(generated);
     }
-    let mut logits = session.become_text(prompt, progress)?;
+    let mut logits = session.become_text(prompt, progress).await?;
     loop {
         let scores = limits.scores.then(|| logits.read());
         let key = sampling.key(generated.tokens.len() as u64);
@@ -111,7 +111,7 @@ pub async fn generate(
         if generated.tokens.len() == limits.count {
             break;
         }
-        logits = session.advance(&[id], |_, _| ())?;
+        logits = session.advance(&[id], |_, _| ()).await?;
     }
     generated.seconds = start.elapsed().as_secs_f64() - generated.prompt_seconds;
     generated.full = session.shifts() > shifts;

@@ -61,13 +61,13 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`Error::Usage`] without tokens; those of the driver.
-    pub fn become_text(&mut self, tokens: &[u32], progress: impl FnMut(usize, usize)) -> Result<Tensor> {
+    pub async fn become_text(&mut self, tokens: &[u32], progress: impl FnMut(usize, usize)) -> Result<Tensor> {
         let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         // The last token is read again: its scores are not kept.
         let same = same.min(tokens.len().saturating_sub(1));
         self.tokens.truncate(same);
         self.cache.length = same;
-        self.advance(&tokens[same..], progress)
+        self.advance(&tokens[same..], progress).await
     }
 
     /// Reads `new` tokens and returns the scores of what comes next, `[1, vocabulary]`. `progress` hears how many of them are read.
@@ -77,7 +77,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`Error::Usage`] without tokens; those of the driver.
-    pub fn advance(&mut self, new: &[u32], mut progress: impl FnMut(usize, usize)) -> Result<Tensor> {
+    pub async fn advance(&mut self, new: &[u32], mut progress: impl FnMut(usize, usize)) -> Result<Tensor> {
         let window = self.window();
         self.tokens.extend_from_slice(new);
         if self.tokens.len() > window {
@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
             hidden = Some(self.model.forward(&tape, &inputs, Pass::default(), Some(&mut self.cache))?);
             if all > PROMPT_CHUNK {
                 // So that what the progress says has happened.
-                self.gpu.finish()?;
+                self.gpu.finish().await?;
                 done += chunk.len();
                 progress(done, all);
             }

@@ -41,6 +41,16 @@ impl Language {
         Ok(ids)
     }
 
+    /// That of a GGUF file.
+    ///
+    /// # Errors
+    /// As [`Language::open`].
+    pub fn of_gguf(file: &GgufFile) -> Result<Self> {
+        let tokenizer = gguf::tokenizer(file)?;
+        let conventions = Conventions::of_gguf(&gguf::vocabulary(file)?, &tokenizer);
+        Ok(Self { tokenizer, conventions })
+    }
+
     /// That of the model at `path`; see [`super::open`]. Adapters have their base's, unless they were
     /// taught one of their own.
     ///
@@ -49,10 +59,7 @@ impl Language {
     /// there is none, or none that wgpt reads.
     pub fn open(path: &Path) -> Result<Self> {
         if GgufFile::is_gguf(path) {
-            let file = GgufFile::open(path)?;
-            let tokenizer = gguf::tokenizer(&file)?;
-            let conventions = Conventions::of_gguf(&gguf::vocabulary(&file)?, &tokenizer);
-            return Ok(Self { tokenizer, conventions });
+            return Self::of_gguf(&GgufFile::open(path)?);
         }
         let folder = folder_of(path);
         if huggingface::Folder::is_one(folder) {

@@ -1,24 +1,31 @@
 //! wgpt's own checkpoints as a source of weights.
 
-use std::path::Path;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use super::huggingface;
 use crate::{
     Error, Result,
     formats::Rows,
-    io::checkpoint::{Checkpoint, Kind},
+    io::{
+        checkpoint::{Checkpoint, Kind},
+        tensors::TensorFile,
+    },
     model::{
         Config, Source,
         parameters::{self, Spec},
     },
 };
 
-/// A checkpoint folder, or the newest of a run folder.
+/// A checkpoint folder, or the newest of a run folder; or weights under wgpt's names in one piece.
 #[derive(Debug)]
 pub struct Own {
-    checkpoint: Checkpoint,
+    folder: PathBuf,
+    model: TensorFile,
     config: Config,
-    specs: std::collections::HashMap<String, Spec>,
+    specs: HashMap<String, Spec>,
 }
 
 impl Own {
@@ -34,13 +41,20 @@ impl Own {
         let file = checkpoint.folder.join(checkpoint.kind.config());
         let config: Config = serde_json::from_value(checkpoint.config.clone())
             .map_err(|error| Error::checkpoint(&file, error.to_string()))?;
-        config.validate().map_err(|error| Error::checkpoint(&file, error.to_string()))?;
-        let model = &checkpoint.model;
+        Self::of(checkpoint.model, config, &file)
+    }
+
+    /// The model of `config` whose weights `model` holds; `file` is where the configuration stands, for messages.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`].
+    pub fn of(model: TensorFile, config: Config, file: &Path) -> Result<Self> {
+        config.validate().map_err(|error| Error::checkpoint(file, error.to_string()))?;
         if config.layers > model.names().len() {
             let reason = format!("layers is {}, but there are {} tensors in all", config.layers, model.names().len());
-            return Err(Error::checkpoint(&file, reason));
+            return Err(Error::checkpoint(file, reason));
         }
-        let specs: std::collections::HashMap<_, _> =
+        let specs: HashMap<_, _> =
             parameters::specs(&config).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
         for Spec { name, shape, .. } in specs.values() {
             if model.shape(name)? != shape {
@@ -48,12 +62,18 @@ impl Own {
                 return Err(Error::checkpoint(model.path(), reason));
             }
         }
-        Ok(Self { checkpoint, config, specs })
+        let folder = file.parent().unwrap_or(file).to_path_buf();
+        Ok(Self { folder, model, config, specs })
+    }
+
+    /// All tensors of its file.
+    pub fn tensors(&self) -> &TensorFile {
+        &self.model
     }
 
     /// Its folder.
     pub fn folder(&self) -> &Path {
-        &self.checkpoint.folder
+        &self.folder
     }
 }
 
@@ -64,7 +84,7 @@ impl Source for Own {
 
     fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>> {
         let Some(spec) = self.specs.get(name) else { return Ok(Vec::new()) };
-        let file = &self.checkpoint.model;
+        let file = &self.model;
         let (rows, width) = match spec.shape[..] {
             [rows, width] => (rows, width),
             _ => (1, spec.shape[0]),
@@ -75,6 +95,6 @@ impl Source for Own {
 
     fn done(&self, name: &str) {
         // A tensor that is not there has no pages.
-        let _ = self.checkpoint.model.release(name);
+        let _ = self.model.release(name);
     }
 }

@@ -12,7 +12,7 @@ use safetensors::{SafeTensors, tensor::Metadata};
 use serde_json::{Map, Value, json};
 
 use super::atomic;
-use crate::{Error, Result, trusted};
+use crate::{Error, Result, content::Content};
 
 // Tensors are written and mapped as they lie in memory.
 const _: () = assert!(cfg!(target_endian = "little"));
@@ -52,9 +52,7 @@ impl Part {
 /// # Errors
 /// [`Error::Shape`] when a shape does not fit its data or a name comes twice; [`Error::Io`], with the old file intact.
 pub fn write(path: &Path, tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<()> {
-    let part = |t: &NamedTensor<'_>| Part { name: t.name.into(), shape: t.shape.to_vec(), dtype: Dtype::F32 };
-    let parts: Vec<_> = tensors.iter().map(part).collect();
-    write_parts(path, &parts, metadata, |index| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data))))
+    write_parts(path, &single(tensors), metadata, |index| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data))))
 }
 
 /// Writes a safetensors file atomically, asking `data` for the bytes of one part after the other.
@@ -70,20 +68,48 @@ pub fn write_parts<'a>(
 ) -> Result<()> {
     let header = header(parts, metadata)?;
     atomic::write_with(path, |file| {
-        let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io(path, "write"));
-        put(&(header.len() as u64).to_le_bytes())?;
-        put(&header)?;
-        for (index, part) in parts.iter().enumerate() {
-            let bytes = data(index)?;
-            if bytes.len() != part.bytes() {
-                let reason =
-                    format!("'{}' is {:?} of {:?} but has {} bytes", part.name, part.shape, part.dtype, bytes.len());
-                return Err(Error::shape(OP, reason));
-            }
-            put(&bytes)?;
-        }
-        Ok(())
+        fill(parts, &header, &mut data, |bytes| file.write_all(bytes).map_err(Error::io(path, "write")))
     })
+}
+
+/// The bytes of an f32 safetensors file.
+///
+/// # Errors
+/// [`Error::Shape`] as [`write`].
+pub fn to_bytes(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let (parts, mut bytes) = (single(tensors), Vec::new());
+    let mut data = |index: usize| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data)));
+    fill(&parts, &header(&parts, metadata)?, &mut data, |part| {
+        bytes.extend_from_slice(part);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// Tensors in f32 as parts.
+fn single(tensors: &[NamedTensor<'_>]) -> Vec<Part> {
+    let part = |t: &NamedTensor<'_>| Part { name: t.name.into(), shape: t.shape.to_vec(), dtype: Dtype::F32 };
+    tensors.iter().map(part).collect()
+}
+
+fn fill<'a>(
+    parts: &[Part],
+    header: &[u8],
+    data: &mut impl FnMut(usize) -> Result<Cow<'a, [u8]>>,
+    mut put: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(header)?;
+    for (index, part) in parts.iter().enumerate() {
+        let bytes = data(index)?;
+        if bytes.len() != part.bytes() {
+            let reason =
+                format!("'{}' is {:?} of {:?} but has {} bytes", part.name, part.shape, part.dtype, bytes.len());
+            return Err(Error::shape(OP, reason));
+        }
+        put(&bytes)?;
+    }
+    Ok(())
 }
 
 fn header(parts: &[Part], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
@@ -111,7 +137,7 @@ fn header(parts: &[Part], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    map: memmap2::Mmap,
+    content: Content,
     header: Metadata,
     data_start: usize,
 }
@@ -122,12 +148,23 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Io`] when it cannot be opened, [`Error::Checkpoint`] when it is truncated or not a safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = trusted::map(path)?;
-        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|e| {
-            let reason = format!("truncated, or not a safetensors file ({} bytes: {e})", map.len());
+        Self::of(path, Content::map(path)?)
+    }
+
+    /// The same from a file's content; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] as [`TensorFile::open`].
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Self::of(path, Content::Bytes(bytes))
+    }
+
+    fn of(path: &Path, content: Content) -> Result<Self> {
+        let (header_len, header) = SafeTensors::read_metadata(&content).map_err(|e| {
+            let reason = format!("truncated, or not a safetensors file ({} bytes: {e})", content.len());
             Error::checkpoint(path, reason)
         })?;
-        Ok(Self { path: path.to_path_buf(), map, header, data_start: 8 + header_len })
+        Ok(Self { path: path.to_path_buf(), content, header, data_start: 8 + header_len })
     }
 
     /// Where the file lies.
@@ -163,7 +200,7 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Checkpoint`] when there is no such tensor.
     pub fn stored(&self, name: &str) -> Result<(Dtype, &[u8])> {
-        Ok((self.info(name)?.dtype, &self.map[self.range(name)?]))
+        Ok((self.info(name)?.dtype, &self.content[self.range(name)?]))
     }
 
     /// Tells the system that a tensor's pages are not needed any more; they come back from the file if they are.
@@ -171,7 +208,7 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Checkpoint`] when there is no such tensor.
     pub fn release(&self, name: &str) -> Result<()> {
-        trusted::release(&self.map, self.range(name)?);
+        self.content.release(self.range(name)?);
         Ok(())
     }
 

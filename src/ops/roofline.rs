@@ -24,7 +24,7 @@ pub struct MultiplyAdds(Tensor);
 
 impl MultiplyAdds {
     /// FLOP of one [`MultiplyAdds::run`].
-    pub const FLOP: u64 = (GROUPS * LANES * FLOP_PER_ROUND * ROUNDS) as u64;
+    pub const FLOP: u64 = GROUPS as u64 * LANES as u64 * FLOP_PER_ROUND as u64 * ROUNDS as u64;
 
     /// Makes room for its result.
     ///
@@ -66,11 +66,11 @@ impl Roofs {
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`], and those of the driver.
-    pub fn measure(gpu: &Gpu) -> Result<Self> {
+    pub async fn measure(gpu: &Gpu) -> Result<Self> {
         let products = MultiplyAdds::new(gpu)?;
-        let flop = MultiplyAdds::FLOP as f64 / gpu.time(5, 1, || products.run())?;
+        let flop = MultiplyAdds::FLOP as f64 / gpu.time(5, 1, || products.run()).await?;
         let (from, to) = (Tensor::zeros(gpu, &[COPIED / 4])?, Tensor::zeros(gpu, &[COPIED / 4])?);
-        let bytes = 2.0 * COPIED as f64 / gpu.time(5, 1, || elementwise::copy(&from, &to, 1.0, false))?;
+        let bytes = 2.0 * COPIED as f64 / gpu.time(5, 1, || elementwise::copy(&from, &to, 1.0, false)).await?;
         Ok(Self { flop, bytes })
     }
 

@@ -115,10 +115,10 @@ pub async fn time(gpu: &Gpu, class: &str, numbers: &[u32], used: Use, rules: Rul
 }
 
 /// Times the calls of the variants that passed; none is the call of one that did not.
-fn race(gpu: &Gpu, rules: Rules, contenders: Vec<(&'static str, Option<Call<'_>>)>) -> Result<Timed> {
+async fn race(gpu: &Gpu, rules: Rules, contenders: Vec<(&'static str, Option<Call<'_>>)>) -> Result<Timed> {
     let names: Vec<_> = contenders.iter().map(|(name, call)| (*name, call.is_some())).collect();
     let calls: Vec<_> = contenders.into_iter().filter_map(|(_, call)| call).collect();
-    let mut seconds = gpu.race(rules, &calls)?.into_iter();
+    let mut seconds = gpu.race(rules, &calls).await?.into_iter();
     Ok(names.into_iter().map(|(name, passed)| (name, if passed { seconds.next() } else { None })).collect())
 }
 
@@ -166,7 +166,7 @@ async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, rules: Rules) -> Result
             if passes { Some(Box::new(move || matmul::matmul_with(spec, shape, a, b, out, epilogue))) } else { None },
         ));
     }
-    race(gpu, rules, contenders)
+    race(gpu, rules, contenders).await
 }
 
 async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, rules: Rules) -> Result<Timed> {
@@ -185,7 +185,7 @@ async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, rules: Rules
         };
         contenders.push((plan.name, if passes { Some(Box::new(call)) } else { None }));
     }
-    race(gpu, rules, contenders)
+    race(gpu, rules, contenders).await
 }
 
 /// What row kernels other than softmax read and write.
@@ -223,24 +223,37 @@ impl Others {
     }
 }
 
+/// A call of attention is timed over this many rows at most, and over fewer where they take longer than [`LONG`].
+const ROWS: usize = 2048;
+/// Seconds of a call that are enough to tell variants apart.
+const LONG: f64 = 0.1;
+
 async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, rules: Rules) -> Result<Timed> {
-    let batch = (2048 / context).max(1);
-    let qkv =
-        data(gpu, batch * context * heads.qkv_width(), 4, dtype)?.reshape(&[batch, context, heads.qkv_width()])?;
-    let grad = data(gpu, batch * context * heads.query * heads.dim, 5, dtype)?;
+    let inputs = |batch: usize| -> Result<(Tensor, Tensor)> {
+        let qkv = data(gpu, batch * context * heads.qkv_width(), 4, dtype)?;
+        let grad = data(gpu, batch * context * heads.query * heads.dim, 5, dtype)?;
+        Ok((qkv.reshape(&[batch, context, heads.qkv_width()])?, grad))
+    };
+    let call = |spec: &'static attention_variants::Spec, (qkv, grad): &(Tensor, Tensor)| {
+        let forward = attention::forward_with(spec, qkv, heads, None)?;
+        let grad = grad.reshape(forward.out.shape())?;
+        attention::backward_with(spec, qkv, &forward.out, &forward.lse, &grad, heads, None)
+    };
+    // Where a window alone takes seconds, as without a GPU, more of them say no more.
+    let one = inputs(1)?;
+    let seconds = gpu.time(1, 1, || call(&attention_variants::VARIANTS[0], &one).map(|_| ())).await?;
+    let windows = ((LONG / seconds.max(1e-9)) as usize).clamp(1, (ROWS / context).max(1));
+    let inputs = if windows == 1 { one } else { inputs(windows)? };
     let most = if dtype == DType::F16 { LARGEST_HALF_ERROR } else { LARGEST_ERROR };
     let mut reference: Option<Vec<f32>> = None;
     let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
     for spec in attention_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
-        let call = || {
-            let forward = attention::forward_with(spec, &qkv, heads, None)?;
-            let grad = grad.reshape(forward.out.shape())?;
-            attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None)
-        };
-        let values = call()?.to_f32().await?;
+        let values = call(spec, &inputs)?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < most);
         reference.get_or_insert(values);
-        contenders.push((spec.name, if passes { Some(Box::new(move || call().map(|_| ()))) } else { None }));
+        let inputs = &inputs;
+        contenders
+            .push((spec.name, if passes { Some(Box::new(move || call(spec, inputs).map(|_| ()))) } else { None }));
     }
-    race(gpu, rules, contenders)
+    race(gpu, rules, contenders).await
 }

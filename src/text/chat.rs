@@ -3,10 +3,11 @@
 //! Models carry a Jinja template for this. It is run as `transformers` runs it, with a limit on its work, since it
 //! comes with a file from somewhere.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use minijinja::{Environment, ErrorKind, Value, context, syntax::SyntaxConfig, value::Kwargs};
 use serde::Serialize;
+use web_time::{SystemTime, UNIX_EPOCH};
 
 use super::date::strftime;
 use crate::{Error, Result};
@@ -23,6 +24,7 @@ const JOINS: usize = 4000;
 
 /// Bytes of stack for the template engine, which recurses over expressions and values that a template may nest as
 /// deep as its length and [`FUEL`] allow. The system gives only what is touched.
+#[cfg(not(target_family = "wasm"))]
 const STACK: usize = 1 << 28;
 
 /// Turns of models whose vocabulary has a token that ends texts, but none around roles.
@@ -116,6 +118,13 @@ impl ChatTemplate {
     }
 }
 
+/// Templates nest; a browser's stack is what it is, and deep nesting ends there in the page's worker.
+#[cfg(target_family = "wasm")]
+fn on_large_stack<T>(work: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T> {
+    work().map_err(error)
+}
+
+#[cfg(not(target_family = "wasm"))]
 fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, minijinja::Error> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work().map_err(error));

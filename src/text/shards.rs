@@ -1,4 +1,4 @@
-//! Token files: a text encoded once, memory-mapped in training.
+//! Token files: a text encoded once, memory-mapped in training; or the same in memory, where there are no files.
 //!
 //! Layout, little-endian: `wgtk`, version u16, bytes per token u16, number of tokens u64, tokenizer fingerprint u64,
 //! source key u64, then the tokens as u16 (vocabularies up to 65,536) or u32.
@@ -13,7 +13,7 @@ use super::{
     corpus::{Text, pieces},
     tokenizer::Hasher,
 };
-use crate::{Error, Result, io::atomic, trusted};
+use crate::{Error, Result, content::Content, io::atomic};
 
 const MAGIC: &[u8; 4] = b"wgtk";
 const VERSION: u16 = 1;
@@ -21,11 +21,11 @@ const HEADER: usize = 32;
 /// Bytes of text that are encoded between two calls of the progress callback.
 const BLOCK: usize = 4 << 20;
 
-/// Tokens in a memory-mapped file.
+/// Tokens in a file.
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
-    map: memmap2::Mmap,
+    content: Content,
     width: usize,
     count: usize,
     fingerprint: u64,
@@ -38,23 +38,26 @@ impl TokenFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] when it is truncated or something else.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = trusted::map(path)?;
-        if map.len() < HEADER || &map[..4] != MAGIC {
+        Self::of(path, Content::map(path)?)
+    }
+
+    fn of(path: &Path, content: Content) -> Result<Self> {
+        if content.len() < HEADER || &content[..4] != MAGIC {
             return Err(Error::data(path, "not a token file"));
         }
-        let short = |at: usize| u16::from_le_bytes([map[at], map[at + 1]]);
-        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| map[at + i]));
+        let short = |at: usize| u16::from_le_bytes([content[at], content[at + 1]]);
+        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| content[at + i]));
         let (version, width, count) = (short(4), usize::from(short(6)), long(8));
         if version != VERSION || !matches!(width, 2 | 4) {
             return Err(Error::data(path, format!("token file of version {version} with {width}-byte tokens")));
         }
         let expected = u128::from(count) * width as u128 + HEADER as u128;
-        if map.len() as u128 != expected {
-            let reason = format!("truncated token file: {} bytes, and {count} tokens take {expected}", map.len());
+        if content.len() as u128 != expected {
+            let reason = format!("truncated token file: {} bytes, and {count} tokens take {expected}", content.len());
             return Err(Error::data(path, reason));
         }
         let (count, fingerprint, source) = (count as usize, long(16), long(24));
-        Ok(Self { path: path.to_path_buf(), width, count, fingerprint, source, map })
+        Ok(Self { path: path.to_path_buf(), width, count, fingerprint, source, content })
     }
 
     /// Where the file lies.
@@ -92,7 +95,7 @@ impl TokenFile {
     /// # Panics
     /// When the range ends beyond [`TokenFile::len`].
     pub fn extend(&self, ids: &mut Vec<u32>, start: usize, len: usize) {
-        let bytes = &self.map[HEADER + start * self.width..HEADER + (start + len) * self.width];
+        let bytes = &self.content[HEADER + start * self.width..HEADER + (start + len) * self.width];
         if self.width == 2 {
             ids.extend(bytes.as_chunks::<2>().0.iter().map(|&b| u32::from(u16::from_le_bytes(b))));
         } else {
@@ -150,9 +153,7 @@ pub fn prepare(
     val_fraction: f64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Split> {
-    if !(0.0..1.0).contains(&val_fraction) {
-        return Err(Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1")));
-    }
+    check_fraction(val_fraction)?;
     let corpus = Corpus::open(data)?;
     let fingerprint = tokenizer.fingerprint();
     let mut hasher = Hasher::default();
@@ -168,13 +169,45 @@ pub fn prepare(
     }
 
     let texts = corpus.texts()?;
-    let chars: usize = texts.iter().map(|t| t.text.chars().count()).sum();
-    let (head, tail) = split(&texts, ((1.0 - val_fraction) * chars as f64) as usize);
+    let (head, tail) = split(&texts, val_fraction);
     let separator = tokenizer.end_of_text().filter(|_| texts.len() > 1);
     let mut encoder = Encoder { tokenizer, fingerprint, source, separator, progress, done: 0, total: corpus.bytes() };
     encoder.write(&train, &head)?;
     encoder.write(&val, &tail)?;
     Ok(Split { train: TokenFile::open(&train)?, val: TokenFile::open(&val)? })
+}
+
+/// Encodes a text in memory, as [`prepare`] does that of a file.
+///
+/// # Errors
+/// As [`prepare`], but for those of files.
+pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result<Split> {
+    check_fraction(val_fraction)?;
+    let whole = Text { path: Path::new("the text"), text };
+    if text.is_empty() {
+        return Err(Error::data(whole.path, "it is empty"));
+    }
+    let (head, tail) = split(&[whole], val_fraction);
+    let (fingerprint, total) = (tokenizer.fingerprint(), text.len() as u64);
+    let progress = &mut |_, _| ();
+    let mut encoder = Encoder { tokenizer, fingerprint, source: 0, separator: None, progress, done: 0, total };
+    let mut part = |parts: &[Part<'_>]| {
+        let mut bytes = vec![0; HEADER];
+        let count = encoder.tokens(parts, &mut |tokens| {
+            bytes.extend_from_slice(tokens);
+            Ok(())
+        })?;
+        bytes[..HEADER].copy_from_slice(&encoder.header(count));
+        TokenFile::of(whole.path, Content::Bytes(bytes))
+    };
+    Ok(Split { train: part(&head)?, val: part(&tail)? })
+}
+
+fn check_fraction(val_fraction: f64) -> Result<()> {
+    match (0.0..1.0).contains(&val_fraction) {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1"))),
+    }
 }
 
 /// Part of a file: the text, where it begins in the file, and whether the file ends with it.
@@ -184,8 +217,10 @@ struct Part<'a> {
     end: usize,
 }
 
-/// Splits texts after `chars` characters.
-fn split<'a>(texts: &[Text<'a>], mut chars: usize) -> (Vec<Part<'a>>, Vec<Part<'a>>) {
+/// Splits texts after `floor((1 - val_fraction) chars)` characters.
+fn split<'a>(texts: &[Text<'a>], val_fraction: f64) -> (Vec<Part<'a>>, Vec<Part<'a>>) {
+    let all: usize = texts.iter().map(|text| text.text.chars().count()).sum();
+    let mut chars = ((1.0 - val_fraction) * all as f64) as usize;
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     for &whole in texts {
         let len = whole.text.len();
@@ -211,30 +246,43 @@ struct Encoder<'a> {
 
 impl Encoder<'_> {
     fn write(&mut self, path: &Path, parts: &[Part<'_>]) -> Result<()> {
-        let width: u16 = if self.tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
         atomic::write_with(path, |file| {
             // The header is known when the tokens are counted.
             file.write_all(&[0; HEADER]).map_err(Error::io(path, "write"))?;
-            let mut count = 0u64;
-            let mut put = |ids: &[u32]| {
+            let count = self.tokens(parts, &mut |bytes| file.write_all(bytes).map_err(Error::io(path, "write")))?;
+            file.seek(SeekFrom::Start(0)).map_err(Error::io(path, "write"))?;
+            file.write_all(&self.header(count)).map_err(Error::io(path, "write"))
+        })
+    }
+
+    /// Bytes of a token.
+    fn width(&self) -> u16 {
+        if self.tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 }
+    }
+
+    /// Encodes parts and hands over their tokens as bytes; how many there are.
+    fn tokens(&mut self, parts: &[Part<'_>], put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        let (width, mut count) = (self.width(), 0);
+        for part in parts {
+            self.encode(part, &mut |ids: &[u32]| {
                 count += ids.len() as u64;
                 let bytes: Vec<u8> = if width == 2 {
                     ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect()
                 } else {
                     ids.iter().flat_map(|id| id.to_le_bytes()).collect()
                 };
-                file.write_all(&bytes).map_err(Error::io(path, "write"))
-            };
-            for part in parts {
-                self.encode(part, &mut put)?;
-            }
-            let mut header = Vec::from(MAGIC);
-            header.extend(VERSION.to_le_bytes());
-            header.extend(width.to_le_bytes());
-            header.extend([count, self.fingerprint, self.source].iter().flat_map(|field| field.to_le_bytes()));
-            file.seek(SeekFrom::Start(0)).map_err(Error::io(path, "write"))?;
-            file.write_all(&header).map_err(Error::io(path, "write"))
-        })
+                put(&bytes)
+            })?;
+        }
+        Ok(count)
+    }
+
+    fn header(&self, count: u64) -> Vec<u8> {
+        let mut header = Vec::from(MAGIC);
+        header.extend(VERSION.to_le_bytes());
+        header.extend(self.width().to_le_bytes());
+        header.extend([count, self.fingerprint, self.source].iter().flat_map(|field| field.to_le_bytes()));
+        header
     }
 
     fn encode(&mut self, part: &Part<'_>, put: &mut dyn FnMut(&[u32]) -> Result<()>) -> Result<()> {
@@ -262,6 +310,20 @@ mod tests {
 
     fn quiet(data: &Path, tokenizer: &Tokenizer, out: &Path, fraction: f64) -> Result<Split> {
         prepare(data, tokenizer, out, fraction, &mut |_, _| {})
+    }
+
+    #[test]
+    fn a_text_in_memory_has_the_tokens_of_a_file() {
+        let (dir, text) = (tempfile::tempdir().unwrap(), "Sein oder nicht sein, 这是个问题。".repeat(9));
+        let data = dir.path().join("t.txt");
+        fs::write(&data, &text).unwrap();
+        let tokenizer = Tokenizer::chars_of([text.as_str()]).unwrap();
+        let file = prepare(&data, &tokenizer, dir.path(), 0.1, &mut |_, _| {}).unwrap();
+        let memory = in_memory(&text, &tokenizer, 0.1).unwrap();
+        for (file, memory) in [(&file.train, &memory.train), (&file.val, &memory.val)] {
+            assert!(!file.is_empty() && file.slice(0, file.len()) == memory.slice(0, memory.len()));
+        }
+        assert!(in_memory("", &tokenizer, 0.1).is_err() && in_memory("a", &tokenizer, 1.0).is_err());
     }
 
     #[test]

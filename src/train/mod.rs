@@ -1,12 +1,15 @@
 //! Training stages, one file each, readable from top to bottom.
 
 pub mod audit;
+#[cfg(not(target_family = "wasm"))]
 pub mod dpo;
 pub mod interval;
 pub mod judge;
 pub mod known_answers;
 pub mod plan;
+pub mod portable;
 pub mod ppo;
+#[cfg(not(target_family = "wasm"))]
 pub mod preferences;
 pub mod pretrain;
 pub mod reward;

@@ -2,7 +2,7 @@
 //! device, which counts memory with the pool that a run uses and notes everything that is done. The notes are then done for
 //! real, in their order, over buffers like the step's own; and each distinct dispatch by itself, which tells their shares.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use super::{Settings, trainer::Trainer};
 use crate::{
@@ -178,8 +178,8 @@ pub async fn plan(
         steps.extend(time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?);
     }
     let mut scratch = Scratch::new(gpu, works, imagined.memory.held)?;
-    let roofs = Roofs::measure(gpu)?;
-    let times = time(gpu, works, &mut scratch, &mut report)?;
+    let roofs = Roofs::measure(gpu).await?;
+    let times = time(gpu, works, &mut scratch, &mut report).await?;
     let mut kernels: Vec<Share> = Vec::new();
     for (work, seconds) in works.iter().zip(times) {
         let kernel = work.variant.to_string();
@@ -226,7 +226,7 @@ const LEAST_STEPS: usize = 7;
 
 /// Seconds of steps: each is recorded while the one before is under way, as in a run.
 async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -> Result<Vec<f64>> {
-    let replay = Replay::new(gpu, ledger)?;
+    let replay = Replay::new(gpu, ledger).await?;
     let mut last = replay.run()?;
     let (mut start, mut end) = (None, Instant::now());
     let mut seconds = Vec::with_capacity(STEPS);
@@ -248,13 +248,13 @@ async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -
         }
     }
     drop((last, replay));
-    gpu.finish()?;
+    gpu.finish().await?;
     gpu.trim();
     Ok(seconds)
 }
 
 /// Seconds of each dispatch among others of its kind, in rounds over all of them.
-fn time(
+async fn time(
     gpu: &Gpu,
     works: &[Work],
     scratch: &mut Scratch,
@@ -263,7 +263,7 @@ fn time(
     let mut repeats = Vec::with_capacity(works.len());
     for (index, work) in works.iter().enumerate() {
         report(&work.variant.to_string(), index, works.len() * (1 + ROUNDS));
-        let once = gpu.time(1, 1, || work.run(gpu, scratch))?;
+        let once = gpu.time(1, 1, || work.run(gpu, scratch)).await?;
         repeats.push((PART / once.max(1e-9)).clamp(1.0, 256.0) as usize);
     }
     let mut rounds = vec![Vec::with_capacity(ROUNDS); works.len()];
@@ -272,7 +272,7 @@ fn time(
             report(&work.variant.to_string(), (1 + round) * works.len() + index, works.len() * (1 + ROUNDS));
             let start = Instant::now();
             (0..repeats[index]).try_for_each(|_| work.run(gpu, scratch))?;
-            gpu.finish()?;
+            gpu.finish().await?;
             rounds[index].push(start.elapsed().as_secs_f64() / repeats[index] as f64);
         }
     }

@@ -45,11 +45,46 @@ pub struct State {
     pub choices: std::collections::BTreeMap<String, String>,
 }
 
+impl State {
+    /// That of a trainer.
+    pub(super) fn of(trainer: &Trainer, settings: &Settings, best_val_loss: Option<f64>) -> Self {
+        Self {
+            step: trainer.optimizer.step,
+            settings: settings.clone(),
+            best_val_loss,
+            loss_scale: trainer.loss_scale,
+            adapter: trainer.gpu.tuner().adapter().to_string(),
+            choices: trainer.gpu.tuner().choices(),
+        }
+    }
+
+    /// Takes over the choices of variants, if they were made on this adapter.
+    pub(super) fn adopt(&self, gpu: &Gpu) {
+        if self.adapter == gpu.tuner().adapter() {
+            gpu.tuner().adopt(self.choices.clone());
+        }
+    }
+
+    /// Puts a fresh trainer where the run was; `moments` has the optimizer's tensors, `before` their names.
+    pub(super) fn restore(&self, trainer: &mut Trainer, moments: &TensorFile, before: &str) -> Result<()> {
+        for (name, tensor) in trainer.optimizer.state() {
+            tensor.write(&take(moments, &format!("{before}{name}"), tensor.shape())?)?;
+            trainer.gpu.submit()?;
+        }
+        trainer.optimizer.step = self.step;
+        if let Some(loss_scale) = self.loss_scale {
+            trainer.optimizer.skipped = loss_scale.skipped;
+            trainer.loss_scale = trainer.loss_scale.map(|_| loss_scale);
+        }
+        Ok(())
+    }
+}
+
 /// The tensors of a head's file.
 const HEAD: [&str; 4] = ["weight", "bias", "gain", "shift"];
 
 /// The host's copy of named tensors.
-async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
+pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
     let mut values = Vec::with_capacity(tensors.len());
     for (_, tensor) in tensors {
         values.push(tensor.to_f32().await?);
@@ -58,7 +93,7 @@ async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
 }
 
 /// Tensors with their values, for files.
-fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
+pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
     let name = |((name, tensor), values): (&'a (String, Tensor), &'a Vec<f32>)| NamedTensor {
         name,
         shape: tensor.shape(),
@@ -79,14 +114,7 @@ pub async fn save(
     settings: &Settings,
     best_val_loss: Option<f64>,
 ) -> Result<std::path::PathBuf> {
-    let state = State {
-        step: trainer.optimizer.step,
-        settings: settings.clone(),
-        best_val_loss,
-        loss_scale: trainer.loss_scale,
-        adapter: trainer.gpu.tuner().adapter().to_string(),
-        choices: trainer.gpu.tuner().choices(),
-    };
+    let state = State::of(trainer, settings, best_val_loss);
     let head_values = match &trainer.head {
         None => Vec::new(),
         Some(ScalarHead { weight, bias, gain, shift }) => {
@@ -252,24 +280,13 @@ pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Language, State)> {
     let checkpoint = Checkpoint::open(path)?;
     let state: State = serde_json::from_value(checkpoint.state()?)
         .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("state.json: {error}")))?;
-    if state.adapter == gpu.tuner().adapter() {
-        gpu.tuner().adopt(state.choices.clone());
-    }
+    state.adopt(gpu);
     let model = match checkpoint.kind {
         Kind::Model => Gpt::from_source(gpu, &Own::open(path)?)?,
         Kind::Adapter => adapted(gpu, &Adapters::open(path)?, Storage::AsStored, |_, _| ())?,
     };
     let head = head(gpu, &checkpoint, model.config().width)?;
     let mut trainer = Trainer::with_head(gpu, model, head, &state.settings)?;
-    let moments = checkpoint.optimizer()?;
-    for (name, tensor) in trainer.optimizer.state() {
-        tensor.write(&take(&moments, &name, tensor.shape())?)?;
-        gpu.submit()?;
-    }
-    trainer.optimizer.step = state.step;
-    if let Some(loss_scale) = state.loss_scale {
-        trainer.optimizer.skipped = loss_scale.skipped;
-        trainer.loss_scale = trainer.loss_scale.map(|_| loss_scale);
-    }
+    state.restore(&mut trainer, &checkpoint.optimizer()?, "")?;
     Ok((trainer, Language::open(&checkpoint.folder)?, state))
 }

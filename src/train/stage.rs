@@ -3,11 +3,11 @@
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
 };
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use web_time::Instant;
 
 use super::{
     Settings, run,

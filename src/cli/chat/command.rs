@@ -1,10 +1,11 @@
 //! What one can do in a chat besides talking.
 
-use super::{
+use super::show;
+use crate::{
+    Result,
     conversation::{Answer, Conversation},
-    show,
+    text::Message,
 };
-use crate::{Result, text::Message};
 
 /// A line that begins with a slash.
 #[derive(Clone, Debug, PartialEq)]

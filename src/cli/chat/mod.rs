@@ -1,7 +1,6 @@
 //! `wgpt chat`
 
 mod command;
-pub(super) mod conversation;
 mod show;
 
 use std::{
@@ -16,10 +15,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use self::{
-    command::Command,
-    conversation::{Answer, Conversation},
-};
+use self::command::Command;
 use super::{
     Shared,
     sampling::{LoadArguments, SamplingArguments},
@@ -27,6 +23,7 @@ use super::{
 };
 use crate::{
     Result,
+    conversation::{Answer, Conversation},
     infer::{generate::Finish, session::Session},
     text::Message,
 };

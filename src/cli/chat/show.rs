@@ -1,10 +1,10 @@
 //! Tokens in colour, and the bars of a choice.
 
-use super::{
-    super::terminal,
+use super::super::terminal;
+use crate::{
     conversation::{Answer, Choice},
+    text::Tokenizer,
 };
-use crate::text::Tokenizer;
 
 /// Backgrounds that neighbours differ in (256-colour palette).
 const BACKGROUNDS: [u8; 4] = [24, 58, 53, 22];

@@ -16,13 +16,13 @@ use serde::Serialize;
 use self::reply::{HELP, Reply, letter};
 use super::{
     Shared,
-    chat::conversation::Conversation,
     feedback::Database,
     sampling::{LoadArguments, SamplingArguments},
     terminal,
 };
 use crate::{
     Error, Result,
+    conversation::Conversation,
     feedback::{self, Answer, Mistake, Prompt, Rating, Store, Tally, Task, Verdict},
     gpu::Gpu,
     infer::{sampler::Sampling, session},

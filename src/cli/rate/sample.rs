@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{Shared, chat::conversation::Conversation, terminal};
+use super::super::{Shared, terminal};
 use crate::{
     Error, Result,
+    conversation::Conversation,
     feedback::{Answer, Prompt},
     infer::sampler::Sampling,
     io::checkpoint,

@@ -16,11 +16,11 @@ use std::{
 
 pub use metadata::{FromValue, Metadata};
 pub use value::{Array, Value};
-pub use write::{TensorSpec, write};
+pub use write::{TensorSpec, write, write_to};
 
 use self::header::{Header, TensorInfo};
 use super::{Format, Rows};
-use crate::{Error, Result, trusted};
+use crate::{Error, Result, content::Content};
 
 /// A GGUF file, memory-mapped: tensors are read when they are used.
 #[derive(Debug)]
@@ -28,12 +28,6 @@ pub struct GgufFile {
     path: PathBuf,
     content: Content,
     header: Header,
-}
-
-#[derive(Debug)]
-enum Content {
-    Map(memmap2::Mmap),
-    Bytes(Vec<u8>),
 }
 
 impl GgufFile {
@@ -51,9 +45,7 @@ impl GgufFile {
     /// [`Error::Io`] when it cannot be opened; [`Error::Checkpoint`], naming the field or tensor, when it is truncated,
     /// broken, or of a kind that wgpt does not read.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = trusted::map(path)?;
-        let header = header::parse(path, &map)?;
-        Ok(Self { path: path.to_path_buf(), content: Content::Map(map), header })
+        Self::of(path, Content::map(path)?)
     }
 
     /// The same from a file's content; `path` is for messages.
@@ -61,9 +53,12 @@ impl GgufFile {
     /// # Errors
     /// [`Error::Checkpoint`] as [`GgufFile::open`].
     pub fn parse(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<Self> {
-        let bytes = bytes.into();
-        let header = header::parse(path, &bytes)?;
-        Ok(Self { path: path.to_path_buf(), content: Content::Bytes(bytes), header })
+        Self::of(path, Content::Bytes(bytes.into()))
+    }
+
+    fn of(path: &Path, content: Content) -> Result<Self> {
+        let header = header::parse(path, &content)?;
+        Ok(Self { path: path.to_path_buf(), content, header })
     }
 
     /// Where the file lies.
@@ -109,7 +104,7 @@ impl GgufFile {
     pub fn rows(&self, name: &str) -> Result<Rows<'_>> {
         let info = self.info(name)?;
         let (width, outer) = info.shape.split_last().map_or((1, &[][..]), |(width, outer)| (*width, outer));
-        let bytes = Cow::Borrowed(&self.bytes()[info.range.clone()]);
+        let bytes = Cow::Borrowed(&self.content[info.range.clone()]);
         Ok(Rows { format: info.format, rows: outer.iter().product(), width, bytes })
     }
 
@@ -118,18 +113,8 @@ impl GgufFile {
     /// # Errors
     /// [`Error::Checkpoint`] when there is no such tensor.
     pub fn release(&self, name: &str) -> Result<()> {
-        let range = self.info(name)?.range.clone();
-        if let Content::Map(map) = &self.content {
-            trusted::release(map, range);
-        }
+        self.content.release(self.info(name)?.range.clone());
         Ok(())
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.content {
-            Content::Map(map) => map,
-            Content::Bytes(bytes) => bytes,
-        }
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {

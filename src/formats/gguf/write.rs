@@ -39,26 +39,38 @@ pub fn write(
     path: &Path,
     metadata: &[(String, Value)],
     tensors: &[TensorSpec],
+    fill: impl FnMut(&TensorSpec, &mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    atomic::write_with(path, |file| write_to(file, path, metadata, tensors, fill))
+}
+
+/// The same to anywhere; `path` is for messages.
+///
+/// # Errors
+/// As [`write`]; part of it may be written then.
+pub fn write_to(
+    out: &mut dyn Write,
+    path: &Path,
+    metadata: &[(String, Value)],
+    tensors: &[TensorSpec],
     mut fill: impl FnMut(&TensorSpec, &mut dyn Write) -> Result<()>,
 ) -> Result<()> {
     let alignment = checked_alignment(path, metadata)? as u64;
     let lengths = lengths(tensors)?;
     let header = header(metadata, tensors, &lengths, alignment)?;
-    atomic::write_with(path, |file| {
-        let mut counted = Counted { inner: file, count: 0 };
-        counted.write_all(&header).map_err(Error::io(path, "write"))?;
-        counted.pad(alignment).map_err(Error::io(path, "write"))?;
-        for (tensor, length) in tensors.iter().zip(lengths) {
-            let before = counted.count;
-            fill(tensor, &mut counted)?;
-            let written = counted.count - before;
-            if written != length {
-                return Err(wrong(format!("'{}' takes {length} bytes but {written} were written", tensor.name)));
-            }
-            counted.pad(alignment).map_err(Error::io(path, "write"))?;
+    let mut counted = Counted { inner: out, count: 0 };
+    counted.write_all(&header).map_err(Error::io(path, "write"))?;
+    counted.pad(alignment).map_err(Error::io(path, "write"))?;
+    for (tensor, length) in tensors.iter().zip(lengths) {
+        let before = counted.count;
+        fill(tensor, &mut counted)?;
+        let written = counted.count - before;
+        if written != length {
+            return Err(wrong(format!("'{}' takes {length} bytes but {written} were written", tensor.name)));
         }
-        Ok(())
-    })
+        counted.pad(alignment).map_err(Error::io(path, "write"))?;
+    }
+    Ok(())
 }
 
 fn wrong(reason: String) -> Error {

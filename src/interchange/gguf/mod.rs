@@ -7,5 +7,5 @@ mod save;
 mod vocabulary;
 
 pub use model::Model;
-pub use save::save;
+pub use save::{save, write};
 pub use vocabulary::{tokenizer, vocabulary};

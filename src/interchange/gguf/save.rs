@@ -1,6 +1,6 @@
 //! A model written as a GGUF file that llama.cpp loads.
 
-use std::path::Path;
+use std::{io::Write, path::Path};
 
 use super::{config, names, vocabulary};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         gguf::{self, TensorSpec, Value},
     },
     interchange::{Language, family::Family, layout::Layout, piece_bytes},
+    io::atomic,
     model::{Source, parameters::Spec},
 };
 
@@ -20,6 +21,20 @@ use crate::{
 /// [`Error::Config`] for a model that llama.cpp does not know, [`Error::Tokenizer`] for a tokenizer that GGUF cannot hold,
 /// [`Error::Io`], and those of the source.
 pub fn save(source: &dyn Source, language: Option<&Language>, path: &Path, format: Format) -> Result<()> {
+    atomic::write_with(path, |file| write(file, source, language, path, format))
+}
+
+/// The same to anywhere; `path` gives the model's name.
+///
+/// # Errors
+/// As [`save`]; part of it may be written then.
+pub fn write(
+    out: &mut dyn Write,
+    source: &dyn Source,
+    language: Option<&Language>,
+    path: &Path,
+    format: Format,
+) -> Result<()> {
     let family = Family::of(source.config())?;
     let model = family.completed(source.config());
     let layout = Layout::new(names::dialect(family), &model)?;
@@ -44,7 +59,7 @@ pub fn save(source: &dyn Source, language: Option<&Language>, path: &Path, forma
         tensors.push(TensorSpec { name, shape: vec![factors.len()], format: Format::F32 });
     }
     let mut next = places.iter();
-    gguf::write(path, &metadata, &tensors, |tensor, out| {
+    gguf::write_to(out, path, &metadata, &tensors, |tensor, out| {
         let bytes = match next.next() {
             Some((spec, piece)) => {
                 let bytes = piece_bytes(source, spec, piece, tensor.format)?;

@@ -96,8 +96,19 @@ pub struct Ppo {
 pub struct Step {
     /// Its numbers.
     pub statistics: Statistics,
-    /// Its first episode as text, and its score.
-    pub sample: (String, f32),
+    /// Its episodes as text.
+    pub samples: Vec<Sample>,
+}
+
+/// An episode as text.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    /// What was asked, as the policy read it.
+    pub prompt: String,
+    /// What it said.
+    pub answer: String,
+    /// What counted of what the judge said.
+    pub score: f32,
 }
 
 impl Ppo {
@@ -142,9 +153,14 @@ impl Ppo {
         self.progress.controller.update(statistics.kl, settings.batch);
         self.progress.updates = self.learner.optimizer.step;
         self.progress.step += 1;
-        let Episode { prompt, answer } = &episodes[0];
-        let text = self.language.tokenizer.decode(&[&prompt.ids[..], &answer.tokens].concat());
-        Ok(Step { statistics, sample: (text, scores.counted[0]) })
+        let text = |ids: &[u32]| self.language.tokenizer.decode(ids);
+        let sample = |(Episode { prompt, answer }, &score): (&Episode, &f32)| Sample {
+            prompt: text(&prompt.ids),
+            answer: text(&answer.tokens),
+            score,
+        };
+        let samples = episodes.iter().zip(&scores.counted).map(sample).collect();
+        Ok(Step { statistics, samples })
     }
 
     /// `count` episodes from number `first` on, sampled from the policy at the temperature of training, nothing cut off.

@@ -3,13 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use web_time::Instant;
 
-use super::{Ppo, Progress, guards::Verdict, learner::Learner, settings::Settings, statistics::Statistics};
+use super::{Ppo, Progress, Sample, guards::Verdict, learner::Learner, settings::Settings, statistics::Statistics};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -187,9 +187,11 @@ impl Run<'_> {
             last = Some(done.statistics);
             let ends = step + 1 == settings.steps;
             if settings.sample_every > 0 && (step == 0 || ends || (step + 1) % settings.sample_every == 0) {
-                let (text, score) = &done.sample;
+                // A batch is never empty.
+                let Sample { prompt, answer, score } = &done.samples[0];
+                let text = format!("{prompt}{answer}");
                 metrics.append(&json!({ "step": step, "sample": text, "sample_score": score }))?;
-                event(Event::Sample(step + 1, text, *score));
+                event(Event::Sample(step + 1, &text, *score));
             }
             stopped = self.stop.load(Ordering::Relaxed) && !ends;
             match verdict {

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::reader::{Reader, Text};
+use super::{
+    Objective,
+    reader::{Reader, Text},
+};
 use crate::{
     Error, Result,
     feedback::{BestOf, LeftOut, Preference, Prompt, Samples, Scored, Store, Tally, Verdict},
@@ -13,18 +14,6 @@ use crate::{
 
 /// The random stream that chooses the prompts which are held out.
 const HELD_OUT: u64 = u64::from_le_bytes(*b"rwd held");
-
-/// What people said, and so what is learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Objective {
-    /// One of two is better: `-log sigmoid(r_chosen - r_rejected - margin)`.
-    Pairs,
-    /// One of several is the best: `-log softmax(r)[best]`.
-    Best,
-    /// Each has a score: the squared error of rewards against scores scaled to mean 0 and standard deviation 1.
-    Scores,
-}
 
 /// What was said about the texts of a [`Comparison`].
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Recipe,
-    data::{self, Comparison, Label, Objective},
+    Objective, Recipe,
+    data::{self, Comparison, Label},
     evaluation::{Evaluation, moments},
     judge::rewards,
     rows::{self, Rows},

@@ -1,4 +1,4 @@
-//! A conversation and the session that has read it.
+//! A conversation with a model, and the session that has read it.
 
 use crate::{
     Result,
@@ -15,7 +15,7 @@ use crate::{
 const CANDIDATES: usize = 10;
 
 /// What one token was chosen from.
-pub(in crate::cli) struct Choice {
+pub struct Choice {
     /// The token.
     pub id: u32,
     /// The most likely ones, at the temperature of its answer.
@@ -25,12 +25,14 @@ pub(in crate::cli) struct Choice {
 }
 
 /// An answer and how it came about.
-pub(in crate::cli) struct Answer {
+pub struct Answer {
+    /// What the model said.
     pub text: String,
     /// The whole conversation before it.
     before: Vec<u32>,
     /// How many tokens of that were there before the question.
     known: usize,
+    /// Its tokens, and why it ended.
     pub generated: Generated,
     /// The settings that it was drawn with; the seed is its own.
     pub sampling: Sampling,
@@ -46,7 +48,7 @@ impl Answer {
 }
 
 /// Who said what, and a model that goes on with it.
-pub(in crate::cli) struct Conversation<'a> {
+pub struct Conversation<'a> {
     session: Session<'a>,
     language: &'a Language,
     template: Option<ChatTemplate>,
@@ -54,11 +56,15 @@ pub(in crate::cli) struct Conversation<'a> {
     window: usize,
     max_tokens: usize,
     draws: u64,
+    /// How answers are drawn.
     pub sampling: Sampling,
 }
 
 impl<'a> Conversation<'a> {
-    /// An empty conversation.
+    /// An empty conversation, with answers of up to `max_tokens`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Template`] for a template that cannot be read.
     pub fn new(session: Session<'a>, language: &'a Language, sampling: Sampling, max_tokens: usize) -> Result<Self> {
         let template = language.conventions.talk(&language.tokenizer)?;
         Ok(Self {
@@ -80,10 +86,12 @@ impl<'a> Conversation<'a> {
         )
     }
 
+    /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.language.tokenizer
     }
 
+    /// The system message, if there is one.
     pub fn system(&self) -> Option<&Message> {
         self.messages.first().filter(|message| message.role == "system")
     }
@@ -94,7 +102,10 @@ impl<'a> Conversation<'a> {
     }
 
     /// Says something and streams the answer to `each`, which says whether to go on. What was said stays said even when
-    /// the answer is cut off.
+    /// the answer is cut off. `progress` hears how much of a long prompt is read.
+    ///
+    /// # Errors
+    /// [`crate::Error::Template`] when the template refuses it, and those of the driver.
     pub async fn say(
         &mut self,
         said: &str,
@@ -136,17 +147,24 @@ impl<'a> Conversation<'a> {
 
     /// What token `index` of `answer` was chosen from, if the answer is that long. The scores are computed again, so that
     /// no answer waits for what nobody may ask.
+    ///
+    /// # Errors
+    /// Those of the driver.
     pub async fn why(&mut self, answer: &Answer, index: usize) -> Result<Option<Choice>> {
         let tokens = &answer.generated.tokens;
         let Some(&id) = tokens.get(index) else { return Ok(None) };
         let text = [&answer.before[..], &tokens[..index]].concat();
-        let logits = self.session.become_text(&text, |_, _| ())?.to_f32().await?;
+        let logits = self.session.become_text(&text, |_, _| ()).await?.to_f32().await?;
         let temperature = answer.sampling.temperature;
         Ok(Some(Choice { id, candidates: top(&logits, CANDIDATES, temperature), temperature }))
     }
 
-    /// The conversation as tokens that the answer follows. What no longer fits the window loses its oldest exchanges.
-    fn rendered(&mut self, notes: &mut Vec<String>) -> Result<Vec<u32>> {
+    /// The conversation as tokens that the answer follows. What no longer fits the window loses its oldest exchanges, of which
+    /// `notes` tells.
+    ///
+    /// # Errors
+    /// [`crate::Error::Template`], [`crate::Error::Tokenizer`].
+    pub fn rendered(&mut self, notes: &mut Vec<String>) -> Result<Vec<u32>> {
         let (tokenizer, conventions) = (&self.language.tokenizer, &self.language.conventions);
         let room = self.window - self.max_tokens.min(self.window / 2);
         let first = usize::from(self.system().is_some());

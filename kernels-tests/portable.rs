@@ -1,0 +1,71 @@
+//! A run in one piece of bytes: it goes on bit for bit, and its model is the same in a GGUF file.
+
+use std::path::Path;
+
+use wgpt::{
+    formats::gguf::GgufFile,
+    interchange::{Language, gguf},
+    model::{Config, Gpt, gpt::Pass},
+    ops::embedding::Tokens,
+    tape::Tape,
+    text::{Tokenizer, shards},
+    train::{Settings, portable, pretrain::Pretrain, task::Task, trainer::Trainer},
+};
+
+use crate::device::device;
+
+const TEXT: &str =
+    "To be, or not to be, that is the question: 要生存还是毁灭, whether 'tis nobler in the mind to suffer";
+
+fn step(task: &mut Pretrain, trainer: &mut Trainer, settings: &Settings) -> f32 {
+    let pending = task.step(trainer, settings, trainer.optimizer.step).expect("a step");
+    pollster::block_on(pending.outcome()).expect("an outcome").loss
+}
+
+#[test]
+fn there_and_back() {
+    let device = device();
+    let gpu = &device.gpu;
+    let text = TEXT.repeat(4);
+    let tokenizer = Tokenizer::chars_of([text.as_str()]).expect("characters");
+    let config = Config::gpt2(tokenizer.vocab_size(), 16, 2, 2, 12);
+    let mut settings = Settings { batch: 3, ..Settings::recipe(config) };
+    settings.schedule.warmup = 0;
+    let split = || shards::in_memory(&text, &tokenizer, settings.val_fraction).expect("tokens");
+    let mut task = Pretrain { split: split() };
+    let model = Gpt::new(gpu, &settings.config, settings.seed).expect("a model");
+    let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
+    let first = step(&mut task, &mut trainer, &settings);
+    assert!((0..4).map(|_| step(&mut task, &mut trainer, &settings)).all(|loss| loss < first));
+
+    let bytes = pollster::block_on(portable::save(&trainer, &tokenizer, &settings, Some(3.5))).expect("saved");
+    let (mut resumed, again, state) = portable::resume(gpu, bytes.clone()).expect("resumed");
+    assert_eq!((state.step, state.best_val_loss, &state.settings), (5, Some(3.5), &settings));
+    assert_eq!(again.to_json(), tokenizer.to_json());
+    let mut other = Pretrain { split: split() };
+    for _ in 0..2 {
+        let (one, two) = (step(&mut task, &mut trainer, &settings), step(&mut other, &mut resumed, &settings));
+        assert_eq!(one.to_bits(), two.to_bits());
+    }
+
+    let language = Language::plain(tokenizer.clone());
+    let exported = pollster::block_on(portable::export(&trainer.model, &language, "tab.gguf")).expect("exported");
+    let file = GgufFile::parse(Path::new("tab.gguf"), exported).expect("a GGUF file");
+    assert_eq!(Language::of_gguf(&file).expect("a language").tokenizer.encode(TEXT).ok(), tokenizer.encode(TEXT).ok());
+    let copy = Gpt::from_source(gpu, &gguf::Model::from_file(file).expect("a model")).expect("a model");
+    let logits = |model: &Gpt| {
+        let (tape, ids) = (Tape::off(gpu), tokenizer.encode("to be or not").expect("tokens"));
+        let tokens = Tokens::new(gpu, &ids, 1, ids.len(), false).expect("tokens");
+        let hidden = model.forward(&tape, &tokens, Pass::default(), None).expect("a forward pass");
+        pollster::block_on(model.logits(&tape, &hidden).expect("logits").to_f32()).expect("a readback")
+    };
+    let worst = logits(&trainer.model).iter().zip(logits(&copy)).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(worst < 1e-5, "logits of the copy are off by {worst}");
+
+    let says = |bytes: Vec<u8>, words: &str| {
+        let error = portable::resume(gpu, bytes).map(|_| ()).expect_err(words).to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    says(bytes[..bytes.len() / 2].to_vec(), "truncated");
+    says(vec![1, 2, 3], "truncated, or not a safetensors file");
+}

@@ -1,0 +1,45 @@
+//! What a file holds: mapped, so that pages come when they are read, or in memory, where there are no files.
+
+use std::{
+    ops::{Deref, Range},
+    path::Path,
+};
+
+use crate::{Result, trusted};
+
+/// A file's bytes.
+#[derive(Debug)]
+pub enum Content {
+    /// Memory-mapped.
+    Map(memmap2::Mmap),
+    /// In memory.
+    Bytes(Vec<u8>),
+}
+
+impl Content {
+    /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn map(path: &Path) -> Result<Self> {
+        trusted::map(path).map(Self::Map)
+    }
+
+    /// Tells the system that a range of a mapped file need not stay in memory.
+    pub fn release(&self, range: Range<usize>) {
+        if let Self::Map(map) = self {
+            trusted::release(map, range);
+        }
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Map(map) => map,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}

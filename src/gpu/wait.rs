@@ -1,0 +1,99 @@
+//! Waiting for the GPU: the only place that knows who drives the callbacks. Natively that is whoever waits; in a browser it is
+//! the page's loop, and nothing here may stop it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use super::Gpu;
+use crate::{Error, Result};
+
+impl Gpu {
+    /// Waits for everything recorded so far.
+    ///
+    /// # Errors
+    /// Whatever the driver complained about meanwhile.
+    pub async fn finish(&self) -> Result<()> {
+        if self.is_imagined() {
+            return self.check();
+        }
+        if cfg!(target_family = "wasm") {
+            self.submission(None);
+            let signal = Signal::<()>::default();
+            let sender = signal.clone();
+            self.queue().on_submitted_work_done(move || sender.send(()));
+            signal.await;
+            return self.check();
+        }
+        self.block(None)
+    }
+
+    /// Makes sure that submission `epoch` was handed over and, natively, waits for it: mapping what it writes is then at once.
+    pub(super) fn reach(&self, epoch: u64) -> Result<()> {
+        if cfg!(target_family = "wasm") {
+            self.submission(Some(epoch));
+            return self.check();
+        }
+        self.block(Some(epoch))
+    }
+
+    /// Lets callbacks that are due run. In a browser they come by themselves.
+    pub(super) fn turn(&self) {
+        // A failed poll means a lost device, which the next check reports with its reason.
+        let _ = self.device().poll(wgpu::PollType::Poll);
+    }
+
+    /// Stops this thread until a submission is done; `None` stands for all of them.
+    fn block(&self, epoch: Option<u64>) -> Result<()> {
+        let submission_index = self.submission(epoch);
+        let waited = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.check()?;
+        waited.map(|_| ()).map_err(|error| Error::DeviceLost {
+            reason: error.to_string(),
+            kernel: self.recorder().last_kernel().to_string(),
+            saved: None,
+        })
+    }
+}
+
+/// A future that a callback completes.
+pub(super) struct Signal<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
+
+impl<T> Default for Signal<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new((None, None))))
+    }
+}
+
+impl<T> Clone for Signal<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Signal<T> {
+    /// Completes it.
+    pub fn send(&self, result: T) {
+        let mut state = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.0 = Some(result);
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Future for Signal<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut state = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(result) = state.0.take() {
+            return Poll::Ready(result);
+        }
+        state.1 = Some(context.waker().clone());
+        Poll::Pending
+    }
+}

@@ -1,0 +1,43 @@
+//! What goes wrong, as JavaScript's errors.
+
+use serde::de::DeserializeOwned;
+use wasm_bindgen::prelude::*;
+
+/// A message for people.
+pub struct Problem(pub String);
+
+/// What calls give.
+pub type Result<T> = std::result::Result<T, Problem>;
+
+impl From<wgpt::Error> for Problem {
+    fn from(error: wgpt::Error) -> Self {
+        Self(match error {
+            // The program's words tell of options; what was kept, and how to go on, is the page's to say.
+            wgpt::Error::DeviceLost { reason, kernel, .. } => {
+                format!("the GPU device was lost ({reason}; last kernel: {kernel})")
+            }
+            other => other.to_string(),
+        })
+    }
+}
+
+impl From<Problem> for JsValue {
+    fn from(problem: Problem) -> Self {
+        js_sys::Error::new(&problem.0).into()
+    }
+}
+
+/// Options as JSON; empty for the usual ones.
+pub fn read<T: DeserializeOwned + Default>(options: &str) -> Result<T> {
+    match options.trim() {
+        "" => Ok(T::default()),
+        options => serde_json::from_str(options).map_err(|error| Problem(format!("options: {error}"))),
+    }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The page's console.
+    #[wasm_bindgen(js_namespace = console, js_name = error)]
+    pub fn log(text: &str);
+}
