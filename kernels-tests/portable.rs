@@ -28,7 +28,7 @@ fn there_and_back() {
     let gpu = &device.gpu;
     let text = TEXT.repeat(4);
     let tokenizer = Tokenizer::chars_of([text.as_str()]).expect("characters");
-    let config = Config::gpt2(tokenizer.vocab_size(), 16, 2, 2, 12);
+    let config = Config::gpt2(tokenizer.vocab_size(), 16, 2, 2, 16);
     let mut settings = Settings { batch: 3, ..Settings::recipe(config) };
     settings.schedule.warmup = 0;
     let split = || shards::in_memory(&text, &tokenizer, settings.val_fraction).expect("tokens");

@@ -33,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "train",
         &[
+            "formats",
             "gpu",
             "tensor",
             "tape",

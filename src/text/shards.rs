@@ -188,8 +188,7 @@ pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result
         return Err(Error::data(whole.path, "it is empty"));
     }
     let (head, tail) = split(&[whole], val_fraction);
-    let (fingerprint, total) = (tokenizer.fingerprint(), text.len() as u64);
-    let progress = &mut |_, _| ();
+    let (fingerprint, total, progress) = (tokenizer.fingerprint(), text.len() as u64, &mut |_, _| ());
     let mut encoder = Encoder { tokenizer, fingerprint, source: 0, separator: None, progress, done: 0, total };
     let mut part = |parts: &[Part<'_>]| {
         let mut bytes = vec![0; HEADER];
@@ -204,10 +203,8 @@ pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result
 }
 
 fn check_fraction(val_fraction: f64) -> Result<()> {
-    match (0.0..1.0).contains(&val_fraction) {
-        true => Ok(()),
-        false => Err(Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1"))),
-    }
+    let wrong = || Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1"));
+    if (0.0..1.0).contains(&val_fraction) { Ok(()) } else { Err(wrong()) }
 }
 
 /// Part of a file: the text, where it begins in the file, and whether the file ends with it.
