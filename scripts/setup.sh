@@ -122,7 +122,7 @@ need_wasm() {
         wasm_cargo() { cargo "$@" --config "$random"; }
     else
         local packages=(rustc-web cargo-web rust-web-src lld-16)
-        dpkg -s "${packages[@]}" >/dev/null 2>&1 || install_packages "${packages[@]}"
+        dpkg -s "${packages[@]}" >/dev/null 2>&1 || install_packages "${packages[@]}" || return 1
         wasm_cargo() {
             RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc /usr/bin/cargo "$@" --config "$random" -Zbuild-std=std,panic_abort \
                 --config 'target.wasm32-unknown-unknown.linker="/usr/lib/llvm-16/bin/wasm-ld"'

@@ -75,6 +75,11 @@ impl Tuner {
         state.open.extend(new);
     }
 
+    /// Forgets the questions without an answer: nobody waits for one any more.
+    pub fn forget(&self) {
+        self.state().open.clear();
+    }
+
     /// All answers by class.
     pub fn choices(&self) -> BTreeMap<String, String> {
         self.state().choices.clone()
