@@ -75,7 +75,7 @@ pub fn write_parts<'a>(
 /// The bytes of an f32 safetensors file.
 ///
 /// # Errors
-/// [`Error::Shape`] as [`write`].
+/// [`Error::Shape`] as [`write()`].
 pub fn to_bytes(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let (parts, mut bytes) = (single(tensors), Vec::new());
     let mut data = |index: usize| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data)));

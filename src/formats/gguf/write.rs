@@ -47,7 +47,7 @@ pub fn write(
 /// The same to anywhere; `path` is for messages.
 ///
 /// # Errors
-/// As [`write`]; part of it may be written then.
+/// As [`write()`]; part of it may be written then.
 pub fn write_to(
     out: &mut dyn Write,
     path: &Path,
