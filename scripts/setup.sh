@@ -94,8 +94,10 @@ need_browser() {
     fi
     # A browser is the largest part, so it comes last.
     find_chromium
-    if [ -z "$missing$CHROMIUM" ] && install_packages chromium; then find_chromium; fi
-    [ -n "$missing$CHROMIUM" ] || missing="Chromium could not be installed"
+    if [ -z "$missing$CHROMIUM" ] && [ "${WGPT_INSTALL_CHROMIUM:-yes}" != no ] && install_packages chromium; then
+        find_chromium
+    fi
+    [ -n "$missing$CHROMIUM" ] || missing="Chromium is not installed"
     if [ -n "$missing" ]; then
         CHROMIUM=
         say "skipped: $missing, so $1"
