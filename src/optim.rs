@@ -181,6 +181,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// One of the same form with another height and length: down to a tenth, and warm for a tenth of the steps at most.
+    #[must_use]
+    pub fn rescaled(self, lr: f32, steps: u64) -> Self {
+        Self { lr, min_lr: lr / 10.0, warmup: self.warmup.min(steps / 10), steps, ..self }
+    }
+
     /// The learning rate of `step`, counted from 0 (nanoGPT's `get_lr`).
     pub fn at(&self, step: u64) -> f32 {
         if step < self.warmup {

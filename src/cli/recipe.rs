@@ -141,15 +141,14 @@ impl Recipe {
         };
         let recipe = Settings::recipe(config);
         let (lr, steps) = (self.lr.unwrap_or(recipe.schedule.lr), self.steps.unwrap_or(recipe.schedule.steps));
+        let schedule = recipe.schedule.rescaled(lr, steps);
         Settings {
             batch: self.batch.unwrap_or(recipe.batch),
             accumulate: self.accumulate,
             schedule: Schedule {
-                lr,
-                min_lr: self.min_lr.unwrap_or(lr / 10.0),
-                warmup: self.warmup.unwrap_or_else(|| recipe.schedule.warmup.min(steps / 10)),
-                steps,
-                ..recipe.schedule
+                min_lr: self.min_lr.unwrap_or(schedule.min_lr),
+                warmup: self.warmup.unwrap_or(schedule.warmup),
+                ..schedule
             },
             optimizer: AdamW {
                 beta2: self.beta2,

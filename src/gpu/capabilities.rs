@@ -52,7 +52,11 @@ pub struct Capabilities {
 impl Capabilities {
     /// What every adapter of WebGPU has, and nothing beyond.
     pub fn baseline() -> Self {
-        let limits = Limits::defaults();
+        Self::within(&Limits::defaults())
+    }
+
+    /// Limits, and no ability beyond them.
+    fn within(limits: &Limits) -> Self {
         Self {
             f16: false,
             subgroups: None,
@@ -88,7 +92,7 @@ impl Capabilities {
 
     /// What `device` of `adapter` was opened with; of the variants those that `unused` names, separated by `;`, are not used.
     pub fn of(device: &wgpu::Device, adapter: &wgpu::Adapter, unused: &str) -> Self {
-        let (features, limits, info) = (device.features(), device.limits(), adapter.get_info());
+        let (features, info) = (device.features(), adapter.get_info());
         let f16 = features.contains(Features::SHADER_F16);
         let matrices = f16 && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         Self {
@@ -99,13 +103,8 @@ impl Capabilities {
             cooperative: if matrices { matrix_side(&adapter.cooperative_matrix_properties()) } else { None },
             immediates: features.contains(Features::IMMEDIATES),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
-            workgroup_memory: limits.max_compute_workgroup_storage_size,
-            invocations: limits.max_compute_invocations_per_workgroup,
-            groups: limits.max_compute_workgroups_per_dimension,
-            binding: limits.max_storage_buffer_binding_size,
-            buffer: limits.max_buffer_size,
-            alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             unused: unused.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect(),
+            ..Self::within(&device.limits())
         }
     }
 

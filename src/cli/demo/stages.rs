@@ -159,7 +159,7 @@ impl<'a> Story<'a> {
         let base = Settings::recipe(config.clone());
         let settings = Settings {
             batch: recipe.batch,
-            schedule: schedule(base.schedule, recipe.pretrain_lr, recipe.pretrain_steps),
+            schedule: base.schedule.rescaled(recipe.pretrain_lr, recipe.pretrain_steps),
             dropout: recipe.dropout,
             seed: self.seed,
             val_batches: 20,
@@ -190,7 +190,7 @@ impl<'a> Story<'a> {
         let mut task = Sft::new(data.examples, &self.language, &settings);
         let steps = task.steps(&settings, recipe.sft_epochs);
         let settings = Settings {
-            schedule: schedule(settings.schedule, recipe.sft_lr, steps),
+            schedule: settings.schedule.rescaled(recipe.sft_lr, steps),
             val_every: steps.div_ceil(3).max(1),
             data: Some(format!("{fingerprint:016x}")),
             ..settings
@@ -333,9 +333,4 @@ impl<'a> Story<'a> {
         let summary = training::run(self.shared, self.gpu, &mut stage).await?;
         Ok(((!summary.stopped).then_some(summary), stage.task))
     }
-}
-
-/// A schedule of the same form with another height and length.
-fn schedule(of: Schedule, lr: f32, steps: u64) -> Schedule {
-    Schedule { lr, min_lr: lr / 10.0, warmup: of.warmup.min(steps / 10), steps, ..of }
 }

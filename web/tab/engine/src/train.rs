@@ -11,7 +11,6 @@ use wgpt::{
     interchange::Language,
     model::{Config, Gpt},
     ops::tuning,
-    optim::Schedule,
     text::{Tokenizer, shards, tokenizer::END_OF_TEXT},
     train::{self, Settings, portable, pretrain::Pretrain, task::Task},
 };
@@ -76,8 +75,7 @@ impl Recipe {
             other => return Err(Problem(format!("family '{other}': give gpt2 or llama"))),
         };
         let recipe = Settings::recipe(config);
-        let warmup = recipe.schedule.warmup.min(steps / 10);
-        let schedule = Schedule { lr, min_lr: lr / 10.0, warmup, steps, ..recipe.schedule };
+        let schedule = recipe.schedule.rescaled(lr, steps);
         Ok(Settings { batch: self.batch, seed: self.seed, val_batches: VALIDATION, schedule, ..recipe })
     }
 }
@@ -167,7 +165,8 @@ impl Trainer {
             return Err(wgpt::Error::Diverged { step: step as usize, loss: outcome.loss }.into());
         }
         let (lr, seconds) = (self.settings.schedule.at(step), start.elapsed().as_secs_f64());
-        Ok(json!({ "step": step + 1, "loss": outcome.loss, "norm": outcome.norm, "lr": lr, "seconds": seconds }).to_string())
+        Ok(json!({ "step": step + 1, "loss": outcome.loss, "norm": outcome.norm, "lr": lr, "seconds": seconds })
+            .to_string())
     }
 
     /// The loss on what is held out.

@@ -45,8 +45,6 @@ pub async fn write(
 pub async fn next(gpu: &Gpu, model: &Gpt, tokenizer: &Tokenizer, prompt: &[u32], count: usize) -> Result<String> {
     let mut session = Session::new(gpu, model)?;
     let logits = session.become_text(prompt, |_, _| ()).await?.to_f32().await?;
-    let bar = |candidate: &wgpt::infer::sampler::Candidate| {
-        json!({ "text": tokenizer.token_text(candidate.id), "probability": f64::from(candidate.logprob).exp() })
-    };
+    let bar = |candidate: &wgpt::infer::sampler::Candidate| json!({ "text": tokenizer.token_text(candidate.id), "probability": f64::from(candidate.logprob).exp() });
     Ok(Value::Array(top(&logits, count, 1.0).iter().map(bar).collect()).to_string())
 }
