@@ -25,7 +25,7 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
         let batch = Batch { inputs: ids(1), targets: ids(2), starts: None, rows, context };
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        trainer.rehearse(&settings, &batch).expect("a rehearsal");
+        trainer.rehearse(&settings, std::slice::from_ref(&batch)).expect("a rehearsal");
         pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
         let mut step =
             || pollster::block_on(trainer.step(&settings, std::slice::from_ref(&batch))?.outcome()).map(|_| ());

@@ -91,7 +91,7 @@ impl Fixture {
         let mut loss = 0.0;
         for batch in &batches {
             let pass = Pass { checkpoint, ..Pass::default() };
-            loss += read(&trainer.accumulate(batch, pass, share).expect("a backward pass"))[0] * share;
+            loss += read(&trainer.accumulate(batch, pass, share, true).expect("a backward pass"))[0] * share;
         }
         let gradient = |(name, tensor): &(String, Tensor)| {
             (name.clone(), read(trainer.gradients().get(tensor).expect("every parameter has a gradient")))

@@ -114,7 +114,7 @@ fn qwen_gradients() {
         for checkpoint in [false, true] {
             let model = Gpt::from_source(&device.gpu, &*source).expect("a model");
             let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
-            trainer.accumulate(&batch, Pass { checkpoint, ..Pass::default() }, 1.0).expect("a backward pass");
+            trainer.accumulate(&batch, Pass { checkpoint, ..Pass::default() }, 1.0, true).expect("a backward pass");
             let read = |parameter: &str| {
                 let found = trainer.model.parameters().iter().find(|(other, _)| other == parameter);
                 let gradient = trainer.gradients().get(&found.expect("a parameter").1).expect("a gradient");

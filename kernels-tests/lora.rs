@@ -195,7 +195,7 @@ fn packed_and_plain_bases_agree() {
             assert!(worst(&before, &logits(gpu, &model, &ids, Pass::default())) > 1e-3, "adapters do something");
             let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
             let pass = Pass { checkpoint, ..Pass::default() };
-            let loss = trainer.accumulate(&batch(&config, 2, 3), pass, 1.0).expect("a backward pass");
+            let loss = trainer.accumulate(&batch(&config, 2, 3), pass, 1.0, true).expect("a backward pass");
             let mut values = read(&loss);
             for (name, tensor) in trainer.model.parameters() {
                 let gradient = trainer.gradients().get(tensor).unwrap_or_else(|| panic!("no gradient of {name}"));

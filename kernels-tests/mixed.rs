@@ -55,7 +55,7 @@ fn gradients_are_those_of_f32_rounded() {
         let run = |precision| {
             let settings = settings(config.clone(), precision);
             let mut trainer = trainer(&device.gpu, &settings);
-            let loss = trainer.accumulate(&batch(&settings, 1), pass, 1.0).expect("a pass");
+            let loss = trainer.accumulate(&batch(&settings, 1), pass, 1.0, true).expect("a pass");
             let scale = trainer.loss_scale.map_or(1.0, |loss| loss.scale);
             let gradient = |(name, weight): &(String, _)| {
                 let gradient = trainer.gradients().get(weight).map(read).unwrap_or_default();

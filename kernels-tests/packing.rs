@@ -69,7 +69,7 @@ fn a_packed_batch_trains_as_its_texts_one_by_one() {
                 let mut loss = 0.0;
                 for batch in batches {
                     let share = scored(batch) / all;
-                    let mean = trainer.accumulate(batch, pass, share).expect("a pass");
+                    let mean = trainer.accumulate(batch, pass, share, true).expect("a pass");
                     loss += pollster::block_on(mean.to_f32()).expect("a loss")[0] * share;
                 }
                 let gradient = |(name, tensor): &(String, wgpt::tensor::Tensor)| {

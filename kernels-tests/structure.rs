@@ -24,6 +24,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tape", &["gpu", "tensor", "ops::elementwise"]),
     ("ops", &["formats", "gpu", "tensor", "tape"]),
     ("optim", &["gpu", "tensor", "arena", "tape", "ops"]),
+    // Ranks add up what the optimizer is to see.
+    ("parallel", &["gpu", "tensor", "arena", "tape", "ops", "optim"]),
     ("model", &["gpu", "tensor", "arena", "tape", "ops", "random", "formats"]),
     ("io", &["content", "random"]),
     ("text", &["trusted", "content", "random", "io::atomic"]),
@@ -45,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "interchange",
             "infer",
             "random",
+            "parallel",
             // Preferences are learned from.
             "feedback",
         ],
@@ -71,6 +74,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "train",
             "doctor",
             "random",
+            "parallel",
             "feedback",
         ],
     ),

@@ -39,7 +39,7 @@ fn steps_after_the_first_create_nothing() {
         let settings = settings(config, 3);
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        trainer.rehearse(&settings, &batch(&settings, 0)).expect("a rehearsal");
+        trainer.rehearse(&settings, &[batch(&settings, 0)]).expect("a rehearsal");
         let mut step = |counter| {
             let pending = trainer.step(&settings, &[batch(&settings, counter)]).expect("a step");
             pollster::block_on(pending.outcome()).expect("an outcome")

@@ -36,6 +36,18 @@ pub enum Error {
         /// The checkpoint that a run goes on from.
         saved: Option<PathBuf>,
     },
+    /// Another rank of an MPI job is gone.
+    #[error("{} (on {hosts}) {reason}{}", ranks_of(ranks), way_on(saved.as_deref()))]
+    Rank {
+        /// The ranks that it is about.
+        ranks: Vec<usize>,
+        /// Where they ran.
+        hosts: String,
+        /// What happened to them.
+        reason: String,
+        /// The checkpoint that a run goes on from.
+        saved: Option<PathBuf>,
+    },
     /// The adapter has no memory left.
     #[error("out of GPU memory: {0}; use a smaller --batch or --context, or --checkpoint-activations")]
     OutOfMemory(String),
@@ -116,7 +128,13 @@ pub enum Error {
     Failed(String),
 }
 
-/// What to do after a lost device.
+/// "rank 1", or "ranks 2, 3".
+fn ranks_of(ranks: &[usize]) -> String {
+    let all: Vec<_> = ranks.iter().map(usize::to_string).collect();
+    format!("rank{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
+}
+
+/// What to do after a lost device or rank.
 fn way_on(saved: Option<&Path>) -> String {
     match saved {
         Some(saved) => format!("; {} is whole: the same command with --resume goes on from there", saved.display()),

@@ -18,6 +18,7 @@ pub mod io;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod parallel;
 pub mod random;
 #[cfg(not(target_family = "wasm"))]
 pub mod serve;

@@ -28,15 +28,30 @@ struct Slot {
     name: String,
     weight: Tensor,
     gradient: Tensor,
-    m: Tensor,
-    v: Tensor,
+    /// First and second moments; none where another rank may have them.
+    moments: Option<[Tensor; 2]>,
     half: Option<Tensor>,
 }
 
 /// Parameters whose weights, gradients and moments each lie one behind the other: one dispatch updates them all.
 struct Run {
-    state: optimizer::State,
+    /// All of it, or this rank's share; none where that is nothing.
+    state: Option<optimizer::State>,
     decays: bool,
+    members: Vec<Member>,
+}
+
+/// A parameter's place among those that it is updated with.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// The parameter.
+    pub weight: Tensor,
+    /// Its gradient.
+    pub gradient: Tensor,
+    /// Where its first element lies.
+    pub first: usize,
 }
 
 /// The optimizer's state on the GPU.
@@ -57,7 +72,7 @@ fn decays(weight: &Tensor) -> bool {
 /// The longest runs that `slots`, in the order of their memory, can be cut into.
 fn runs(slots: &[&Slot]) -> Vec<Run> {
     let parts = |slot: &Slot| {
-        let all = [&slot.weight, &slot.gradient, &slot.m, &slot.v].into_iter().chain(&slot.half);
+        let all = [&slot.weight, &slot.gradient].into_iter().chain(slot.moments.iter().flatten()).chain(&slot.half);
         all.cloned().collect::<Vec<_>>()
     };
     let (mut runs, mut at) = (Vec::new(), 0);
@@ -75,7 +90,13 @@ fn runs(slots: &[&Slot]) -> Vec<Run> {
         let whole = |part: usize| first[part].through(&last[part]).unwrap_or_else(|| first[part].clone());
         let half = (first.len() > 4).then(|| whole(4));
         let state = optimizer::State { weight: whole(0), gradient: whole(1), m: whole(2), v: whole(3), half };
-        runs.push(Run { state, decays: decays(&first[0]) });
+        let place = |slot: &&Slot| {
+            let through = first[0].through(&slot.weight).map_or(0, |through| through.elements());
+            let (name, weight, gradient) = (slot.name.clone(), slot.weight.clone(), slot.gradient.clone());
+            Member { name, first: through.saturating_sub(weight.elements()), weight, gradient }
+        };
+        let members = slots[at..end].iter().map(place).collect();
+        runs.push(Run { state: Some(state), decays: decays(&first[0]), members });
         at = end;
     }
     runs
@@ -102,7 +123,8 @@ impl Optimizer {
             let (Some(gradient), Some(m), Some(v)) = (all_gradients.next(), all_m.next(), all_v.next()) else { break };
             gradients.keep(weight, gradient.clone());
             let half = halves.get(slots.len()).cloned();
-            slots.push(Slot { name: name.clone(), weight: weight.clone(), gradient, m, v, half });
+            let moments = Some([m, v]);
+            slots.push(Slot { name: name.clone(), weight: weight.clone(), gradient, moments, half });
         }
         let in_memory: Vec<_> = arena::update_order(&shapes).into_iter().map(|index| &slots[index]).collect();
         let runs = runs(&in_memory);
@@ -111,23 +133,35 @@ impl Optimizer {
 
     /// Updates every parameter; returns the global gradient norm before clipping, still on the GPU. A parameter that
     /// no gradient reached counts as one with gradient 0. With `scale` the gradients are that many times the real ones, and
-    /// where their norm is not finite nothing is updated: whoever reads the norm counts that as `skipped`.
+    /// where their norm is not finite nothing is updated: whoever reads the norm counts that as `skipped`. `join` makes the
+    /// norm that of all ranks, where this one has a share of the gradients only.
     ///
     /// # Errors
-    /// Those of the driver.
-    pub fn update(&mut self, gpu: &Gpu, gradients: &mut Gradients, lr: f32, scale: Option<f32>) -> Result<Tensor> {
+    /// Those of the driver and of `join`.
+    pub fn update(
+        &mut self,
+        gpu: &Gpu,
+        gradients: &mut Gradients,
+        lr: f32,
+        scale: Option<f32>,
+        join: impl FnOnce(&Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
         for slot in &self.slots {
             if gradients.get(&slot.weight).is_none() {
                 slot.gradient.clear();
             }
         }
-        let all: Vec<_> = self.runs.iter().map(|run| &run.state.gradient).collect();
+        let all: Vec<_> = self.runs.iter().filter_map(|run| Some(&run.state.as_ref()?.gradient)).collect();
         let unscale = scale.map(f32::recip);
-        let norm = reduce::global_norm(gpu, &all, unscale.unwrap_or(1.0))?;
+        let norm = match all.is_empty() {
+            true => Tensor::zeros(gpu, &[1])?,
+            false => reduce::global_norm(gpu, &all, unscale.unwrap_or(1.0))?,
+        };
+        join(&norm)?;
         self.step += 1;
         let power = i32::try_from(self.step.saturating_sub(self.skipped).max(1)).unwrap_or(i32::MAX);
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(power)) as f32;
-        for run in &self.runs {
+        for (run, state) in self.runs.iter().filter_map(|run| Some((run, run.state.as_ref()?))) {
             let step = optimizer::Step {
                 lr,
                 beta1: self.settings.beta1,
@@ -139,17 +173,48 @@ impl Optimizer {
                 max_norm: self.settings.clip,
                 unscale,
             };
-            optimizer::adamw(step, &run.state, &norm)?;
+            optimizer::adamw(step, state, &norm)?;
         }
         gradients.reset();
         Ok(norm)
     }
 
-    /// The moments by name (`m.<parameter>`, `v.<parameter>`), for checkpoints.
+    /// Every parameter with its name and its copy in f16, if it has one.
+    pub fn parameters(&self) -> Vec<(&str, &Tensor, Option<&Tensor>)> {
+        self.slots.iter().map(|slot| (slot.name.as_str(), &slot.weight, slot.half.as_ref())).collect()
+    }
+
+    /// Every parameter with its gradient, in the order of their memory.
+    pub fn in_memory(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
+        let shapes: Vec<_> = self.slots.iter().map(|slot| slot.weight.shape()).collect();
+        let slot = |index: usize| (&self.slots[index].weight, &self.slots[index].gradient);
+        arena::update_order(&shapes).into_iter().map(slot)
+    }
+
+    /// Replaces what is updated together by the shares of it that `share` makes, and forgets the moments that are in none.
+    ///
+    /// # Errors
+    /// Those of `share`.
+    pub fn cut(
+        &mut self,
+        mut share: impl FnMut(&optimizer::State, &[Member]) -> Result<Option<optimizer::State>>,
+    ) -> Result<()> {
+        for run in &mut self.runs {
+            if let Some(state) = &run.state {
+                run.state = share(state, &run.members)?;
+            }
+        }
+        self.slots.iter_mut().for_each(|slot| slot.moments = None);
+        Ok(())
+    }
+
+    /// The moments by name (`m.<parameter>`, `v.<parameter>`), for checkpoints; none where they are spread over ranks.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let moments =
-            |slot: &Slot| [(format!("m.{}", slot.name), slot.m.clone()), (format!("v.{}", slot.name), slot.v.clone())];
-        self.slots.iter().flat_map(moments).collect()
+        let moments = |slot: &Slot| {
+            let [m, v] = slot.moments.clone()?;
+            Some([(format!("m.{}", slot.name), m), (format!("v.{}", slot.name), v)])
+        };
+        self.slots.iter().filter_map(moments).flatten().collect()
     }
 }
 

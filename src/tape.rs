@@ -13,6 +13,8 @@ type Backward = Box<dyn FnOnce(&mut Gradients, Tensor) -> Result<()>>;
 
 struct Node {
     output: u64,
+    /// The watched leaves that it came from.
+    leaves: Vec<u64>,
     backward: Backward,
 }
 
@@ -22,17 +24,24 @@ pub struct Tape {
     /// `None` when off.
     nodes: Option<RefCell<Vec<Node>>>,
     tracked: RefCell<HashSet<u64>>,
+    /// Of each watched leaf, how many nodes came from it.
+    leaves: RefCell<HashMap<u64, usize>>,
 }
 
 impl Tape {
     /// A tape that records what depends on watched tensors.
     pub fn new(gpu: &Gpu) -> Self {
-        Self { gpu: gpu.clone(), nodes: Some(RefCell::default()), tracked: RefCell::default() }
+        Self {
+            gpu: gpu.clone(),
+            nodes: Some(RefCell::default()),
+            tracked: RefCell::default(),
+            leaves: RefCell::default(),
+        }
     }
 
     /// A tape that records nothing: inference, validation.
     pub fn off(gpu: &Gpu) -> Self {
-        Self { gpu: gpu.clone(), nodes: None, tracked: RefCell::default() }
+        Self { gpu: gpu.clone(), nodes: None, tracked: RefCell::default(), leaves: RefCell::default() }
     }
 
     /// The device.
@@ -44,6 +53,7 @@ impl Tape {
     pub fn watch(&self, tensor: &Tensor) {
         if self.nodes.is_some() {
             self.tracked.borrow_mut().insert(tensor.id());
+            self.leaves.borrow_mut().entry(tensor.id()).or_default();
         }
     }
 
@@ -67,7 +77,15 @@ impl Tape {
         let Some(nodes) = &self.nodes else { return };
         if inputs.iter().any(|input| self.tracks(input)) {
             self.tracked.borrow_mut().insert(output.id());
-            nodes.borrow_mut().push(Node { output: output.id(), backward: Box::new(backward) });
+            let mut counts = self.leaves.borrow_mut();
+            let mut leaves = Vec::new();
+            for input in inputs {
+                if let Some(count) = counts.get_mut(&input.id()) {
+                    *count += 1;
+                    leaves.push(input.id());
+                }
+            }
+            nodes.borrow_mut().push(Node { output: output.id(), leaves, backward: Box::new(backward) });
         }
     }
 
@@ -77,12 +95,34 @@ impl Tape {
     /// # Errors
     /// Those of the backward kernels.
     pub fn backward(self, output: &Tensor, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
+        self.backward_telling(output, gradient, gradients, |_, _| Ok(()))
+    }
+
+    /// [`Tape::backward`] that tells `done` of each watched leaf, by its identity, when no node is left that adds to its gradient.
+    ///
+    /// # Errors
+    /// Those of the backward kernels and of `done`.
+    pub fn backward_telling(
+        self,
+        output: &Tensor,
+        gradient: Tensor,
+        gradients: &mut Gradients,
+        mut done: impl FnMut(&Gradients, u64) -> Result<()>,
+    ) -> Result<()> {
         gradients.give(output, gradient)?;
         let mut nodes = self.nodes.map(RefCell::into_inner).unwrap_or_default();
+        let mut counts = self.leaves.into_inner();
         while let Some(node) = nodes.pop() {
             // A node whose output nobody used has no gradient and passes none on.
             if let Some(gradient) = gradients.take(node.output) {
                 (node.backward)(gradients, gradient)?;
+            }
+            for leaf in node.leaves {
+                let left = counts.entry(leaf).or_default();
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    done(gradients, leaf)?;
+                }
             }
         }
         Ok(())
@@ -189,6 +229,13 @@ impl Gradients {
     /// The gradient of `tensor`, if anything reached it.
     pub fn get(&self, tensor: &Tensor) -> Option<&Tensor> {
         self.map.get(&tensor.id()).filter(|gradient| gradient.written).map(|gradient| &gradient.tensor)
+    }
+
+    /// Takes note that the kept gradient of `leaf` was written from outside.
+    pub fn wrote(&mut self, leaf: &Tensor) {
+        if let Some(gradient) = self.map.get_mut(&leaf.id()) {
+            gradient.written = true;
+        }
     }
 
     fn take(&mut self, id: u64) -> Option<Tensor> {

@@ -6,18 +6,19 @@ use serde::Serialize;
 use super::{
     Shared,
     preferences::{Left, Source},
-    terminal, training,
+    ranks, terminal, training,
     tune::{Own, TuneArguments},
 };
 use crate::{
     Error, Result,
     interchange::{self, Language},
-    ops::tuning,
+    parallel::Group,
     train::{
         Settings,
         dpo::Dpo,
         stage::{Stage, Summary},
         task::Task,
+        together,
     },
 };
 
@@ -73,6 +74,10 @@ struct Output {
 
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    ranks::together(shared, &arguments.tune.ranks, async |shared, group| train(shared, group, arguments).await).await
+}
+
+async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<()> {
     let Arguments { tune, source, beta, epochs, batch, lr, val_fraction } = arguments;
     let out = tune.out(source.path());
     let base = tune.base(&out)?;
@@ -90,7 +95,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let (pairs, held_out_pairs) = task.sizes();
 
     let gpu = shared.open().await?;
-    let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
+    let (mut trainer, best_val_loss) = tune.trainer(shared, group, &gpu, &base, &settings)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
         "{} parameters, {pairs} pairs to learn from and {held_out_pairs} held out, {answers} tokens of answers, {steps} \
@@ -105,13 +110,19 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         (false, true) => task.recall(&out)?,
         (false, false) => {
             let bar = terminal::bar((pairs + held_out_pairs) as u64, shared.quiet);
-            task.rehearse(&mut trainer, &settings)?;
             let tuned = |class: &str, index: usize, count: usize| {
                 bar.set_message(format!("tuning {}/{count}: {class}", index + 1));
             };
-            tuning::answer(&gpu, tuned).await?;
+            together::tune(&gpu, group, async || task.rehearse(&mut trainer, &settings), tuned).await?;
             bar.set_message("pairs by the reference");
-            task.remember(&trainer, &settings, &out, |done| bar.set_position(done as u64)).await?;
+            if group.is_first() {
+                task.remember(&trainer, &settings, &out, |done| bar.set_position(done as u64)).await?;
+            }
+            // The others read what the first rank wrote.
+            group.meet()?;
+            if !group.is_first() {
+                task.recall(&out)?;
+            }
             bar.finish_and_clear();
         }
     }

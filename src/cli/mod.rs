@@ -19,11 +19,13 @@ pub mod lora;
 mod memory;
 mod merge;
 mod plan;
+mod plan_ranks;
 mod ppo;
 mod precision;
 mod preferences;
 mod pretrain;
 mod profile;
+mod ranks;
 mod rate;
 mod recipe;
 mod reinforce;
@@ -96,6 +98,12 @@ pub(crate) struct Shared {
     /// Say nothing but results
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// Print no result: another rank does.
+    #[arg(skip)]
+    silent: bool,
+    /// Which of several adapters of the best kind, without --adapter.
+    #[arg(skip)]
+    nth: usize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -176,7 +184,7 @@ impl Shared {
     /// Opens it without what was tuned.
     async fn open_untuned(&self) -> Result<Gpu> {
         let (adapter, compiled) = (self.adapter.clone(), Some(io_cache::compiled as _));
-        let gpu = Gpu::open(&Options { adapter, compiled, ..Options::from_environment() }).await?;
+        let gpu = Gpu::open(&Options { adapter, compiled, nth: self.nth, ..Options::from_environment() }).await?;
         let names = ops::variant_names();
         if let Some(name) = gpu.capabilities().unused.iter().find(|name| !names.contains(&name.as_str())) {
             return Err(Error::Usage(format!(
@@ -215,6 +223,9 @@ impl Shared {
 
     /// The result: JSON for programs, `words` for people.
     fn result(&self, json: &impl serde::Serialize, words: impl FnOnce() -> String) -> Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         if self.json {
             let text = serde_json::to_string(json).map_err(|error| Error::Failed(error.to_string()))?;
             println!("{text}");

@@ -4,13 +4,19 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Shared, precision, recipe::Recipe, training};
+use super::{
+    Shared, precision,
+    ranks::{self, RankArguments},
+    recipe::Recipe,
+    training,
+};
 use crate::{
     Error, Result,
     gpu::Gpu,
     interchange::Language,
     io::{atomic, checkpoint},
     model::Gpt,
+    parallel::Group,
     text::{Corpus, Tokenizer, shards, tokenizer::END_OF_TEXT},
     train::{Settings, pretrain::Pretrain, run, stage::Stage, trainer::Trainer},
 };
@@ -25,7 +31,8 @@ pub(super) const SHAKESPEARE: &str = include_str!("../../data/shakespeare.txt");
   wgpt pretrain --data book.txt --preset nano-char
   wgpt pretrain --data book.txt --precision f16   half the memory for activations, faster where the GPU is
   wgpt pretrain --data texts/ --tokenizer bpe --family llama --layers 6 --heads 6 --width 384 --context 256
-  wgpt pretrain --data shakespeare.txt --out runs/shakespeare --resume")]
+  wgpt pretrain --data shakespeare.txt --out runs/shakespeare --resume
+  mpirun -n 4 wgpt pretrain --data book.txt       four GPUs (a build with --features mpi)")]
 pub(crate) struct Arguments {
     /// UTF-8 text file, or folder of .txt files [default: eight plays of Shakespeare]
     #[arg(long, value_name = "FILE|DIR")]
@@ -44,6 +51,8 @@ pub(crate) struct Arguments {
     /// Go on from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    ranks: RankArguments,
 }
 
 impl Arguments {
@@ -109,15 +118,22 @@ impl Arguments {
 
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    ranks::together(shared, &arguments.ranks, async |shared, group| train(shared, group, arguments).await).await
+}
+
+async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<()> {
     // Everything that can be wrong with the input is found before a GPU is opened or a file written.
     arguments.recipe.settings(1).validate()?;
     let out = arguments.out();
     let data = arguments.text(&out)?;
     Corpus::open(&data)?.texts()?;
     let gpu = shared.open().await?;
-    let (trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &data, &out)?;
+    let (mut trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &data, &out)?;
+    trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
-    let split = shards::prepare(&data, &tokenizer, &out, settings.val_fraction, &mut |_, _| {})?;
+    // Where the ranks share a file system, the others find what the first one wrote.
+    let prepare = || shards::prepare(&data, &tokenizer, &out, settings.val_fraction, &mut |_, _| {});
+    let split = group.first_alone(prepare)?;
     split.check_window(settings.context)?;
     shared.say(format_args!(
         "{} parameters, {} training and {} validation tokens of {}, {} steps of {} tokens -> {}",

@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, lora::LoraArguments, terminal, training};
+use super::{
+    Shared,
+    lora::LoraArguments,
+    ranks::{self, RankArguments},
+    terminal, training,
+};
 use crate::{
     Error, Result,
     gpu::Gpu,
     interchange::{self, Language, adapter},
     io::checkpoint,
+    parallel::Group,
     train::{
         judge::{self, Judge, Said},
         ppo::{
@@ -117,6 +123,8 @@ pub(super) struct Arguments {
     /// Go on from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    ranks: RankArguments,
 }
 
 /// What the two commands say themselves.
@@ -201,6 +209,10 @@ impl Arguments {
 
 /// Runs the command.
 pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe) -> Result<()> {
+    ranks::together(shared, &arguments.ranks, async |shared, group| train(shared, group, arguments, recipe).await).await
+}
+
+async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &Recipe) -> Result<()> {
     let out = &arguments.out;
     if !arguments.resume && checkpoint::resolve(out).is_ok() {
         let reason = "already holds a run; add --resume to go on with it, or choose another --out";
@@ -232,7 +244,7 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
         Err(model) => Box::new(Learned(RewardModel::open(&gpu, model)?)),
     };
     let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
-    let (learner, progress) = match state {
+    let (mut learner, progress) = match state {
         Some(state) => {
             shared.say(format_args!("resuming {} after step {}", out.display(), state.progress.step));
             (run::resume(&gpu, out, &state, value)?, state.progress)
@@ -242,6 +254,7 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe)
             (learner, Progress::new(&settings))
         }
     };
+    learner.join(group)?;
     std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
     shared.say(format_args!(
         "{} parameters to train, {} prompts, {} steps of {} answers of up to {} tokens -> {}",

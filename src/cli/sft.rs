@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::{
     Shared,
     precision::{self, PrecisionArgument},
-    terminal, training,
+    ranks, terminal, training,
     tune::{Own, TuneArguments},
 };
 use crate::{
     Error, Result,
     interchange::{self, Language},
+    parallel::Group,
     text::conversations::Found,
     train::{
         Settings,
@@ -73,6 +74,10 @@ struct Output {
 
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    ranks::together(shared, &arguments.tune.ranks, async |shared, group| train(shared, group, arguments).await).await
+}
+
+async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<()> {
     let Arguments { tune, epochs, batch, lr, val_fraction, .. } = arguments;
     let out = tune.out(&arguments.data);
     let base = tune.base(&out)?;
@@ -99,7 +104,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 
     let gpu = shared.open().await?;
     let settings = precision::on_adapter(shared, &gpu, settings);
-    let (trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
+    let (trainer, best_val_loss) = tune.trainer(shared, group, &gpu, &base, &settings)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
         "{} parameters, {conversations} conversations of {tokens} tokens, {learned_tokens} of them to learn, {steps} \

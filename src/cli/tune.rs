@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Shared, lora::LoraArguments, terminal};
+use super::{Shared, lora::LoraArguments, ranks::RankArguments, terminal};
 use crate::{
     Error, Result,
     gpu::Gpu,
     io::checkpoint,
     model::{Config, lora::LoraConfig},
     optim::{AdamW, Schedule},
+    parallel::Group,
     train::{Settings, run, trainer::Trainer},
 };
 
@@ -73,6 +74,8 @@ pub(super) struct TuneArguments {
     pub resume: bool,
     #[command(flatten)]
     lora: LoraArguments,
+    #[command(flatten)]
+    pub ranks: RankArguments,
 }
 
 /// The options whose defaults are the command's own.
@@ -157,16 +160,19 @@ impl TuneArguments {
         Ok(settings)
     }
 
-    /// The trainer: the base model's weights (and fresh adapters, if there are to be any), or where the run stopped.
+    /// The trainer: the base model's weights (and fresh adapters, if there are to be any), or where the run stopped; one of
+    /// `group`'s.
     pub fn trainer(
         &self,
         shared: &Shared,
+        group: &Group,
         gpu: &Gpu,
         base: &Path,
         settings: &Settings,
     ) -> Result<(Trainer, Option<f64>)> {
         if self.resume {
-            let (trainer, _, state) = run::resume(gpu, base)?;
+            let (mut trainer, _, state) = run::resume(gpu, base)?;
+            trainer.join(group)?;
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", base.display(), state.step));
             return Ok((trainer, state.best_val_loss));
@@ -178,6 +184,8 @@ impl TuneArguments {
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        Ok((Trainer::new(gpu, model, settings)?, None))
+        let mut trainer = Trainer::new(gpu, model, settings)?;
+        trainer.join(group)?;
+        Ok((trainer, None))
     }
 }

@@ -52,17 +52,20 @@ pub fn key(info: &AdapterInfo, reduced: &str) -> String {
     text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
 }
 
-/// The adapter that `wanted` names by index or by a part of its name; the best one without a wish.
+/// The adapter that `wanted` names by index or by a part of its name; without a wish the `nth` of the best kind, counted round
+/// them.
 ///
 /// # Errors
 /// [`Error::NoAdapter`] with the platform's install line, [`Error::UnknownAdapter`] with what exists.
-pub async fn choose(wanted: Option<&str>) -> Result<Adapter> {
+pub async fn choose(wanted: Option<&str>, nth: usize) -> Result<Adapter> {
     let adapters = list().await;
     if adapters.is_empty() {
         return Err(Error::NoAdapter(INSTALL_HINT.to_string()));
     }
     let Some(wanted) = wanted.map(str::trim).filter(|wanted| !wanted.is_empty()) else {
-        return Ok(adapters.into_iter().next().expect("the list is not empty"));
+        let kind = |adapter: &Adapter| rank(adapter.get_info().device_type);
+        let alike = adapters.iter().take_while(|adapter| kind(adapter) == kind(&adapters[0])).count();
+        return Ok(adapters.into_iter().nth(nth % alike).expect("the list is not empty"));
     };
     let available = adapters
         .iter()

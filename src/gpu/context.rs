@@ -28,6 +28,8 @@ pub type Kept = fn(&wgpu::AdapterInfo) -> Option<Vec<u8>>;
 pub struct Options {
     /// Index or part of the name of the adapter; the best one without a wish.
     pub adapter: Option<String>,
+    /// Without a wish: which of the adapters of the best kind, counted round them, for programs that run side by side.
+    pub nth: usize,
     /// Capabilities to leave unused, comma-separated.
     pub without: String,
     /// Variants to leave unused, by name, separated by semicolons: see [`crate::ops::variant_names`].
@@ -51,6 +53,7 @@ impl Options {
             limits: read("WGPT_LIMITS"),
             checked: !read("WGPT_CHECKED").is_empty(),
             compiled: None,
+            nth: 0,
         }
     }
 
@@ -106,7 +109,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::NoDevice`]; [`Error::Usage`] for options that mean nothing.
     pub async fn open(options: &Options) -> Result<Self> {
-        let adapter = adapter::choose(options.adapter.as_deref()).await?;
+        let adapter = adapter::choose(options.adapter.as_deref(), options.nth).await?;
         let info = adapter.get_info();
         let (required_features, required_limits) = Capabilities::request(&adapter, &options.without, &options.limits)?;
         let descriptor = wgpu::DeviceDescriptor {

@@ -23,7 +23,45 @@ impl Gpu {
     }
 }
 
+/// A copy that was handed to the GPU and announces itself.
+#[must_use]
+pub struct Arriving {
+    copy: Readback,
+    mapped: Option<Signal<Mapped>>,
+}
+
 impl Readback {
+    /// Hands everything recorded so far to the GPU without waiting: [`Arriving::is_here`] tells when the bytes are there.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn hand_over(self) -> Result<Arriving> {
+        if self.gpu.is_imagined() {
+            return Ok(Arriving { copy: self, mapped: None });
+        }
+        self.gpu.submission_of(self.epoch)?;
+        Ok(Arriving { mapped: Some(self.map()), copy: self })
+    }
+
+    /// Asks for the bytes to be mapped: only once the copy was handed over.
+    fn map(&self) -> Signal<Mapped> {
+        let signal = Signal::<Mapped>::default();
+        let sender = signal.clone();
+        self.staging.buffer().slice(..self.size).map_async(wgpu::MapMode::Read, move |result| sender.send(result));
+        signal
+    }
+
+    /// The bytes of a mapped copy.
+    fn take(&self, mapped: Mapped) -> Result<Vec<u8>> {
+        self.gpu.check()?;
+        let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string(), saved: None };
+        mapped.map_err(|error| lost(error.to_string()))?;
+        let slice = self.staging.buffer().slice(..self.size);
+        let bytes = slice.get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
+        self.staging.buffer().unmap();
+        Ok(bytes)
+    }
+
     /// The bytes, once the GPU has written them.
     ///
     /// # Errors
@@ -32,20 +70,12 @@ impl Readback {
         if self.gpu.is_imagined() {
             return Ok(vec![0; self.size as usize]);
         }
-        let slice = self.staging.buffer().slice(..self.size);
         // Mapping before that would be refused while the copy is only recorded.
         self.gpu.reach(self.epoch)?;
-        let signal = Signal::<Mapped>::default();
-        let sender = signal.clone();
-        slice.map_async(wgpu::MapMode::Read, move |result| sender.send(result));
+        let signal = self.map();
         self.gpu.turn();
         let mapped = signal.await;
-        self.gpu.check()?;
-        let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string(), saved: None };
-        mapped.map_err(|error| lost(error.to_string()))?;
-        let bytes = slice.get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
-        self.staging.buffer().unmap();
-        Ok(bytes)
+        self.take(mapped)
     }
 
     /// The bytes as numbers.
@@ -54,6 +84,27 @@ impl Readback {
     /// As [`Readback::bytes`].
     pub async fn numbers<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
         Ok(bytemuck::pod_collect_to_vec(&self.bytes().await?))
+    }
+}
+
+impl Arriving {
+    /// Whether the bytes are there. Waits for nothing.
+    pub fn is_here(&self) -> bool {
+        self.copy.gpu.turn();
+        self.mapped.as_ref().is_none_or(Signal::is_sent)
+    }
+
+    /// The numbers, once they are there.
+    ///
+    /// # Errors
+    /// As [`Readback::bytes`].
+    pub async fn numbers<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
+        let Self { copy, mapped } = self;
+        let Some(mapped) = mapped else { return copy.numbers().await };
+        copy.gpu.reach(copy.epoch)?;
+        copy.gpu.turn();
+        let mapped = mapped.await;
+        Ok(bytemuck::pod_collect_to_vec(&copy.take(mapped)?))
     }
 }
 

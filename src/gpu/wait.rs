@@ -34,10 +34,15 @@ impl Gpu {
     /// Makes sure that submission `epoch` was handed over and, natively, waits for it: mapping what it writes is then at once.
     pub(super) fn reach(&self, epoch: u64) -> Result<()> {
         if cfg!(target_family = "wasm") {
-            self.submission(Some(epoch));
-            return self.check();
+            return self.submission_of(epoch);
         }
         self.block(Some(epoch))
+    }
+
+    /// Makes sure that submission `epoch` was handed over, and waits for nothing.
+    pub(super) fn submission_of(&self, epoch: u64) -> Result<()> {
+        self.submission(Some(epoch));
+        self.check()
     }
 
     /// Lets callbacks that are due run. In a browser they come by themselves.
@@ -59,6 +64,18 @@ impl Gpu {
     }
 }
 
+/// What `future` gives, for those who cannot wait by `async`. Natively whoever waits for the GPU stops this thread, so that every
+/// such future is done when it is asked the first time.
+///
+/// # Errors
+/// Those of `future`; [`Error::Failed`] in a browser, where nothing may stop the page.
+pub fn now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(Error::Failed("the GPU cannot be waited for here".to_string())),
+    }
+}
+
 /// A future that a callback completes.
 pub(super) struct Signal<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
 
@@ -75,6 +92,11 @@ impl<T> Clone for Signal<T> {
 }
 
 impl<T> Signal<T> {
+    /// Whether it is complete.
+    pub fn is_sent(&self) -> bool {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.is_some()
+    }
+
     /// Completes it.
     pub fn send(&self, result: T) {
         let mut state = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

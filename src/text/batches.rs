@@ -48,6 +48,38 @@ pub fn random_batch(
     Ok(batch)
 }
 
+/// The rows `wanted` of `all`, counted through, in batches no larger than the first of `all`. Rows of one context stay together.
+pub fn rows(all: &[Batch], wanted: std::ops::Range<usize>) -> Vec<Batch> {
+    let most = all.first().map_or(1, |batch| batch.rows);
+    let mut cut: Vec<Batch> = Vec::new();
+    let mut row = 0;
+    for batch in all {
+        for own in 0..batch.rows {
+            row += 1;
+            if !wanted.contains(&(row - 1)) {
+                continue;
+            }
+            let fits = |last: &&mut Batch| {
+                last.rows < most && last.context == batch.context && last.starts.is_some() == batch.starts.is_some()
+            };
+            let place = own * batch.context..(own + 1) * batch.context;
+            let empty =
+                Batch { inputs: Vec::new(), targets: Vec::new(), starts: None, rows: 0, context: batch.context };
+            if cut.last_mut().filter(fits).is_none() {
+                cut.push(Batch { starts: batch.starts.as_ref().map(|_| Vec::new()), ..empty });
+            }
+            let Some(last) = cut.last_mut() else { continue };
+            last.inputs.extend(&batch.inputs[place.clone()]);
+            last.targets.extend(&batch.targets[place.clone()]);
+            if let (Some(to), Some(from)) = (&mut last.starts, &batch.starts) {
+                to.extend(&from[place]);
+            }
+            last.rows += 1;
+        }
+    }
+    cut
+}
+
 /// The fixed set of windows that a validation loss is the mean over: the same for the same seed and sizes, whatever
 /// else a run draws.
 ///
@@ -88,6 +120,24 @@ mod tests {
         assert_eq!(starts, [0, 1, 2, 3, 4]);
         assert_eq!(random_batch(&file, 1, 0, 5, 1, 7).unwrap().targets, [1, 2, 3, 4, 5, 6, 7]);
         assert!(random_batch(&file, 1, 0, 5, 1, 8).unwrap_err().to_string().contains("8 tokens"));
+    }
+
+    #[test]
+    fn shares_of_a_step_are_its_rows() {
+        let batch = |first: u32, rows: usize| Batch {
+            inputs: (first..first + 2 * rows as u32).collect(),
+            targets: (first..first + 2 * rows as u32).map(|id| id + 100).collect(),
+            starts: Some(vec![0; 2 * rows]),
+            rows,
+            context: 2,
+        };
+        let all = [batch(0, 3), batch(6, 3)];
+        assert_eq!(rows(&all, 0..6), all);
+        let middle = rows(&all, 1..5);
+        assert_eq!(middle.iter().map(|batch| batch.rows).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!((&middle[0].inputs[..], &middle[1].inputs[..]), (&[2, 3, 4, 5, 6, 7][..], &[8, 9][..]));
+        assert_eq!((middle[0].targets[5], middle[0].starts.as_ref().unwrap().len()), (107, 6));
+        assert!(rows(&all, 6..6).is_empty());
     }
 
     #[test]

@@ -100,7 +100,9 @@ impl Dpo {
     ) -> Result<()> {
         let (tape, mut known) = (Tape::off(&trainer.gpu), Vec::with_capacity(self.pairs.pairs.len()));
         let all: Vec<u32> = (0..self.pairs.pairs.len() as u32).collect();
-        for members in all.chunks(settings.batch) {
+        // As many as a micro-batch of this rank has: by the same kernels policy and reference are the same at first.
+        let micro = trainer.group().share(settings.batch * settings.accumulate).len().clamp(1, settings.batch);
+        for members in all.chunks(micro) {
             let batch = self.batch(members);
             let sums = answer_logprobs(&tape, &trainer.model, &batch, Pass::default())?.to_f32().await?;
             known.extend(sums.chunks_exact(2).map(|pair| [pair[0], pair[1]]));
@@ -189,13 +191,14 @@ impl Task for Dpo {
     const STAGE: &'static str = "dpo";
 
     fn step(&mut self, trainer: &mut Trainer, settings: &Settings, step: u64) -> Result<Pending> {
-        let mut parts = Vec::with_capacity(settings.accumulate);
-        let share = 1.0 / settings.accumulate as f32;
-        for micro in 0..settings.accumulate {
-            let (members, pass) =
-                (self.members(settings, step, micro), trainer.pass(settings, micro, settings.accumulate));
-            let totals = trainer.backward(|trainer, tape| {
-                let Loss { mean, totals } = self.loss(tape, &trainer.model, &members, pass)?;
+        let all = (0..settings.accumulate).flat_map(|micro| self.members(settings, step, micro)).collect();
+        let (own, of) = trainer.share::<u32>(all);
+        let micros = own.chunks(settings.batch);
+        let (count, mut parts) = (micros.len(), Vec::with_capacity(settings.accumulate));
+        for (micro, members) in micros.enumerate() {
+            let (pass, share) = (trainer.pass(settings, micro, count), members.len() as f32 / of as f32);
+            let totals = trainer.backward(micro + 1 == count, |trainer, tape| {
+                let Loss { mean, totals } = self.loss(tape, &trainer.model, members, pass)?;
                 Ok((weighted_sum(tape, &[(&mean, share)])?, totals))
             })?;
             parts.push((totals.read(), share));
@@ -208,9 +211,9 @@ impl Task for Dpo {
         let steps = self.steps(settings, 1);
         let mut open = self.lengths.clone();
         for (step, micro) in (0..steps).flat_map(|step| (0..settings.accumulate).map(move |micro| (step, micro))) {
-            let members = self.members(settings, step, micro);
+            let members = trainer.share(self.members(settings, step, micro)).0;
             let length = self.length(&members);
-            if !open.contains(&length) {
+            if members.is_empty() || !open.contains(&length) {
                 continue;
             }
             open.retain(|other| *other != length);
@@ -218,7 +221,7 @@ impl Task for Dpo {
             // The reference may not be known yet, and its numbers do not matter here.
             let batch = self.batch(&members);
             let lora = trainer.model.lora().is_some();
-            trainer.backward(|trainer, tape| {
+            trainer.backward(false, |trainer, tape| {
                 let off = Tape::off(tape.gpu());
                 let frozen =
                     answer_logprobs(&off, &trainer.model, &batch, Pass { reference: lora, ..Pass::default() })?;
@@ -233,6 +236,9 @@ impl Task for Dpo {
 
     /// Means over the held-out pairs, and how sure the accuracy is.
     async fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> Result<Option<Validation>> {
+        if !trainer.group().is_first() {
+            return Ok(None);
+        }
         let Settings { batch, val_batches, .. } = *settings;
         let members = &self.held_out[..self.held_out.len().min(batch * val_batches)];
         if members.is_empty() {

@@ -4,7 +4,7 @@
 
 use web_time::Instant;
 
-use super::{Settings, trainer::Trainer};
+use super::{Settings, cores::Stretch, trainer::Trainer};
 use crate::{
     Result,
     gpu::{
@@ -18,6 +18,7 @@ use crate::{
         roofline::{self, Roofs},
         tuning,
     },
+    parallel::Group,
     random,
     text::batches::Batch,
 };
@@ -70,6 +71,8 @@ pub struct Plan {
     pub seconds: f64,
     /// Whether that is the time of a replayed step, and not the sum of its dispatches timed one by one.
     pub replayed: bool,
+    /// The share of the machine's cores that replayed steps used; none where they were not replayed or the system does not tell.
+    pub busy: Option<f64>,
     /// The sum of the dispatches timed one by one: without what happens between them.
     pub alone_seconds: f64,
     /// The adapter's roofs, measured beside them.
@@ -173,9 +176,11 @@ pub async fn plan(
     mut report: impl FnMut(&str, usize, usize),
 ) -> Result<Plan> {
     let works = &imagined.ledger.works;
-    let mut steps = Vec::new();
+    let (mut steps, mut busy) = (Vec::new(), None::<f64>);
     if replay {
-        steps.extend(time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?);
+        let (seconds, share) = time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?;
+        steps.extend(seconds);
+        busy = busy.into_iter().chain(share).reduce(f64::max);
     }
     let mut scratch = Scratch::new(gpu, works, imagined.memory.held)?;
     let roofs = Roofs::measure(gpu).await?;
@@ -197,7 +202,9 @@ pub async fn plan(
     drop(scratch);
     gpu.trim();
     if replay {
-        steps.extend(time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?);
+        let (seconds, share) = time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?;
+        steps.extend(seconds);
+        busy = busy.into_iter().chain(share).reduce(f64::max);
     }
     let alone_seconds: f64 = kernels.iter().map(|share| share.seconds).sum();
     // Whatever else the machine does only makes steps longer, for seconds on end: hence the lower quartile of two stretches.
@@ -212,6 +219,7 @@ pub async fn plan(
         dispatches: works.iter().map(|work| work.count).sum(),
         seconds,
         replayed: replay,
+        busy,
         alone_seconds,
         roofs,
         kernels,
@@ -224,11 +232,11 @@ const STEPS_SECONDS: f64 = 2.0;
 /// Real steps, at least.
 const LEAST_STEPS: usize = 7;
 
-/// Seconds of steps: each is recorded while the one before is under way, as in a run.
-async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -> Result<Vec<f64>> {
+/// Seconds of steps, and the share of the cores that they used: each is recorded while the one before is under way, as in a run.
+async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -> Result<(Vec<f64>, Option<f64>)> {
     let replay = Replay::new(gpu, ledger).await?;
     let mut last = replay.run()?;
-    let (mut start, mut end) = (None, Instant::now());
+    let (mut start, mut stretch, mut end) = (None, None, Instant::now());
     let mut seconds = Vec::with_capacity(STEPS);
     // The first step compiles, and one more is recorded before it ends.
     for step in 0..STEPS + 2 {
@@ -242,15 +250,17 @@ async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -
             seconds.push((now - end).as_secs_f64());
         }
         end = now;
+        stretch.get_or_insert_with(Stretch::start);
         let start = *start.get_or_insert(now);
         if seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
             break;
         }
     }
+    let busy = stretch.as_ref().and_then(Stretch::busy);
     drop((last, replay));
     gpu.finish().await?;
     gpu.trim();
-    Ok(seconds)
+    Ok((seconds, busy))
 }
 
 /// Seconds of each dispatch among others of its kind, in rounds over all of them.
@@ -280,18 +290,20 @@ async fn time(
 }
 
 /// Takes real steps of `settings` as a run takes them, after two that compile and fill the pool: `steps`, or as many as take
-/// a few seconds. `gpu` should be fresh: its memory counts.
+/// a few seconds; with the other ranks of `group`, which must take as many. `gpu` should be fresh: its memory counts.
 ///
 /// # Errors
 /// Those of the driver.
 pub async fn measure(
     gpu: &Gpu,
+    group: &Group,
     settings: &Settings,
     steps: Option<usize>,
     mut report: impl FnMut(usize),
 ) -> Result<Measured> {
     let model = Gpt::new(gpu, &settings.config, settings.seed)?;
     let mut trainer = Trainer::new(gpu, model, settings)?;
+    trainer.join(group)?;
     let batches = batches(settings);
     let mut ends: Vec<Instant> = Vec::new();
     let mut last = trainer.step(settings, &batches)?;

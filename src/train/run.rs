@@ -14,6 +14,7 @@ use crate::{
         own::Own,
     },
     io::{
+        atomic,
         checkpoint::{self, Checkpoint, Contents, Kind},
         tensors::{NamedTensor, TensorFile},
     },
@@ -23,6 +24,7 @@ use crate::{
         heads::ScalarHead,
         lora::{Lora, LoraConfig},
     },
+    parallel::{Group, Kept, Replica},
     tensor::Tensor,
     text::Tokenizer,
 };
@@ -92,6 +94,25 @@ pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32
     Ok(values)
 }
 
+/// The host's copies of what a resumed run needs beside the weights, with what is spread over the ranks of `replica`: all of them
+/// ask, and the first gets it.
+///
+/// # Errors
+/// [`Error::Rank`], and those of the driver.
+pub(super) async fn keep(
+    replica: Option<&Replica>,
+    tensors: impl Iterator<Item = (String, Tensor)>,
+) -> Result<Vec<Kept>> {
+    let mut kept = replica.map_or(Ok(Vec::new()), Replica::moments)?;
+    if replica.is_some_and(|replica| !replica.group().is_first()) {
+        return Ok(Vec::new());
+    }
+    for (name, tensor) in tensors {
+        kept.push(Kept { name, shape: tensor.shape().to_vec(), values: tensor.to_f32().await? });
+    }
+    Ok(kept)
+}
+
 /// Tensors with their values, for files.
 pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
     let name = |((name, tensor), values): (&'a (String, Tensor), &'a Vec<f32>)| NamedTensor {
@@ -103,7 +124,7 @@ pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>])
 }
 
 /// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing. Of a model with adapters, the adapters
-/// alone. The chat template goes with it if `language` has one.
+/// alone. The chat template goes with it if `language` has one. All ranks ask; the first writes, and gets the folder.
 ///
 /// # Errors
 /// [`Error::Io`] (older checkpoints stay), and those of the driver.
@@ -113,7 +134,11 @@ pub async fn save(
     language: &Language,
     settings: &Settings,
     best_val_loss: Option<f64>,
-) -> Result<std::path::PathBuf> {
+) -> Result<Option<std::path::PathBuf>> {
+    let kept = trainer.kept().await?;
+    if !trainer.group().is_first() {
+        return Ok(None);
+    }
     let state = State::of(trainer, settings, best_val_loss);
     let head_values = match &trainer.head {
         None => Vec::new(),
@@ -129,18 +154,45 @@ pub async fn save(
         .map(|((name, shape), data)| NamedTensor { name, shape, data })
         .collect();
     let json = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
-    let parts = Parts { model: &trainer.model, head: &head, optimizer: &trainer.optimizer.state(), state: &json };
-    publish(out, state.step, parts, language, settings.keep).await
+    let parts = Parts { model: &trainer.model, head: &head, optimizer: &kept, state: &json };
+    publish(out, state.step, parts, language, settings.keep).await.map(Some)
 }
 
-/// `error` as the run in `out` tells it: with the checkpoint to go on from, when the device was lost.
-pub(super) fn interrupted(out: &Path, error: Error) -> Error {
-    match error {
+/// Gives the replica of a resumed `trainer` what the checkpoint in `out` has for it: one that was written by a rank that was alone
+/// has nothing.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a truncated or inconsistent one.
+pub(super) fn rejoin(out: &Path, trainer: &mut Trainer) -> Result<()> {
+    let state: Vec<_> = trainer.replica.iter().flat_map(Replica::state).collect();
+    if state.is_empty() {
+        return Ok(());
+    }
+    let file = Checkpoint::open(out)?.optimizer()?;
+    for (name, tensor) in state.iter().filter(|(name, _)| file.contains(name)) {
+        tensor.write(&take(&file, name, tensor.shape())?)?;
+        trainer.gpu.submit()?;
+    }
+    Ok(())
+}
+
+/// `error` as the run in `out` tells it: with the checkpoint to go on from, when the device or a rank was lost. What ended a rank
+/// other than the first is written down as well, for its words may not reach the terminal of the first.
+pub(super) fn interrupted(out: &Path, group: &Group, error: Error) -> Error {
+    let error = match error {
         Error::DeviceLost { reason, kernel, .. } => {
             Error::DeviceLost { reason, kernel, saved: checkpoint::resolve(out).ok() }
         }
+        Error::Rank { ranks, hosts, reason, .. } => {
+            Error::Rank { ranks, hosts, reason, saved: checkpoint::resolve(out).ok() }
+        }
         error => error,
+    };
+    if !group.is_first() {
+        // A folder that cannot be written to is not what ended the run.
+        let _ = atomic::write(&out.join(format!("rank-{}.log", group.rank())), format!("{error}\n").as_bytes());
     }
+    error
 }
 
 /// What a stage's checkpoint is made of, beside the language.
@@ -150,7 +202,7 @@ pub(super) struct Parts<'a> {
     /// The reward head, if there is one.
     pub head: &'a [NamedTensor<'a>],
     /// What the optimizer goes on with.
-    pub optimizer: &'a [(String, Tensor)],
+    pub optimizer: &'a [Kept],
     /// What else a resumed run goes on with.
     pub state: &'a serde_json::Value,
 }
@@ -159,15 +211,17 @@ pub(super) struct Parts<'a> {
 ///
 /// # Errors
 /// As [`save`].
-pub(super) async fn publish(
+pub(super) async fn publish<'a>(
     out: &Path,
     step: u64,
-    parts: Parts<'_>,
+    parts: Parts<'a>,
     language: &Language,
     keep: usize,
 ) -> Result<std::path::PathBuf> {
     let Parts { model, head, optimizer, state } = parts;
-    let (weights, moments) = (download(model.parameters()).await?, download(optimizer).await?);
+    let weights = download(model.parameters()).await?;
+    let moment = |Kept { name, shape, values }: &'a Kept| NamedTensor { name, shape, data: values };
+
     let vocabulary = language.tokenizer.to_json();
     let conventions = &language.conventions;
     let files = conventions.template.is_some().then(|| conventions.files());
@@ -182,7 +236,7 @@ pub(super) async fn publish(
         language: files.as_ref().map_or(&[], |files| &files[..]),
         model: &named(model.parameters(), &weights),
         head,
-        optimizer: &named(optimizer, &moments),
+        optimizer: &optimizer.iter().map(moment).collect::<Vec<_>>(),
         state,
     };
     checkpoint::save(out, step, &contents, keep)

@@ -12,6 +12,7 @@ use web_time::Instant;
 use super::{
     Settings, run,
     task::{Task, Validation},
+    together,
     trainer::{Outcome, Pending, Trainer},
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     },
     interchange::Language,
     io::{atomic, curve, metrics, metrics::Metrics},
-    ops::tuning,
+    parallel::{Group, Wire},
 };
 
 /// What happens during a run, for whoever shows it.
@@ -82,6 +83,27 @@ pub struct Summary {
     pub parameters: usize,
     /// Whether the run was asked to stop before its last step.
     pub stopped: bool,
+    /// The ranks that trained together, if there were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
+}
+
+/// What several ranks did together.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Together {
+    /// How many.
+    pub ranks: usize,
+    /// On how many hosts.
+    pub hosts: usize,
+    /// Bytes that the first one sent.
+    pub bytes_sent: u64,
+}
+
+impl Together {
+    /// What `group` did; none where a rank was alone.
+    pub fn of(group: &Group) -> Option<Self> {
+        (group.size() > 1).then(|| Self { ranks: group.size(), hosts: group.hosts(), bytes_sent: group.sent() })
+    }
 }
 
 /// A run in a folder.
@@ -108,20 +130,30 @@ impl<T: Task> Stage<'_, T> {
     /// # Errors
     /// [`Error::Diverged`], [`Error::DeviceLost`] with the checkpoint to go on from, [`Error::Io`]; the last checkpoint stays.
     pub async fn run(&mut self, event: impl FnMut(Event<'_>)) -> Result<Summary> {
-        let out = self.out;
-        self.train(event).await.map_err(|error| run::interrupted(out, error))
+        let (out, group) = (self.out, self.trainer.group());
+        self.train(event).await.map_err(|error| run::interrupted(out, &group, error))
     }
 
     async fn train(&mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
         let settings = self.settings.clone();
         let first = self.trainer.optimizer.step;
         let log = self.out.join("metrics.jsonl");
+        let group = self.trainer.group();
+        together::agree(&group, &(&settings, first))?;
         if first == 0 {
             // From here on the folder always holds a checkpoint, whenever the run is killed.
             run::save(self.out, &self.trainer, &self.language, &settings, None).await?;
         }
-        let mut metrics = if first == 0 { Metrics::create(&log)? } else { Metrics::resume(&log, first)? };
-        self.tune(&mut event).await?;
+        if first > 0 {
+            run::rejoin(self.out, &mut self.trainer)?;
+        }
+        let mut metrics = match (group.is_first(), first) {
+            (false, _) => None,
+            (true, 0) => Some(Metrics::create(&log)?),
+            (true, _) => Some(Metrics::resume(&log, first)?),
+        };
+        let mut append = |line: &serde_json::Value| metrics.as_mut().map_or(Ok(()), |metrics| metrics.append(line));
+        self.tune(&group, &mut event).await?;
 
         let mut times = Vec::new();
         let (mut first_loss, mut last) = (None, None);
@@ -131,11 +163,16 @@ impl<T: Task> Stage<'_, T> {
         let mut clock = Instant::now();
         let mut stopped = false;
         for step in first..settings.schedule.steps {
+            group.check()?;
+            // A wish to stop is heard where the ranks meet, so that all stop after the same step.
+            let vote =
+                self.trainer.meets().then(|| group.sum(vec![f32::from(self.stop.load(Ordering::Relaxed))], Wire::F32));
             let now = self.task.step(&mut self.trainer, &settings, step)?;
             // The step before is read while this one runs.
             let before = pending.replace((step, now));
             let done = step + 1;
-            stopped = self.stop.load(Ordering::Relaxed) && done < settings.schedule.steps;
+            let asked = vote.map_or(Ok(Vec::new()), |vote| vote.wait())?;
+            stopped = asked.iter().any(|votes| *votes > 0.0) && done < settings.schedule.steps;
             let ends = stopped || done == settings.schedule.steps;
             let validates = done % settings.val_every == 0 || done == settings.schedule.steps;
             let saves = ends || done % settings.save_every == 0;
@@ -162,10 +199,13 @@ impl<T: Task> Stage<'_, T> {
                     "tokens_per_second": tokens as f64 / seconds.max(1e-9),
                 });
                 progress.more.iter().for_each(|(name, value)| line[*name] = json!(value));
-                metrics.append(&line)?;
+                append(&line)?;
                 event(Event::Step(&progress));
                 first_loss.get_or_insert(loss);
                 last = Some(loss);
+            }
+            if validates || saves {
+                self.trainer.meet()?;
             }
             let validation = match validates {
                 true => self.task.validate(&self.trainer, &settings).await?,
@@ -178,17 +218,21 @@ impl<T: Task> Stage<'_, T> {
                 found = validation.more.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
                 let mut line = json!({ "stage": T::STAGE, "step": done - 1, "val_loss": loss });
                 validation.more.iter().for_each(|(name, value)| line[*name] = json!(value));
-                metrics.append(&line)?;
+                append(&line)?;
                 event(Event::Validated(done, &validation));
-                self.sample(done, &mut metrics, &mut event).await?;
+                if group.is_first() {
+                    self.sample(done, &mut append, &mut event).await?;
+                }
             }
             if saves {
-                if done == settings.schedule.steps {
+                if done == settings.schedule.steps && group.is_first() {
                     self.task.finish(&mut self.trainer, self.out).await?;
                 }
-                let folder = run::save(self.out, &self.trainer, &self.language, &settings, self.best_val_loss).await?;
-                self.draw(&log)?;
-                event(Event::Saved(&folder));
+                let (trainer, language, best) = (&self.trainer, &self.language, self.best_val_loss);
+                if let Some(folder) = run::save(self.out, trainer, language, &settings, best).await? {
+                    self.draw(&log)?;
+                    event(Event::Saved(&folder));
+                }
             }
             if validates || saves {
                 clock = Instant::now();
@@ -211,18 +255,25 @@ impl<T: Task> Stage<'_, T> {
             ms_per_step: seconds * 1e3,
             parameters: self.trainer.model.size(),
             stopped,
+            together: Together::of(&group),
         })
     }
 
     /// Rehearses a step, then times the variants of every shape class that is new on this adapter.
-    async fn tune(&mut self, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
-        self.task.rehearse(&mut self.trainer, &self.settings)?;
-        tuning::answer(&self.trainer.gpu, |class, index, count| event(Event::Tuning(class, index, count))).await?;
-        Ok(())
+    async fn tune(&mut self, group: &Group, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let Self { task, trainer, settings, .. } = self;
+        let gpu = trainer.gpu.clone();
+        let rehearse = async || task.rehearse(trainer, settings);
+        together::tune(&gpu, group, rehearse, |class, index, count| event(Event::Tuning(class, index, count))).await
     }
 
     /// Lets the model write.
-    async fn sample(&self, step: u64, metrics: &mut Metrics, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
+    async fn sample(
+        &self,
+        step: u64,
+        append: &mut impl FnMut(&serde_json::Value) -> Result<()>,
+        event: &mut impl FnMut(Event<'_>),
+    ) -> Result<()> {
         let tokens = self.settings.sample_tokens;
         if tokens == 0 {
             return Ok(());
@@ -233,7 +284,7 @@ impl<T: Task> Stage<'_, T> {
         let limits = Limits { count: tokens, stops: &stops, ..Limits::default() };
         let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true).await?;
         let text = self.language.tokenizer.decode(&[prompt, generated.tokens].concat());
-        metrics.append(&json!({ "step": step - 1, "sample": text }))?;
+        append(&json!({ "step": step - 1, "sample": text }))?;
         event(Event::Sample(step, &text));
         Ok(())
     }

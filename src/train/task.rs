@@ -35,7 +35,7 @@ pub trait Task {
     /// As [`Task::step`].
     fn rehearse(&mut self, trainer: &mut Trainer, settings: &Settings) -> Result<()>;
 
-    /// Measures on what is held out; none when nothing is.
+    /// Measures on what is held out; none when nothing is, or where another rank does it.
     ///
     /// # Errors
     /// Those of the driver.
@@ -86,14 +86,19 @@ impl<T: NextToken> Task for T {
     }
 
     fn rehearse(&mut self, trainer: &mut Trainer, settings: &Settings) -> Result<()> {
-        let batch = self.batches(settings, 0)?.remove(0);
-        trainer.rehearse(settings, &batch)
+        trainer.rehearse(settings, &self.batches(settings, 0)?)
     }
 
     async fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> Result<Option<Validation>> {
         let Some(batches) = self.held_out(settings) else { return Ok(None) };
-        let loss = validation::mean_loss(&trainer.gpu, &trainer.model, batches, |_| {}).await?;
-        Ok(Some(Validation { loss, more: Vec::new() }))
+        let group = trainer.group();
+        // Rank r reads batches r, r + n, r + 2n ..
+        let own = batches.skip(group.rank()).step_by(group.size());
+        let (sum, count) = validation::sum_of_losses(&trainer.gpu, &trainer.model, own, |_| {}).await?;
+        let all = group.gather([sum.to_le_bytes(), (count as f64).to_le_bytes()].concat()).wait()?;
+        let all = all.iter().map(|bytes| bytemuck::pod_collect_to_vec::<u8, f64>(bytes));
+        let (sum, count) = all.fold((0.0, 0.0), |(sum, count), own| (sum + own[0], count + own[1]));
+        Ok(Some(Validation { loss: sum / f64::max(count, 1.0), more: Vec::new() }))
     }
 
     fn sample(&self) -> (Vec<u32>, Vec<u32>) {

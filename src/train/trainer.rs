@@ -9,11 +9,12 @@ use crate::{
         embedding::Tokens,
     },
     optim::Optimizer,
+    parallel::{Group, Kept, Replica, Wire},
     random,
     tape::{Gradients, Tape},
     tensor::Tensor,
     text::batches::{self, Batch},
-    train::{Settings, scaling::LossScale, settings::Precision},
+    train::{Settings, run, scaling::LossScale, settings::Precision},
 };
 
 /// The random stream of dropout keys.
@@ -31,6 +32,8 @@ pub struct Trainer {
     pub optimizer: Optimizer,
     /// The scale of the loss, in mixed precision.
     pub loss_scale: Option<LossScale>,
+    /// How this copy keeps in step with other ranks'; none where there are no others.
+    pub replica: Option<Replica>,
     gradients: Gradients,
     /// The constant 1 from which every backward pass starts.
     one: Tensor,
@@ -43,6 +46,8 @@ pub struct Pending {
     parts: Vec<(Readback, f32)>,
     names: &'static [&'static str],
     norm: Readback,
+    /// The ranks that have a part in the step.
+    group: Group,
 }
 
 /// The numbers of a step.
@@ -98,16 +103,81 @@ impl Trainer {
         parameters.extend(head.iter().flat_map(|head| head.parameters("scalar")));
         let optimizer = Optimizer::new(gpu, &parameters, model.halves(), settings.optimizer, &mut gradients)?;
         let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), model, head, optimizer, loss_scale, gradients, one })
+        Ok(Self { gpu: gpu.clone(), model, head, optimizer, loss_scale, replica: None, gradients, one })
     }
 
-    /// Adds the gradients of one micro-batch; returns its mean loss, still on the GPU.
+    /// Trains together with the ranks of `group`, whose weights are the same as these.
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn accumulate(&mut self, batch: &Batch, pass: Pass, factor: f32) -> Result<Tensor> {
+    pub fn join(&mut self, group: &Group) -> Result<()> {
+        self.replica = Replica::new(&self.gpu, group, &mut self.optimizer)?;
+        Ok(())
+    }
+
+    /// The ranks that this one trains with.
+    pub fn group(&self) -> Group {
+        self.replica.as_ref().map_or_else(Group::alone, |replica| replica.group().clone())
+    }
+
+    /// Whether this rank's next step ends with all ranks meeting.
+    pub fn meets(&self) -> bool {
+        self.replica.as_ref().is_none_or(Replica::meets)
+    }
+
+    /// Makes all ranks' weights the same, before they are looked at or saved.
+    ///
+    /// # Errors
+    /// [`Error::Rank`], and those of the driver.
+    pub fn meet(&mut self) -> Result<()> {
+        self.replica.as_mut().map_or(Ok(()), Replica::meet)
+    }
+
+    /// What a resumed run needs of the optimizer and the replica, on the host. All ranks ask; the first gets it.
+    ///
+    /// # Errors
+    /// [`Error::Rank`], and those of the driver.
+    pub async fn kept(&self) -> Result<Vec<Kept>> {
+        let outer = self.replica.iter().flat_map(Replica::state);
+        run::keep(self.replica.as_ref(), self.optimizer.state().into_iter().chain(outer)).await
+    }
+
+    /// Those with which every step is taken together: none where each takes steps of its own.
+    fn together(&self) -> Group {
+        let replica = self.replica.as_ref().filter(|replica| replica.adds_gradients());
+        replica.map_or_else(Group::alone, |replica| replica.group().clone())
+    }
+
+    /// This rank's share of a step's things, and how many its loss is a mean over: all of them where the ranks' gradients are
+    /// added, its own where it takes a step of its own.
+    pub fn share<T>(&self, mut all: Vec<T>) -> (Vec<T>, usize) {
+        let (count, own) = (all.len(), self.group().share(all.len()));
+        let rest = all.split_off(own.start);
+        let share: Vec<T> = rest.into_iter().take(own.len()).collect();
+        let of = if self.together().size() > 1 || self.replica.is_none() { count } else { share.len() };
+        (share, of)
+    }
+
+    /// This rank's share of a step, in micro-batches no larger than those of the whole; and the scored tokens that its loss is a
+    /// mean over.
+    fn own(&self, all: &[Batch]) -> (Vec<Batch>, usize) {
+        let count = |batches: &[Batch]| batches.iter().map(scored).sum();
+        if self.replica.is_none() {
+            return (all.to_vec(), count(all));
+        }
+        let rows = self.group().share(all.iter().map(|batch| batch.rows).sum());
+        let own = batches::rows(all, rows);
+        let of = if self.together().size() > 1 { count(all) } else { count(&own) };
+        (own, of)
+    }
+
+    /// Adds the gradients of one micro-batch, the `last` of a step or not; returns its mean loss, still on the GPU.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn accumulate(&mut self, batch: &Batch, pass: Pass, factor: f32, last: bool) -> Result<Tensor> {
         let factor = factor * self.loss_scale.map_or(1.0, |loss| loss.scale);
-        self.backward(|trainer, tape| {
+        self.backward(last, |trainer, tape| {
             let (gpu, model) = (tape.gpu(), &trainer.model);
             let (tokens, targets) = (tokens(gpu, batch, true)?, Targets::new(gpu, &batch.targets)?);
             let hidden = model.forward(tape, &tokens, pass, None)?;
@@ -117,15 +187,22 @@ impl Trainer {
     }
 
     /// Adds the gradients of the loss, one element, that `record` makes with model and head, and returns what else it makes.
+    /// With the `last` of a step, gradients that are complete set off for the other ranks.
     ///
     /// # Errors
-    /// Those of `record` and of the driver.
-    pub fn backward<T>(&mut self, record: impl FnOnce(&Self, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
+    /// Those of `record` and of the driver; [`Error::Rank`].
+    pub fn backward<T>(&mut self, last: bool, record: impl FnOnce(&Self, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
         let tape = Tape::new(&self.gpu);
         self.model.watch(&tape);
         self.head.iter().for_each(|head| head.watch(&tape));
         let (loss, more) = record(self, &tape)?;
-        tape.backward(&loss, self.one.clone(), &mut self.gradients)?;
+        let (one, replica) = (self.one.clone(), self.replica.as_mut().filter(|_| last));
+        match replica {
+            None => tape.backward(&loss, one, &mut self.gradients)?,
+            Some(replica) => tape.backward_telling(&loss, one, &mut self.gradients, |gradients, parameter| {
+                replica.complete(gradients, parameter)
+            })?,
+        }
         Ok(more)
     }
 
@@ -140,7 +217,9 @@ impl Trainer {
 
     /// How the forward pass of micro-batch `micro` of `count` runs in this step.
     pub fn pass(&self, settings: &Settings, micro: usize, count: usize) -> Pass {
-        let counter = self.optimizer.step * count as u64 + micro as u64;
+        let group = self.group();
+        // Ranks drop other activations.
+        let counter = (self.optimizer.step * count as u64 + micro as u64) * group.size() as u64 + group.rank() as u64;
         Pass {
             dropout: settings.dropout,
             dropout_key: random::bits(settings.seed, DROPOUT_STREAM, counter) as u32,
@@ -162,23 +241,33 @@ impl Trainer {
     ) -> Result<Pending> {
         let lr = settings.schedule.at(self.optimizer.step);
         let scale = self.loss_scale.map(|loss| loss.scale);
-        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, scale)?.read();
+        if let Some(replica) = &mut self.replica {
+            replica.before_update(&mut self.gradients)?;
+        }
+        let replica = self.replica.as_ref();
+        let join = |norm: &Tensor| replica.map_or(Ok(()), |replica| replica.join_norm(norm));
+        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, scale, join)?.read();
         self.gpu.submit()?;
-        Ok(Pending { parts, names, norm })
+        if let Some(replica) = &mut self.replica {
+            replica.after_update()?;
+        }
+        Ok(Pending { parts, names, norm, group: self.together() })
     }
 
-    /// One optimizer step over `batches`. Nothing is waited for: read the outcome while the next step is recorded.
+    /// One optimizer step over `batches`, of which each rank takes its share. Nothing but other ranks is waited for: read the
+    /// outcome while the next step is recorded.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Those of the driver; [`Error::Rank`].
     pub fn step(&mut self, settings: &Settings, batches: &[Batch]) -> Result<Pending> {
+        let (batches, all) = self.own(batches);
         let mut parts = Vec::with_capacity(batches.len());
-        let all: usize = batches.iter().map(scored).sum();
         for (micro, batch) in batches.iter().enumerate() {
             let pass = self.pass(settings, micro, batches.len());
             // Each scored token of the step counts the same; a step without any has loss 0.
             let share = scored(batch) as f32 / all.max(1) as f32;
-            parts.push((self.accumulate(batch, pass, share)?.read(), share));
+            let last = micro + 1 == batches.len();
+            parts.push((self.accumulate(batch, pass, share, last)?.read(), share));
         }
         self.update(settings, parts, &[])
     }
@@ -204,10 +293,12 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn rehearse(&mut self, settings: &Settings, batch: &Batch) -> Result<()> {
+    pub fn rehearse(&mut self, settings: &Settings, batches: &[Batch]) -> Result<()> {
         let (dropout, checkpoint) = (settings.dropout, settings.checkpoint_activations);
         let pass = Pass { dropout, checkpoint, ..Pass::default() };
-        self.accumulate(batch, pass, 1.0)?;
+        if let Some(batch) = self.own(batches).0.first() {
+            self.accumulate(batch, pass, 1.0, false)?;
+        }
         self.forget()
     }
 }
@@ -223,6 +314,7 @@ impl Pending {
             let means = readback.numbers::<f32>().await?;
             sums.iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean * share);
         }
+        let sums = self.group.sum(sums, Wire::F32).wait()?;
         let more = self.names.iter().copied().zip(sums[1..].iter().copied()).collect();
         Ok(Outcome { loss: sums[0], norm: self.norm.numbers::<f32>().await?[0], more })
     }

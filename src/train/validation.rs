@@ -23,8 +23,22 @@ pub async fn mean_loss(
     gpu: &Gpu,
     model: &Gpt,
     batches: impl Iterator<Item = Result<Batch>>,
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> Result<f64> {
+    let (total, tokens) = sum_of_losses(gpu, model, batches, progress).await?;
+    Ok(total / tokens.max(1) as f64)
+}
+
+/// The sum of the losses of all scored tokens of `batches`, and how many there are; `progress` gets the batches done.
+///
+/// # Errors
+/// As [`mean_loss`].
+pub async fn sum_of_losses(
+    gpu: &Gpu,
+    model: &Gpt,
+    batches: impl Iterator<Item = Result<Batch>>,
+    mut progress: impl FnMut(usize),
+) -> Result<(f64, usize)> {
     let tape = Tape::off(gpu);
     let (mut total, mut tokens, mut done) = (0.0, 0, 0);
     let mut ahead = VecDeque::new();
@@ -47,5 +61,5 @@ pub async fn mean_loss(
         done += 1;
         progress(done);
     }
-    Ok(total / tokens.max(1) as f64)
+    Ok((total, tokens))
 }

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Shared, lora::LoraArguments, terminal, training};
+use super::{
+    Shared,
+    lora::LoraArguments,
+    ranks::{self, RankArguments},
+    terminal, training,
+};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -19,6 +24,7 @@ use crate::{
         heads::{ScalarHead, Start},
     },
     optim::{AdamW, Schedule},
+    parallel::Group,
     train::{
         Settings,
         reward::{Data, Evaluation, Normalised, Reader, Recipe, Reward},
@@ -135,6 +141,8 @@ struct TrainArguments {
     /// Go on from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    ranks: RankArguments,
 }
 
 #[derive(Serialize)]
@@ -246,11 +254,14 @@ impl TrainArguments {
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Some(Command::Score(arguments)) => score::run(shared, arguments).await,
-        None => train(shared, &arguments.train).await,
+        None => {
+            let arguments = &arguments.train;
+            ranks::together(shared, &arguments.ranks, async |shared, group| train(shared, group, arguments).await).await
+        }
     }
 }
 
-async fn train(shared: &Shared, arguments: &TrainArguments) -> Result<()> {
+async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Result<()> {
     let out = arguments.out();
     if !arguments.resume && checkpoint::resolve(&out).is_ok() {
         let reason = "already holds a run; add --resume to go on with it, or choose another --out";
@@ -278,7 +289,8 @@ async fn train(shared: &Shared, arguments: &TrainArguments) -> Result<()> {
     let (comparisons, held_out) = task.sizes();
 
     let gpu = shared.open().await?;
-    let (trainer, best_val_loss) = arguments.trainer(shared, &gpu, &base, &settings)?;
+    let (mut trainer, best_val_loss) = arguments.trainer(shared, &gpu, &base, &settings)?;
+    trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
         "{} trained parameters, {comparisons} comparisons of {} prompts ({objective:?}), {held_out} held out, {steps} steps \

@@ -21,6 +21,7 @@ use crate::{
         },
     },
     optim::{AdamW, Optimizer},
+    parallel::{Group, Replica, Wire},
     tape::{Gradients, Tape},
     tensor::Tensor,
 };
@@ -81,6 +82,8 @@ pub struct Outcome {
 pub struct Pending {
     losses: Vec<(Readback, Option<Readback>)>,
     norm: Readback,
+    /// The ranks that have a part in the update.
+    group: Group,
 }
 
 /// Everything that an update changes.
@@ -95,6 +98,8 @@ pub struct Learner {
     value: Option<ScalarHead>,
     /// Its optimizer, over policy and value head.
     pub optimizer: Optimizer,
+    /// How this copy keeps in step with other ranks'; none where there are no others.
+    pub replica: Option<Replica>,
     gradients: Gradients,
     one: Tensor,
 }
@@ -152,7 +157,7 @@ impl Learner {
         let mut gradients = Gradients::default();
         let optimizer = Optimizer::new(gpu, &parameters, &[], settings, &mut gradients)?;
         let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), policy, reference, value, optimizer, gradients, one })
+        Ok(Self { gpu: gpu.clone(), policy, reference, value, optimizer, replica: None, gradients, one })
     }
 
     /// What a resumed run needs beside the policy's weights, by name: the value head and the moments.
@@ -160,6 +165,24 @@ impl Learner {
         let mut state = self.optimizer.state();
         state.extend(self.value.iter().flat_map(|head| head.parameters("value")));
         state
+    }
+
+    /// Learns together with the ranks of `group`, whose weights are the same as these.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where they want to take steps of their own: a batch is one for all ranks. Those of the driver.
+    pub fn join(&mut self, group: &Group) -> Result<()> {
+        if group.options().sync_every > 1 {
+            let reason = "--sync-every: reinforcement learns from one batch of all ranks' answers; leave it out";
+            return Err(Error::Usage(reason.to_string()));
+        }
+        self.replica = Replica::new(&self.gpu, group, &mut self.optimizer)?;
+        Ok(())
+    }
+
+    /// The ranks that this one learns with.
+    pub fn group(&self) -> Group {
+        self.replica.as_ref().map_or_else(Group::alone, |replica| replica.group().clone())
     }
 
     /// Hidden states that answers come from: `[episodes * max_tokens, width]`.
@@ -212,7 +235,8 @@ impl Learner {
         Ok(episodes.iter().enumerate().map(seen).collect())
     }
 
-    /// One update of the optimizer by these episodes; `beta` is the coefficient of GRPO's KL term. Nothing is waited for.
+    /// One update of the optimizer by these episodes, of which each rank takes its share; `beta` is the coefficient of GRPO's KL term. Nothing
+    /// but other ranks is waited for.
     ///
     /// The losses are means over all tokens of the minibatch, however it is cut into micro-batches.
     ///
@@ -228,12 +252,23 @@ impl Learner {
         let counted = minibatch.iter().filter(|(_, lesson)| lesson.counts);
         let total = counted.map(|(episode, _)| episode.answer.tokens.len()).sum();
         let mut losses = Vec::new();
-        for part in minibatch.chunks(settings.micro()) {
-            losses.push(self.accumulate(part, settings, total, beta)?);
+        let own = &minibatch[self.group().share(minibatch.len())];
+        let parts = own.chunks(settings.micro());
+        let count = parts.len();
+        for (index, part) in parts.enumerate() {
+            losses.push(self.accumulate(part, settings, total, beta, index + 1 == count)?);
         }
-        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, None)?.read();
+        if let Some(replica) = &mut self.replica {
+            replica.before_update(&mut self.gradients)?;
+        }
+        let replica = self.replica.as_ref();
+        let join = |norm: &Tensor| replica.map_or(Ok(()), |replica| replica.join_norm(norm));
+        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, None, join)?.read();
         self.gpu.submit()?;
-        Ok(Pending { losses, norm })
+        if let Some(replica) = &mut self.replica {
+            replica.after_update()?;
+        }
+        Ok(Pending { losses, norm, group: self.group() })
     }
 
     /// Compiles every kernel of an update, and lets the tuner see every shape: an update that changes nothing.
@@ -241,21 +276,24 @@ impl Learner {
     /// # Errors
     /// Those of the driver.
     pub fn rehearse(&mut self, episodes: &[(&Episode, &Lesson)], settings: &Settings) -> Result<()> {
-        let part = &episodes[..settings.micro().min(episodes.len())];
-        drop(self.accumulate(part, settings, 1, 0.1)?);
+        let own = &episodes[self.group().share(episodes.len())];
+        if let Some(part) = own.chunks(settings.micro()).next() {
+            drop(self.accumulate(part, settings, 1, 0.1, false)?);
+        }
         self.gradients.reset();
         self.gpu.submit()
     }
 
-    /// Adds the gradients of a micro-batch, which has a part in a mean over `total` tokens.
+    /// Adds the gradients of a micro-batch, the `last` of an update or not, which has a part in a mean over `total` tokens.
     fn accumulate(
         &mut self,
         part: &[(&Episode, &Lesson)],
         settings: &Settings,
         total: usize,
         beta: f64,
+        last: bool,
     ) -> Result<(Readback, Option<Readback>)> {
-        let (gpu, tape) = (&self.gpu, Tape::new(&self.gpu));
+        let (gpu, tape) = (&self.gpu.clone(), Tape::new(&self.gpu));
         self.policy.watch(&tape);
         let episodes: Vec<_> = part.iter().map(|(episode, _)| *episode).collect();
         let rows = Rows::new(gpu, &episodes, settings, true)?;
@@ -285,7 +323,7 @@ impl Learner {
                 let value = value_loss(&tape, &values, &returns, weights, Some((&old, value_clip)))?;
                 let read = (policy.totals.read(), Some(value.totals.read()));
                 let loss = weighted_sum(&tape, &[(&policy.mean, 1.0), (&value.mean, value_factor)])?;
-                tape.backward(&loss, self.one.clone(), &mut self.gradients)?;
+                self.backward(tape, &loss, last)?;
                 Ok(read)
             }
             _ => {
@@ -293,9 +331,20 @@ impl Learner {
                 let reference = (beta > 0.0).then_some((&reference, beta as f32));
                 let policy = policy_loss(&tape, &logprobs, Policy { reference, ..held })?;
                 let read = policy.totals.read();
-                tape.backward(&policy.mean, self.one.clone(), &mut self.gradients)?;
+                self.backward(tape, &policy.mean, last)?;
                 Ok((read, None))
             }
+        }
+    }
+
+    /// With the `last` of an update, gradients that are complete set off for the other ranks.
+    fn backward(&mut self, tape: Tape, loss: &Tensor, last: bool) -> Result<()> {
+        let (one, replica) = (self.one.clone(), self.replica.as_mut().filter(|_| last));
+        match replica {
+            None => tape.backward(loss, one, &mut self.gradients),
+            Some(replica) => tape.backward_telling(loss, one, &mut self.gradients, |gradients, parameter| {
+                replica.complete(gradients, parameter)
+            }),
         }
     }
 }
@@ -314,6 +363,10 @@ impl Pending {
                 add(&mut value, of_value.numbers().await?);
             }
         }
+        let all = self.group.sum([&policy[..], &value[..]].concat(), Wire::F32).wait()?;
+        let (of_policy, of_value) = all.split_at(policy.len());
+        policy.copy_from_slice(of_policy);
+        value.copy_from_slice(of_value);
         let [loss, approx_kl, clip_fraction, ratio, reference_kl] = policy;
         let policy = policy::Statistics { loss, approx_kl, clip_fraction, ratio, reference_kl };
         let [loss, clip_fraction, squared_error, mean] = value;

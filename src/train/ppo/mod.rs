@@ -8,6 +8,7 @@
 pub mod guards;
 pub mod learner;
 pub mod prompts;
+mod ranks;
 pub mod run;
 pub mod settings;
 pub mod statistics;
@@ -37,7 +38,8 @@ use crate::{
         sampler::Sampling,
     },
     interchange::Language,
-    ops::tuning,
+    parallel::Group,
+    train::together,
 };
 
 /// Episodes of the reference, for normalisation, have numbers from here on: no step reaches them.
@@ -120,9 +122,15 @@ impl Ppo {
         let (settings, step) = (self.settings.clone(), self.progress.step);
         let (beta, lr) = (self.progress.controller.beta(), settings.lr_at(step));
 
-        let episodes = self.rollout(step * settings.batch as u64, settings.batch).await?;
-        let scores = self.score(&episodes)?;
-        let seen = self.learner.read(&episodes, &settings).await?;
+        let (first, group) = (step * settings.batch as u64, self.learner.group());
+        let own = ranks::share(&group, settings.batch, settings.algorithm.group());
+        let own_episodes = self.rollout(first + own.start as u64, own.len()).await?;
+        let raw = self.judged(&own_episodes)?;
+        let own_seen = self.learner.read(&own_episodes, &settings).await?;
+        // From here on every rank knows all episodes.
+        let prompts = (first..first + settings.batch as u64).map(|episode| self.prompt(episode)).collect();
+        let (episodes, raw, seen) = ranks::gather(&group, prompts, own_episodes, raw, own_seen)?;
+        let scores = self.counted(&episodes, raw);
         let lessons = match settings.algorithm {
             Algorithm::Ppo { .. } => ppo_lessons(seen, &scores.counted, beta, &settings),
             Algorithm::Grpo { group } => grpo_lessons(seen, &scores.counted, group),
@@ -169,9 +177,7 @@ impl Ppo {
     /// Those of the driver.
     pub async fn rollout(&self, first: u64, count: usize) -> Result<Vec<Episode>> {
         let settings = &self.settings;
-        let group = settings.algorithm.group() as u64;
-        let prompt = |episode: u64| self.prompts.get(episode / group, &self.language);
-        let prompts: Vec<_> = (first..first + count as u64).map(prompt).collect();
+        let prompts: Vec<_> = (first..first + count as u64).map(|episode| self.prompt(episode)).collect();
         let request = |(prompt, episode)| {
             let prompt: &prompts::Prompt = prompt;
             Request { prompt: &prompt.ids, episode }
@@ -189,18 +195,23 @@ impl Ppo {
         Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Episode { prompt, answer }).collect())
     }
 
-    /// What the judge says of the episodes, and what counts of it.
-    fn score(&mut self, episodes: &[Episode]) -> Result<Scores> {
-        let raw = self.judged(episodes)?;
+    /// What episode number `episode` is asked.
+    fn prompt(&self, episode: u64) -> prompts::Prompt {
+        self.prompts.get(episode / self.settings.algorithm.group() as u64, &self.language)
+    }
+
+    /// What counts of what the judge said of the episodes.
+    fn counted(&self, episodes: &[Episode], raw: Vec<f32>) -> Scores {
         let Normal { mean, deviation } = self.progress.normal;
         let counted = episodes.iter().zip(&raw).map(|(episode, raw)| {
             let normal = ((f64::from(*raw) - mean) / deviation) as f32;
             let ends = episode.answer.stopped || self.settings.stops.is_empty();
             self.settings.missing_stop.apply(normal, ends)
         });
-        Ok(Scores { counted: counted.collect(), raw })
+        Scores { counted: counted.collect(), raw }
     }
 
+    /// What the judge says of the episodes.
     fn judged(&mut self, episodes: &[Episode]) -> Result<Vec<f32>> {
         let text = |episode: &Episode| {
             let Episode { answer, .. } = episode;
@@ -231,10 +242,13 @@ impl Ppo {
     /// # Errors
     /// [`Error::Config`] when all of them score the same; those of the judge and of the driver.
     pub async fn normalise(&mut self) -> Result<()> {
-        let (batch, mut scores) = (self.settings.batch, Vec::new());
+        let (batch, group, mut scores) = (self.settings.batch, self.learner.group(), Vec::new());
+        let own = ranks::share(&group, batch, 1);
         while scores.len() < self.settings.normalise {
-            let episodes = self.rollout(REFERENCE_EPISODES + scores.len() as u64, batch).await?;
-            scores.extend(self.judged(&episodes)?);
+            let first = REFERENCE_EPISODES + scores.len() as u64 + own.start as u64;
+            let episodes = self.rollout(first, own.len()).await?;
+            let all = group.gather(bytemuck::cast_slice(&self.judged(&episodes)?).to_vec()).wait()?;
+            scores.extend(all.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(bytes)));
         }
         if scores.is_empty() {
             return Ok(());
@@ -256,7 +270,14 @@ impl Ppo {
     /// # Errors
     /// Those of the driver.
     pub async fn tune(&mut self, report: impl FnMut(&str, usize, usize)) -> Result<()> {
-        let episodes = self.rollout(REFERENCE_EPISODES, self.settings.batch).await?;
+        let (gpu, group) = (self.learner.gpu.clone(), self.learner.group());
+        together::tune(&gpu, &group, async || self.rehearse(&group).await, report).await
+    }
+
+    /// This rank's share of a step, changing nothing.
+    async fn rehearse(&mut self, group: &Group) -> Result<()> {
+        let own = ranks::share(group, self.settings.batch, self.settings.algorithm.group());
+        let episodes = self.rollout(REFERENCE_EPISODES, own.len()).await?;
         let seen = self.learner.read(&episodes, &self.settings).await?;
         let lesson = |seen: Seen| {
             let zeros = vec![0.0; seen.logprobs.len()];
@@ -264,9 +285,7 @@ impl Ppo {
         };
         let lessons: Vec<_> = seen.into_iter().map(lesson).collect();
         let pairs: Vec<_> = episodes.iter().zip(&lessons).collect();
-        self.learner.rehearse(&pairs, &self.settings)?;
-        tuning::answer(&self.learner.gpu, report).await?;
-        Ok(())
+        self.learner.rehearse(&pairs, &self.settings)
     }
 }
 

@@ -16,7 +16,7 @@ const ORDER: u64 = u64::from_le_bytes(*b"prompts ");
 const WINDOW: u64 = u64::from_le_bytes(*b"windows ");
 
 /// A prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Prompt {
     /// Its tokens, at least one.
     pub ids: Vec<u32>,

@@ -27,7 +27,12 @@ use crate::{
     },
     model::build::Storage,
     model::{Gpt, lora::LoraConfig},
-    train::run::{Parts, adapted, interrupted, publish, take, tunable},
+    parallel::Wire,
+    train::{
+        run::{Parts, adapted, interrupted, keep, publish, take, tunable},
+        stage::Together,
+        together,
+    },
 };
 
 /// The state beside weights and moments, as a checkpoint holds it.
@@ -81,6 +86,9 @@ pub struct Summary {
     pub parameters: usize,
     /// Whether the run was asked to stop before its last step.
     pub stopped: bool,
+    /// The ranks that trained together, if there were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
 }
 
 /// The models of a new run, and its base as a resumed run finds it again.
@@ -155,14 +163,16 @@ impl Run<'_> {
     /// [`Error::Guarded`] when a guard stops it; the last good checkpoint stays. [`Error::DeviceLost`] with the checkpoint to go
     /// on from. Those of the judge, of the driver and of the file system.
     pub async fn run(self, event: impl FnMut(Event<'_>)) -> Result<Summary> {
-        let out = self.out;
-        self.train(event).await.map_err(|error| interrupted(out, error))
+        let (out, group) = (self.out, self.ppo.learner.group());
+        self.train(event).await.map_err(|error| interrupted(out, &group, error))
     }
 
     async fn train(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
         let settings = self.ppo.settings.clone();
         let first = self.ppo.progress.step;
         let log = self.out.join("metrics.jsonl");
+        let group = self.ppo.learner.group();
+        together::agree(&group, &(&settings, first))?;
         self.ppo.tune(|class, index, count| event(Event::Tuning(class, index, count))).await?;
         if first == 0 {
             event(Event::Normalising);
@@ -170,7 +180,12 @@ impl Run<'_> {
             // From here on the folder always holds a checkpoint, whenever the run is killed.
             self.save().await?;
         }
-        let mut metrics = if first == 0 { Metrics::create(&log)? } else { Metrics::resume(&log, first)? };
+        let mut metrics = match (group.is_first(), first) {
+            (false, _) => None,
+            (true, 0) => Some(Metrics::create(&log)?),
+            (true, _) => Some(Metrics::resume(&log, first)?),
+        };
+        let mut append = |line: &serde_json::Value| metrics.as_mut().map_or(Ok(()), |metrics| metrics.append(line));
         let (mut times, mut first_step, mut last, mut stopped) = (Vec::new(), None, None, false);
         for step in first..settings.steps {
             let clock = Instant::now();
@@ -181,7 +196,7 @@ impl Run<'_> {
             let mut line = serde_json::to_value(done.statistics).map_err(|error| Error::Failed(error.to_string()))?;
             line["seconds"] = json!(seconds);
             line["stage"] = json!(settings.algorithm.name());
-            metrics.append(&line)?;
+            append(&line)?;
             event(Event::Step(&done.statistics, seconds));
             first_step.get_or_insert(done.statistics);
             last = Some(done.statistics);
@@ -190,14 +205,18 @@ impl Run<'_> {
                 // A batch is never empty.
                 let Sample { prompt, answer, score } = &done.samples[0];
                 let text = format!("{prompt}{answer}");
-                metrics.append(&json!({ "step": step, "sample": text, "sample_score": score }))?;
+                append(&json!({ "step": step, "sample": text, "sample_score": score }))?;
                 event(Event::Sample(step + 1, &text, *score));
             }
-            stopped = self.stop.load(Ordering::Relaxed) && !ends;
+            // A wish of one rank to stop stops all, after the same step.
+            let votes = group.sum(vec![f32::from(self.stop.load(Ordering::Relaxed))], Wire::F32).wait()?;
+            stopped = votes.iter().any(|votes| *votes > 0.0) && !ends;
             match verdict {
                 Verdict::Stop(reason) => {
-                    self.draw(&log)?;
-                    metrics.append(&json!({ "step": step, "stopped_because": reason }))?;
+                    if group.is_first() {
+                        self.draw(&log)?;
+                    }
+                    append(&json!({ "step": step, "stopped_because": reason }))?;
                     return Err(Error::Guarded { step: step + 1, reason });
                 }
                 Verdict::Suspicious(reason) => event(Event::Suspicious(&reason)),
@@ -205,8 +224,8 @@ impl Run<'_> {
             }
             // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.
             let fine = self.ppo.progress.guards.calm();
-            if ends || stopped || fine && (step + 1) % settings.save_every == 0 {
-                let folder = self.save().await?;
+            let saves = ends || stopped || fine && (step + 1) % settings.save_every == 0;
+            if saves && let Some(folder) = self.save().await? {
                 self.draw(&log)?;
                 event(Event::Saved(&folder));
             }
@@ -215,7 +234,7 @@ impl Run<'_> {
             }
         }
         times.sort_by(f64::total_cmp);
-        let lines = metrics::read(&log)?;
+        let lines = if group.is_first() { metrics::read(&log)? } else { Vec::new() };
         let last_quarter = |key: &str| {
             let all: Vec<f64> = lines.iter().filter_map(|line| line[key].as_f64()).collect();
             let tail = &all[all.len() - all.len().div_ceil(4)..];
@@ -230,12 +249,17 @@ impl Run<'_> {
             seconds_per_step: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
             parameters: self.ppo.learner.policy.size(),
             stopped,
+            together: Together::of(&group),
         })
     }
 
-    /// Writes a checkpoint: all of it or nothing. Of a policy with adapters, the adapters alone.
-    async fn save(&self) -> Result<PathBuf> {
+    /// Writes a checkpoint: all of it or nothing. Of a policy with adapters, the adapters alone. All ranks ask; the first writes.
+    async fn save(&self) -> Result<Option<PathBuf>> {
         let Ppo { settings, learner, language, progress, .. } = &self.ppo;
+        let kept = keep(learner.replica.as_ref(), learner.state().into_iter()).await?;
+        if !learner.group().is_first() {
+            return Ok(None);
+        }
         let tuner = learner.gpu.tuner();
         let state = State {
             settings: settings.clone(),
@@ -246,8 +270,8 @@ impl Run<'_> {
         };
         let state = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
         // The value head is training state: a policy needs none to write.
-        let parts = Parts { model: &learner.policy, head: &[], optimizer: &learner.state(), state: &state };
-        publish(self.out, progress.step, parts, language, settings.keep).await
+        let parts = Parts { model: &learner.policy, head: &[], optimizer: &kept, state: &state };
+        publish(self.out, progress.step, parts, language, settings.keep).await.map(Some)
     }
 
     fn draw(&self, log: &Path) -> Result<()> {

@@ -157,21 +157,24 @@ impl Reward {
         members
     }
 
-    /// Adds the gradients of all `members`, micro-batch by micro-batch: their numbers and their shares in the step's.
+    /// Adds the gradients of this rank's share of `members`, micro-batch by micro-batch: their numbers and their shares in the
+    /// step's. They are `rehearsed` where no step follows.
     fn accumulate(
         &self,
         trainer: &mut Trainer,
-        members: &[u32],
-        pass: impl Fn(&Trainer, usize, usize) -> Pass,
+        members: Vec<u32>,
+        settings: &Settings,
+        rehearsed: bool,
     ) -> Result<Vec<(Readback, f32)>> {
+        let (members, of) = trainer.share(members);
         let lengths = members.iter().map(|index| &self.lengths[*index as usize][..]);
         let most = (self.recipe.tokens / self.width).max(1);
         let runs = rows::cut(lengths, self.width, most);
         let (count, mut parts) = (runs.len(), Vec::new());
         for (micro, run) in runs.into_iter().enumerate() {
             let chosen: Vec<_> = members[run].iter().map(|index| &self.comparisons[*index as usize]).collect();
-            let pass = pass(trainer, micro, count);
-            let found = trainer.backward(|trainer, tape| self.loss(trainer, tape, &chosen, members.len(), pass))?;
+            let (pass, last) = (trainer.pass(settings, micro, count), micro + 1 == count && !rehearsed);
+            let found = trainer.backward(last, |trainer, tape| self.loss(trainer, tape, &chosen, of, pass))?;
             parts.extend(found);
         }
         Ok(parts)
@@ -284,20 +287,19 @@ impl Task for Reward {
 
     fn step(&mut self, trainer: &mut Trainer, settings: &Settings, step: u64) -> Result<Pending> {
         let members = self.members(settings.batch, step);
-        let pass = |trainer: &Trainer, micro, count| trainer.pass(settings, micro, count);
-        let parts = self.accumulate(trainer, &members, pass)?;
+        let parts = self.accumulate(trainer, members, settings, false)?;
         let names = if self.recipe.objective == Objective::Pairs { dpo::NAMES } else { &[] };
         trainer.update(settings, parts, names)
     }
 
     fn rehearse(&mut self, trainer: &mut Trainer, settings: &Settings) -> Result<()> {
         let members = self.members(settings.batch, 0);
-        self.accumulate(trainer, &members, |trainer, micro, count| trainer.pass(settings, micro, count))?;
+        self.accumulate(trainer, members, settings, true)?;
         trainer.forget()
     }
 
     async fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> Result<Option<Validation>> {
-        if self.held_out.is_empty() {
+        if self.held_out.is_empty() || !trainer.group().is_first() {
             return Ok(None);
         }
         let found = self.evaluate(trainer, settings.val_batches * settings.batch).await?;

@@ -1,0 +1,52 @@
+//! What the ranks of a job do together beside steps.
+
+use serde_json::json;
+
+use crate::{Error, Result, gpu::Gpu, ops::tuning, parallel::Group};
+
+/// Makes sure that all ranks are about to do the same: `what` is compared as JSON. All ranks are here when it returns.
+///
+/// # Errors
+/// [`Error::Usage`] naming the first rank that is not; [`Error::Rank`].
+pub fn agree(group: &Group, what: &impl serde::Serialize) -> Result<()> {
+    let own = serde_json::to_vec(what).map_err(|error| Error::Failed(error.to_string()))?;
+    let all = group.gather(own).wait()?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(Error::Usage(format!(
+            "rank {rank} was started with other settings or data than rank 0: give all ranks the same command and files"
+        ))),
+    }
+}
+
+/// Compiles by `rehearse` and lets the tuner choose. The first rank's choices are those of all ranks with an adapter like its
+/// own: they are made once, and equal kernels round alike.
+///
+/// # Errors
+/// Those of `rehearse` and of the driver; [`Error::Rank`].
+pub async fn tune(
+    gpu: &Gpu,
+    group: &Group,
+    mut rehearse: impl AsyncFnMut() -> Result<()>,
+    mut report: impl FnMut(&str, usize, usize),
+) -> Result<()> {
+    if group.is_first() {
+        rehearse().await?;
+        tuning::answer(gpu, &mut report).await?;
+    }
+    if group.size() == 1 {
+        return Ok(());
+    }
+    let own = json!({ "adapter": gpu.tuner().adapter(), "choices": gpu.tuner().choices() });
+    let first = group.from_first(own.to_string().into_bytes())?;
+    if !group.is_first() {
+        let first: serde_json::Value =
+            serde_json::from_slice(&first).map_err(|error| Error::Failed(error.to_string()))?;
+        if first["adapter"] == gpu.tuner().adapter() {
+            gpu.tuner().adopt(serde_json::from_value(first["choices"].clone()).unwrap_or_default());
+        }
+        rehearse().await?;
+        tuning::answer(gpu, report).await?;
+    }
+    group.meet()
+}
