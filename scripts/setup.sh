@@ -2,7 +2,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+say() { printf '\033[1m== %s\033[0m (after %d s)\n' "$*" "$SECONDS"; }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
@@ -38,6 +38,16 @@ need_adapter() {
     say "no GPU adapter found: a software Vulkan driver (llvmpipe) will do, slowly"
     install_packages mesa-vulkan-drivers libvulkan1
     ./target/release/wgpt doctor --list
+}
+
+# MPI, for the build that trains on several GPUs. FEATURES is what cargo is to be told: empty where MPI is missing, which is said.
+need_mpi() {
+    FEATURES=()
+    if ! { command -v mpirun && command -v mpicc; } >/dev/null || ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then
+        install_packages --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev ||
+            { say "skipped: MPI could not be installed (Debian: openmpi-bin libopenmpi-dev libclang-dev), so nothing trains on several ranks"; return; }
+    fi
+    FEATURES=(--features mpi)
 }
 
 # A small real model for the tests that compare with other programs; they announce that they skip without it.
