@@ -5,9 +5,7 @@
 //! d = w_before - mean(w)        v <- 0.9 v + d        w <- w_before - 0.7 (d + 0.9 v)
 //! ```
 
-use half::f16;
-
-use super::{Group, Wire};
+use super::{Group, Wire, replica::overwrite};
 use crate::{
     Result, arena,
     gpu::{Gpu, wait},
@@ -90,12 +88,7 @@ impl Outer {
             let mut velocity = wait::now(slot.velocity.to_f32())?;
             step(&mut slot.before, &mut velocity, &moved);
             slot.velocity.write(&velocity)?;
-            slot.weight.write(&slot.before)?;
-            if let Some(half) = &slot.half {
-                half.write(&slot.before.iter().map(|value| f16::from_f32(*value)).collect::<Vec<_>>())?;
-            }
-            // What was uploaded waits in a ring: let it go.
-            slot.weight.gpu().submit()?;
+            overwrite(&slot.weight, slot.half.as_ref(), &slot.before)?;
         }
         Ok(())
     }

@@ -1,7 +1,15 @@
 //! One rank's copy of what is trained, and how it keeps in step with the others'.
 
 use super::{GradientSum, Group, Outer, Shards, shards::Kept};
-use crate::{Result, gpu::Gpu, optim::Optimizer, tape::Gradients, tensor::Tensor};
+use half::f16;
+
+use crate::{
+    Result,
+    gpu::{Gpu, wait},
+    optim::Optimizer,
+    tape::Gradients,
+    tensor::Tensor,
+};
 
 /// How a rank's copy keeps in step: by the sum of all gradients at every step, by the sums of its share of them, or by an outer
 /// step now and then.
@@ -15,6 +23,8 @@ enum Way {
 pub struct Replica {
     group: Group,
     way: Way,
+    /// The parameters with their copies in f16, where ranks' adapters differ and may round them apart; empty where they cannot.
+    apart: Vec<(Tensor, Option<Tensor>)>,
 }
 
 impl Replica {
@@ -31,7 +41,14 @@ impl Replica {
             0 | 1 => Way::Gradients(GradientSum::new(group, optimizer)),
             every => Way::Outer(Outer::new(gpu, group, every, optimizer)?),
         };
-        Ok(Some(Self { group: group.clone(), way }))
+        let adapters = group.gather(gpu.tuner().adapter().as_bytes().to_vec()).wait()?;
+        let alike = adapters.iter().all(|adapter| *adapter == adapters[0]);
+        let apart = match &way {
+            Way::Gradients(_) if !alike => optimizer.parameters(),
+            _ => Vec::new(),
+        };
+        let apart = apart.into_iter().map(|(_, weight, half)| (weight.clone(), half.cloned())).collect();
+        Ok(Some(Self { group: group.clone(), way, apart }))
     }
 
     /// Whether the ranks' gradients are added at every step: a rank's loss is then its part in the mean over all.
@@ -92,6 +109,12 @@ impl Replica {
     /// # Errors
     /// As [`Replica::before_update`].
     pub fn meet(&mut self) -> Result<()> {
+        for (weight, half) in &self.apart {
+            // Equal gradients move all weights alike but for what adapters round in their own ways, which would add up.
+            let values = wait::now(weight.to_f32())?;
+            let first = self.group.from_first(bytemuck::cast_slice(&values).to_vec())?;
+            overwrite(weight, half.as_ref(), &bytemuck::pod_collect_to_vec(&first))?;
+        }
         match &mut self.way {
             Way::Gradients(_) | Way::Shards(_) => Ok(()),
             Way::Outer(outer) => outer.meet(),
@@ -127,4 +150,14 @@ impl Replica {
             Way::Gradients(_) | Way::Outer(_) => Ok(Vec::new()),
         }
     }
+}
+
+/// Replaces a parameter by `values`, and its copy in f16 with it.
+pub(super) fn overwrite(weight: &Tensor, half: Option<&Tensor>, values: &[f32]) -> Result<()> {
+    weight.write(values)?;
+    if let Some(half) = half {
+        half.write(&values.iter().map(|value| f16::from_f32(*value)).collect::<Vec<_>>())?;
+    }
+    // What was uploaded waits in a ring: let it go.
+    weight.gpu().submit()
 }

@@ -3,9 +3,7 @@
 
 use std::ops::Range;
 
-use half::f16;
-
-use super::Group;
+use super::{Group, replica::overwrite};
 use crate::{
     Result,
     gpu::{Gpu, wait},
@@ -142,11 +140,8 @@ impl Shards {
                     continue;
                 }
                 let part = |tensor: &Tensor| tensor.part(rank * run.block, &[values.len()]);
-                part(&run.whole.weight)?.write(&values)?;
-                if let Some(half) = &run.whole.half {
-                    part(half)?.write(&values.iter().map(|value| f16::from_f32(*value)).collect::<Vec<_>>())?;
-                }
-                run.whole.weight.gpu().submit()?;
+                let half = run.whole.half.as_ref().map(part).transpose()?;
+                overwrite(&part(&run.whole.weight)?, half.as_ref(), &values)?;
             }
         }
         Ok(())

@@ -27,7 +27,7 @@ use crate::{
     },
     model::build::Storage,
     model::{Gpt, lora::LoraConfig},
-    parallel::Wire,
+    parallel::{Replica, Wire},
     train::{
         run::{Parts, adapted, interrupted, keep, publish, take, tunable},
         stage::Together,
@@ -254,7 +254,8 @@ impl Run<'_> {
     }
 
     /// Writes a checkpoint: all of it or nothing. Of a policy with adapters, the adapters alone. All ranks ask; the first writes.
-    async fn save(&self) -> Result<Option<PathBuf>> {
+    async fn save(&mut self) -> Result<Option<PathBuf>> {
+        self.ppo.learner.replica.as_mut().map_or(Ok(()), Replica::meet)?;
         let Ppo { settings, learner, language, progress, .. } = &self.ppo;
         let kept = keep(learner.replica.as_ref(), learner.state().into_iter()).await?;
         if !learner.group().is_first() {
