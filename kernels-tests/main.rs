@@ -22,6 +22,7 @@ mod mixed;
 mod oracle_fixtures;
 mod oracles;
 mod packing;
+mod parallel;
 mod plan;
 mod portable;
 mod ppo;

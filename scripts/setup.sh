@@ -2,7 +2,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-say() { printf '\033[1m== %s\033[0m (after %d s)\n' "$*" "$SECONDS"; }
+# Scripts that call each other count from the first one's start.
+export WGPT_STARTED=${WGPT_STARTED:-$(date +%s)}
+say() { printf '\033[1m== %s\033[0m (after %d s)\n' "$*" $(($(date +%s) - WGPT_STARTED)); }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
@@ -22,6 +24,12 @@ install_packages() {
     fi
     say "installing $*"
     as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+# npm's install into the folder $1, without waiting long for a registry that cannot be reached.
+npm_install() {
+    npm install --silent --no-fund --no-audit --fetch-retries 1 --fetch-retry-mintimeout 2000 --fetch-timeout 30000 \
+        --prefix "$1" "$2" >/dev/null 2>&1
 }
 
 need_toolchain() {
@@ -99,7 +107,7 @@ need_browser() {
     for name in node npm; do command -v "$name" >/dev/null || missing="$name is missing"; done
     if [ -z "$missing" ] && [ ! -d "$PLAYWRIGHT/node_modules/playwright-core" ]; then
         mkdir -p "$PLAYWRIGHT"
-        npm install --silent --no-fund --no-audit --prefix "$PLAYWRIGHT" playwright-core@1.65.1 >/dev/null 2>&1 ||
+        npm_install "$PLAYWRIGHT" playwright-core@1.65.1 ||
             missing="playwright-core could not be fetched from npm"
     fi
     # A browser is the largest part, so it comes last.

@@ -87,7 +87,7 @@ impl Group {
     pub fn join(options: Options) -> Result<Self> {
         match launched() {
             #[cfg(feature = "mpi")]
-            Some(_) => super::mpi::join(options),
+            Some(count) if count > 1 => super::mpi::join(options),
             #[cfg(not(feature = "mpi"))]
             Some(count) if count > 1 => Err(Error::Usage(format!(
                 "{count} ranks were started, but this wgpt was built without MPI: build it with cargo build --release \

@@ -1,5 +1,7 @@
 //! A model with its optimizer, and one training step.
 
+use std::borrow::Cow;
+
 use crate::{
     Error, Result,
     gpu::{Gpu, readback::Readback},
@@ -160,15 +162,15 @@ impl Trainer {
 
     /// This rank's share of a step, in micro-batches no larger than those of the whole; and the scored tokens that its loss is a
     /// mean over.
-    fn own(&self, all: &[Batch]) -> (Vec<Batch>, usize) {
+    fn own<'a>(&self, all: &'a [Batch]) -> (Cow<'a, [Batch]>, usize) {
         let count = |batches: &[Batch]| batches.iter().map(scored).sum();
         if self.replica.is_none() {
-            return (all.to_vec(), count(all));
+            return (Cow::Borrowed(all), count(all));
         }
         let rows = self.group().share(all.iter().map(|batch| batch.rows).sum());
         let own = batches::rows(all, rows);
         let of = if self.together().size() > 1 { count(all) } else { count(&own) };
-        (own, of)
+        (Cow::Owned(own), of)
     }
 
     /// Adds the gradients of one micro-batch, the `last` of a step or not; returns its mean loss, still on the GPU.
