@@ -138,6 +138,7 @@ impl RanksArguments {
             link: self.link.map_or(link, |link| link * 1e9),
             latency: self.latency.map_or(latency, |latency| latency * 1e-6),
             sharing: self.sharing.unwrap_or(if software { count } else { 1 }),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             busy: if software { busy } else { 1.0 },
             sync_every: self.sync_every,
         };

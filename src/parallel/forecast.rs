@@ -5,11 +5,11 @@
 //! latency  = 2 ceil(log2 n) a per bucket            the depth of the tree that small messages take
 //! copies   = B / down + B / up                      between GPU and host memory
 //! hidden   = min(copies + wire + latency, h c (1 - 1/buckets))
-//! step     = max(c, k u c) + k copies + wire + latency - hidden
+//! step     = max(c, k u c) + max(1, k / cores) copies + wire + latency - hidden
 //! ```
 //!
 //! c is a rank's step alone on its adapter, k how many ranks share one adapter's cores (1 for GPUs), u the share of the cores
-//! that one rank keeps busy (what one leaves idle another takes), h the share of a step that
+//! that one rank keeps busy (what one leaves idle another takes; a copy keeps one core busy), h the share of a step that
 //! the backward pass takes (2/3: two of three products). What is hidden is on its way while the backward pass runs, which nothing
 //! can be where ranks share cores. With steps of the ranks' own, everything but c is divided by the steps between two meetings,
 //! and nothing is hidden. With more ranks every one keeps its share of the batch: the whole batch grows.
@@ -35,6 +35,8 @@ pub struct Rates {
     pub latency: f64,
     /// Ranks that share one adapter's cores.
     pub sharing: usize,
+    /// How many cores these are.
+    pub cores: usize,
     /// The share of them that a rank's step keeps busy when it is alone.
     pub busy: f64,
     /// Steps between meetings.
@@ -65,6 +67,7 @@ impl Rates {
         let Self { step, parameters, .. } = *self;
         let (count, alone) = (ranks as f64, ranks == 1);
         let sharing = self.sharing.clamp(1, ranks) as f64;
+        let copying = (sharing / self.cores.max(1) as f64).max(1.0);
         let held = 4.0 * parameters as f64;
         let buckets = parameters.div_ceil(super::gradients::BUCKET).max(1) as f64;
         let sent = 2.0 * (count - 1.0) / count * parameters as f64 * self.bytes_per_number;
@@ -73,7 +76,7 @@ impl Rates {
         let every = self.sync_every.max(1) as f64;
         let hides = every == 1.0 && sharing == 1.0;
         let hidden = if hides { (copies + wire).min(BACKWARD * step * (1.0 - 1.0 / buckets)) } else { 0.0 };
-        let step_seconds = step.max(sharing * self.busy * step) + (sharing * copies + wire - hidden) / every;
+        let step_seconds = step.max(sharing * self.busy * step) + (copying * copies + wire - hidden) / every;
         let tokens_per_second = count * self.tokens as f64 / step_seconds;
         Forecast { ranks, step_seconds, tokens_per_second, efficiency: step / step_seconds, bytes_sent: sent / every }
     }
@@ -98,6 +101,7 @@ mod tests {
         link: 10e9,
         latency: 20e-6,
         sharing: 1,
+        cores: 1,
         busy: 1.0,
         sync_every: 1,
     };
