@@ -51,8 +51,9 @@ need_adapter() {
 # MPI, for the build that trains on several GPUs. FEATURES is what cargo is to be told: empty where MPI is missing, which is said.
 need_mpi() {
     FEATURES=()
-    if ! { command -v mpirun && command -v mpicc; } >/dev/null || ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then
-        install_packages --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev ||
+    if ! { command -v mpirun && command -v mpicc && command -v ip; } >/dev/null || ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then
+        # iproute2 makes two hosts of this one.
+        install_packages --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev iproute2 ||
             { say "skipped: MPI could not be installed (Debian: openmpi-bin libopenmpi-dev libclang-dev), so nothing trains on several ranks"; return; }
     fi
     FEATURES=(--features mpi)
