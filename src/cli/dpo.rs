@@ -95,7 +95,8 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let (pairs, held_out_pairs) = task.sizes();
 
     let gpu = shared.open().await?;
-    let (mut trainer, best_val_loss) = tune.trainer(shared, group, &gpu, &base, &settings)?;
+    let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
+    trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
         "{} parameters, {pairs} pairs to learn from and {held_out_pairs} held out, {answers} tokens of answers, {steps} \

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     Shared, io_cache,
     memory::{self, mib},
-    plan_ranks::{self, Rank, Ranks, RanksArguments},
+    plan_ranks::{self, ForecastArguments, Rank, Ranks},
     precision, ranks,
     recipe::Recipe,
     terminal,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Error, Result,
     gpu::Gpu,
-    model::parameters::specs,
+    model::parameters,
     parallel::{Group, Options},
     train::{
         Settings,
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "check")]
     check_steps: Option<usize>,
     #[command(flatten)]
-    ranks: RanksArguments,
+    ranks: ForecastArguments,
 }
 
 #[derive(Serialize)]
@@ -96,7 +96,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 /// A forecast for ranks with another GPU: no adapter is opened.
 fn elsewhere(shared: &Shared, arguments: &Arguments, step_ms: f64, count: usize) -> Result<()> {
     let settings = arguments.ranks.share(&arguments.recipe.settings(arguments.vocabulary), count)?;
-    let parameters = specs(&settings.config).iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+    let parameters = parameters::count(&settings.config);
     let host = arguments.ranks.host_link * 1e9;
     let (step, tokens) = (step_ms / 1e3, settings.tokens_per_step());
     let rank = Rank { step, busy: 1.0, tokens, parameters, copies: (host, host), software: false };
@@ -126,9 +126,9 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     drop(gpu);
     let of_whole = Settings { precision: settings.precision, ..whole };
     let expected = many.as_ref().filter(|_| group.size() > 1).map(|many| many.asked.step_seconds);
+    let taken = if group.size() > 1 { &of_whole } else { &settings };
     let real = match arguments.check {
-        true if group.size() > 1 => Some(steps(shared, group, &of_whole, arguments.check_steps).await?),
-        true => Some(steps(shared, group, &settings, arguments.check_steps).await?),
+        true => Some(steps(shared, group, taken, arguments.check_steps).await?),
         false => None,
     };
     let Some((plan, fits, _)) = measured else { return Ok(()) };

@@ -13,33 +13,35 @@ use crate::{
     train::{Settings, link, plan::Plan},
 };
 
+/// Where they stand in the help: given to each, for a heading of all would go on to the options after them.
+const HEADING: &str = "Options of many ranks";
+
 /// Options about ranks.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Options of many ranks")]
-pub(super) struct RanksArguments {
+pub(super) struct ForecastArguments {
     /// Ranks that share each step's batch; under mpirun those that are there
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = HEADING, value_name = "N")]
     pub ranks: Option<usize>,
     /// Gigabytes per second that a rank sends to others [default: what is measured under mpirun, else 1.25: 10 Gbit/s]
-    #[arg(long, value_name = "GB/S")]
+    #[arg(long, help_heading = HEADING, value_name = "GB/S")]
     link: Option<f64>,
     /// Microseconds that a message takes besides [default: what is measured under mpirun, else 20]
-    #[arg(long, value_name = "US")]
+    #[arg(long, help_heading = HEADING, value_name = "US")]
     latency: Option<f64>,
     /// Milliseconds of a rank's step on another GPU, instead of what is measured here
-    #[arg(long, value_name = "MS")]
+    #[arg(long, help_heading = HEADING, value_name = "MS")]
     pub step_ms: Option<f64>,
     /// Gigabytes per second between that GPU and its host's memory
-    #[arg(long, value_name = "GB/S", default_value_t = 20.0, requires = "step_ms")]
+    #[arg(long, help_heading = HEADING, value_name = "GB/S", default_value_t = 20.0, requires = "step_ms")]
     pub host_link: f64,
     /// Steps that each rank takes on its own between outer steps
-    #[arg(long, default_value_t = 1, value_name = "STEPS")]
+    #[arg(long, help_heading = HEADING, default_value_t = 1, value_name = "STEPS")]
     sync_every: u64,
     /// Ranks that share one adapter [default: 1, and on a software adapter all, which share the cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = HEADING, value_name = "N")]
     sharing: Option<usize>,
     /// Gradients travel as f16
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     wire_f16: bool,
 }
 
@@ -82,7 +84,7 @@ pub(super) struct Ranks {
     pub table: Vec<Forecast>,
 }
 
-impl RanksArguments {
+impl ForecastArguments {
     /// How many ranks the plan is for; none where nobody asked.
     pub fn count(&self, group: &Group) -> Option<usize> {
         self.ranks.or((group.size() > 1).then_some(group.size()))

@@ -8,21 +8,23 @@ use crate::{
     parallel::{self, Group, Options},
 };
 
+/// Where they stand in the help: given to each, for a heading of all would go on to the options after them.
+const HEADING: &str = "Options of several ranks (mpirun -n 4 wgpt ...)";
+
 /// Options of several ranks.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Options of several ranks (mpirun -n 4 wgpt ...)")]
 pub(super) struct RankArguments {
     /// Seconds of silence after which another rank counts as lost, and the run ends
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    #[arg(long, help_heading = HEADING, default_value_t = 60.0, value_name = "SECONDS")]
     rank_timeout: f64,
     /// How gradients travel: f16 takes half the bytes and rounds
-    #[arg(long, value_enum, default_value_t = Wire::F32)]
+    #[arg(long, help_heading = HEADING, value_enum, default_value_t = Wire::F32)]
     wire: Wire,
     /// Steps that each rank takes on its own between outer steps: for slow links
-    #[arg(long, default_value_t = 1, value_name = "STEPS")]
+    #[arg(long, help_heading = HEADING, default_value_t = 1, value_name = "STEPS")]
     sync_every: u64,
     /// Each rank keeps the moments of its share of the parameters only: less memory
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     shard_optimizer: bool,
 }
 

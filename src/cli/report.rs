@@ -72,8 +72,7 @@ fn facts(lines: &[Value], checkpoint: &Checkpoint) -> Result<Vec<(String, String
         add("tokens per second", format!("{rate:.0} (median)"));
     }
     if let Ok(config) = serde_json::from_value::<Config>(checkpoint.config.clone()) {
-        let size: usize = parameters::specs(&config).iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
-        add("parameters", size.to_string());
+        add("parameters", parameters::count(&config).to_string());
     }
     let state = checkpoint.state().unwrap_or_default();
     add("adapter", state["adapter"].as_str().unwrap_or("unknown").replace('-', " "));

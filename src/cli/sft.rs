@@ -104,7 +104,8 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
 
     let gpu = shared.open().await?;
     let settings = precision::on_adapter(shared, &gpu, settings);
-    let (trainer, best_val_loss) = tune.trainer(shared, group, &gpu, &base, &settings)?;
+    let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
+    trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
         "{} parameters, {conversations} conversations of {tokens} tokens, {learned_tokens} of them to learn, {steps} \

@@ -11,7 +11,6 @@ use crate::{
     io::checkpoint,
     model::{Config, lora::LoraConfig},
     optim::{AdamW, Schedule},
-    parallel::Group,
     train::{Settings, run, trainer::Trainer},
 };
 
@@ -160,19 +159,16 @@ impl TuneArguments {
         Ok(settings)
     }
 
-    /// The trainer: the base model's weights (and fresh adapters, if there are to be any), or where the run stopped; one of
-    /// `group`'s.
+    /// The trainer: the base model's weights (and fresh adapters, if there are to be any), or where the run stopped.
     pub fn trainer(
         &self,
         shared: &Shared,
-        group: &Group,
         gpu: &Gpu,
         base: &Path,
         settings: &Settings,
     ) -> Result<(Trainer, Option<f64>)> {
         if self.resume {
-            let (mut trainer, _, state) = run::resume(gpu, base)?;
-            trainer.join(group)?;
+            let (trainer, _, state) = run::resume(gpu, base)?;
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", base.display(), state.step));
             return Ok((trainer, state.best_val_loss));
@@ -184,8 +180,6 @@ impl TuneArguments {
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        let mut trainer = Trainer::new(gpu, model, settings)?;
-        trainer.join(group)?;
-        Ok((trainer, None))
+        Ok((Trainer::new(gpu, model, settings)?, None))
     }
 }

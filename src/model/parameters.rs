@@ -25,6 +25,11 @@ pub struct Spec {
     pub init: Init,
 }
 
+/// The numbers that a model of `config` has.
+pub fn count(config: &Config) -> usize {
+    specs(config).iter().map(|spec| spec.shape.iter().product::<usize>()).sum()
+}
+
 /// Every parameter of `config`, in a fixed order.
 ///
 /// Weights start as in GPT-2: N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), biases 0,

@@ -3,12 +3,15 @@
 //! Every call that joins ranks must be made by all of them in the same order. What a rank says is handed to the thread that talks
 //! to the others, so nobody waits before [`Reply::wait`].
 
-use std::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
-    mpsc,
+use std::{
+    marker::PhantomData,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use super::{Options, Wire, share};
 use crate::{Error, Result};
@@ -175,6 +178,11 @@ impl Group {
         }
     }
 
+    /// [`Group::gather`] of numbers.
+    pub fn gather_numbers<T: bytemuck::Pod>(&self, numbers: &[T]) -> Numbers<T> {
+        Numbers(self.gather(bytemuck::cast_slice(numbers).to_vec()), PhantomData)
+    }
+
     /// What the first rank gave.
     ///
     /// # Errors
@@ -234,6 +242,20 @@ impl Group {
         // A thread that has ended is found out by whoever waits.
         let _ = lock(&ranks.jobs).send(job(alone, reply));
         Reply(State::Later(self.clone(), answer))
+    }
+}
+
+/// The numbers that each rank gave, by rank.
+#[must_use]
+pub struct Numbers<T>(Reply<Vec<Vec<u8>>>, PhantomData<T>);
+
+impl<T: bytemuck::Pod> Numbers<T> {
+    /// As [`Reply::wait`].
+    ///
+    /// # Errors
+    /// [`Error::Rank`].
+    pub fn wait(self) -> Result<Vec<Vec<T>>> {
+        Ok(self.0.wait()?.iter().map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect())
     }
 }
 

@@ -17,7 +17,7 @@ mod share;
 
 pub use self::{
     gradients::GradientSum,
-    group::{Group, Reply, launched},
+    group::{Group, Numbers, Reply, launched},
     outer::Outer,
     replica::Replica,
     shards::{Kept, Shards},

@@ -102,6 +102,11 @@ fn stand_still() -> ! {
     }
 }
 
+/// Those of `requests` that are not done.
+fn unfinished<D: ?Sized>(requests: Vec<Request<'static, D, StaticScope>>) -> Vec<Request<'static, D, StaticScope>> {
+    requests.into_iter().filter_map(|request| request.test().err()).collect()
+}
+
 struct Talk {
     world: SimpleCommunicator,
     /// When each rank was last heard.
@@ -139,8 +144,7 @@ impl Talk {
         }
         if self.said.elapsed() >= self.timeout / 8 {
             self.said = Instant::now();
-            let old = std::mem::take(&mut self.pings);
-            self.pings = old.into_iter().filter_map(|ping| ping.test().err()).collect();
+            self.pings = unfinished(std::mem::take(&mut self.pings));
             for rank in self.peers() {
                 let ping = self.world.process_at_rank(rank).immediate_send_with_tag(StaticScope, &PING, ALIVE);
                 self.pings.push(ping);
@@ -255,8 +259,7 @@ impl Talk {
         self.gather(&[]);
         // Nobody sends any more. What says that somebody lived may still be on its way.
         while !self.pings.is_empty() {
-            let old = std::mem::take(&mut self.pings);
-            self.pings = old.into_iter().filter_map(|ping| ping.test().err()).collect();
+            self.pings = unfinished(std::mem::take(&mut self.pings));
             self.attend();
         }
         drop(universe);
@@ -273,7 +276,7 @@ impl Talk {
             .collect();
         let end = Instant::now() + Duration::from_secs(1);
         while !open.is_empty() && Instant::now() < end {
-            open = open.into_iter().filter_map(|request| request.test().err()).collect();
+            open = unfinished(open);
             std::thread::sleep(Duration::from_millis(1));
         }
         let _ = reply.send(());

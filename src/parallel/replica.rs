@@ -1,25 +1,26 @@
 //! One rank's copy of what is trained, and how it keeps in step with the others'.
 
-use super::{GradientSum, Group, Outer, Shards, shards::Kept};
 use half::f16;
 
+use super::{GradientSum, Group, Outer, Shards, shards::Kept};
 use crate::{
     Result,
-    gpu::{Gpu, wait},
+    gpu::{Gpu, readback::Readback, wait},
     optim::Optimizer,
-    tape::Gradients,
+    tape::{Gradients, Tape},
     tensor::Tensor,
 };
 
-/// How a rank's copy keeps in step: by the sum of all gradients at every step, by the sums of its share of them, or by an outer
-/// step now and then.
+/// How a rank's copy keeps in step: it has to with nobody, by the sum of all gradients at every step, by the sums of its share of
+/// them, or by an outer step now and then.
 enum Way {
+    Alone,
     Gradients(GradientSum),
     Shards(Shards),
     Outer(Outer),
 }
 
-/// A rank's copy among others.
+/// A rank's copy, among others or alone.
 pub struct Replica {
     group: Group,
     way: Way,
@@ -28,13 +29,18 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// The copy that `optimizer` trains; all ranks have the same weights now. None where this rank is alone.
+    /// That of a rank that is alone.
+    pub fn alone() -> Self {
+        Self { group: Group::alone(), way: Way::Alone, apart: Vec::new() }
+    }
+
+    /// The copy that `optimizer` trains; all ranks have the same weights now.
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn new(gpu: &Gpu, group: &Group, optimizer: &mut Optimizer) -> Result<Option<Self>> {
+    pub fn new(gpu: &Gpu, group: &Group, optimizer: &mut Optimizer) -> Result<Self> {
         if group.size() == 1 {
-            return Ok(None);
+            return Ok(Self::alone());
         }
         let way = match group.options().sync_every {
             0 | 1 if group.options().shard_optimizer => Way::Shards(Shards::new(gpu, group, optimizer)?),
@@ -48,12 +54,7 @@ impl Replica {
             _ => Vec::new(),
         };
         let apart = apart.into_iter().map(|(_, weight, half)| (weight.clone(), half.cloned())).collect();
-        Ok(Some(Self { group: group.clone(), way, apart }))
-    }
-
-    /// Whether the ranks' gradients are added at every step: a rank's loss is then its part in the mean over all.
-    pub fn adds_gradients(&self) -> bool {
-        !matches!(self.way, Way::Outer(_))
+        Ok(Self { group: group.clone(), way, apart })
     }
 
     /// The ranks.
@@ -61,45 +62,71 @@ impl Replica {
         &self.group
     }
 
-    /// Takes note that a parameter's gradient is complete.
+    /// Whether the ranks' gradients are added at every step: a rank's loss is then its part in the mean over all.
+    pub fn adds_gradients(&self) -> bool {
+        !matches!(self.way, Way::Outer(_))
+    }
+
+    /// Those with which every step is taken together: nobody where each takes steps of its own.
+    pub fn together(&self) -> Group {
+        if self.adds_gradients() { self.group.clone() } else { Group::alone() }
+    }
+
+    /// [`Tape::backward`]. With the `last` of a step, gradients that are complete set off for the other ranks.
     ///
     /// # Errors
-    /// Those of the driver.
-    pub fn complete(&mut self, gradients: &Gradients, parameter: u64) -> Result<()> {
+    /// Those of the backward kernels and of the driver.
+    pub fn backward(
+        &mut self,
+        tape: Tape,
+        loss: &Tensor,
+        one: Tensor,
+        gradients: &mut Gradients,
+        last: bool,
+    ) -> Result<()> {
         match &mut self.way {
-            Way::Gradients(sum) => sum.complete(gradients, parameter),
-            Way::Shards(_) | Way::Outer(_) => Ok(()),
+            Way::Gradients(sum) if last => {
+                tape.backward_telling(loss, one, gradients, |gradients, parameter| sum.complete(gradients, parameter))
+            }
+            _ => tape.backward(loss, one, gradients),
         }
     }
 
-    /// Before the optimizer's step: gradients become what it is to see.
+    /// [`Optimizer::update`] by what the ranks' gradients come to together; the norm is on its way to the host.
     ///
     /// # Errors
     /// [`crate::Error::Rank`], and those of the driver.
-    pub fn before_update(&mut self, gradients: &mut Gradients) -> Result<()> {
+    pub fn update(
+        &mut self,
+        gpu: &Gpu,
+        optimizer: &mut Optimizer,
+        gradients: &mut Gradients,
+        lr: f32,
+        scale: Option<f32>,
+    ) -> Result<Readback> {
         match &mut self.way {
-            Way::Gradients(sum) => sum.finish(gradients),
-            Way::Shards(shards) => shards.before_update(gradients),
-            Way::Outer(_) => Ok(()),
+            Way::Gradients(sum) => sum.finish(gradients)?,
+            Way::Shards(shards) => shards.before_update(gradients)?,
+            Way::Alone | Way::Outer(_) => {}
         }
-    }
-
-    /// After the optimizer's step.
-    ///
-    /// # Errors
-    /// As [`Replica::before_update`].
-    pub fn after_update(&mut self) -> Result<()> {
+        let join = |norm: &Tensor| match &self.way {
+            Way::Shards(shards) => shards.join_norm(norm),
+            Way::Alone | Way::Gradients(_) | Way::Outer(_) => Ok(()),
+        };
+        let norm = optimizer.update(gpu, gradients, lr, scale, join)?.read();
+        gpu.submit()?;
         match &mut self.way {
-            Way::Gradients(_) => Ok(()),
-            Way::Shards(shards) => shards.after_update(),
-            Way::Outer(outer) => outer.after_step(),
+            Way::Shards(shards) => shards.after_update()?,
+            Way::Outer(outer) => outer.after_step()?,
+            Way::Alone | Way::Gradients(_) => {}
         }
+        Ok(norm)
     }
 
     /// Whether the next step ends with all ranks meeting.
     pub fn meets(&self) -> bool {
         match &self.way {
-            Way::Gradients(_) | Way::Shards(_) => true,
+            Way::Alone | Way::Gradients(_) | Way::Shards(_) => true,
             Way::Outer(outer) => outer.meets(),
         }
     }
@@ -107,7 +134,7 @@ impl Replica {
     /// Makes all ranks' weights the same, before they are looked at or saved.
     ///
     /// # Errors
-    /// As [`Replica::before_update`].
+    /// As [`Replica::update`].
     pub fn meet(&mut self) -> Result<()> {
         for (weight, half) in &self.apart {
             // Equal gradients move all weights alike but for what adapters round in their own ways, which would add up.
@@ -116,26 +143,15 @@ impl Replica {
             overwrite(weight, half.as_ref(), &bytemuck::pod_collect_to_vec(&first))?;
         }
         match &mut self.way {
-            Way::Gradients(_) | Way::Shards(_) => Ok(()),
+            Way::Alone | Way::Gradients(_) | Way::Shards(_) => Ok(()),
             Way::Outer(outer) => outer.meet(),
-        }
-    }
-
-    /// Makes the norm of this rank's gradients that of all ranks'.
-    ///
-    /// # Errors
-    /// As [`Replica::before_update`].
-    pub fn join_norm(&self, norm: &Tensor) -> Result<()> {
-        match &self.way {
-            Way::Shards(shards) => shards.join_norm(norm),
-            Way::Gradients(_) | Way::Outer(_) => Ok(()),
         }
     }
 
     /// What a resumed run needs of this, by name.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         match &self.way {
-            Way::Gradients(_) | Way::Shards(_) => Vec::new(),
+            Way::Alone | Way::Gradients(_) | Way::Shards(_) => Vec::new(),
             Way::Outer(outer) => outer.state(),
         }
     }
@@ -143,11 +159,11 @@ impl Replica {
     /// The moments that are spread over the ranks; all of them ask. None where each rank has all.
     ///
     /// # Errors
-    /// As [`Replica::before_update`].
+    /// As [`Replica::update`].
     pub fn moments(&self) -> Result<Vec<Kept>> {
         match &self.way {
             Way::Shards(shards) => shards.moments(),
-            Way::Gradients(_) | Way::Outer(_) => Ok(Vec::new()),
+            Way::Alone | Way::Gradients(_) | Way::Outer(_) => Ok(Vec::new()),
         }
     }
 }

@@ -119,8 +119,8 @@ impl Shards {
     /// As [`Shards::before_update`].
     pub fn join_norm(&self, norm: &Tensor) -> Result<()> {
         let own = wait::now(norm.to_f32())?[0];
-        let squares = self.group.gather((f64::from(own) * f64::from(own)).to_le_bytes().to_vec()).wait()?;
-        let sum: f64 = squares.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, f64>(bytes)).sum();
+        let squares = self.group.gather_numbers(&[f64::from(own) * f64::from(own)]).wait()?;
+        let sum: f64 = squares.iter().flatten().sum();
         norm.write(&[sum.sqrt() as f32])
     }
 
@@ -131,17 +131,16 @@ impl Shards {
     pub fn after_update(&mut self) -> Result<()> {
         let mut replies = Vec::with_capacity(self.runs.len());
         for run in &self.runs {
-            replies.push(self.group.gather(bytemuck::cast_slice(&own(run, &run.whole.weight)?).to_vec()));
+            replies.push(self.group.gather_numbers(&own(run, &run.whole.weight)?));
         }
         for (run, all) in self.runs.iter().zip(replies) {
-            for (rank, bytes) in all.wait()?.iter().enumerate() {
-                let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+            for (rank, values) in all.wait()?.iter().enumerate() {
                 if rank == self.group.rank() || values.is_empty() {
                     continue;
                 }
                 let part = |tensor: &Tensor| tensor.part(rank * run.block, &[values.len()]);
                 let half = run.whole.half.as_ref().map(part).transpose()?;
-                overwrite(&part(&run.whole.weight)?, half.as_ref(), &values)?;
+                overwrite(&part(&run.whole.weight)?, half.as_ref(), values)?;
             }
         }
         Ok(())
@@ -156,9 +155,7 @@ impl Shards {
         for run in &self.runs {
             for (letter, moments) in [("m", &run.whole.m), ("v", &run.whole.v)] {
                 let own = if run.own.is_empty() { Vec::new() } else { wait::now(moments.to_f32())? };
-                let blocks = self.group.gather(bytemuck::cast_slice(&own).to_vec()).wait()?;
-                let values: Vec<f32> =
-                    blocks.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(bytes)).collect();
+                let values = self.group.gather_numbers(&own).wait()?.concat();
                 all.extend(run.members.iter().map(|member| Kept {
                     name: format!("{letter}.{}", member.name),
                     shape: member.weight.shape().to_vec(),

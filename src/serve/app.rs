@@ -119,8 +119,7 @@ impl Facts {
     /// Those of an engine's model on a GPU.
     pub fn of(gpu: &Gpu, engine: &Engine, reward: bool) -> Self {
         let config = engine.model().config();
-        let specs = parameters::specs(config);
-        let parameters = specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
+        let parameters = parameters::count(config) as u64;
         let info = gpu.info();
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_string();
         let gpu = [info.name.clone(), format!("{:?}", info.backend), driver];

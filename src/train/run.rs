@@ -99,12 +99,9 @@ pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32
 ///
 /// # Errors
 /// [`Error::Rank`], and those of the driver.
-pub(super) async fn keep(
-    replica: Option<&Replica>,
-    tensors: impl Iterator<Item = (String, Tensor)>,
-) -> Result<Vec<Kept>> {
-    let mut kept = replica.map_or(Ok(Vec::new()), Replica::moments)?;
-    if replica.is_some_and(|replica| !replica.group().is_first()) {
+pub(super) async fn keep(replica: &Replica, tensors: impl Iterator<Item = (String, Tensor)>) -> Result<Vec<Kept>> {
+    let mut kept = replica.moments()?;
+    if !replica.group().is_first() {
         return Ok(Vec::new());
     }
     for (name, tensor) in tensors {
@@ -164,7 +161,7 @@ pub async fn save(
 /// # Errors
 /// [`Error::Checkpoint`] for a truncated or inconsistent one.
 pub(super) fn rejoin(out: &Path, trainer: &mut Trainer) -> Result<()> {
-    let state: Vec<_> = trainer.replica.iter().flat_map(Replica::state).collect();
+    let state = trainer.replica.state();
     if state.is_empty() {
         return Ok(());
     }

@@ -1,9 +1,6 @@
 //! What all training stages share: steps, validation, samples, checkpoints, and the log of a run.
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{path::Path, sync::atomic::AtomicBool};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -12,7 +9,7 @@ use web_time::Instant;
 use super::{
     Settings, run,
     task::{Task, Validation},
-    together,
+    together::{self, Log, Vote},
     trainer::{Outcome, Pending, Trainer},
 };
 use crate::{
@@ -23,8 +20,8 @@ use crate::{
         session::Session,
     },
     interchange::Language,
-    io::{atomic, curve, metrics, metrics::Metrics},
-    parallel::{Group, Wire},
+    io::{atomic, curve, metrics},
+    parallel::Group,
 };
 
 /// What happens during a run, for whoever shows it.
@@ -143,16 +140,10 @@ impl<T: Task> Stage<'_, T> {
         if first == 0 {
             // From here on the folder always holds a checkpoint, whenever the run is killed.
             run::save(self.out, &self.trainer, &self.language, &settings, None).await?;
-        }
-        if first > 0 {
+        } else {
             run::rejoin(self.out, &mut self.trainer)?;
         }
-        let mut metrics = match (group.is_first(), first) {
-            (false, _) => None,
-            (true, 0) => Some(Metrics::create(&log)?),
-            (true, _) => Some(Metrics::resume(&log, first)?),
-        };
-        let mut append = |line: &serde_json::Value| metrics.as_mut().map_or(Ok(()), |metrics| metrics.append(line));
+        let mut metrics = Log::open(&group, &log, first)?;
         self.tune(&group, &mut event).await?;
 
         let mut times = Vec::new();
@@ -164,15 +155,13 @@ impl<T: Task> Stage<'_, T> {
         let mut stopped = false;
         for step in first..settings.schedule.steps {
             group.check()?;
-            // A wish to stop is heard where the ranks meet, so that all stop after the same step.
-            let vote =
-                self.trainer.meets().then(|| group.sum(vec![f32::from(self.stop.load(Ordering::Relaxed))], Wire::F32));
+            // A wish to stop is heard where the ranks meet.
+            let vote = self.trainer.replica.meets().then(|| Vote::cast(&group, self.stop));
             let now = self.task.step(&mut self.trainer, &settings, step)?;
             // The step before is read while this one runs.
             let before = pending.replace((step, now));
             let done = step + 1;
-            let asked = vote.map_or(Ok(Vec::new()), |vote| vote.wait())?;
-            stopped = asked.iter().any(|votes| *votes > 0.0) && done < settings.schedule.steps;
+            stopped = vote.map_or(Ok(false), Vote::stops)? && done < settings.schedule.steps;
             let ends = stopped || done == settings.schedule.steps;
             let validates = done % settings.val_every == 0 || done == settings.schedule.steps;
             let saves = ends || done % settings.save_every == 0;
@@ -199,13 +188,13 @@ impl<T: Task> Stage<'_, T> {
                     "tokens_per_second": tokens as f64 / seconds.max(1e-9),
                 });
                 progress.more.iter().for_each(|(name, value)| line[*name] = json!(value));
-                append(&line)?;
+                metrics.append(&line)?;
                 event(Event::Step(&progress));
                 first_loss.get_or_insert(loss);
                 last = Some(loss);
             }
             if validates || saves {
-                self.trainer.meet()?;
+                self.trainer.replica.meet()?;
             }
             let validation = match validates {
                 true => self.task.validate(&self.trainer, &settings).await?,
@@ -218,10 +207,10 @@ impl<T: Task> Stage<'_, T> {
                 found = validation.more.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
                 let mut line = json!({ "stage": T::STAGE, "step": done - 1, "val_loss": loss });
                 validation.more.iter().for_each(|(name, value)| line[*name] = json!(value));
-                append(&line)?;
+                metrics.append(&line)?;
                 event(Event::Validated(done, &validation));
                 if group.is_first() {
-                    self.sample(done, &mut append, &mut event).await?;
+                    self.sample(done, &mut metrics, &mut event).await?;
                 }
             }
             if saves {
@@ -268,12 +257,7 @@ impl<T: Task> Stage<'_, T> {
     }
 
     /// Lets the model write.
-    async fn sample(
-        &self,
-        step: u64,
-        append: &mut impl FnMut(&serde_json::Value) -> Result<()>,
-        event: &mut impl FnMut(Event<'_>),
-    ) -> Result<()> {
+    async fn sample(&self, step: u64, metrics: &mut Log, event: &mut impl FnMut(Event<'_>)) -> Result<()> {
         let tokens = self.settings.sample_tokens;
         if tokens == 0 {
             return Ok(());
@@ -284,7 +268,7 @@ impl<T: Task> Stage<'_, T> {
         let limits = Limits { count: tokens, stops: &stops, ..Limits::default() };
         let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true).await?;
         let text = self.language.tokenizer.decode(&[prompt, generated.tokens].concat());
-        append(&json!({ "step": step - 1, "sample": text }))?;
+        metrics.append(&json!({ "step": step - 1, "sample": text }))?;
         event(Event::Sample(step, &text));
         Ok(())
     }

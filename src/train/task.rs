@@ -95,9 +95,8 @@ impl<T: NextToken> Task for T {
         // Rank r reads batches r, r + n, r + 2n ..
         let own = batches.skip(group.rank()).step_by(group.size());
         let (sum, count) = validation::sum_of_losses(&trainer.gpu, &trainer.model, own, |_| {}).await?;
-        let all = group.gather([sum.to_le_bytes(), (count as f64).to_le_bytes()].concat()).wait()?;
-        let all = all.iter().map(|bytes| bytemuck::pod_collect_to_vec::<u8, f64>(bytes));
-        let (sum, count) = all.fold((0.0, 0.0), |(sum, count), own| (sum + own[0], count + own[1]));
+        let all = group.gather_numbers(&[sum, count as f64]).wait()?;
+        let (sum, count) = all.iter().fold((0.0, 0.0), |(sum, count), own| (sum + own[0], count + own[1]));
         Ok(Some(Validation { loss: sum / f64::max(count, 1.0), more: Vec::new() }))
     }
 

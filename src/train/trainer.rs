@@ -34,8 +34,8 @@ pub struct Trainer {
     pub optimizer: Optimizer,
     /// The scale of the loss, in mixed precision.
     pub loss_scale: Option<LossScale>,
-    /// How this copy keeps in step with other ranks'; none where there are no others.
-    pub replica: Option<Replica>,
+    /// How this copy keeps in step with other ranks'.
+    pub replica: Replica,
     gradients: Gradients,
     /// The constant 1 from which every backward pass starts.
     one: Tensor,
@@ -105,7 +105,7 @@ impl Trainer {
         parameters.extend(head.iter().flat_map(|head| head.parameters("scalar")));
         let optimizer = Optimizer::new(gpu, &parameters, model.halves(), settings.optimizer, &mut gradients)?;
         let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), model, head, optimizer, loss_scale, replica: None, gradients, one })
+        Ok(Self { gpu: gpu.clone(), model, head, optimizer, loss_scale, replica: Replica::alone(), gradients, one })
     }
 
     /// Trains together with the ranks of `group`, whose weights are the same as these.
@@ -119,20 +119,7 @@ impl Trainer {
 
     /// The ranks that this one trains with.
     pub fn group(&self) -> Group {
-        self.replica.as_ref().map_or_else(Group::alone, |replica| replica.group().clone())
-    }
-
-    /// Whether this rank's next step ends with all ranks meeting.
-    pub fn meets(&self) -> bool {
-        self.replica.as_ref().is_none_or(Replica::meets)
-    }
-
-    /// Makes all ranks' weights the same, before they are looked at or saved.
-    ///
-    /// # Errors
-    /// [`Error::Rank`], and those of the driver.
-    pub fn meet(&mut self) -> Result<()> {
-        self.replica.as_mut().map_or(Ok(()), Replica::meet)
+        self.replica.group().clone()
     }
 
     /// What a resumed run needs of the optimizer and the replica, on the host. All ranks ask; the first gets it.
@@ -140,14 +127,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Rank`], and those of the driver.
     pub async fn kept(&self) -> Result<Vec<Kept>> {
-        let outer = self.replica.iter().flat_map(Replica::state);
-        run::keep(self.replica.as_ref(), self.optimizer.state().into_iter().chain(outer)).await
-    }
-
-    /// Those with which every step is taken together: none where each takes steps of its own.
-    fn together(&self) -> Group {
-        let replica = self.replica.as_ref().filter(|replica| replica.adds_gradients());
-        replica.map_or_else(Group::alone, |replica| replica.group().clone())
+        run::keep(&self.replica, self.optimizer.state().into_iter().chain(self.replica.state())).await
     }
 
     /// This rank's share of a step's things, and how many its loss is a mean over: all of them where the ranks' gradients are
@@ -156,7 +136,7 @@ impl Trainer {
         let (count, own) = (all.len(), self.group().share(all.len()));
         let rest = all.split_off(own.start);
         let share: Vec<T> = rest.into_iter().take(own.len()).collect();
-        let of = if self.together().size() > 1 || self.replica.is_none() { count } else { share.len() };
+        let of = if self.replica.adds_gradients() { count } else { share.len() };
         (share, of)
     }
 
@@ -164,12 +144,12 @@ impl Trainer {
     /// mean over.
     fn own<'a>(&self, all: &'a [Batch]) -> (Cow<'a, [Batch]>, usize) {
         let count = |batches: &[Batch]| batches.iter().map(scored).sum();
-        if self.replica.is_none() {
+        if self.group().size() == 1 {
             return (Cow::Borrowed(all), count(all));
         }
         let rows = self.group().share(all.iter().map(|batch| batch.rows).sum());
         let own = batches::rows(all, rows);
-        let of = if self.together().size() > 1 { count(all) } else { count(&own) };
+        let of = if self.replica.adds_gradients() { count(all) } else { count(&own) };
         (Cow::Owned(own), of)
     }
 
@@ -198,13 +178,7 @@ impl Trainer {
         self.model.watch(&tape);
         self.head.iter().for_each(|head| head.watch(&tape));
         let (loss, more) = record(self, &tape)?;
-        let (one, replica) = (self.one.clone(), self.replica.as_mut().filter(|_| last));
-        match replica {
-            None => tape.backward(&loss, one, &mut self.gradients)?,
-            Some(replica) => tape.backward_telling(&loss, one, &mut self.gradients, |gradients, parameter| {
-                replica.complete(gradients, parameter)
-            })?,
-        }
+        self.replica.backward(tape, &loss, self.one.clone(), &mut self.gradients, last)?;
         Ok(more)
     }
 
@@ -243,17 +217,8 @@ impl Trainer {
     ) -> Result<Pending> {
         let lr = settings.schedule.at(self.optimizer.step);
         let scale = self.loss_scale.map(|loss| loss.scale);
-        if let Some(replica) = &mut self.replica {
-            replica.before_update(&mut self.gradients)?;
-        }
-        let replica = self.replica.as_ref();
-        let join = |norm: &Tensor| replica.map_or(Ok(()), |replica| replica.join_norm(norm));
-        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, scale, join)?.read();
-        self.gpu.submit()?;
-        if let Some(replica) = &mut self.replica {
-            replica.after_update()?;
-        }
-        Ok(Pending { parts, names, norm, group: self.together() })
+        let norm = self.replica.update(&self.gpu, &mut self.optimizer, &mut self.gradients, lr, scale)?;
+        Ok(Pending { parts, names, norm, group: self.replica.together() })
     }
 
     /// One optimizer step over `batches`, of which each rank takes its share. Nothing but other ranks is waited for: read the

@@ -98,8 +98,8 @@ pub struct Learner {
     value: Option<ScalarHead>,
     /// Its optimizer, over policy and value head.
     pub optimizer: Optimizer,
-    /// How this copy keeps in step with other ranks'; none where there are no others.
-    pub replica: Option<Replica>,
+    /// How this copy keeps in step with other ranks'.
+    pub replica: Replica,
     gradients: Gradients,
     one: Tensor,
 }
@@ -157,7 +157,7 @@ impl Learner {
         let mut gradients = Gradients::default();
         let optimizer = Optimizer::new(gpu, &parameters, &[], settings, &mut gradients)?;
         let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), policy, reference, value, optimizer, replica: None, gradients, one })
+        Ok(Self { gpu: gpu.clone(), policy, reference, value, optimizer, replica: Replica::alone(), gradients, one })
     }
 
     /// What a resumed run needs beside the policy's weights, by name: the value head and the moments.
@@ -182,7 +182,7 @@ impl Learner {
 
     /// The ranks that this one learns with.
     pub fn group(&self) -> Group {
-        self.replica.as_ref().map_or_else(Group::alone, |replica| replica.group().clone())
+        self.replica.group().clone()
     }
 
     /// Hidden states that answers come from: `[episodes * max_tokens, width]`.
@@ -258,16 +258,7 @@ impl Learner {
         for (index, part) in parts.enumerate() {
             losses.push(self.accumulate(part, settings, total, beta, index + 1 == count)?);
         }
-        if let Some(replica) = &mut self.replica {
-            replica.before_update(&mut self.gradients)?;
-        }
-        let replica = self.replica.as_ref();
-        let join = |norm: &Tensor| replica.map_or(Ok(()), |replica| replica.join_norm(norm));
-        let norm = self.optimizer.update(&self.gpu, &mut self.gradients, lr, None, join)?.read();
-        self.gpu.submit()?;
-        if let Some(replica) = &mut self.replica {
-            replica.after_update()?;
-        }
+        let norm = self.replica.update(&self.gpu, &mut self.optimizer, &mut self.gradients, lr, None)?;
         Ok(Pending { losses, norm, group: self.group() })
     }
 
@@ -293,7 +284,7 @@ impl Learner {
         beta: f64,
         last: bool,
     ) -> Result<(Readback, Option<Readback>)> {
-        let (gpu, tape) = (&self.gpu.clone(), Tape::new(&self.gpu));
+        let (gpu, tape) = (&self.gpu, Tape::new(&self.gpu));
         self.policy.watch(&tape);
         let episodes: Vec<_> = part.iter().map(|(episode, _)| *episode).collect();
         let rows = Rows::new(gpu, &episodes, settings, true)?;
@@ -323,7 +314,7 @@ impl Learner {
                 let value = value_loss(&tape, &values, &returns, weights, Some((&old, value_clip)))?;
                 let read = (policy.totals.read(), Some(value.totals.read()));
                 let loss = weighted_sum(&tape, &[(&policy.mean, 1.0), (&value.mean, value_factor)])?;
-                self.backward(tape, &loss, last)?;
+                self.replica.backward(tape, &loss, self.one.clone(), &mut self.gradients, last)?;
                 Ok(read)
             }
             _ => {
@@ -331,20 +322,9 @@ impl Learner {
                 let reference = (beta > 0.0).then_some((&reference, beta as f32));
                 let policy = policy_loss(&tape, &logprobs, Policy { reference, ..held })?;
                 let read = policy.totals.read();
-                self.backward(tape, &policy.mean, last)?;
+                self.replica.backward(tape, &policy.mean, self.one.clone(), &mut self.gradients, last)?;
                 Ok((read, None))
             }
-        }
-    }
-
-    /// With the `last` of an update, gradients that are complete set off for the other ranks.
-    fn backward(&mut self, tape: Tape, loss: &Tensor, last: bool) -> Result<()> {
-        let (one, replica) = (self.one.clone(), self.replica.as_mut().filter(|_| last));
-        match replica {
-            None => tape.backward(loss, one, &mut self.gradients),
-            Some(replica) => tape.backward_telling(loss, one, &mut self.gradients, |gradients, parameter| {
-                replica.complete(gradients, parameter)
-            }),
         }
     }
 }

@@ -247,8 +247,7 @@ impl Ppo {
         while scores.len() < self.settings.normalise {
             let first = REFERENCE_EPISODES + scores.len() as u64 + own.start as u64;
             let episodes = self.rollout(first, own.len()).await?;
-            let all = group.gather(bytemuck::cast_slice(&self.judged(&episodes)?).to_vec()).wait()?;
-            scores.extend(all.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(bytes)));
+            scores.extend(group.gather_numbers(&self.judged(&episodes)?).wait()?.concat());
         }
         if scores.is_empty() {
             return Ok(());

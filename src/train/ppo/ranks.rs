@@ -31,8 +31,7 @@ pub fn gather(
     }
     let own: Vec<u32> =
         episodes.iter().zip(&scores).zip(&seen).flat_map(|((e, score), seen)| words(e, *score, seen)).collect();
-    let all = group.gather(bytemuck::cast_slice(&own).to_vec()).wait()?;
-    let words: Vec<u32> = all.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, u32>(bytes)).collect();
+    let words = group.gather_numbers(&own).wait()?.concat();
     let mut reader = Reader(&words);
     let (mut episodes, mut scores, mut all_seen) = (Vec::new(), Vec::new(), Vec::new());
     for prompt in prompts {

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
 };
 
 use serde::{Deserialize, Serialize};
@@ -21,17 +21,14 @@ use crate::{
     io::{
         atomic,
         checkpoint::{Checkpoint, Kind},
-        metrics,
-        metrics::Metrics,
-        panels,
+        metrics, panels,
     },
     model::build::Storage,
     model::{Gpt, lora::LoraConfig},
-    parallel::{Replica, Wire},
     train::{
         run::{Parts, adapted, interrupted, keep, publish, take, tunable},
         stage::Together,
-        together,
+        together::{self, Log, Vote},
     },
 };
 
@@ -180,12 +177,7 @@ impl Run<'_> {
             // From here on the folder always holds a checkpoint, whenever the run is killed.
             self.save().await?;
         }
-        let mut metrics = match (group.is_first(), first) {
-            (false, _) => None,
-            (true, 0) => Some(Metrics::create(&log)?),
-            (true, _) => Some(Metrics::resume(&log, first)?),
-        };
-        let mut append = |line: &serde_json::Value| metrics.as_mut().map_or(Ok(()), |metrics| metrics.append(line));
+        let mut metrics = Log::open(&group, &log, first)?;
         let (mut times, mut first_step, mut last, mut stopped) = (Vec::new(), None, None, false);
         for step in first..settings.steps {
             let clock = Instant::now();
@@ -196,7 +188,7 @@ impl Run<'_> {
             let mut line = serde_json::to_value(done.statistics).map_err(|error| Error::Failed(error.to_string()))?;
             line["seconds"] = json!(seconds);
             line["stage"] = json!(settings.algorithm.name());
-            append(&line)?;
+            metrics.append(&line)?;
             event(Event::Step(&done.statistics, seconds));
             first_step.get_or_insert(done.statistics);
             last = Some(done.statistics);
@@ -205,18 +197,16 @@ impl Run<'_> {
                 // A batch is never empty.
                 let Sample { prompt, answer, score } = &done.samples[0];
                 let text = format!("{prompt}{answer}");
-                append(&json!({ "step": step, "sample": text, "sample_score": score }))?;
+                metrics.append(&json!({ "step": step, "sample": text, "sample_score": score }))?;
                 event(Event::Sample(step + 1, &text, *score));
             }
-            // A wish of one rank to stop stops all, after the same step.
-            let votes = group.sum(vec![f32::from(self.stop.load(Ordering::Relaxed))], Wire::F32).wait()?;
-            stopped = votes.iter().any(|votes| *votes > 0.0) && !ends;
+            stopped = Vote::cast(&group, self.stop).stops()? && !ends;
             match verdict {
                 Verdict::Stop(reason) => {
                     if group.is_first() {
                         self.draw(&log)?;
                     }
-                    append(&json!({ "step": step, "stopped_because": reason }))?;
+                    metrics.append(&json!({ "step": step, "stopped_because": reason }))?;
                     return Err(Error::Guarded { step: step + 1, reason });
                 }
                 Verdict::Suspicious(reason) => event(Event::Suspicious(&reason)),
@@ -255,9 +245,9 @@ impl Run<'_> {
 
     /// Writes a checkpoint: all of it or nothing. Of a policy with adapters, the adapters alone. All ranks ask; the first writes.
     async fn save(&mut self) -> Result<Option<PathBuf>> {
-        self.ppo.learner.replica.as_mut().map_or(Ok(()), Replica::meet)?;
+        self.ppo.learner.replica.meet()?;
         let Ppo { settings, learner, language, progress, .. } = &self.ppo;
-        let kept = keep(learner.replica.as_ref(), learner.state().into_iter()).await?;
+        let kept = keep(&learner.replica, learner.state().into_iter()).await?;
         if !learner.group().is_first() {
             return Ok(None);
         }
