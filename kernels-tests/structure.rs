@@ -15,6 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("trusted", &["hash"]),
     ("content", &["trusted"]),
     ("random", &[]),
+    ("signals", &[]),
     // Files are written whole or not at all.
     ("formats", &["content", "random", "io::atomic"]),
     ("gpu", &["trusted"]),
@@ -56,7 +57,10 @@ const EDGES: &[(&str, &[&str])] = &[
     // Ratings know texts, and neither models nor GPUs.
     ("feedback", &["hash", "io::atomic", "text"]),
     // HTTP over one engine: it reads models' languages and runs' folders, scores by reward models, and stores ratings.
-    ("serve", &["gpu", "infer", "model", "interchange", "text", "io", "train::reward", "feedback", "random"]),
+    (
+        "serve",
+        &["gpu", "infer", "model", "interchange", "text", "io", "train::reward", "feedback", "random", "signals"],
+    ),
     (
         "cli",
         &[
@@ -76,6 +80,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "random",
             "parallel",
             "feedback",
+            "signals",
         ],
     ),
 ];

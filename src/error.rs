@@ -123,6 +123,9 @@ pub enum Error {
         /// What went wrong, and what to do.
         reason: String,
     },
+    /// Whoever read stdout has left, as `head` does: what is still to be said is not missed.
+    #[error("nobody reads the output any more")]
+    Unread,
     /// `doctor` found a kernel that disagrees with its oracle.
     #[error("{0}")]
     Failed(String),

@@ -1,5 +1,8 @@
 //! wgpt: a GPT that learns to talk, on any GPU.
 
+// Both end the program where nobody reads: see cli::output.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod arena;
 #[cfg(not(target_family = "wasm"))]
 pub mod cli;
@@ -22,6 +25,8 @@ pub mod parallel;
 pub mod random;
 #[cfg(not(target_family = "wasm"))]
 pub mod serve;
+#[cfg(not(target_family = "wasm"))]
+pub mod signals;
 pub mod tape;
 pub mod tensor;
 pub mod text;

@@ -17,3 +17,4 @@ mod reward;
 mod serve;
 mod sft;
 mod shaders;
+mod unread;

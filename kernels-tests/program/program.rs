@@ -28,6 +28,9 @@ pub const TINY: &[&str] = &[
     "--json",
 ];
 
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wgpt");
+
 /// A folder with a text in it.
 pub struct Place {
     folder: TempDir,
@@ -47,9 +50,15 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wgpt"));
+        let mut command = self.command_of(Command::new(PROGRAM));
+        command.args(arguments);
+        command
+    }
+
+    /// A process in this folder.
+    fn command_of(&self, mut command: Command) -> Command {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuning");
-        command.args(arguments).current_dir(self.folder.path()).env("WGPT_CACHE", cache);
+        command.current_dir(self.folder.path()).env("WGPT_CACHE", cache);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -94,6 +103,13 @@ impl Place {
     /// Starts and returns at once.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wgpt starts")
+    }
+
+    /// [`Place::start`] by a launcher that becomes the program.
+    pub fn start_under(&self, launcher: &str, arguments: &[&str]) -> Child {
+        let mut command = self.command_of(Command::new(launcher));
+        command.arg(PROGRAM).args(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wgpt starts")
     }
 

@@ -31,7 +31,7 @@ fn twenty_kills_change_nothing() {
             let model = place.json(&["tokenize", "--model", "killed", "--text", "Line", "--json"]);
             assert_eq!(model["ids"].as_array().map(Vec::len), Some(4), "after kill {kills}");
         }
-        if over && last_step(&place) + 1 == STEPS.parse().unwrap_or(0) {
+        if over && last_step(&place.losses("killed")) + 1 == STEPS.parse().unwrap_or(0) {
             // Finished before the kill: start over, so that all twenty kills hit a run.
             std::fs::remove_dir_all(place.path("killed")).expect("the run is removed");
         }
@@ -48,28 +48,46 @@ fn twenty_kills_change_nothing() {
     assert!(weights("killed") == weights("whole"), "the last weights differ");
 }
 
-fn last_step(place: &Place) -> u64 {
-    place.losses("killed").last().map_or(0, |(step, _)| *step)
+fn last_step(losses: &[(u64, String)]) -> u64 {
+    losses.last().map_or(0, |(step, _)| *step)
 }
 
 #[test]
 fn an_interrupted_run_saves_and_says_how_to_go_on() {
     let place = Place::with_text(english());
-    let settings = ["--steps", "100000", "--save-every", "100000"];
-    let child = place.start(&pretrain("run", &settings));
-    let log = place.path("run").join("metrics.jsonl");
-    let start = Instant::now();
-    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < 5 {
+    for signal in ["INT", "TERM"] {
+        let child = place.start(&pretrain(signal, &["--steps", "100000", "--save-every", "100000"]));
+        steps_done(&place, signal, 5);
+        send(signal, &child);
+        let ended = child.wait_with_output().expect("the process ends");
+        assert!(ended.status.success(), "an interrupted run ends well");
+        let last = last_step(&place.losses(signal)) + 1;
+        assert!(place.path(signal).join(format!("checkpoint-{last:08}")).exists(), "saved after step {last}");
+    }
+}
+
+#[test]
+fn under_nohup_a_closed_terminal_stops_nothing() {
+    let place = Place::with_text(english());
+    let mut child = place.start_under("nohup", &pretrain("run", &["--steps", "200"]));
+    steps_done(&place, "run", 5);
+    send("HUP", &child);
+    assert!(child.wait().expect("the process ends").success());
+    assert_eq!(last_step(&place.losses("run")), 199);
+}
+
+/// Waits until the run `out` has done some steps.
+fn steps_done(place: &Place, out: &str, count: usize) {
+    let (log, start) = (place.path(out).join("metrics.jsonl"), Instant::now());
+    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < count {
         assert!(start.elapsed() < Duration::from_secs(60), "no step within a minute");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(interrupted.is_ok_and(|status| status.success()));
-    let ended = child.wait_with_output().expect("the process ends");
-    assert!(ended.status.success(), "an interrupted run ends well");
-    let losses = place.losses("run");
-    let last = losses.last().map_or(0, |(step, _)| *step) + 1;
-    assert!(place.path("run").join(format!("checkpoint-{last:08}")).exists(), "saved after step {last}");
+}
+
+fn send(signal: &str, child: &std::process::Child) {
+    let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()));
 }
 
 /// In mixed precision the scale of the loss and what it was learned from go on as well.

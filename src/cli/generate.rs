@@ -1,12 +1,12 @@
 //! `wgpt generate`
 
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared,
+    Shared, output,
     sampling::{LoadArguments, SamplingArguments},
     terminal,
 };
@@ -77,14 +77,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     }
     let streams = !shared.json;
     let (mut decoder, mut tops) = (StreamDecoder::default(), Vec::new());
-    let show = |text: &str| {
-        if streams {
-            print!("{text}");
-            // A closed pipe shows up at the next print; there is nothing better to do with it here.
-            let _ = std::io::stdout().flush();
-        }
-    };
-    show(&arguments.prompt);
+    let show = |text: &str| if streams { output::write(text) } else { Ok(()) };
+    let mut shown = show(&arguments.prompt);
     let mut session = Session::with_precision(&gpu, &model, arguments.load.precision())?;
     let limits = Limits { count: arguments.max_tokens, stops: &conventions.stops, scores: arguments.top_logprobs > 0 };
     let bar = terminal::bar(prompt.len() as u64, shared.quiet);
@@ -108,14 +102,13 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             }
             tops.push(row);
         }
-        show(&decoder.push(tokenizer, step.chosen.id));
-        true
+        if shown.is_ok() {
+            shown = show(&decoder.push(tokenizer, step.chosen.id));
+        }
+        shown.is_ok()
     })
     .await?;
-    show(&decoder.finish());
-    if streams {
-        println!("{bars}");
-    }
+    shown = shown.and_then(|()| show(&format!("{}{bars}\n", decoder.finish())));
     if generated.full {
         shared.say(format_args!("the context of {} tokens was full: older text was dropped", model.config().context));
     }
@@ -127,7 +120,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         generated.tokens.len(),
         generated.rate(),
     ));
-    shared.close(&gpu)?;
+    shared.ended(&gpu, shown)?;
     let text = tokenizer.decode(&generated.tokens);
     let output = Output {
         prompt_tokens: prompt.len(),

@@ -18,6 +18,7 @@ mod io_cache;
 pub mod lora;
 mod memory;
 mod merge;
+mod output;
 mod plan;
 mod plan_ranks;
 mod ppo;
@@ -162,12 +163,13 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&shared, &arguments),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) | Err(Error::Unread) => ExitCode::SUCCESS,
         Err(error) => {
             if shared.json {
-                println!("{}", serde_json::json!({ "error": error.to_string() }));
+                // The exit status and stderr tell it too.
+                let _ = output::line(serde_json::json!({ "error": error.to_string() }));
             }
-            eprintln!("wgpt: {error}");
+            output::say(format_args!("wgpt: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -202,7 +204,7 @@ impl Shared {
     fn close(&self, gpu: &Gpu) -> Result<()> {
         io_cache::save(gpu);
         if self.profile {
-            eprint!("{}", profile::table(&gpu.profile_table()?));
+            output::prompt(profile::table(&gpu.profile_table()?));
         }
         Ok(())
     }
@@ -217,7 +219,7 @@ impl Shared {
     /// A line for people.
     fn say(&self, line: std::fmt::Arguments<'_>) {
         if !self.quiet {
-            eprintln!("{line}");
+            output::say(line);
         }
     }
 
@@ -228,13 +230,9 @@ impl Shared {
         }
         if self.json {
             let text = serde_json::to_string(json).map_err(|error| Error::Failed(error.to_string()))?;
-            println!("{text}");
-        } else {
-            let words = words();
-            if !words.is_empty() {
-                println!("{words}");
-            }
+            return output::line(text);
         }
-        Ok(())
+        let words = words();
+        if words.is_empty() { Ok(()) } else { output::line(words) }
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     Shared,
     lora::LoraArguments,
+    output,
     ranks::{self, RankArguments},
     terminal, training,
 };
@@ -311,14 +312,15 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
                 bar.set_position(numbers.step + 1);
                 // Without a terminal there is no bar: a line now and then shows that it lives.
                 if bar.is_hidden() && !quiet && numbers.step % 10 == 0 {
-                    eprintln!("step {}: {words}, {seconds:.1} s", numbers.step + 1);
+                    output::say(format_args!("step {}: {words}, {seconds:.1} s", numbers.step + 1));
                 }
             }
             Event::Sample(step, text, score) if !quiet => {
                 let text = terminal::harmless(text);
-                bar.suspend(|| eprintln!("--- after {step} steps, score {score:.2} ---\n{text}\n---"));
+                let words = format!("--- after {step} steps, score {score:.2} ---\n{text}\n---");
+                bar.suspend(|| output::say(words));
             }
-            Event::Suspicious(reason) if !quiet => bar.suspend(|| eprintln!("careful: {reason}")),
+            Event::Suspicious(reason) if !quiet => bar.suspend(|| output::say(format_args!("careful: {reason}"))),
             _ => {}
         })
         .await;

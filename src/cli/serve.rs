@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, feedback::Database, sampling::LoadArguments, shipped};
+use super::{Shared, feedback::Database, output, sampling::LoadArguments, shipped};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -109,14 +109,14 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let server = server(shared, arguments, &gpu)?;
     let (json, quiet) = (shared.json, shared.quiet);
     let ready = |bound: SocketAddr| match json {
-        true => eprintln!("{}", serde_json::json!({ "listening": format!("http://{bound}") })),
+        true => output::say(serde_json::json!({ "listening": format!("http://{bound}") })),
         false => shared.say(format_args!("listening at http://{bound}; Ctrl-C ends")),
     };
     let draining =
         |open| shared.say(format_args!("{open} requests are open: they end first; Ctrl-C again ends at once"));
     let log = move |line: &Line| match (json, quiet) {
-        (true, _) => eprintln!("{}", serde_json::to_string(line).unwrap_or_default()),
-        (false, false) => eprintln!("{}", words(line)),
+        (true, _) => output::say(serde_json::to_string(line).unwrap_or_default()),
+        (false, false) => output::say(words(line)),
         (false, true) => {}
     };
     let Served { requests, figures } = server.run(address, ready, draining, log)?;

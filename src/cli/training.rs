@@ -5,26 +5,26 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{Shared, terminal};
+use super::{Shared, output, terminal};
 use crate::{
     Result,
     gpu::Gpu,
+    signals,
     train::{
         stage::{Event, Stage, Summary},
         task::Task,
     },
 };
 
-/// Becomes true at the first Ctrl-C. A second one ends at once; the last checkpoint is complete whenever that happens.
+/// Becomes true at the first of [`Signals`](signals::Signals). A second one ends at once; the last checkpoint is complete whenever that happens.
 pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
-    // Where a handler cannot be set (embedded use), Ctrl-C keeps its default.
-    let _ = ctrlc::set_handler(move || {
+    signals::hear(move || {
         if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(signals::INTERRUPTED);
         }
-        eprintln!("\nfinishing this step and saving; press Ctrl-C again to end at once");
+        output::say("\nfinishing this step and saving; press Ctrl-C again to end at once");
     });
     stop
 }
@@ -47,16 +47,17 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'
                 // Without a terminal there is no bar: a line now and then shows that it lives.
                 if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
                     let (step, loss, ms) = (progress.step, progress.loss, progress.seconds * 1e3);
-                    eprintln!("step {step}: loss {loss:.4}, {ms:.0} ms");
+                    output::say(format_args!("step {step}: loss {loss:.4}, {ms:.0} ms"));
                 }
             }
             Event::Validated(step, found) if !quiet => {
                 let more: String =
                     found.more.iter().map(|(name, value)| format!(", {} {value:.4}", named(name))).collect();
-                bar.suspend(|| eprintln!("step {step}: validation loss {:.4}{more}", found.loss));
+                bar.suspend(|| output::say(format_args!("step {step}: validation loss {:.4}{more}", found.loss)));
             }
             Event::Sample(step, text) if !quiet => {
-                bar.suspend(|| eprintln!("--- the model writes, after {step} steps ---\n{text}\n---"));
+                let words = format!("--- the model writes, after {step} steps ---\n{text}\n---");
+                bar.suspend(|| output::say(words));
             }
             _ => {}
         })

@@ -47,11 +47,9 @@ use self::{
 use crate::{
     Error, Result,
     infer::engine::{Engine, Figures},
+    signals::{INTERRUPTED, Signals},
     train::reward::RewardModel,
 };
-
-/// Exit status of a second signal: 128 and SIGINT's number, as shells say it.
-const INTERRUPTED: i32 = 130;
 
 /// What a server is made of.
 pub struct Server {
@@ -87,7 +85,7 @@ pub struct Served {
 }
 
 impl Server {
-    /// Serves at `address` until SIGTERM or SIGINT, which lets running requests end; a second one ends the program at once.
+    /// Serves at `address` until one of [`Signals`], which lets running requests end; a second one ends the program at once.
     /// `ready` hears the address, `draining` how many requests are open when the first signal comes, `log` every request.
     ///
     /// # Errors
@@ -184,42 +182,5 @@ fn death_of(reason: std::result::Result<Result<()>, oneshot::error::RecvError>) 
     match reason {
         Ok(Err(error)) => error,
         _ => Error::Failed("the engine's thread broke off".to_string()),
-    }
-}
-
-/// SIGTERM and SIGINT; where there is no SIGTERM, Ctrl-C.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).map_err(|error| Error::Failed(format!("signals are not heard: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }

@@ -4,7 +4,7 @@ mod command;
 mod show;
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
+    io::{BufRead, IsTerminal},
     path::PathBuf,
     sync::{
         Arc,
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use self::command::Command;
 use super::{
-    Shared,
+    Shared, output,
     sampling::{LoadArguments, SamplingArguments},
     shipped, terminal,
 };
@@ -25,6 +25,7 @@ use crate::{
     Result,
     conversation::{Answer, Conversation},
     infer::{generate::Finish, session::Session},
+    signals,
     text::Message,
 };
 
@@ -90,10 +91,9 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let (asked, answering) = (stop.clone(), Arc::new(AtomicBool::new(false)));
     let busy = answering.clone();
-    // Where a handler cannot be set (embedded use), Ctrl-C keeps its default.
-    let _ = ctrlc::set_handler(move || {
+    signals::hear(move || {
         if !busy.load(Ordering::Relaxed) || asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(signals::INTERRUPTED);
         }
     });
 
@@ -106,8 +106,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let mut lines = input.lock().lines();
     loop {
         if asks {
-            print!("> ");
-            flush();
+            output::write("> ")?;
         }
         let said = match &arguments.prompt {
             Some(prompt) if last.is_none() => prompt.clone(),
@@ -124,13 +123,13 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             Ok(Some(Command::Quit)) => break,
             Ok(Some(command)) => {
                 let words = command.run(&mut conversation, last.as_ref()).await?;
-                println!("{words}");
+                output::line(words)?;
                 continue;
             }
             Ok(None) if said.trim().is_empty() => continue,
             Ok(None) => {}
             Err(mistake) => {
-                println!("{mistake}");
+                output::line(mistake)?;
                 continue;
             }
         }
@@ -141,14 +140,14 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         };
+        let mut shown = Ok(());
         let answer = conversation
             .say(&said, progress, |text| {
                 bar.finish_and_clear();
-                if !shared.json {
-                    print!("{text}");
-                    flush();
+                if !shared.json && shown.is_ok() {
+                    shown = output::write(text);
                 }
-                !stop.load(Ordering::Relaxed)
+                shown.is_ok() && !stop.load(Ordering::Relaxed)
             })
             .await;
         answering.store(false, Ordering::Relaxed);
@@ -165,7 +164,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             };
             shared.result(&line, String::new)?;
         } else {
-            println!();
+            shown.and_then(|()| output::line(""))?;
             for note in &answer.notes {
                 shared.say(format_args!("({note})"));
             }
@@ -179,9 +178,4 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         last = Some(answer);
     }
     shared.close(&gpu)
-}
-
-fn flush() {
-    // A closed pipe shows up at the next print; there is nothing better to do with it here.
-    let _ = std::io::stdout().flush();
 }

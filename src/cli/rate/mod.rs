@@ -6,7 +6,7 @@ mod tasks;
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, IsTerminal, Write},
+    io::{BufRead, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +17,7 @@ use self::reply::{HELP, Reply, letter};
 use super::{
     Shared,
     feedback::Database,
+    output,
     sampling::{LoadArguments, SamplingArguments},
     terminal,
 };
@@ -220,7 +221,7 @@ impl Session<'_> {
                 self.shared.say(format_args!("the model keeps to {} of {count} different answers", answers.len()));
             }
             let answers = shuffled(answers, self.how.seed, index as u64);
-            self.show(prompt, &answers, &format!("{} of {}", index + 1, tasks.len()));
+            self.show(prompt, &answers, &format!("{} of {}", index + 1, tasks.len()))?;
             let Some(verdict) = self.ask(&mut lines, answers.len())? else {
                 self.output.left = tasks.len() - index;
                 break;
@@ -240,14 +241,12 @@ impl Session<'_> {
         count: usize,
     ) -> Result<Option<Verdict>> {
         if !self.introduced {
-            self.print(HELP);
+            self.print(HELP)?;
             self.introduced = true;
         }
         loop {
             if std::io::stdin().is_terminal() {
-                eprint!("> ");
-                // A closed pipe shows up at the next print; there is nothing better to do with it here.
-                let _ = std::io::stderr().flush();
+                output::prompt("> ");
             }
             let line = match lines.next() {
                 None => return Ok(None),
@@ -257,30 +256,31 @@ impl Session<'_> {
             match Reply::parse(&line, count) {
                 Ok(Reply::Verdict(verdict)) => return Ok(Some(verdict)),
                 Ok(Reply::Quit) => return Ok(None),
-                Ok(Reply::Help) => self.print(HELP),
-                Err(mistake) => self.print(&mistake),
+                Ok(Reply::Help) => self.print(HELP)?,
+                Err(mistake) => self.print(&mistake)?,
             }
         }
     }
 
-    fn show(&self, prompt: &Prompt, answers: &[Answer], title: &str) {
-        self.print(&format!("\n──────── {title}"));
+    fn show(&self, prompt: &Prompt, answers: &[Answer], title: &str) -> Result<()> {
+        self.print(&format!("\n──────── {title}"))?;
         for message in prompt.messages() {
-            self.print(&format!("{}: {}", message.role, message.content));
+            self.print(&format!("{}: {}", message.role, message.content))?;
         }
         for (index, answer) in answers.iter().enumerate() {
-            self.print(&format!("\n[{}]\n{}", letter(index), answer.text.trim_end()));
+            self.print(&format!("\n[{}]\n{}", letter(index), answer.text.trim_end()))?;
         }
-        self.print("");
+        self.print("")
     }
 
     /// A text for the rater; beside JSON it goes to stderr, as all talk does.
-    fn print(&self, text: &str) {
+    fn print(&self, text: &str) -> Result<()> {
         let text = terminal::harmless(text);
-        match self.shared.json {
-            true => eprintln!("{text}"),
-            false => println!("{text}"),
+        if self.shared.json {
+            output::say(text);
+            return Ok(());
         }
+        output::line(text)
     }
 }
 
