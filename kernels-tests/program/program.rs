@@ -122,6 +122,12 @@ impl Place {
     }
 }
 
+/// Sends a process a signal by its name, as in `kill -INT`.
+pub fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} is not sent");
+}
+
 /// `pretrain` on the folder's text with the tiny model.
 pub fn pretrain<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     ["pretrain", "--data", "text.txt", "--out", out].iter().chain(TINY).chain(more).copied().collect()

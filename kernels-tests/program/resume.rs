@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wgpt::random;
 
-use crate::program::{Place, english, pretrain};
+use crate::program::{Place, english, pretrain, send};
 
 const STEPS: &str = "400";
 
@@ -83,11 +83,6 @@ fn steps_done(place: &Place, out: &str, count: usize) {
         assert!(start.elapsed() < Duration::from_secs(60), "no step within a minute");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn send(signal: &str, child: &std::process::Child) {
-    let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
-    assert!(sent.is_ok_and(|status| status.success()));
 }
 
 /// In mixed precision the scale of the loss and what it was learned from go on as well.

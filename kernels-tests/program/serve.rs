@@ -3,12 +3,12 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Command},
+    process::Child,
 };
 
 use serde_json::{Value, json};
 
-use crate::program::{Place, pretrain};
+use crate::program::{Place, pretrain, send};
 
 /// A running server; it does not outlive its test.
 struct Server {
@@ -58,8 +58,7 @@ impl Server {
 
     /// Ends it as a supervisor does; what it said at the end, and its log.
     fn stop(mut self) -> (Value, Vec<String>) {
-        let signal = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(signal.is_ok_and(|status| status.success()));
+        send("TERM", &self.child);
         let mut said = String::new();
         self.child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("text");
         assert!(self.child.wait().expect("it ends").success(), "SIGTERM is a good end");

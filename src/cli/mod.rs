@@ -204,7 +204,7 @@ impl Shared {
     fn close(&self, gpu: &Gpu) -> Result<()> {
         io_cache::save(gpu);
         if self.profile {
-            output::prompt(profile::table(&gpu.profile_table()?));
+            output::talk(profile::table(&gpu.profile_table()?));
         }
         Ok(())
     }

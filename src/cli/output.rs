@@ -28,11 +28,11 @@ pub(super) fn line(text: impl Display) -> Result<()> {
 
 /// Writes a line to stderr.
 pub(super) fn say(text: impl Display) {
-    prompt(format_args!("{text}\n"));
+    talk(format_args!("{text}\n"));
 }
 
-/// Writes to stderr what the answer is to stand behind.
-pub(super) fn prompt(text: impl Display) {
+/// [`say`] without a line end.
+pub(super) fn talk(text: impl Display) {
     // Nobody can be told that nobody listens.
     let _ = write!(std::io::stderr().lock(), "{text}");
 }

@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// Becomes true at the first of [`Signals`](signals::Signals). A second one ends at once; the last checkpoint is complete whenever that happens.
+/// Becomes true at the first of [`Signals`](signals::Signals). A second one ends at once; the last checkpoint is complete
+/// whenever that happens.
 pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();

@@ -246,7 +246,7 @@ impl Session<'_> {
         }
         loop {
             if std::io::stdin().is_terminal() {
-                output::prompt("> ");
+                output::talk("> ");
             }
             let line = match lines.next() {
                 None => return Ok(None),
