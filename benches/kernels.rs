@@ -7,12 +7,11 @@ use wgpt::{
     ops::{
         activation,
         attention::{self, Heads},
-        attention_variants,
         cross_entropy::Targets,
         elementwise,
         head::{self, Reading},
-        matmul::{Epilogue, Shape, matmul_with},
-        matmul_variants, norm, optimizer,
+        matmul::{self, Epilogue, Shape, matmul_with},
+        norm, optimizer,
         roofline::MultiplyAdds,
         rows, softmax,
     },
@@ -68,7 +67,7 @@ fn matmuls(criterion: &mut Criterion, gpu: &Gpu) {
         let (a, b) = (data(gpu, &[shape.m * shape.k]), data(gpu, &[shape.k * shape.n]));
         let out = Tensor::empty_f32(gpu, &[shape.m * shape.n]).expect("the tensor fits");
         group.throughput(Throughput::Elements(shape.flops() as u64));
-        for spec in matmul_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
+        for spec in matmul::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
             let name = format!("{form} {}x{}x{} {}", shape.m, shape.n, shape.k, spec.name);
             group.bench_function(name, |bencher| {
                 bencher.iter_custom(|count| {
@@ -87,7 +86,7 @@ fn attentions(criterion: &mut Criterion, gpu: &Gpu) {
         let qkv = data(gpu, &[batch, context, heads.qkv_width()]);
         let grad = data(gpu, &[batch, context, query * dim]);
         let product = (batch * query * context * context * dim) as u64;
-        for spec in attention_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
+        for spec in attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
             let name = format!("{batch}x{context} {query}x{dim} {}", spec.name);
             group.throughput(Throughput::Elements(2 * product));
             group.bench_function(format!("forward {name}"), |bencher| {

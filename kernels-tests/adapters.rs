@@ -6,10 +6,10 @@ use wgpt::{
     formats::Format,
     gpu::Gpu,
     interchange::{
-        self, Language,
+        self, TextCodec,
         adapter::{self, Adapters},
-        gguf, huggingface,
-        own::Own,
+        checkpoint::CheckpointSource,
+        gguf, huggingface, load,
     },
     model::{
         Gpt,
@@ -28,10 +28,10 @@ use crate::device::device;
 pub fn place(name: &str, path: &Path) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/hf");
     let source = interchange::open(&fixtures.join(name)).expect("the fixture");
-    let language = Language::plain(Tokenizer::load(&fixtures.join("tokenizer.json")).expect("a tokenizer"));
+    let codec = TextCodec::plain(Tokenizer::load(&fixtures.join("tokenizer.json")).expect("a tokenizer"));
     match path.extension() {
-        Some(_) => gguf::save(&*source, Some(&language), path, Format::Q8_0),
-        None => huggingface::save(&*source, Some(&language), path, Format::F32),
+        Some(_) => gguf::save(&*source, Some(&codec), path, Format::Q8_0),
+        None => huggingface::save(&*source, Some(&codec), path, Format::F32),
     }
     .expect("saved");
 }
@@ -64,7 +64,7 @@ fn there_and_back_and_merged() {
         let (base, out) = (dir.path().join(base), dir.path().join("run"));
         place(name, &base);
         let config = LoraConfig { rank: 3, alpha: 12.0, targets: Target::ALL.to_vec(), last: None };
-        let model = run::tunable(gpu, &base, Some(&config), 7, |_, _| ()).expect("a model");
+        let model = load::tunable(gpu, &base, Some(&config), 7, |_, _| ()).expect("a model");
         let mut settings = Settings::recipe(model.config().clone());
         (settings.schedule.lr, settings.schedule.warmup) = (1e-2, 0);
         let start = logits(gpu, &model);
@@ -73,14 +73,14 @@ fn there_and_back_and_merged() {
         assert!(last.is_some_and(|last| last < first), "{name}: {first} {last:?}");
         let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
         let folder =
-            pollster::block_on(run::save(&out, &trainer, &Language::plain(tokenizer.clone()), &settings, None))
+            pollster::block_on(run::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
                 .expect("saved")
                 .expect("a rank that is alone is the first");
         assert!(!folder.join("model.safetensors").exists(), "adapters are saved alone");
 
         let trained = logits(gpu, &trainer.model);
         assert!(worst(&start, &trained) > 1e-2, "{name}: the adapters do something");
-        let (loaded, _) = run::load(gpu, &out).expect("loaded");
+        let (loaded, _) = load::load(gpu, &out).expect("loaded");
         assert_eq!(trained, logits(gpu, &loaded), "{name}: the same bits from the files");
 
         let (mut resumed, _, state) = run::resume(gpu, &out).expect("resumed");
@@ -109,11 +109,12 @@ fn another_base_is_refused() {
     place("llama", &quantised);
     place("gpt2", &other);
     let config = LoraConfig { rank: 2, alpha: 4.0, targets: vec![Target::Down], last: None };
-    let model = run::tunable(gpu, &base, Some(&config), 7, |_, _| ()).expect("a model");
+    let model = load::tunable(gpu, &base, Some(&config), 7, |_, _| ()).expect("a model");
     let settings = Settings::recipe(model.config().clone());
     let trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
-    pollster::block_on(run::save(&out, &trainer, &Language::plain(tokenizer.clone()), &settings, None)).expect("saved");
+    pollster::block_on(run::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
+        .expect("saved");
     let says = |error: wgpt::Result<()>, words: &str| {
         let text = error.expect_err(words).to_string();
         assert!(text.contains(words), "{text}");
@@ -124,10 +125,10 @@ fn another_base_is_refused() {
     says(adapters.base_at(&other).map(|_| ()), "with");
     says(adapters.base_at(&out).map(|_| ()), "adapters cannot be a base");
     says(adapter::base(&out).map(|_| ()), "`wgpt merge`");
-    says(Own::open(&out).map(|_| ()), "adapters, not a whole model");
+    says(CheckpointSource::open(&out).map(|_| ()), "adapters, not a whole model");
     says(Adapters::open(&base).map(|_| ()), "a whole model, not adapters");
     let wide = LoraConfig { rank: 100_000, ..config };
-    says(run::tunable(gpu, &base, Some(&wide), 7, |_, _| ()).map(|_| ()), "LoRA rank 100000: give 1 to");
+    says(load::tunable(gpu, &base, Some(&wide), 7, |_, _| ()).map(|_| ()), "LoRA rank 100000: give 1 to");
     fs::rename(&base, dir.path().join("moved")).expect("moved");
     says(interchange::open(&out).map(|_| ()), "is not there any more; put it back, or change base.path");
 }

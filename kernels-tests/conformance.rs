@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use wgpt::train::{known_answers, settings::Precision, trajectory};
+use wgpt::{
+    doctor::{known_answers, trajectory},
+    train::settings::Precision,
+};
 
 use crate::device::device;
 

@@ -111,14 +111,14 @@ fn what_is_preferred_is_learned() {
         assert!((first.loss - std::f32::consts::LN_2).abs() < 1e-6, "{name}: the first loss is {}", first.loss);
         let last = (1..24).map(|step| run.step(step)).last().expect("steps");
         let after = run.validate();
-        let more = |wanted: &str| after.more.iter().find(|(name, _)| *name == wanted).expect("it is measured").1;
+        let more = |wanted: &str| after.metrics.iter().find(|(name, _)| *name == wanted).expect("it is measured").1;
         // Adapters cannot make the small head of an untrained model larger, so they do not get as far.
         let (loss, margin) = if run.settings.lora.is_some() { (0.66, 0.1) } else { (0.55, 0.3) };
         assert!(f64::from(last.loss) < loss && after.loss < loss, "{name}: {last:?} {after:?}");
         assert!(more("val_accuracy") >= 0.95 && more("val_margin") > margin, "{name}: {after:?}");
         assert!(more("val_accuracy_low") > 0.75 && more("val_accuracy_high") <= 1.0, "{name}: {after:?}");
-        let margin = last.more.iter().find(|(name, _)| *name == "margin").expect("it is measured").1;
-        let reward = |wanted: &str| last.more.iter().find(|(name, _)| *name == wanted).expect("it is measured").1;
+        let margin = last.metrics.iter().find(|(name, _)| *name == "margin").expect("it is measured").1;
+        let reward = |wanted: &str| last.metrics.iter().find(|(name, _)| *name == wanted).expect("it is measured").1;
         assert!((margin - (reward("chosen_reward") - reward("rejected_reward"))).abs() < 1e-4, "{name}: {last:?}");
     }
 }

@@ -8,7 +8,7 @@ use wgpt::{
         sampler::Sampling,
     },
     model::Gpt,
-    ops::{decode::Precision, paged::PAGE},
+    ops::kv::{decode::Precision, paged::PAGE},
 };
 
 use crate::{

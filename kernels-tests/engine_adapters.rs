@@ -5,13 +5,13 @@ use wgpt::{
         engine::{Engine, Settings},
         sampler::Sampling,
     },
-    interchange::{self, Language},
+    interchange::{self, TextCodec, load},
     model::{
         Gpt,
         build::Storage,
         lora::{LoraConfig, Target},
     },
-    ops::paged::PAGE,
+    ops::kv::paged::PAGE,
     train::{Settings as Training, run, trainer::Trainer},
 };
 
@@ -28,12 +28,12 @@ fn each_name_answers_as_its_merged_model() {
     let dir = tempfile::tempdir().expect("a folder");
     let base = dir.path().join("base");
     place("llama-grouped", &base);
-    let language = Language::plain(interchange::tokenizer(&base).expect("a tokenizer"));
+    let codec = TextCodec::plain(interchange::tokenizer(&base).expect("a tokenizer"));
     let paths: Vec<_> = [(3, 5u64), (2, 6)]
         .into_iter()
         .map(|(rank, seed)| {
             let config = LoraConfig { rank, alpha: 12.0, targets: Target::ALL.to_vec(), last: None };
-            let model = run::tunable(gpu, &base, Some(&config), seed, |_, _| ()).expect("a model");
+            let model = load::tunable(gpu, &base, Some(&config), seed, |_, _| ()).expect("a model");
             let mut settings = Training::recipe(model.config().clone());
             (settings.schedule.lr, settings.schedule.warmup) = (3e-2, 0);
             let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
@@ -41,13 +41,13 @@ fn each_name_answers_as_its_merged_model() {
                 step(&mut trainer, &settings);
             }
             let out = dir.path().join(format!("run{rank}"));
-            pollster::block_on(run::save(&out, &trainer, &language, &settings, None)).expect("saved");
+            pollster::block_on(run::save(&out, &trainer, &codec, &settings, None)).expect("saved");
             out
         })
         .collect();
-    let model = run::frozen(gpu, &base, Storage::AsStored, |_, _| ()).expect("the base");
+    let model = load::frozen(gpu, &base, Storage::AsStored, |_, _| ()).expect("the base");
     let adapters = paths.iter().zip(["a", "b"]).map(|(path, name)| {
-        let adapted = run::beside(&model, &base, path).expect("adapters beside their base");
+        let adapted = load::beside(&model, &base, path).expect("adapters beside their base");
         (name.to_string(), adapted)
     });
     let adapters = adapters.collect();
@@ -83,6 +83,6 @@ fn each_name_answers_as_its_merged_model() {
     }
     let other = dir.path().join("other");
     place("gpt2", &other);
-    let error = run::beside(engine.model(), &other, &paths[0]).map(|_| ()).expect_err("another base");
+    let error = load::beside(engine.model(), &other, &paths[0]).map(|_| ()).expect_err("another base");
     assert!(error.to_string().contains("with"), "{error}");
 }

@@ -13,7 +13,7 @@ use wgpt::{
         session::Session,
     },
     model::Gpt,
-    ops::paged::PAGE,
+    ops::kv::paged::PAGE,
 };
 
 use crate::{

@@ -7,7 +7,7 @@ use wgpt::{
     infer::{
         engine::{
             Engine, Settings,
-            request::{Event, Request, Told},
+            request::{Event, Request, TokenEvent},
         },
         generate::{Finish, Limits, generate},
         sampler::Sampling,
@@ -22,7 +22,7 @@ pub struct Heard(Arc<Mutex<Vec<Event>>>);
 
 impl Heard {
     /// All tokens so far.
-    pub fn told(&self) -> Vec<Told> {
+    pub fn told(&self) -> Vec<TokenEvent> {
         let token = |event: &Event| if let Event::Token(told) = event { Some(told.clone()) } else { None };
         self.0.lock().expect("events").iter().filter_map(token).collect()
     }

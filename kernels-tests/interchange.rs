@@ -14,12 +14,12 @@ use wgpt::{
         gguf::{GgufFile, TensorSpec, Value as GgufValue},
     },
     gpu::Gpu,
-    interchange::{Language, gguf, huggingface, own::Own},
+    interchange::{TextCodec, checkpoint::CheckpointSource, gguf, huggingface},
     io::{checkpoint, tensors::TensorFile},
     model::{
         Config, Gpt, Source,
         gpt::Pass,
-        parameters::{self, Spec},
+        parameters::{self, ParameterSpec},
     },
     ops::embedding::Tokens,
     tape::Tape,
@@ -75,7 +75,7 @@ fn values(source: &dyn Source, name: &str) -> Vec<u32> {
 /// Equal configurations and, for every parameter, equal bits.
 fn same(name: &str, a: &dyn Source, b: &dyn Source) {
     assert_eq!(a.config(), b.config(), "{name}");
-    for Spec { name: parameter, shape, .. } in parameters::specs(a.config()) {
+    for ParameterSpec { name: parameter, shape, .. } in parameters::specs(a.config()) {
         let (one, other) = (values(a, &parameter), values(b, &parameter));
         assert_eq!(one.len(), shape.iter().product::<usize>(), "{name}: {parameter}");
         assert!(one == other, "{name}: {parameter} differs");
@@ -144,22 +144,22 @@ fn qwen_gradients() {
 fn there_and_back_keeps_the_bits() {
     let device = device();
     let tokenizer = Tokenizer::load(&fixtures().join("tokenizer.json")).expect("a tokenizer");
-    let mut language = Language::plain(tokenizer);
-    language.conventions = Conventions { bos: Some(0), eos: Some(7), stops: vec![0, 7], ..Conventions::default() };
-    language.conventions.template = Some("{{ messages }}".into());
+    let mut codec = TextCodec::plain(tokenizer);
+    codec.conventions = Conventions { bos: Some(0), eos: Some(7), stops: vec![0, 7], ..Conventions::default() };
+    codec.conventions.template = Some("{{ messages }}".into());
     for name in NAMES {
         let dir = tempfile::tempdir().expect("a folder");
         let source = open(&fixtures().join(name));
         let (file, folder) = (dir.path().join("model.gguf"), dir.path().join("hf"));
-        gguf::save(&*source, Some(&language), &file, Format::F32).expect("a GGUF file");
+        gguf::save(&*source, Some(&codec), &file, Format::F32).expect("a GGUF file");
         let from_file = open(&file);
         same(name, &*source, &*from_file);
-        huggingface::save(&*from_file, Some(&language), &folder, Format::F32).expect("a folder");
+        huggingface::save(&*from_file, Some(&codec), &folder, Format::F32).expect("a folder");
         same(name, &*source, &*open(&folder));
         for place in [&file, &folder] {
-            let again = Language::open(place).expect("a language");
-            assert_eq!(again.tokenizer.fingerprint(), language.tokenizer.fingerprint(), "{name}");
-            assert_eq!(again.conventions, language.conventions, "{name}");
+            let again = TextCodec::open(place).expect("a language");
+            assert_eq!(again.tokenizer.fingerprint(), codec.tokenizer.fingerprint(), "{name}");
+            assert_eq!(again.conventions, codec.conventions, "{name}");
         }
         // transformers' own file and ours hold the same tensors.
         if let Ok(theirs) = TensorFile::open(&fixtures().join(name).join("model.safetensors")) {
@@ -199,14 +199,14 @@ fn checkpoints_go_out() {
         let run = dir.path().join(format!("run{step}"));
         fs::create_dir(&run).expect("a folder");
         let settings = Settings::recipe(config);
-        let language = Language::plain(tokenizer.clone());
-        let saved = wgpt::train::run::save(&run, &trainer, &language, &settings, None);
+        let codec = TextCodec::plain(tokenizer.clone());
+        let saved = wgpt::train::run::save(&run, &trainer, &codec, &settings, None);
         pollster::block_on(saved).expect("a checkpoint");
-        let source = Own::open(&run).expect("a checkpoint");
+        let source = CheckpointSource::open(&run).expect("a checkpoint");
         assert!(checkpoint::resolve(&run).is_ok());
         let (file, folder) = (run.join("model.gguf"), run.join("hf"));
-        gguf::save(&source, Some(&language), &file, Format::F32).expect("a GGUF file");
-        huggingface::save(&source, Some(&language), &folder, Format::F32).expect("a folder");
+        gguf::save(&source, Some(&codec), &file, Format::F32).expect("a GGUF file");
+        huggingface::save(&source, Some(&codec), &folder, Format::F32).expect("a folder");
         let ids = [1, 5, 2, 7, 0, 3];
         let wanted = logits(&device.gpu, &source, &ids);
         assert!(wanted == logits(&device.gpu, &*open(&file), &ids));

@@ -50,7 +50,7 @@ fn lora(targets: &str) -> Lora {
 /// Adapters whose B is not 0.
 fn attach(model: &mut Gpt, lora: Lora) {
     let mut stream = 0;
-    let values = |spec: &parameters::Spec| -> Result<Vec<f32>> {
+    let values = |spec: &parameters::ParameterSpec| -> Result<Vec<f32>> {
         stream += 1;
         Ok(data(stream, spec.shape.iter().product()).iter().map(|value| value * 0.1).collect())
     };
@@ -131,7 +131,7 @@ struct Stored {
 
 impl Stored {
     fn new(config: Config, format: Format) -> Self {
-        let tensor = |(stream, spec): (usize, parameters::Spec)| {
+        let tensor = |(stream, spec): (usize, parameters::ParameterSpec)| {
             let values = spec.values(11, stream as u64);
             let stored = if spec.shape.len() == 2 { format } else { Format::F32 };
             (spec.name, (spec.shape, quantise(stored, &values).expect("whole blocks")))

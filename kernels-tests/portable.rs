@@ -4,7 +4,7 @@ use std::path::Path;
 
 use wgpt::{
     formats::gguf::GgufFile,
-    interchange::{Language, gguf},
+    interchange::{TextCodec, gguf},
     model::{Config, Gpt, gpt::Pass},
     ops::embedding::Tokens,
     tape::Tape,
@@ -49,10 +49,10 @@ fn there_and_back() {
         assert_eq!(one.to_bits(), two.to_bits());
     }
 
-    let language = Language::plain(tokenizer.clone());
-    let exported = pollster::block_on(portable::export(&trainer.model, &language, "tab.gguf")).expect("exported");
+    let codec = TextCodec::plain(tokenizer.clone());
+    let exported = pollster::block_on(portable::export(&trainer.model, &codec, "tab.gguf")).expect("exported");
     let file = GgufFile::parse(Path::new("tab.gguf"), exported).expect("a GGUF file");
-    assert_eq!(Language::of_gguf(&file).expect("a language").tokenizer.encode(TEXT).ok(), tokenizer.encode(TEXT).ok());
+    assert_eq!(TextCodec::of_gguf(&file).expect("a language").tokenizer.encode(TEXT).ok(), tokenizer.encode(TEXT).ok());
     let copy = Gpt::from_source(gpu, &gguf::Model::from_file(file).expect("a model")).expect("a model");
     let logits = |model: &Gpt| {
         let (tape, ids) = (Tape::off(gpu), tokenizer.encode("to be or not").expect("tokens"));

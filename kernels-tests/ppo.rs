@@ -15,7 +15,7 @@ use wgpt::{
         sampler::Sampling,
         session::Session,
     },
-    interchange::Language,
+    interchange::TextCodec,
     io::metrics,
     model::{
         Config, Gpt,
@@ -27,7 +27,7 @@ use wgpt::{
     text::Tokenizer,
     train::{
         self,
-        judge::{Function, Said},
+        judge::{Function, ScoredAnswer},
         ppo::{
             Ppo, Progress,
             learner::Learner,
@@ -44,12 +44,12 @@ use crate::{device::device, support::data};
 
 const TEXT: &str = "the cat sat on a mat. a dog ran to the cat. ";
 
-fn language() -> Language {
-    Language::plain(Tokenizer::chars_of([TEXT]).expect("a tokenizer"))
+fn codec() -> TextCodec {
+    TextCodec::plain(Tokenizer::chars_of([TEXT]).expect("a tokenizer"))
 }
 
-fn config(language: &Language) -> Config {
-    Config { kv_heads: 1, ..Config::gpt2(language.tokenizer.vocab_size(), 24, 2, 2, 16) }
+fn config(codec: &TextCodec) -> Config {
+    Config { kv_heads: 1, ..Config::gpt2(codec.tokenizer.vocab_size(), 24, 2, 2, 16) }
 }
 
 /// A model whose choices are clear: weights ten times as large as at the start of training.
@@ -108,7 +108,7 @@ fn a_batch_goes_on_as_its_texts_would_alone() {
 }
 
 /// How often the letter a is said.
-fn letters(said: Said<'_>) -> f32 {
+fn letters(said: ScoredAnswer<'_>) -> f32 {
     said.answer.matches('a').count() as f32
 }
 
@@ -126,8 +126,8 @@ fn settings() -> Settings {
     }
 }
 
-fn policy(gpu: &Gpu, language: &Language, adapters: bool) -> (Gpt, Option<Gpt>) {
-    let model = || Gpt::new(gpu, &config(language), 4).expect("a model");
+fn policy(gpu: &Gpu, codec: &TextCodec, adapters: bool) -> (Gpt, Option<Gpt>) {
+    let model = || Gpt::new(gpu, &config(codec), 4).expect("a model");
     if !adapters {
         return (model(), Some(model()));
     }
@@ -137,14 +137,14 @@ fn policy(gpu: &Gpu, language: &Language, adapters: bool) -> (Gpt, Option<Gpt>) 
 }
 
 fn ppo(gpu: &Gpu, settings: Settings, adapters: bool) -> Ppo {
-    let language = language();
-    let (policy, reference) = policy(gpu, &language, adapters);
+    let codec = codec();
+    let (policy, reference) = policy(gpu, &codec, adapters);
     let value = matches!(settings.algorithm, Algorithm::Ppo { .. });
     let learner = Learner::new(gpu, policy, reference, value, settings.optimizer).expect("a learner");
-    let ids = language.tokenizer.encode(TEXT).expect("tokens");
+    let ids = codec.tokenizer.encode(TEXT).expect("tokens");
     let prompts = Prompts::windows(ids, settings.prompt_tokens, settings.seed);
     let progress = Progress::new(&settings);
-    Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), language, progress }
+    Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress }
 }
 
 /// Rows I and N of the acceptance figures: the first update has ratio 1 and clips nothing, and accumulation changes nothing.
@@ -181,8 +181,8 @@ fn the_first_ratio_is_1_and_micro_batches_change_nothing() {
 fn a_bandit_finds_the_best_policy() {
     let device = device();
     let gpu = &device.gpu;
-    let (language, rewards) =
-        (Language::plain(Tokenizer::chars_of(["abcdef"]).expect("letters")), [0.0, 1.0, 0.3, -0.5, 0.7, 0.1]);
+    let (codec, rewards) =
+        (TextCodec::plain(Tokenizer::chars_of(["abcdef"]).expect("letters")), [0.0, 1.0, 0.3, -0.5, 0.7, 0.1]);
     let beta = 0.5;
     let algorithm = Algorithm::Ppo {
         gamma: 1.0,
@@ -214,9 +214,10 @@ fn a_bandit_finds_the_best_policy() {
     let reference = distribution(&model());
     let best = normal(reference.iter().zip(rewards).map(|(p, r)| p * (f64::from(r) / beta).exp()).collect());
     let learner = Learner::new(gpu, model(), Some(model()), true, settings.optimizer).expect("a learner");
-    let judge = Function(move |said: Said<'_>| rewards[(said.answer.bytes().next().unwrap_or(b'a') - b'a') as usize]);
+    let judge =
+        Function(move |said: ScoredAnswer<'_>| rewards[(said.answer.bytes().next().unwrap_or(b'a') - b'a') as usize]);
     let (prompts, progress) = (Prompts::windows(vec![0, 0], 1, 1), Progress::new(&settings));
-    let mut ppo = Ppo { settings, learner, prompts, judge: Box::new(judge), language, progress };
+    let mut ppo = Ppo { settings, learner, prompts, judge: Box::new(judge), codec, progress };
     let divergence = |p: &[f64]| p.iter().zip(&best).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
     let first = divergence(&reference);
     for _ in 0..ppo.settings.steps {
@@ -251,19 +252,19 @@ fn groups_teach_without_values() {
 }
 
 /// A folder with a base model in it.
-fn folder(gpu: &Gpu, language: &Language) -> tempfile::TempDir {
+fn folder(gpu: &Gpu, codec: &TextCodec) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let recipe = train::Settings::recipe(config(language));
+    let recipe = train::Settings::recipe(config(codec));
     let trainer = Trainer::new(gpu, Gpt::new(gpu, &recipe.config, 4).expect("a model"), &recipe).expect("a trainer");
     let base = folder.path().join("base");
-    let save = train::run::save(&base, &trainer, language, &recipe, None);
+    let save = train::run::save(&base, &trainer, codec, &recipe, None);
     pollster::block_on(save).expect("a checkpoint");
     folder
 }
 
 /// Runs in `folder/name` until `stop_at` steps are done, from its newest checkpoint if it has one.
 fn run_in(gpu: &Gpu, folder: &Path, name: &str, settings: &Settings, stop_at: u64) -> wgpt::Result<run::Summary> {
-    let language = language();
+    let codec = codec();
     let (base, out, stop) = (folder.join("base"), folder.join(name), AtomicBool::new(false));
     std::fs::create_dir_all(&out).expect("a folder");
     let source = wgpt::interchange::open(&base)?;
@@ -272,8 +273,8 @@ fn run_in(gpu: &Gpu, folder: &Path, name: &str, settings: &Settings, stop_at: u6
         Ok(state) => (run::resume(gpu, &out, &state, true)?, state.progress),
         Err(_) => (run::begin(gpu, &base, None, &settings, true)?, Progress::new(&settings)),
     };
-    let prompts = Prompts::windows(language.tokenizer.encode(TEXT)?, settings.prompt_tokens, settings.seed);
-    let ppo = Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), language, progress };
+    let prompts = Prompts::windows(codec.tokenizer.encode(TEXT)?, settings.prompt_tokens, settings.seed);
+    let ppo = Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress };
     let run = Run { out: &out, base, ppo, stop: &stop };
     pollster::block_on(run.run(|event| {
         if let Event::Step(step, _) = event {
@@ -293,8 +294,8 @@ fn log(folder: &Path, name: &str) -> Vec<Value> {
 #[test]
 fn a_resumed_run_is_the_same_run() {
     let device = device();
-    let language = language();
-    let folder = folder(&device.gpu, &language);
+    let codec = codec();
+    let folder = folder(&device.gpu, &codec);
     let whole = run_in(&device.gpu, folder.path(), "whole", &settings(), 99).expect("a run");
     let half = run_in(&device.gpu, folder.path(), "half", &settings(), 3).expect("half a run");
     assert_eq!((whole.steps, whole.stopped, half.steps, half.stopped), (6, false, 3, true));
@@ -316,7 +317,7 @@ fn a_resumed_run_is_the_same_run() {
 #[test]
 fn a_run_that_goes_wrong_stops_with_a_good_checkpoint() {
     let device = device();
-    let folder = folder(&device.gpu, &language());
+    let folder = folder(&device.gpu, &codec());
     let limits = Guarded { kl: 0.5, patience: 2, ..Guarded::default() };
     let wild = Settings { lr: 0.1, steps: 30, save_every: 1, limits, ..settings() };
     let stopped = run_in(&device.gpu, folder.path(), "wild", &wild, 99).expect_err("a guard stops it");

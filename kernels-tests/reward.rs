@@ -4,7 +4,7 @@ use std::{path::Path, sync::atomic::AtomicBool};
 
 use wgpt::{
     gpu::Gpu,
-    interchange::Language,
+    interchange::TextCodec,
     model::{
         Config, Gpt,
         heads::{ScalarHead, Start},
@@ -97,12 +97,12 @@ fn train<T>(
     settings.schedule.steps = task.steps(&settings);
     settings.val_every = settings.schedule.steps;
     let letters: String = ('a'..).take(VOCABULARY as usize).collect();
-    let language = Language::plain(Tokenizer::chars_of([letters.as_str()]).expect("a tokenizer"));
+    let codec = TextCodec::plain(Tokenizer::chars_of([letters.as_str()]).expect("a tokenizer"));
     let (trainer, stop) = (trainer(gpu, &settings), AtomicBool::new(false));
     // A run answers all open questions of the tuner: those of other tests stay theirs.
     let open: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
     open.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
-    let mut stage = Stage { out: dir.path(), settings, task, language, trainer, best_val_loss: None, stop: &stop };
+    let mut stage = Stage { out: dir.path(), settings, task, codec, trainer, best_val_loss: None, stop: &stop };
     let summary = pollster::block_on(stage.run(|_| ())).expect("a run");
     look(&stage, summary, dir.path())
 }
@@ -210,8 +210,8 @@ fn micro_batches_change_nothing() {
         let (whole, parts) = (run(1 << 16), run(32));
         assert!((whole.loss - parts.loss).abs() < 1e-5, "{objective:?}: {whole:?} {parts:?}");
         assert!((whole.norm - parts.norm).abs() < 1e-4 * whole.norm, "{objective:?}: {whole:?} {parts:?}");
-        assert_eq!(whole.more.is_empty(), objective != Objective::Pairs);
-        let mut both = whole.more.iter().zip(&parts.more);
+        assert_eq!(whole.metrics.is_empty(), objective != Objective::Pairs);
+        let mut both = whole.metrics.iter().zip(&parts.metrics);
         assert!(both.all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < 1e-5), "{whole:?} {parts:?}");
     }
 }

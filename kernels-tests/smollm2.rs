@@ -13,7 +13,7 @@ use wgpt::{
     },
     io::tensors::TensorFile,
     model::{Gpt, build::Storage, gpt::Pass},
-    ops::{decode::Precision, embedding::Tokens},
+    ops::{embedding::Tokens, kv::decode::Precision},
     tape::Tape,
 };
 

@@ -3,8 +3,7 @@
 use wgpt::{
     model::{Config, Gpt, config::Positions},
     ops::{
-        attention::Heads,
-        attention_variants,
+        attention::{self, Heads},
         matmul::{self, Shape},
         rows, tuning,
     },
@@ -173,7 +172,7 @@ fn the_tuner_answers_what_was_asked() {
     earlier.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
     matmul::choose(gpu, shape);
     rows::Plan::choose(gpu, 3000, 9);
-    attention_variants::choose(gpu, Heads { query: 2, key_value: 1, dim: 20 }, 9, DType::F32);
+    attention::variants::choose(gpu, Heads { query: 2, key_value: 1, dim: 20 }, 9, DType::F32);
     let timings = pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
     assert!(gpu.tuner().open().is_empty());
     let choices = gpu.tuner().choices();

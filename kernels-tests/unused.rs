@@ -4,8 +4,9 @@ use wgpt::{
     doctor::variants::variants,
     gpu::{Capabilities, Gpu},
     ops::{
-        attention::Heads,
-        attention_variants, decode, matmul,
+        attention::{self, Heads},
+        kv::decode,
+        matmul,
         packed::{layout::Layout, product},
         rows::Plan,
         variant_names,
@@ -21,9 +22,9 @@ fn choices(gpu: &Gpu) -> Vec<&'static str> {
     vec![
         matmul::choose(gpu, matmul::Shape::new(64, 64, 64)).name,
         matmul::choose(gpu, matmul::Shape::new(1, 64, 64).trans_b()).name,
-        attention_variants::choose(gpu, heads, 64, DType::F32).name,
+        attention::variants::choose(gpu, heads, 64, DType::F32).name,
         product::choose(gpu, Layout::Q4, [1, 64, 64]).name,
-        decode::Spec::choose(gpu).name,
+        decode::DecodeVariant::choose(gpu).name,
         Plan::choose(gpu, 64, 64).name,
     ]
 }

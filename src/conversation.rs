@@ -7,7 +7,7 @@ use crate::{
         sampler::{Candidate, Sampling, top},
         session::Session,
     },
-    interchange::Language,
+    interchange::TextCodec,
     text::{ChatTemplate, Message, StreamDecoder, Tokenizer},
 };
 
@@ -50,7 +50,7 @@ impl Answer {
 /// Who said what, and a model that goes on with it.
 pub struct Conversation<'a> {
     session: Session<'a>,
-    language: &'a Language,
+    codec: &'a TextCodec,
     template: Option<ChatTemplate>,
     messages: Vec<Message>,
     window: usize,
@@ -65,12 +65,12 @@ impl<'a> Conversation<'a> {
     ///
     /// # Errors
     /// [`crate::Error::Template`] for a template that cannot be read.
-    pub fn new(session: Session<'a>, language: &'a Language, sampling: Sampling, max_tokens: usize) -> Result<Self> {
-        let template = language.conventions.talk(&language.tokenizer)?;
+    pub fn new(session: Session<'a>, codec: &'a TextCodec, sampling: Sampling, max_tokens: usize) -> Result<Self> {
+        let template = codec.conventions.talk(&codec.tokenizer)?;
         Ok(Self {
             window: session.window(),
             session,
-            language,
+            codec,
             template,
             messages: Vec::new(),
             max_tokens,
@@ -88,7 +88,7 @@ impl<'a> Conversation<'a> {
 
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.language.tokenizer
+        &self.codec.tokenizer
     }
 
     /// The system message, if there is one.
@@ -123,7 +123,7 @@ impl<'a> Conversation<'a> {
             }
         };
         let known = self.session.tokens().iter().zip(&prompt).take_while(|(a, b)| a == b).count();
-        let (tokenizer, stops) = (&self.language.tokenizer, &self.language.conventions.stops);
+        let (tokenizer, stops) = (&self.codec.tokenizer, &self.codec.conventions.stops);
         let mut decoder = StreamDecoder::new();
         // Every answer has draws of its own.
         self.draws += 1;
@@ -165,7 +165,7 @@ impl<'a> Conversation<'a> {
     /// # Errors
     /// [`crate::Error::Template`], [`crate::Error::Tokenizer`].
     pub fn rendered(&mut self, notes: &mut Vec<String>) -> Result<Vec<u32>> {
-        let (tokenizer, conventions) = (&self.language.tokenizer, &self.language.conventions);
+        let (tokenizer, conventions) = (&self.codec.tokenizer, &self.codec.conventions);
         let room = self.window - self.max_tokens.min(self.window / 2);
         let first = usize::from(self.system().is_some());
         let mut dropped = 0;

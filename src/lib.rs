@@ -4,13 +4,11 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod arena;
-#[cfg(not(target_family = "wasm"))]
-pub mod cli;
+pub mod assets;
 pub mod content;
 pub mod conversation;
 pub mod doctor;
 pub mod error;
-#[cfg(not(target_family = "wasm"))]
 pub mod feedback;
 pub mod formats;
 pub mod gpu;
@@ -23,14 +21,13 @@ pub mod ops;
 pub mod optim;
 pub mod parallel;
 pub mod random;
-#[cfg(not(target_family = "wasm"))]
-pub mod serve;
-#[cfg(not(target_family = "wasm"))]
-pub mod signals;
+pub mod report;
 pub mod tape;
 pub mod tensor;
 pub mod text;
 pub mod train;
 pub mod trusted;
+
+pub use wgpu;
 
 pub use error::{Error, Result};

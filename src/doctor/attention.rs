@@ -7,9 +7,8 @@ use super::{
 use crate::{
     Result,
     ops::{
-        attention::{self, Heads},
-        attention_variants::VARIANTS,
-        decode::{self, Cached, Precision},
+        attention::{self, Heads, variants::VARIANTS},
+        kv::decode::{self, Cached, Precision},
         rope,
     },
     random,
@@ -134,7 +133,7 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
 }
 
 /// Sequences that begin later: as if their first tokens were not there.
-async fn starts(doctor: &mut Doctor<'_>, spec: decode::Spec, sizes: oracle::Sizes, qkv: &[f64]) -> Result<()> {
+async fn starts(doctor: &mut Doctor<'_>, spec: decode::DecodeVariant, sizes: oracle::Sizes, qkv: &[f64]) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
     let cache = Cached::new(doctor.gpu, [batch, key_value, context, dim], Precision::Single)?;

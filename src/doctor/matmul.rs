@@ -3,9 +3,9 @@
 use super::{Doctor, Work, reference::matmul as oracle};
 use crate::{
     Result,
-    ops::{
-        matmul::{Epilogue, Shape, matmul_with},
-        matmul_variants::{Spec, Types, VARIANTS},
+    ops::matmul::{
+        Epilogue, Shape, matmul_with,
+        variants::{MatmulVariant, Types, VARIANTS},
     },
     tensor::{
         DType::{F16, F32},
@@ -82,7 +82,7 @@ const EPILOGUES: &[[bool; 3]] = &[
 ];
 
 /// Every mixture with every epilogue, on a device that notes them.
-fn noted(doctor: &Doctor<'_>, spec: &Spec, trans_a: bool, trans_b: bool) -> Result<()> {
+fn noted(doctor: &Doctor<'_>, spec: &MatmulVariant, trans_a: bool, trans_b: bool) -> Result<()> {
     let mixtures = if doctor.half() { HALF } else { &[Types::SINGLE] };
     let sizes = SIZES.iter().map(|&(m, n, k, batch)| Shape { m, n, k, batch, trans_a, trans_b, half: doctor.half() });
     for shape in sizes.filter(|shape| spec.fits(doctor.gpu.capabilities(), shape)) {
@@ -129,7 +129,7 @@ fn layout(shape: Shape) -> oracle::Layout {
 }
 
 /// The product alone, overwriting and then accumulating.
-async fn plain(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape, types: Types) -> Result<()> {
+async fn plain(doctor: &mut Doctor<'_>, spec: &MatmulVariant, shape: Shape, types: Types) -> Result<()> {
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));
     let sums = oracle::matmul(layout(shape), &a, &b);
@@ -144,7 +144,7 @@ async fn plain(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape, types: Types)
 }
 
 /// Bias, GELU and residual in the epilogue.
-async fn fused(doctor: &mut Doctor<'_>, spec: &Spec, shape: Shape, types: Types) -> Result<()> {
+async fn fused(doctor: &mut Doctor<'_>, spec: &MatmulVariant, shape: Shape, types: Types) -> Result<()> {
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));
     let (bias, residual) = (doctor.data(n), doctor.data(batch * m * n));

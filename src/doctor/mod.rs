@@ -4,7 +4,9 @@
 //! variants there are: [`variants`].
 
 mod attention;
+pub mod audit;
 mod flat;
+pub mod known_answers;
 mod losses;
 mod matmul;
 mod packed;
@@ -12,9 +14,9 @@ mod paged;
 mod position;
 mod rows;
 mod sample;
+pub mod trajectory;
 pub mod variants;
 
-#[path = "../../kernels-tests/reference/mod.rs"]
 pub mod reference;
 
 use serde::Serialize;

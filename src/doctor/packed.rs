@@ -14,7 +14,7 @@ use crate::{
             Packed,
             product::{Activation, Fused, Norm, product_with},
             unpack::unpack,
-            variants::{Spec, VARIANTS},
+            variants::{PackedVariant, VARIANTS},
         },
     },
     random,
@@ -116,7 +116,12 @@ async fn tables(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usi
 }
 
 /// The product alone, and with everything that can be fused.
-async fn each(doctor: &mut Doctor<'_>, spec: &'static Spec, format: Format, [m, n, k]: [usize; 3]) -> Result<()> {
+async fn each(
+    doctor: &mut Doctor<'_>,
+    spec: &'static PackedVariant,
+    format: Format,
+    [m, n, k]: [usize; 3],
+) -> Result<()> {
     let (packed, values) = weights(doctor, format, n, k)?;
     let [x, norm_weight, norm_bias, bias] = [m * k, k, k, n].map(|len| doctor.data(len));
     let upload = |doctor: &Doctor<'_>, shape: &[usize], values: &[f64]| doctor.upload(shape, values);
@@ -167,7 +172,7 @@ async fn each(doctor: &mut Doctor<'_>, spec: &'static Spec, format: Format, [m, 
 
 async fn compare(
     doctor: &mut Doctor<'_>,
-    spec: &Spec,
+    spec: &PackedVariant,
     kernel: &str,
     what: &str,
     out: &Tensor,

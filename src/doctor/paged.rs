@@ -7,10 +7,11 @@ use super::{
 use crate::{
     Result,
     ops::{
-        attention::Heads,
-        attention_map::attention_map,
-        decode::{Precision, VARIANTS},
-        paged::{self, PAGE, Paged, Rows, Run},
+        attention::{Heads, map::attention_map},
+        kv::{
+            decode::{Precision, VARIANTS},
+            paged::{self, PAGE, Paged, Rows, Run},
+        },
         rope,
     },
 };
@@ -41,7 +42,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
 /// Several texts at once: most of each, then most of the rest, then one token of each.
 async fn texts(
     doctor: &mut Doctor<'_>,
-    spec: crate::ops::decode::Spec,
+    spec: crate::ops::kv::decode::DecodeVariant,
     heads: Heads,
     precision: Precision,
 ) -> Result<()> {

@@ -79,13 +79,13 @@ impl Prompt {
     }
 
     /// As the database holds it: always a list.
-    pub(super) fn list(&self) -> Value {
+    pub fn list(&self) -> Value {
         self.0.iter().map(|message| json!({ "role": message.role, "content": message.content })).collect()
     }
 }
 
 /// A list of `{"role", "content"}`; other fields are ignored. `name` is the field's for errors.
-pub(super) fn messages(value: &Value, name: &str) -> Result<Vec<Message>, Refusal> {
+pub fn messages(value: &Value, name: &str) -> Result<Vec<Message>, Refusal> {
     let wrong = || {
         let detail = format!("\"{name}\" is neither a string nor a list of {{\"role\", \"content\"}}");
         Refusal::new(Mistake::WrongField, detail)

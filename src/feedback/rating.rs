@@ -64,7 +64,7 @@ impl Verdict {
     }
 
     /// The way back from [`Verdict::values`].
-    pub(super) fn from_values(kind: &str, values: &[Option<f64>]) -> Result<Self, Refusal> {
+    pub fn from_values(kind: &str, values: &[Option<f64>]) -> Result<Self, Refusal> {
         let wrong = || Refusal::new(Mistake::WrongVerdict, format!("{kind:?} with the values {values:?}"));
         let rank = |value: &Option<f64>| match value {
             Some(rank) if *rank >= 1.0 && *rank <= MOST_ANSWERS as f64 && rank.fract() == 0.0 => Ok(*rank as u32),
@@ -168,7 +168,7 @@ impl Rating {
 }
 
 /// What holds for answers whatever is said about them.
-pub(super) fn check_answers(answers: &[Answer]) -> Result<(), Refusal> {
+pub fn check_answers(answers: &[Answer]) -> Result<(), Refusal> {
     if answers.is_empty() || answers.len() > MOST_ANSWERS {
         return Err(Refusal::new(Mistake::AnswerCount, format!("{}; give 1 to {MOST_ANSWERS}", answers.len())));
     }

@@ -3,11 +3,10 @@
 use std::{fmt, path::Path};
 
 use super::{
-    import,
     prompt::Prompt,
     rating::{Rating, Verdict},
-    store::{Store, Stored},
-    tally::{Mistake, Tally},
+    read,
+    tally::{Mistake, Refusal, Tally},
 };
 use crate::Result;
 
@@ -87,13 +86,13 @@ pub struct Samples<T> {
 }
 
 /// The pairs that the ratings of a JSONL file order, without storing them, and the lines that are no ratings; see
-/// [`import::read`]. Places in the tallies are lines. `progress` hears how many bytes are read.
+/// [`read::read`]. Places in the tallies are lines. `progress` hears how many bytes are read.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
 pub fn preferences_of(path: &Path, progress: impl FnMut(u64)) -> Result<(Samples<Preference>, Tally<Mistake>)> {
     let (mut samples, mut left_out, mut mistakes) = (Vec::new(), Tally::default(), Tally::default());
-    import::read(path, "", progress, |line, rating| {
+    read::read(path, "", progress, |line, rating| {
         match rating {
             Ok(rating) if rating.verdict() == &Verdict::Skip => left_out.add(LeftOut::Skipped, line, ""),
             Ok(rating) => pairs(line, &rating, &mut samples, &mut left_out),
@@ -121,28 +120,49 @@ fn pairs(id: u64, rating: &Rating, samples: &mut Vec<(u64, Preference)>, left_ou
     }
 }
 
-impl Store {
+/// A rating, and where it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its number, from 1 in the order of storing.
+    pub id: u64,
+    /// When it was stored, in milliseconds since 1970 in UTC.
+    pub stored: u64,
+    /// The rating; a refusal where the stored data make no rating.
+    pub rating: Result<Rating, Refusal>,
+}
+
+/// Ratings that can be read again and again, such as a database of them.
+pub trait RatingSource {
+    /// Where the ratings come from, for messages.
+    fn path(&self) -> &Path;
+
+    /// Calls `each` with every rating, in the order of storing.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] when they cannot be read, and what `each` returns.
+    fn each(&self, each: &mut dyn FnMut(Stored) -> Result<()>) -> Result<()>;
+
     /// All pairs that rankings and choices order. A ranking of four gives its six pairs, less those of equal rank; the
     /// best of four gives three. Raters who disagree give both pairs.
     ///
     /// # Errors
-    /// [`crate::Error::Data`] when the database cannot be read.
-    pub fn preferences(&self) -> Result<Samples<Preference>> {
+    /// [`crate::Error::Data`] when the ratings cannot be read.
+    fn preferences(&self) -> Result<Samples<Preference>> {
         let Samples { samples, left_out } = self.preferences_by_rating()?;
         Ok(Samples { samples: samples.into_iter().map(|(_, pair)| pair).collect(), left_out })
     }
 
-    /// [`Store::preferences`] with the ids of their ratings.
-    pub(super) fn preferences_by_rating(&self) -> Result<Samples<(u64, Preference)>> {
-        self.collect(pairs)
+    /// [`RatingSource::preferences`] with the ids of their ratings.
+    fn preferences_by_rating(&self) -> Result<Samples<(u64, Preference)>> {
+        collect(self, pairs)
     }
 
     /// All choices of a best answer: of choices, and of rankings (imported pairs among them) with a single first.
     ///
     /// # Errors
-    /// As [`Store::preferences`].
-    pub fn best_of(&self) -> Result<Samples<BestOf>> {
-        self.collect(|id, rating, samples, left_out| {
+    /// As [`RatingSource::preferences`].
+    fn best_of(&self) -> Result<Samples<BestOf>> {
+        collect(self, |id, rating, samples, left_out| {
             let best = match rating.verdict() {
                 Verdict::Best(best) => Some(*best),
                 Verdict::Ranking(ranks) => {
@@ -166,9 +186,9 @@ impl Store {
     /// All scores.
     ///
     /// # Errors
-    /// As [`Store::preferences`].
-    pub fn scored(&self) -> Result<Samples<Scored>> {
-        self.collect(|id, rating, samples, left_out| match rating.verdict() {
+    /// As [`RatingSource::preferences`].
+    fn scored(&self) -> Result<Samples<Scored>> {
+        collect(self, |id, rating, samples, left_out| match rating.verdict() {
             Verdict::Scores(scores) => {
                 let given = rating.answers().iter().zip(scores).filter_map(|(answer, score)| Some((answer, (*score)?)));
                 samples.extend(given.map(|(answer, score)| Scored {
@@ -181,60 +201,25 @@ impl Store {
             Verdict::Skip => {}
         })
     }
-
-    /// Samples by `take`, which gets ratings that are whole; skips and damaged ones are counted here.
-    fn collect<T>(&self, mut take: impl FnMut(u64, &Rating, &mut Vec<T>, &mut Tally<LeftOut>)) -> Result<Samples<T>> {
-        let (mut samples, mut left_out) = (Vec::new(), Tally::default());
-        self.each(|Stored { id, rating, .. }| {
-            match &rating {
-                Ok(rating) => {
-                    if rating.verdict() == &Verdict::Skip {
-                        left_out.add(LeftOut::Skipped, id, "");
-                    }
-                    take(id, rating, &mut samples, &mut left_out);
-                }
-                Err(refusal) => left_out.add(LeftOut::Damaged, id, refusal.to_string()),
-            }
-            Ok(())
-        })?;
-        Ok(Samples { samples, left_out })
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::feedback::Answer;
-
-    #[test]
-    fn ratings_become_samples_and_the_rest_is_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::create(&dir.path().join("f")).unwrap();
-        let prompt = Prompt::text("Why?").unwrap();
-        for verdict in [
-            Verdict::Ranking(vec![2, 4, 1, 3]),
-            Verdict::Ranking(vec![1, 1, 3, 3]),
-            Verdict::Best(3),
-            Verdict::Scores(vec![Some(5.0), None, None, Some(1.0)]),
-            Verdict::Skip,
-        ] {
-            let answers = ["a", "b", "c", "d"].map(Answer::text).to_vec();
-            store.add(&Rating::new(prompt.clone(), answers, verdict, "anna", None).unwrap()).unwrap();
+/// Samples by `take`, which gets ratings that are whole; skips and damaged ones are counted here.
+fn collect<T>(
+    source: &(impl RatingSource + ?Sized),
+    mut take: impl FnMut(u64, &Rating, &mut Vec<T>, &mut Tally<LeftOut>),
+) -> Result<Samples<T>> {
+    let (mut samples, mut left_out) = (Vec::new(), Tally::default());
+    source.each(&mut |Stored { id, rating, .. }| {
+        match &rating {
+            Ok(rating) => {
+                if rating.verdict() == &Verdict::Skip {
+                    left_out.add(LeftOut::Skipped, id, "");
+                }
+                take(id, rating, &mut samples, &mut left_out);
+            }
+            Err(refusal) => left_out.add(LeftOut::Damaged, id, refusal.to_string()),
         }
-        let Samples { samples, left_out } = store.preferences().unwrap();
-        let first: Vec<_> = samples[..6].iter().map(|pair| format!("{}{}", pair.chosen, pair.rejected)).collect();
-        assert_eq!(first, ["ab", "ca", "ad", "cb", "db", "cd"]);
-        assert_eq!(samples.len(), 6 + 4 + 3);
-        let counts = [LeftOut::EqualRanks, LeftOut::OnlyScores, LeftOut::Skipped].map(|reason| left_out.count(reason));
-        assert_eq!(counts, [2, 1, 1]);
-
-        let Samples { samples, left_out } = store.best_of().unwrap();
-        assert_eq!(samples.iter().map(|sample| sample.best).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!((left_out.count(LeftOut::NoSingleBest), left_out.total()), (1, 3));
-
-        let Samples { samples, left_out } = store.scored().unwrap();
-        let scores: Vec<_> = samples.iter().map(|sample| (sample.answer.as_str(), sample.score)).collect();
-        assert_eq!(scores, [("a", 5.0), ("d", 1.0)]);
-        assert_eq!((left_out.count(LeftOut::NoScores), left_out.total()), (3, 4));
-    }
+        Ok(())
+    })?;
+    Ok(Samples { samples, left_out })
 }

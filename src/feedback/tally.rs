@@ -74,7 +74,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(mistake: Mistake, detail: impl Into<String>) -> Self {
+    /// A refusal for `mistake`, with what was found.
+    pub fn new(mistake: Mistake, detail: impl Into<String>) -> Self {
         Self { mistake, detail: detail.into() }
     }
 }

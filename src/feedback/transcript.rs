@@ -15,7 +15,7 @@ fn next_mark(text: &str) -> Option<(usize, usize, &'static str)> {
 
 /// The turns of a transcript, without the space around them. Text that only looks like a turn ends one too: the format
 /// does not tell.
-pub(super) fn parse(text: &str) -> Result<Vec<Message>, Refusal> {
+pub fn parse(text: &str) -> Result<Vec<Message>, Refusal> {
     let text = format!("\n\n{}", text.trim_start());
     let Some((0, ..)) = next_mark(&text) else {
         let start: String = text.trim_start().chars().take(20).collect();
@@ -31,10 +31,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Message>, Refusal> {
 }
 
 /// Takes the last answers off two conversations; what is left must be the same.
-pub(super) fn common(
-    mut chosen: Vec<Message>,
-    mut rejected: Vec<Message>,
-) -> Result<(Prompt, String, String), Refusal> {
+pub fn common(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<(Prompt, String, String), Refusal> {
     let answer = |turns: &mut Vec<Message>, name: &str| match turns.pop() {
         Some(last) if last.role == "assistant" => Ok(last.content),
         _ => Err(Refusal::new(Mistake::NoAnswer, format!("\"{name}\""))),
@@ -49,7 +46,7 @@ pub(super) fn common(
 }
 
 /// The transcript of a prompt and an answer; none where [`parse`] would not give the same back.
-pub(super) fn write(prompt: &Prompt, answer: &str) -> Option<String> {
+pub fn write(prompt: &Prompt, answer: &str) -> Option<String> {
     let turns: Vec<_> = prompt.messages().iter().cloned().chain([Message::new("assistant", answer.trim())]).collect();
     let mut text = String::new();
     for turn in &turns {

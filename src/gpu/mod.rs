@@ -13,6 +13,7 @@
 pub mod adapter;
 pub mod bindings;
 pub mod capabilities;
+pub mod capacity;
 pub mod compose;
 pub mod context;
 pub mod fault;
@@ -26,7 +27,6 @@ pub mod readback;
 pub mod recorder;
 pub mod reflect;
 pub mod replay;
-pub mod room;
 #[cfg(not(target_family = "wasm"))]
 pub mod translate;
 pub mod tune;

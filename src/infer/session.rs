@@ -4,7 +4,7 @@ use crate::{
     Error, Result,
     gpu::Gpu,
     model::{Gpt, cache::Cache, gpt::Pass},
-    ops::{decode::Precision, embedding::Tokens},
+    ops::{embedding::Tokens, kv::decode::Precision},
     tape::Tape,
     tensor::Tensor,
 };

@@ -21,7 +21,7 @@ use crate::{
     model::{
         Config, Source,
         lora::{Base, Lora},
-        parameters::{self, Spec},
+        parameters::{self, ParameterSpec},
     },
 };
 
@@ -107,7 +107,7 @@ impl Adapters {
         if let Err(error) = self.lora.config.validate(source.config()) {
             return wrong(format!("the adapters do not fit {}: {error}", path.display()));
         }
-        for Spec { name, shape, .. } in self.lora.config.specs(source.config()) {
+        for ParameterSpec { name, shape, .. } in self.lora.config.specs(source.config()) {
             if self.file.shape(&name)? != shape {
                 let found = self.file.shape(&name)?;
                 return wrong(format!("{name} is {found:?}, with {} it would be {shape:?}", path.display()));
@@ -127,7 +127,7 @@ impl Adapters {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when there is no such tensor.
-    pub fn values(&self, spec: &Spec) -> Result<Vec<f32>> {
+    pub fn values(&self, spec: &ParameterSpec) -> Result<Vec<f32>> {
         self.file.to_f32(&spec.name)
     }
 
@@ -173,7 +173,7 @@ pub fn fingerprint(source: &dyn Source) -> Result<String> {
     let config = source.config();
     add(&serde_json::to_vec(config).map_err(|error| Error::Config(error.to_string()))?);
     let last = format!("blocks.{}.", config.layers.saturating_sub(1));
-    for Spec { name, .. } in parameters::specs(config) {
+    for ParameterSpec { name, .. } in parameters::specs(config) {
         if name.starts_with("blocks.") && !name.starts_with("blocks.0.") && !name.starts_with(&last) {
             continue;
         }

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     model::{
         Config,
-        parameters::{self, Spec},
+        parameters::{self, ParameterSpec},
     },
 };
 
@@ -68,7 +68,7 @@ pub struct Dialect {
 /// The pieces of every parameter of a model.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    specs: Vec<Spec>,
+    specs: Vec<ParameterSpec>,
     pieces: HashMap<String, Vec<Piece>>,
 }
 
@@ -90,7 +90,7 @@ impl Layout {
     }
 
     /// Every parameter, in a fixed order.
-    pub fn specs(&self) -> &[Spec] {
+    pub fn specs(&self) -> &[ParameterSpec] {
         &self.specs
     }
 
@@ -101,7 +101,7 @@ impl Layout {
 }
 
 impl Dialect {
-    fn pieces(&self, config: &Config, spec: &Spec) -> Option<Vec<Piece>> {
+    fn pieces(&self, config: &Config, spec: &ParameterSpec) -> Option<Vec<Piece>> {
         let (module, kind) = spec.name.rsplit_once('.')?;
         let width = spec.shape.get(1).copied();
         let Some((index, layer)) = module.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')) else {

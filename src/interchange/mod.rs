@@ -4,21 +4,22 @@
 
 pub mod adapter;
 pub mod arrange;
+pub mod checkpoint;
 pub mod family;
 pub mod gguf;
 pub mod huggingface;
-pub mod language;
 pub mod layout;
-pub mod own;
+pub mod load;
+pub mod text_codec;
 
 use std::{fs, path::Path};
 
-pub use language::Language;
+pub use text_codec::TextCodec;
 
 use crate::{
     Error, Result,
     formats::{Format, gguf::GgufFile, quantise},
-    model::{Source, parameters::Spec},
+    model::{Source, parameters::ParameterSpec},
     text::Tokenizer,
 };
 
@@ -39,15 +40,15 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
         let base = adapters.base_path()?;
         return Ok(Box::new(adapters.merged(&base)?));
     }
-    Ok(Box::new(own::Own::open(path)?))
+    Ok(Box::new(checkpoint::CheckpointSource::open(path)?))
 }
 
 /// The tokenizer of the model at `path`.
 ///
 /// # Errors
-/// As [`Language::open`].
+/// As [`TextCodec::open`].
 pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
-    Language::open(path).map(|language| language.tokenizer)
+    TextCodec::open(path).map(|codec| codec.tokenizer)
 }
 
 /// The folder itself, or the folder of a file in it.
@@ -66,7 +67,7 @@ fn read_json(path: &Path) -> Result<serde_json::Value> {
 
 /// The bytes of a piece of `source`'s parameter `spec` in a format, as they are to lie in a file; zeros for a bias that
 /// the source lacks.
-fn piece_bytes(source: &dyn Source, spec: &Spec, piece: &layout::Piece, format: Format) -> Result<Vec<u8>> {
+fn piece_bytes(source: &dyn Source, spec: &ParameterSpec, piece: &layout::Piece, format: Format) -> Result<Vec<u8>> {
     let pieces = source.parameter(&spec.name)?;
     if pieces.is_empty() {
         if !spec.name.ends_with(".bias") {

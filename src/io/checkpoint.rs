@@ -64,7 +64,7 @@ pub struct Contents<'a> {
     /// The bytes of `tokenizer.json`.
     pub tokenizer: &'a [u8],
     /// Further files by name: how a model that was taught to talk does so.
-    pub language: &'a [(&'static str, Value)],
+    pub codec: &'a [(&'static str, Value)],
     /// The weights.
     pub model: &'a [NamedTensor<'a>],
     /// A scalar head on its hidden states; empty where it has none.
@@ -84,7 +84,7 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
     let folder = atomic::publish_folder(run, &format!("{PREFIX}{step:08}"), |tmp| {
         atomic::write(&tmp.join(contents.kind.config()), &pretty(contents.config))?;
         atomic::write(&tmp.join(TOKENIZER), contents.tokenizer)?;
-        for (name, content) in contents.language {
+        for (name, content) in contents.codec {
             atomic::write(&tmp.join(name), &pretty(content))?;
         }
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
@@ -246,7 +246,7 @@ mod tests {
         let tokenizer = b"{}";
         let (kind, config, state) = (Kind::Model, &config, &state);
         let (head, optimizer) = (&[][..], &model[..]);
-        let contents = Contents { kind, config, tokenizer, language: &[], model: &model, head, optimizer, state };
+        let contents = Contents { kind, config, tokenizer, codec: &[], model: &model, head, optimizer, state };
         save(run, step, &contents, keep).unwrap()
     }
 

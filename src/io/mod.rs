@@ -4,11 +4,6 @@
 //! Nothing here knows tensors, kernels or tokenizers; weights come and go as `f32` slices.
 
 pub mod atomic;
-pub mod calibration;
 pub mod checkpoint;
-pub mod curve;
 pub mod metrics;
-pub mod page;
-pub mod panels;
-pub mod story;
 pub mod tensors;

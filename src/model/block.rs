@@ -9,13 +9,15 @@ use super::{
 use crate::{
     Result,
     ops::{
-        activation, attention,
-        attention::Heads,
-        attention_map::attention_map,
-        decode::{self, Cached},
+        activation,
+        attention::{self, Heads, map::attention_map},
         dropout,
         elementwise::add,
         head_norm,
+        kv::{
+            decode::{self, Cached},
+            paged::{self, Paged, Rows},
+        },
         linear::{Fuse, linear},
         lora::Adapter,
         norm,
@@ -23,7 +25,6 @@ use crate::{
             Packed,
             product::{self, FEW, Fused, product},
         },
-        paged::{self, Paged, Rows},
         rope,
         weight::Weight,
     },
@@ -122,7 +123,7 @@ pub(super) fn site(pass: Pass, site: u32) -> u32 {
 
 /// Where attention finds the tokens before those of a pass.
 #[derive(Clone, Copy)]
-pub(super) enum Memory<'a> {
+pub(super) enum KvSource<'a> {
     /// In a cache whose sequences all have the same length.
     Cache(&'a Cached),
     /// In pages, each text at a length of its own.
@@ -132,7 +133,7 @@ pub(super) enum Memory<'a> {
 }
 
 /// One block of one forward pass: everything it needs to run once, or again.
-pub(super) struct Runner {
+pub(super) struct BlockPass {
     pub config: Config,
     pub block: Block,
     pub table: Option<Tensor>,
@@ -147,7 +148,7 @@ pub(super) struct Runner {
     pub dtype: DType,
 }
 
-impl Runner {
+impl BlockPass {
     /// The block `index` of `model` over whole texts, or over what memory the pass has.
     pub fn new(model: &Gpt, index: usize, pass: Pass) -> Self {
         let block = &model.blocks[index];
@@ -165,9 +166,9 @@ impl Runner {
     }
 
     /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
-    pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<Memory<'_>>) -> Result<Tensor> {
+    pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<KvSource<'_>>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
-        if let Some(memory @ (Memory::Cache(_) | Memory::Pages(..))) = memory
+        if let Some(memory @ (KvSource::Cache(_) | KvSource::Pages(..))) = memory
             && x.height() <= FEW
             && !tape.is_recording()
             && let Some(weights) = block.packed()
@@ -206,17 +207,17 @@ impl Runner {
 
     /// Attention that also fills the memory. At the start of a text there is nothing in it yet, and the kernels of training
     /// do: they share keys and values between queries.
-    fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: Memory<'_>) -> Result<Tensor> {
+    fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let heads = self.config.attention_heads();
         let fresh = match memory {
-            Memory::Cache(cache) => {
+            KvSource::Cache(cache) => {
                 let q = decode::append(qkv, self.table.as_ref(), heads, cache, self.past, self.segments.as_ref())?;
                 if self.past > 0 || qkv.height() <= FEW {
                     return decode::attend(&q, heads, cache, self.past, self.starts.as_ref());
                 }
                 self.rotate(tape, qkv)?
             }
-            Memory::Pages(pool, rows) => {
+            KvSource::Pages(pool, rows) => {
                 let q = paged::append(qkv, self.table.as_ref(), heads, pool, rows)?;
                 // Segments say that all texts of the pass begin in it.
                 if self.segments.is_none() || qkv.height() <= FEW {
@@ -224,7 +225,7 @@ impl Runner {
                 }
                 self.rotate(tape, qkv)?
             }
-            Memory::Maps(maps) => {
+            KvSource::Maps(maps) => {
                 let turned = self.rotate(tape, qkv)?;
                 maps.borrow_mut().push(attention_map(&turned, heads)?);
                 turned
@@ -243,8 +244,8 @@ impl Runner {
         add(tape, x, &dropout::dropout(tape, &branch, self.pass.dropout, key)?)
     }
 
-    /// [`Runner::run`] for few tokens in six dispatches: norm, product, bias and activation are one kernel.
-    fn step(&self, weights: &[Packed; 4], x: &Tensor, memory: Memory<'_>) -> Result<Tensor> {
+    /// [`BlockPass::run`] for few tokens in six dispatches: norm, product, bias and activation are one kernel.
+    fn step(&self, weights: &[Packed; 4], x: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
         let [qkv_weight, out_weight, up_weight, down_weight] = weights;
         let heads = config.attention_heads();

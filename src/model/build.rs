@@ -4,7 +4,7 @@ use super::{
     block::{Affine, Block, Scale},
     config::{Config, Positions},
     gpt::Gpt,
-    parameters::{self, Spec},
+    parameters::{self, ParameterSpec},
     source::Source,
 };
 use crate::{
@@ -47,7 +47,11 @@ impl Gpt {
     ///
     /// # Errors
     /// [`Error::Config`], and those of `values`.
-    pub fn build(gpu: &Gpu, config: &Config, mut values: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<Self> {
+    pub fn build(
+        gpu: &Gpu,
+        config: &Config,
+        mut values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
         let mut places = places(gpu, config)?.into_iter();
         Self::assemble(gpu, config, |spec| {
             let weight = place(&mut places)?;
@@ -90,7 +94,7 @@ impl Gpt {
         })
     }
 
-    fn assemble(gpu: &Gpu, config: &Config, mut weight: impl FnMut(&Spec) -> Result<Weight>) -> Result<Self> {
+    fn assemble(gpu: &Gpu, config: &Config, mut weight: impl FnMut(&ParameterSpec) -> Result<Weight>) -> Result<Self> {
         config.validate()?;
         let mut all = Vec::new();
         for spec in parameters::specs(config) {
@@ -182,7 +186,7 @@ fn block(config: &Config, all: &All, index: usize) -> Result<Block> {
 }
 
 /// A parameter as a frozen model keeps it. Vectors and positions are small, and are added to what is f32 anyway.
-fn freeze(gpu: &Gpu, spec: &Spec, parts: Vec<Rows<'_>>, storage: Storage) -> Result<Weight> {
+fn freeze(gpu: &Gpu, spec: &ParameterSpec, parts: Vec<Rows<'_>>, storage: Storage) -> Result<Weight> {
     let &[_, width] = &spec.shape[..] else { return plain(gpu, spec, &parts) };
     if spec.name == "position.weight" || !Packed::can_hold(width) {
         return plain(gpu, spec, &parts);
@@ -202,7 +206,7 @@ fn freeze(gpu: &Gpu, spec: &Spec, parts: Vec<Rows<'_>>, storage: Storage) -> Res
     }
 }
 
-fn plain(gpu: &Gpu, spec: &Spec, parts: &[Rows<'_>]) -> Result<Weight> {
+fn plain(gpu: &Gpu, spec: &ParameterSpec, parts: &[Rows<'_>]) -> Result<Weight> {
     let values: Vec<f32> = parts.iter().flat_map(Rows::to_f32).collect();
     Ok(Weight::Plain(Tensor::from_f32(gpu, &spec.shape, &values)?))
 }

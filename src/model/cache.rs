@@ -4,7 +4,7 @@ use super::Config;
 use crate::{
     Error, Result,
     gpu::{Bind, Gpu},
-    ops::decode::{Cached, Precision},
+    ops::kv::decode::{Cached, Precision},
     tensor::Tensor,
 };
 

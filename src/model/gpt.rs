@@ -1,7 +1,7 @@
 //! The forward pass, the same for training, evaluation and decoding.
 
 use super::{
-    block::{Block, Memory, Runner, Scale, normalise, site},
+    block::{Block, BlockPass, KvSource, Scale, normalise, site},
     cache::Cache,
     config::Config,
     lora::Lora,
@@ -141,14 +141,14 @@ impl Gpt {
         x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for index in 0..self.blocks.len() {
             let (segments, starts) = (tokens.segments.clone(), starts.clone());
-            let runner = Runner { past, segments, starts, dtype, ..Runner::new(self, index, pass) };
-            let leaves = runner.block.leaves();
+            let block_pass = BlockPass { past, segments, starts, dtype, ..BlockPass::new(self, index, pass) };
+            let leaves = block_pass.block.leaves();
             x = match cache.as_mut() {
-                Some(cache) => runner.run(tape, &x, Some(Memory::Cache(&cache.layers[index])))?,
+                Some(cache) => block_pass.run(tape, &x, Some(KvSource::Cache(&cache.layers[index])))?,
                 None if pass.checkpoint && tape.is_recording() => {
-                    tape.checkpoint(&x, &leaves, move |tape, x| runner.run(tape, x, None))?
+                    tape.checkpoint(&x, &leaves, move |tape, x| block_pass.run(tape, x, None))?
                 }
-                None => runner.run(tape, &x, None)?,
+                None => block_pass.run(tape, &x, None)?,
             };
         }
         if let Some(cache) = cache {

@@ -9,7 +9,7 @@ use super::{
     block::{Affine, Block},
     config::Config,
     gpt::Gpt,
-    parameters::{self, Init, Spec},
+    parameters::{self, Init, ParameterSpec},
 };
 use crate::{Error, Result, ops::lora::Adapter, tensor::Tensor};
 
@@ -139,9 +139,9 @@ impl LoraConfig {
     ///
     /// They start as peft's and loralib's do: A uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`), B 0, so that
     /// the model is its base at first.
-    pub fn specs(&self, config: &Config) -> Vec<Spec> {
+    pub fn specs(&self, config: &Config) -> Vec<ParameterSpec> {
         let first = config.layers - self.last.unwrap_or(config.layers).min(config.layers);
-        let adapter = |spec: Spec| {
+        let adapter = |spec: ParameterSpec| {
             let name = spec.name.strip_suffix(".weight")?;
             let (block, layer) = name.strip_prefix("blocks.")?.split_once('.')?;
             if block.parse::<usize>().is_ok_and(|block| block < first) {
@@ -152,8 +152,8 @@ impl LoraConfig {
             let bound = 1.0 / (width as f32).sqrt();
             let (a, b) = (format!("{name}.lora_a"), format!("{name}.lora_b"));
             Some([
-                Spec { name: a, shape: vec![self.rank, width], init: Init::Uniform(bound) },
-                Spec { name: b, shape: vec![features, self.rank], init: Init::Constant(0.0) },
+                ParameterSpec { name: a, shape: vec![self.rank, width], init: Init::Uniform(bound) },
+                ParameterSpec { name: b, shape: vec![features, self.rank], init: Init::Constant(0.0) },
             ])
         };
         parameters::specs(config).into_iter().filter_map(adapter).flatten().collect()
@@ -179,7 +179,11 @@ impl Gpt {
     ///
     /// # Errors
     /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and those of `values`.
-    pub fn attach_lora(&mut self, lora: Lora, mut values: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<()> {
+    pub fn attach_lora(
+        &mut self,
+        lora: Lora,
+        mut values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>,
+    ) -> Result<()> {
         lora.config.validate(&self.config)?;
         let gpu = self.norm.weight.gpu().clone();
         let mut parameters = Vec::new();
@@ -211,7 +215,7 @@ impl Gpt {
     ///
     /// # Errors
     /// As [`Gpt::attach_lora`].
-    pub fn beside(&self, lora: Lora, values: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<Self> {
+    pub fn beside(&self, lora: Lora, values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>) -> Result<Self> {
         let mut other = Self {
             config: self.config.clone(),
             embed: self.embed.clone(),
@@ -272,7 +276,7 @@ mod tests {
         let lora = LoraConfig { rank: 3, alpha: 6.0, targets: vec![Target::Qkv, Target::Down], last: None };
         let specs = lora.specs(&config);
         let named = |index: usize| (&specs[index].name[..], &specs[index].shape[..]);
-        let names = |specs: &[Spec]| specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
+        let names = |specs: &[ParameterSpec]| specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
         assert_eq!(specs.len(), 8);
         assert_eq!(named(0), ("blocks.0.attention.qkv.lora_a", &[3, 32][..]));
         assert_eq!(named(1), ("blocks.0.attention.qkv.lora_b", &[64, 3][..]));

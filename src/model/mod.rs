@@ -1,5 +1,6 @@
 //! The GPT: configuration, parameters, forward pass, and the cache for decoding.
 
+pub mod attention_map;
 mod block;
 pub mod build;
 pub mod cache;
@@ -7,7 +8,6 @@ pub mod config;
 pub mod gpt;
 pub mod heads;
 pub mod lora;
-pub mod maps;
 pub mod paged;
 pub mod parameters;
 pub mod source;

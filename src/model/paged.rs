@@ -2,7 +2,7 @@
 
 use super::{
     Config,
-    block::{Memory, Runner, normalise},
+    block::{BlockPass, KvSource, normalise},
     cache::grown,
     gpt::{Gpt, Pass},
 };
@@ -10,10 +10,12 @@ use crate::{
     Error, Result,
     gpu::{Bind, Gpu},
     ops::{
-        decode::Precision,
         embedding::{self, Tokens},
         gather::{RowIndex, gather},
-        paged::{self, PAGE, Paged, Rows, Run},
+        kv::{
+            decode::Precision,
+            paged::{self, PAGE, Paged, Rows, Run},
+        },
     },
     tape::Tape,
     tensor::{DType, Tensor},
@@ -107,8 +109,8 @@ impl Gpt {
         let fresh = runs.iter().all(|run| run.first == 0) && count <= config.context;
         let segments = fresh.then(|| segments(&gpu, runs)).transpose()?;
         for (index, layer) in pages.layers.iter().enumerate() {
-            let runner = Runner { segments: segments.clone(), ..Runner::new(self, index, Pass::default()) };
-            x = runner.run(&tape, &x, Some(Memory::Pages(layer, &rows)))?;
+            let block_pass = BlockPass { segments: segments.clone(), ..BlockPass::new(self, index, Pass::default()) };
+            x = block_pass.run(&tape, &x, Some(KvSource::Pages(layer, &rows)))?;
         }
         if runs.len() < count {
             let ends = runs.iter().scan(0, |end, run| {

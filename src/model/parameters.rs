@@ -16,7 +16,7 @@ pub enum Init {
 
 /// A parameter before it exists.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
+pub struct ParameterSpec {
     /// Its name in checkpoints.
     pub name: String,
     /// Its shape; linear weights are `[out, in]`.
@@ -34,9 +34,9 @@ pub fn count(config: &Config) -> usize {
 ///
 /// Weights start as in GPT-2: N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), biases 0,
 /// norms 1.
-pub fn specs(config: &Config) -> Vec<Spec> {
+pub fn specs(config: &Config) -> Vec<ParameterSpec> {
     let mut specs = Vec::new();
-    let mut add = |name: String, shape: &[usize], init| specs.push(Spec { name, shape: shape.to_vec(), init });
+    let mut add = |name: String, shape: &[usize], init| specs.push(ParameterSpec { name, shape: shape.to_vec(), init });
     let deviation = Init::Normal(0.02);
     let projection = Init::Normal(0.02 / (2.0 * config.layers as f32).sqrt());
     let (width, dim) = (config.width, config.head_dim());
@@ -83,7 +83,7 @@ pub fn specs(config: &Config) -> Vec<Spec> {
     specs
 }
 
-impl Spec {
+impl ParameterSpec {
     /// The first values, drawn from the parameter's own stream of `seed`.
     pub fn values(&self, seed: u64, stream: u64) -> Vec<f32> {
         let elements: usize = self.shape.iter().product();

@@ -3,25 +3,21 @@
 
 pub mod activation;
 pub mod attention;
-pub mod attention_map;
-pub mod attention_variants;
 pub mod cross_entropy;
-pub mod decode;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gather;
 pub mod head;
 pub mod head_norm;
+pub mod kv;
 pub mod linear;
 pub mod lora;
 pub mod losses;
 pub mod matmul;
-pub mod matmul_variants;
 pub mod norm;
 pub mod optimizer;
 pub mod packed;
-pub mod paged;
 pub mod reduce;
 pub mod roofline;
 pub mod rope;
@@ -39,10 +35,10 @@ use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
 /// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and those of kernels whose
 /// variants have kernels of their own. Where nothing would be left, the last resort of a kind is used all the same.
 pub fn variant_names() -> Vec<&'static str> {
-    let products = matmul_variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
+    let products = matmul::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
     let packed = packed::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
-    let attention = attention_variants::VARIANTS.iter().map(|spec| spec.name);
-    let others = decode::VARIANTS.iter().map(|spec| spec.name).chain(rows::PLANS.iter().map(|plan| plan.name));
+    let attention = attention::variants::VARIANTS.iter().map(|spec| spec.name);
+    let others = kv::decode::VARIANTS.iter().map(|spec| spec.name).chain(rows::PLANS.iter().map(|plan| plan.name));
     let mut names = Vec::new();
     for name in products.chain(attention).chain(packed).chain(others) {
         if !names.contains(&name) {

@@ -2,10 +2,9 @@
 
 use super::{
     attention::{self, Heads},
-    attention_variants,
     head::{self, Reading},
     matmul::{self, Epilogue, Shape},
-    matmul_variants, norm, rows, softmax,
+    norm, rows, softmax,
 };
 use crate::{
     Error, Result,
@@ -154,7 +153,7 @@ async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, rules: Rules) -> Result
     let mut reference: Option<Vec<f32>> = None;
     let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
     // From the plainest variant to the boldest, so that the first one is the reference of the others.
-    for spec in matmul_variants::VARIANTS.iter().rev().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
+    for spec in matmul::variants::VARIANTS.iter().rev().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
         super::elementwise::fill(&out, if used == Use::Accumulate { 0.5 } else { f32::NAN })?;
         matmul::matmul_with(spec, shape, &a, &b, &out, epilogue)?;
         let values = out.to_f32().await?;
@@ -234,20 +233,20 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, r
         let grad = data(gpu, batch * context * heads.query * heads.dim, 5, dtype)?;
         Ok((qkv.reshape(&[batch, context, heads.qkv_width()])?, grad))
     };
-    let call = |spec: &'static attention_variants::Spec, (qkv, grad): &(Tensor, Tensor)| {
+    let call = |spec: &'static attention::variants::AttentionVariant, (qkv, grad): &(Tensor, Tensor)| {
         let forward = attention::forward_with(spec, qkv, heads, None)?;
         let grad = grad.reshape(forward.out.shape())?;
         attention::backward_with(spec, qkv, &forward.out, &forward.lse, &grad, heads, None)
     };
     // Where a window alone takes seconds, as without a GPU, more of them say no more.
     let one = inputs(1)?;
-    let seconds = gpu.time(1, 1, || call(&attention_variants::VARIANTS[0], &one).map(|_| ())).await?;
+    let seconds = gpu.time(1, 1, || call(&attention::variants::VARIANTS[0], &one).map(|_| ())).await?;
     let windows = ((LONG / seconds.max(1e-9)) as usize).clamp(1, (ROWS / context).max(1));
     let inputs = if windows == 1 { one } else { inputs(windows)? };
     let most = if dtype == DType::F16 { LARGEST_HALF_ERROR } else { LARGEST_ERROR };
     let mut reference: Option<Vec<f32>> = None;
     let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
-    for spec in attention_variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
+    for spec in attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
         let values = call(spec, &inputs)?.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < most);
         reference.get_or_insert(values);

@@ -13,7 +13,7 @@ use crate::{
 
 /// How a rank's copy keeps in step: it has to with nobody, by the sum of all gradients at every step, by the sums of its share of
 /// them, or by an outer step now and then.
-enum Way {
+enum SyncStrategy {
     Alone,
     Gradients(GradientSum),
     Shards(Shards),
@@ -23,7 +23,7 @@ enum Way {
 /// A rank's copy, among others or alone.
 pub struct Replica {
     group: Group,
-    way: Way,
+    strategy: SyncStrategy,
     /// The parameters with their copies in f16, where ranks' adapters differ and may round them apart; empty where they cannot.
     apart: Vec<(Tensor, Option<Tensor>)>,
 }
@@ -31,7 +31,7 @@ pub struct Replica {
 impl Replica {
     /// That of a rank that is alone.
     pub fn alone() -> Self {
-        Self { group: Group::alone(), way: Way::Alone, apart: Vec::new() }
+        Self { group: Group::alone(), strategy: SyncStrategy::Alone, apart: Vec::new() }
     }
 
     /// The copy that `optimizer` trains; all ranks have the same weights now.
@@ -42,19 +42,19 @@ impl Replica {
         if group.size() == 1 {
             return Ok(Self::alone());
         }
-        let way = match group.options().sync_every {
-            0 | 1 if group.options().shard_optimizer => Way::Shards(Shards::new(gpu, group, optimizer)?),
-            0 | 1 => Way::Gradients(GradientSum::new(group, optimizer)),
-            every => Way::Outer(Outer::new(gpu, group, every, optimizer)?),
+        let strategy = match group.options().sync_every {
+            0 | 1 if group.options().shard_optimizer => SyncStrategy::Shards(Shards::new(gpu, group, optimizer)?),
+            0 | 1 => SyncStrategy::Gradients(GradientSum::new(group, optimizer)),
+            every => SyncStrategy::Outer(Outer::new(gpu, group, every, optimizer)?),
         };
         let adapters = group.gather(gpu.tuner().adapter().as_bytes().to_vec()).wait()?;
         let alike = adapters.iter().all(|adapter| *adapter == adapters[0]);
-        let apart = match &way {
-            Way::Gradients(_) if !alike => optimizer.parameters(),
+        let apart = match &strategy {
+            SyncStrategy::Gradients(_) if !alike => optimizer.parameters(),
             _ => Vec::new(),
         };
         let apart = apart.into_iter().map(|(_, weight, half)| (weight.clone(), half.cloned())).collect();
-        Ok(Self { group: group.clone(), way, apart })
+        Ok(Self { group: group.clone(), strategy, apart })
     }
 
     /// The ranks.
@@ -64,7 +64,7 @@ impl Replica {
 
     /// Whether the ranks' gradients are added at every step: a rank's loss is then its part in the mean over all.
     pub fn adds_gradients(&self) -> bool {
-        !matches!(self.way, Way::Outer(_))
+        !matches!(self.strategy, SyncStrategy::Outer(_))
     }
 
     /// Those with which every step is taken together: nobody where each takes steps of its own.
@@ -84,8 +84,8 @@ impl Replica {
         gradients: &mut Gradients,
         last: bool,
     ) -> Result<()> {
-        match &mut self.way {
-            Way::Gradients(sum) if last => {
+        match &mut self.strategy {
+            SyncStrategy::Gradients(sum) if last => {
                 tape.backward_telling(loss, one, gradients, |gradients, parameter| sum.complete(gradients, parameter))
             }
             _ => tape.backward(loss, one, gradients),
@@ -104,30 +104,30 @@ impl Replica {
         lr: f32,
         scale: Option<f32>,
     ) -> Result<Readback> {
-        match &mut self.way {
-            Way::Gradients(sum) => sum.finish(gradients)?,
-            Way::Shards(shards) => shards.before_update(gradients)?,
-            Way::Alone | Way::Outer(_) => {}
+        match &mut self.strategy {
+            SyncStrategy::Gradients(sum) => sum.finish(gradients)?,
+            SyncStrategy::Shards(shards) => shards.before_update(gradients)?,
+            SyncStrategy::Alone | SyncStrategy::Outer(_) => {}
         }
-        let join = |norm: &Tensor| match &self.way {
-            Way::Shards(shards) => shards.join_norm(norm),
-            Way::Alone | Way::Gradients(_) | Way::Outer(_) => Ok(()),
+        let join = |norm: &Tensor| match &self.strategy {
+            SyncStrategy::Shards(shards) => shards.join_norm(norm),
+            SyncStrategy::Alone | SyncStrategy::Gradients(_) | SyncStrategy::Outer(_) => Ok(()),
         };
         let norm = optimizer.update(gpu, gradients, lr, scale, join)?.read();
         gpu.submit()?;
-        match &mut self.way {
-            Way::Shards(shards) => shards.after_update()?,
-            Way::Outer(outer) => outer.after_step()?,
-            Way::Alone | Way::Gradients(_) => {}
+        match &mut self.strategy {
+            SyncStrategy::Shards(shards) => shards.after_update()?,
+            SyncStrategy::Outer(outer) => outer.after_step()?,
+            SyncStrategy::Alone | SyncStrategy::Gradients(_) => {}
         }
         Ok(norm)
     }
 
     /// Whether the next step ends with all ranks meeting.
     pub fn meets(&self) -> bool {
-        match &self.way {
-            Way::Alone | Way::Gradients(_) | Way::Shards(_) => true,
-            Way::Outer(outer) => outer.meets(),
+        match &self.strategy {
+            SyncStrategy::Alone | SyncStrategy::Gradients(_) | SyncStrategy::Shards(_) => true,
+            SyncStrategy::Outer(outer) => outer.meets(),
         }
     }
 
@@ -142,17 +142,17 @@ impl Replica {
             let first = self.group.from_first(bytemuck::cast_slice(&values).to_vec())?;
             overwrite(weight, half.as_ref(), &bytemuck::pod_collect_to_vec(&first))?;
         }
-        match &mut self.way {
-            Way::Alone | Way::Gradients(_) | Way::Shards(_) => Ok(()),
-            Way::Outer(outer) => outer.meet(),
+        match &mut self.strategy {
+            SyncStrategy::Alone | SyncStrategy::Gradients(_) | SyncStrategy::Shards(_) => Ok(()),
+            SyncStrategy::Outer(outer) => outer.meet(),
         }
     }
 
     /// What a resumed run needs of this, by name.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        match &self.way {
-            Way::Alone | Way::Gradients(_) | Way::Shards(_) => Vec::new(),
-            Way::Outer(outer) => outer.state(),
+        match &self.strategy {
+            SyncStrategy::Alone | SyncStrategy::Gradients(_) | SyncStrategy::Shards(_) => Vec::new(),
+            SyncStrategy::Outer(outer) => outer.state(),
         }
     }
 
@@ -161,9 +161,9 @@ impl Replica {
     /// # Errors
     /// As [`Replica::update`].
     pub fn moments(&self) -> Result<Vec<Kept>> {
-        match &self.way {
-            Way::Shards(shards) => shards.moments(),
-            Way::Alone | Way::Gradients(_) | Way::Outer(_) => Ok(Vec::new()),
+        match &self.strategy {
+            SyncStrategy::Shards(shards) => shards.moments(),
+            SyncStrategy::Alone | SyncStrategy::Gradients(_) | SyncStrategy::Outer(_) => Ok(Vec::new()),
         }
     }
 }

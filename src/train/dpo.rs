@@ -257,7 +257,7 @@ impl Task for Dpo {
         let count = members.len();
         let [loss, margin, chosen, rejected] = sums.map(|sum| sum / count as f64);
         let (low, high) = wilson(right, count);
-        let more = vec![
+        let metrics = vec![
             ("val_accuracy", right as f64 / count as f64),
             ("val_accuracy_low", low),
             ("val_accuracy_high", high),
@@ -265,7 +265,7 @@ impl Task for Dpo {
             ("val_chosen_reward", chosen),
             ("val_rejected_reward", rejected),
         ];
-        Ok(Some(Validation { loss, more }))
+        Ok(Some(Validation { loss, metrics }))
     }
 
     /// The prompt of the first pair that is held out, or else of the first that is learned.

@@ -9,11 +9,11 @@ use std::{
 
 use serde_json::json;
 
-use crate::{Error, Result, text::Message};
+use crate::{Error, Result, assets::SENTIMENT, text::Message};
 
 /// An answer to score.
 #[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
+pub struct ScoredAnswer<'a> {
     /// What was answered: what the user said last, or the text that was gone on with.
     pub prompt: &'a str,
     /// The same with all that was said before; a text is what a user says.
@@ -30,14 +30,14 @@ pub trait Judge {
     ///
     /// # Errors
     /// [`Error::Failed`] for a judge that fails.
-    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>>;
+    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>>;
 }
 
 /// A function of one answer: for tests, and for whoever uses the crate.
 pub struct Function<F>(pub F);
 
-impl<F: FnMut(Said<'_>) -> f32> Judge for Function<F> {
-    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+impl<F: FnMut(ScoredAnswer<'_>) -> f32> Judge for Function<F> {
+    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
         Ok(said.iter().map(|said| (self.0)(*said)).collect())
     }
 }
@@ -48,7 +48,6 @@ impl<F: FnMut(Said<'_>) -> f32> Judge for Function<F> {
 pub struct Lexicon(HashMap<String, f32>);
 
 /// Words that people feel good or bad about.
-const SENTIMENT: &str = include_str!("../../data/sentiment.tsv");
 
 impl Lexicon {
     /// Reads lines of `word<TAB>weight`; empty lines and those that begin with `#` are passed over.
@@ -100,7 +99,7 @@ impl Lexicon {
 }
 
 impl Judge for Lexicon {
-    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
         Ok(said.iter().map(|said| self.sum(said.answer)).collect())
     }
 }
@@ -111,7 +110,7 @@ impl Judge for Lexicon {
 pub struct Script(pub String);
 
 impl Judge for Script {
-    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
+    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
         let failed = |reason: String| Error::Failed(format!("the judge `{}` {reason}", self.0));
         let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
         let mut command = Command::new(shell);
@@ -153,8 +152,8 @@ impl Judge for Script {
 pub struct Exact;
 
 impl Judge for Exact {
-    fn score(&mut self, said: &[Said<'_>]) -> Result<Vec<f32>> {
-        let right = |said: &Said<'_>| match said.expected {
+    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
+        let right = |said: &ScoredAnswer<'_>| match said.expected {
             None => Err(Error::Failed(format!(
                 "the judge `exact` needs the right answer to {:?}: give \"answer\" beside every prompt",
                 said.prompt.chars().take(60).collect::<String>()
@@ -194,13 +193,13 @@ pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
         ("exact", "") => Ok(Box::new(Exact)),
         ("length", wanted) if wanted.parse::<usize>().is_ok() => {
             let wanted: f32 = wanted.parse().unwrap_or_default();
-            Ok(Box::new(Function(move |said: Said<'_>| {
+            Ok(Box::new(Function(move |said: ScoredAnswer<'_>| {
                 -(said.answer.chars().count() as f32 - wanted).abs() / wanted.max(1.0)
             })))
         }
         ("pattern", text) if !text.is_empty() => {
             let text = text.to_string();
-            Ok(Box::new(Function(move |said: Said<'_>| said.answer.matches(&text).count() as f32)))
+            Ok(Box::new(Function(move |said: ScoredAnswer<'_>| said.answer.matches(&text).count() as f32)))
         }
         _ => Err(Error::Usage(format!(
             "--judge {spec}: give lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT"
@@ -212,8 +211,8 @@ pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
 mod tests {
     use super::*;
 
-    fn said<'a>(answer: &'a str, expected: Option<&'a str>) -> Said<'a> {
-        Said { prompt: "?", messages: &[], answer, expected }
+    fn said<'a>(answer: &'a str, expected: Option<&'a str>) -> ScoredAnswer<'a> {
+        ScoredAnswer { prompt: "?", messages: &[], answer, expected }
     }
 
     #[test]

@@ -1,17 +1,14 @@
 //! Training stages, one file each, readable from top to bottom.
 
-pub mod audit;
-pub mod cores;
-#[cfg(not(target_family = "wasm"))]
+pub mod bandwidth;
+pub mod coordination;
+pub mod cpu_share;
 pub mod dpo;
 pub mod interval;
 pub mod judge;
-pub mod known_answers;
-pub mod link;
 pub mod plan;
 pub mod portable;
 pub mod ppo;
-#[cfg(not(target_family = "wasm"))]
 pub mod preferences;
 pub mod pretrain;
 pub mod reward;
@@ -22,9 +19,7 @@ pub mod settings;
 pub mod sft;
 pub mod stage;
 pub mod task;
-pub mod together;
 pub mod trainer;
-pub mod trajectory;
 pub mod validation;
 
 pub use settings::Settings;

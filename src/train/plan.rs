@@ -4,7 +4,7 @@
 
 use web_time::Instant;
 
-use super::{Settings, cores::Stretch, trainer::Trainer};
+use super::{Settings, cpu_share::CpuUsage, trainer::Trainer};
 use crate::{
     Result,
     gpu::{
@@ -159,7 +159,7 @@ pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, us
 }
 
 /// Takes a step, of which only the questions to the tuner are wanted.
-pub(super) fn rehearse(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<()> {
+pub fn rehearse(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<()> {
     Trainer::new(gpu, model, settings)?.step(settings, &batches(settings)).map(|_| ())
 }
 
@@ -250,13 +250,13 @@ async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -
             seconds.push((now - end).as_secs_f64());
         }
         end = now;
-        stretch.get_or_insert_with(Stretch::start);
+        stretch.get_or_insert_with(CpuUsage::start);
         let start = *start.get_or_insert(now);
         if seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
             break;
         }
     }
-    let busy = stretch.as_ref().and_then(Stretch::busy);
+    let busy = stretch.as_ref().and_then(CpuUsage::busy);
     drop((last, replay));
     gpu.finish().await?;
     gpu.trim();

@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     formats::Format,
     gpu::Gpu,
-    interchange::{Language, gguf, own::Own},
+    interchange::{TextCodec, checkpoint::CheckpointSource, gguf},
     io::tensors::{self, TensorFile},
     model::Gpt,
     text::Tokenizer,
@@ -62,7 +62,7 @@ pub fn resume(gpu: &Gpu, bytes: Vec<u8>) -> Result<(Trainer, Tokenizer, State)> 
         .map_err(|error| Error::checkpoint(file.path(), format!("state: {error}")))?;
     let tokenizer = Tokenizer::from_json(text("tokenizer")?)?;
     state.adopt(gpu);
-    let source = Own::of(file, state.settings.config.clone(), Path::new(NAME))?;
+    let source = CheckpointSource::of(file, state.settings.config.clone(), Path::new(NAME))?;
     let mut trainer = Trainer::new(gpu, Gpt::from_source(gpu, &source)?, &state.settings)?;
     state.restore(&mut trainer, source.tensors(), OPTIMIZER)?;
     Ok((trainer, tokenizer, state))
@@ -72,12 +72,12 @@ pub fn resume(gpu: &Gpu, bytes: Vec<u8>) -> Result<(Trainer, Tokenizer, State)> 
 ///
 /// # Errors
 /// As [`gguf::save`], and those of the driver.
-pub async fn export(model: &Gpt, language: &Language, name: &str) -> Result<Vec<u8>> {
+pub async fn export(model: &Gpt, codec: &TextCodec, name: &str) -> Result<Vec<u8>> {
     let values = run::download(model.parameters()).await?;
     let weights = tensors::to_bytes(&run::named(model.parameters(), &values), &BTreeMap::new())?;
     let file = TensorFile::parse(Path::new(NAME), weights)?;
-    let source = Own::of(file, model.config().clone(), Path::new(NAME))?;
+    let source = CheckpointSource::of(file, model.config().clone(), Path::new(NAME))?;
     let mut bytes = Vec::new();
-    gguf::write(&mut bytes, &source, Some(language), Path::new(name), Format::F32)?;
+    gguf::write(&mut bytes, &source, Some(codec), Path::new(name), Format::F32)?;
     Ok(bytes)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     Result,
     feedback::{Preference, Prompt, Tally},
-    interchange::Language,
+    interchange::TextCodec,
     random,
     text::{Batch, ChatTemplate, Message, batches::IGNORED, conversations::Mistake, spans, tokenizer::Hasher},
 };
@@ -64,19 +64,19 @@ pub struct Pair {
 /// Writes prompts and answers as a model reads them: by its chat template, or (a model that was not taught to talk) one
 /// after the other, with the token that ends texts.
 pub struct Writer<'a> {
-    language: &'a Language,
+    codec: &'a TextCodec,
     template: Option<ChatTemplate>,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of `language`.
+    /// A writer of `codec`.
     ///
     /// # Errors
     /// [`crate::Error::Template`] for a template that cannot be read.
-    pub fn new(language: &'a Language) -> Result<Self> {
-        let Language { tokenizer, conventions } = language;
+    pub fn new(codec: &'a TextCodec) -> Result<Self> {
+        let TextCodec { tokenizer, conventions } = codec;
         let template = conventions.talk(tokenizer)?;
-        Ok(Self { language, template })
+        Ok(Self { codec, template })
     }
 
     /// `answer` to `prompt`, however long.
@@ -92,7 +92,7 @@ impl<'a> Writer<'a> {
     }
 
     fn written(&self, prompt: &Prompt, answer: &str) -> Result<Row, (Unusable, String)> {
-        let Language { tokenizer, conventions } = self.language;
+        let TextCodec { tokenizer, conventions } = self.codec;
         let Some(template) = &self.template else {
             let tokens = |text: &str| tokenizer.encode(text).map_err(|e| (Unusable::UnknownCharacter, e.to_string()));
             let text: String = prompt.messages().iter().map(|message| message.content.as_str()).collect();
@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
             return Err((Unusable::Equal, preference.chosen.chars().take(40).collect()));
         }
         let cut = chosen.ids.len().max(rejected.ids.len()).saturating_sub(limit);
-        let bos = self.language.conventions.bos;
+        let bos = self.codec.conventions.bos;
         for row in [&mut chosen, &mut rejected] {
             let kept = usize::from(bos.is_some_and(|bos| row.ids[0] == bos));
             if cut > 0 && kept.max(1) + cut > row.answer {
@@ -166,11 +166,11 @@ impl Pairs {
     /// [`crate::Error::Template`] for a template that cannot be read. Preferences that cannot be used are counted.
     pub fn new(
         preferences: &[Preference],
-        language: &Language,
+        codec: &TextCodec,
         limit: usize,
         mut progress: impl FnMut(usize),
     ) -> Result<Self> {
-        let (writer, mut all) = (Writer::new(language)?, Self::default());
+        let (writer, mut all) = (Writer::new(codec)?, Self::default());
         for (index, preference) in preferences.iter().enumerate() {
             match writer.pair(preference, limit) {
                 Ok((pair, truncated)) => {
@@ -295,12 +295,12 @@ mod tests {
         Preference { prompt, chosen: chosen.into(), rejected: rejected.into() }
     }
 
-    fn language(template: Option<&str>) -> Language {
+    fn codec(template: Option<&str>) -> TextCodec {
         let tokenizer = Tokenizer::chars_of(["abcdeu\n"]).unwrap();
         let newline = tokenizer.token_id("\n").unwrap();
         let template = template.map(str::to_string);
         let conventions = Conventions { eos: Some(newline), stops: vec![newline], template, ..Conventions::default() };
-        Language { tokenizer, conventions }
+        TextCodec { tokenizer, conventions }
     }
 
     const TURNS: &str = "{% for m in messages %}{{ m.role[0] ~ m.content ~ '\n' }}{% endfor %}{% if add_generation_prompt %}a{% endif %}";
@@ -308,9 +308,9 @@ mod tests {
     #[test]
     fn rows_end_with_the_answer_and_the_token_that_ends_it() {
         for (template, text, answer) in [(Some(TURNS), "uab\nacd\n", 5), (None, "abcd\n", 2)] {
-            let language = language(template);
-            let row = Writer::new(&language).unwrap().row(&Prompt::text("ab").unwrap(), "cd").unwrap();
-            assert_eq!((language.tokenizer.decode(&row.ids).as_str(), row.answer), (text, answer));
+            let codec = codec(template);
+            let row = Writer::new(&codec).unwrap().row(&Prompt::text("ab").unwrap(), "cd").unwrap();
+            assert_eq!((codec.tokenizer.decode(&row.ids).as_str(), row.answer), (text, answer));
             let batch = padded([&row, &row], 9);
             assert_eq!((batch.rows, batch.inputs.len(), batch.targets.len()), (2, 18, 18));
             let targets = &batch.targets[9..];
@@ -318,15 +318,15 @@ mod tests {
             assert_eq!(targets.iter().filter(|id| **id != IGNORED).count(), 3);
         }
         // Of a longer conversation only the last answer counts.
-        let language = language(Some(TURNS));
+        let codec = codec(Some(TURNS));
         let talk = [("user", "a"), ("assistant", "b"), ("user", "c")].map(|(role, text)| Message::new(role, text));
-        let row = Writer::new(&language).unwrap().row(&Prompt::conversation(talk.to_vec()).unwrap(), "d").unwrap();
-        assert_eq!(language.tokenizer.decode(&row.ids[row.answer..]), "d\n");
+        let row = Writer::new(&codec).unwrap().row(&Prompt::conversation(talk.to_vec()).unwrap(), "d").unwrap();
+        assert_eq!(codec.tokenizer.decode(&row.ids[row.answer..]), "d\n");
     }
 
     #[test]
     fn long_prompts_lose_their_beginning_in_both_rows() {
-        let language = language(Some(TURNS));
+        let codec = codec(Some(TURNS));
         let preferences = [
             preference("abcde", "a", "bcd"),
             preference("ab", "cc", "c"),
@@ -334,9 +334,9 @@ mod tests {
             preference("a", "b", "Ω"),
             preference("a", "b", "b"),
         ];
-        let pairs = Pairs::new(&preferences, &language, 10, |_| ()).unwrap();
+        let pairs = Pairs::new(&preferences, &codec, 10, |_| ()).unwrap();
         assert_eq!((pairs.pairs.len(), pairs.truncated, pairs.longest()), (2, 1, 10));
-        let text = |row: &Row| language.tokenizer.decode(&row.ids);
+        let text = |row: &Row| codec.tokenizer.decode(&row.ids);
         assert_eq!([&pairs.pairs[0].chosen, &pairs.pairs[0].rejected].map(text), ["bcde\naa\n", "bcde\nabcd\n"]);
         let reasons = [Unusable::TooLong, Unusable::UnknownCharacter, Unusable::Equal];
         assert_eq!(reasons.map(|reason| pairs.left_out.count(reason)), [1; 3]);
@@ -345,11 +345,11 @@ mod tests {
 
     #[test]
     fn prompts_are_held_out_with_all_their_pairs() {
-        let language = language(None);
+        let codec = codec(None);
         let prompts = ["a", "b", "c", "d", "e", "ab", "bc", "cd", "de", "ea"];
         let all: Vec<_> =
             (0..30).map(|i| preference(prompts[i % 10], &"a".repeat(1 + i / 10), &"b".repeat(1 + i / 10))).collect();
-        let pairs = Pairs::new(&all, &language, 16, |_| ()).unwrap();
+        let pairs = Pairs::new(&all, &codec, 16, |_| ()).unwrap();
         let (train, held) = pairs.split(0.2, 7);
         assert_eq!((train.len(), held.len()), (24, 6));
         let prompt = |index: &u32| pairs.pairs[*index as usize].prompt;

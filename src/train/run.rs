@@ -8,25 +8,15 @@ use super::{Settings, scaling::LossScale, trainer::Trainer};
 use crate::{
     Error, Result,
     gpu::Gpu,
-    interchange::{
-        self, Language,
-        adapter::{self, Adapters},
-        own::Own,
-    },
+    interchange::{TextCodec, adapter::Adapters, checkpoint::CheckpointSource, load::adapted},
     io::{
         atomic,
         checkpoint::{self, Checkpoint, Contents, Kind},
         tensors::{NamedTensor, TensorFile},
     },
-    model::{
-        Gpt,
-        build::Storage,
-        heads::ScalarHead,
-        lora::{Lora, LoraConfig},
-    },
+    model::{Gpt, build::Storage, heads::ScalarHead},
     parallel::{Group, Kept, Replica},
     tensor::Tensor,
-    text::Tokenizer,
 };
 
 /// What a resumed run continues from, beside weights and moments.
@@ -121,14 +111,14 @@ pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>])
 }
 
 /// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing. Of a model with adapters, the adapters
-/// alone. The chat template goes with it if `language` has one. All ranks ask; the first writes, and gets the folder.
+/// alone. The chat template goes with it if `codec` has one. All ranks ask; the first writes, and gets the folder.
 ///
 /// # Errors
 /// [`Error::Io`] (older checkpoints stay), and those of the driver.
 pub async fn save(
     out: &Path,
     trainer: &Trainer,
-    language: &Language,
+    codec: &TextCodec,
     settings: &Settings,
     best_val_loss: Option<f64>,
 ) -> Result<Option<std::path::PathBuf>> {
@@ -152,7 +142,7 @@ pub async fn save(
         .collect();
     let json = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
     let parts = Parts { model: &trainer.model, head: &head, optimizer: &kept, state: &json };
-    publish(out, state.step, parts, language, settings.keep).await.map(Some)
+    publish(out, state.step, parts, codec, settings.keep).await.map(Some)
 }
 
 /// Gives the replica of a resumed `trainer` what the checkpoint in `out` has for it: one that was written by a rank that was alone
@@ -192,7 +182,7 @@ pub(super) fn interrupted(out: &Path, group: &Group, error: Error) -> Error {
     error
 }
 
-/// What a stage's checkpoint is made of, beside the language.
+/// What a stage's checkpoint is made of, beside the tokenizer.
 pub(super) struct Parts<'a> {
     /// The model; of one with adapters the adapters are saved.
     pub model: &'a Gpt,
@@ -212,15 +202,15 @@ pub(super) async fn publish<'a>(
     out: &Path,
     step: u64,
     parts: Parts<'a>,
-    language: &Language,
+    codec: &TextCodec,
     keep: usize,
 ) -> Result<std::path::PathBuf> {
     let Parts { model, head, optimizer, state } = parts;
     let weights = download(model.parameters()).await?;
     let moment = |Kept { name, shape, values }: &'a Kept| NamedTensor { name, shape, data: values };
 
-    let vocabulary = language.tokenizer.to_json();
-    let conventions = &language.conventions;
+    let vocabulary = codec.tokenizer.to_json();
+    let conventions = &codec.conventions;
     let files = conventions.template.is_some().then(|| conventions.files());
     let (kind, config) = match model.lora() {
         None => (Kind::Model, serde_json::to_value(model.config())),
@@ -230,7 +220,7 @@ pub(super) async fn publish<'a>(
         kind,
         config: &config.map_err(|error| Error::Config(error.to_string()))?,
         tokenizer: vocabulary.as_bytes(),
-        language: files.as_ref().map_or(&[], |files| &files[..]),
+        codec: files.as_ref().map_or(&[], |files| &files[..]),
         model: &named(model.parameters(), &weights),
         head,
         optimizer: &optimizer.iter().map(moment).collect::<Vec<_>>(),
@@ -248,66 +238,6 @@ pub(super) fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec
     file.to_f32(name)
 }
 
-/// The model and tokenizer of whatever model lies at `path`; see [`interchange::open`] and [`frozen`].
-///
-/// # Errors
-/// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
-pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
-    // The tokenizer first: it is small, and what is wrong with it shows at once.
-    let tokenizer = interchange::tokenizer(path)?;
-    Ok((frozen(gpu, path, Storage::AsStored, |_, _| ())?, tokenizer))
-}
-
-/// The model at `path` to compute with, its matrices kept as `storage` says. Adapters stay beside their base. `each` hears
-/// how many of how many parameters are there.
-///
-/// # Errors
-/// As [`load`].
-pub fn frozen(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
-    match Adapters::find(path)? {
-        None => Gpt::frozen(gpu, &*interchange::open(path)?, storage, each),
-        Some(adapters) => adapted(gpu, &adapters, storage, each),
-    }
-}
-
-/// The model at `path` to train further: as a whole in f32, or with fresh adapters over its weights as they are stored.
-///
-/// # Errors
-/// As [`load`]; [`Error::Config`] for adapters that do not fit.
-pub fn tunable(
-    gpu: &Gpu,
-    path: &Path,
-    lora: Option<&LoraConfig>,
-    seed: u64,
-    each: impl FnMut(usize, usize),
-) -> Result<Gpt> {
-    let Some(config) = lora else { return Gpt::from_source(gpu, &*interchange::open(path)?) };
-    let (base, source) = adapter::base(path)?;
-    config.validate(source.config())?;
-    let model = Gpt::frozen(gpu, &*source, Storage::AsStored, each)?;
-    model.with_lora(Lora { config: config.clone(), base }, seed)
-}
-
-/// The model that adapters make of their base, which they stay beside.
-///
-/// # Errors
-/// As [`load`].
-pub(super) fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
-    let mut model = Gpt::frozen(gpu, &*adapters.base()?, storage, each)?;
-    model.attach_lora(adapters.lora().clone(), |spec| adapters.values(spec))?;
-    Ok(model)
-}
-
-/// `base`, which was opened from `path`, with the adapters of a run beside its weights: see [`Gpt::beside`].
-///
-/// # Errors
-/// [`Error::Checkpoint`] when the run holds no adapters, or those of another base; [`Error::OutOfMemory`].
-pub fn beside(base: &Gpt, path: &Path, run: &Path) -> Result<Gpt> {
-    let adapters = Adapters::open(run)?;
-    adapters.base_at(path)?;
-    base.beside(adapters.lora().clone(), |spec| adapters.values(spec))
-}
-
 /// The head that was trained with the model at `path`, of that model's `width`; none where there is none.
 ///
 /// # Errors
@@ -323,21 +253,21 @@ pub fn head(gpu: &Gpu, checkpoint: &Checkpoint, width: usize) -> Result<Option<S
     }))
 }
 
-/// The trainer, language and state that a checkpoint or run folder holds.
+/// The trainer, tokenizer and state that a checkpoint or run folder holds.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
-pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, Language, State)> {
+pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, TextCodec, State)> {
     let checkpoint = Checkpoint::open(path)?;
     let state: State = serde_json::from_value(checkpoint.state()?)
         .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("state.json: {error}")))?;
     state.adopt(gpu);
     let model = match checkpoint.kind {
-        Kind::Model => Gpt::from_source(gpu, &Own::open(path)?)?,
+        Kind::Model => Gpt::from_source(gpu, &CheckpointSource::open(path)?)?,
         Kind::Adapter => adapted(gpu, &Adapters::open(path)?, Storage::AsStored, |_, _| ())?,
     };
     let head = head(gpu, &checkpoint, model.config().width)?;
     let mut trainer = Trainer::with_head(gpu, model, head, &state.settings)?;
     state.restore(&mut trainer, &checkpoint.optimizer()?, "")?;
-    Ok((trainer, Language::open(&checkpoint.folder)?, state))
+    Ok((trainer, TextCodec::open(&checkpoint.folder)?, state))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Settings, task::NextToken};
 use crate::{
     Error, Result,
-    interchange::Language,
+    interchange::TextCodec,
     text::{
         Batch,
         conversations::{self, Mistake, Mistakes},
@@ -26,13 +26,13 @@ pub struct Data {
 }
 
 impl Data {
-    /// Reads `path` and encodes every conversation by the language's chat template. One that is longer than `context`
+    /// Reads `path` and encodes every conversation by the model's chat template. One that is longer than `context`
     /// keeps its beginning; if no answer begins there it is left out. `progress` hears the lines read.
     ///
     /// # Errors
     /// [`Error::Data`] with every mistake when nothing is left, [`Error::Template`], [`Error::Io`].
-    pub fn load(path: &Path, language: &Language, context: usize, mut progress: impl FnMut(usize)) -> Result<Self> {
-        let Language { tokenizer, conventions } = language;
+    pub fn load(path: &Path, codec: &TextCodec, context: usize, mut progress: impl FnMut(usize)) -> Result<Self> {
+        let TextCodec { tokenizer, conventions } = codec;
         let template = conventions.chat(tokenizer)?;
         let mut data = Self::default();
         let (examples, truncated) = (&mut data.examples, &mut data.truncated);
@@ -91,8 +91,8 @@ pub struct Sft {
 }
 
 impl Sft {
-    /// Holds out a share of the conversations and packs both parts. Answers end with the language's stops.
-    pub fn new(examples: Examples, language: &Language, settings: &Settings) -> Self {
+    /// Holds out a share of the conversations and packs both parts. Answers end with the model's stop tokens.
+    pub fn new(examples: Examples, codec: &TextCodec, settings: &Settings) -> Self {
         let Settings { context, seed, val_fraction, .. } = *settings;
         let (train, held_out) = examples.split(val_fraction, seed);
         let first = held_out.first().or(train.first()).map_or(0, |index| *index as usize);
@@ -104,7 +104,7 @@ impl Sft {
         Self {
             train: pack(train),
             held_out: (!held_out.is_empty()).then(|| pack(held_out)),
-            prompt: (prompt, language.conventions.stops.clone()),
+            prompt: (prompt, codec.conventions.stops.clone()),
             examples,
         }
     }

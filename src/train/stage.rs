@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use web_time::Instant;
 
 use super::{
-    Settings, run,
+    Settings,
+    coordination::{self, Log, Vote},
+    run,
     task::{Task, Validation},
-    together::{self, Log, Vote},
     trainer::{Outcome, Pending, Trainer},
 };
 use crate::{
@@ -19,9 +20,10 @@ use crate::{
         sampler::Sampling,
         session::Session,
     },
-    interchange::Language,
-    io::{atomic, curve, metrics},
+    interchange::TextCodec,
+    io::{atomic, metrics},
     parallel::Group,
+    report::curve,
 };
 
 /// What happens during a run, for whoever shows it.
@@ -53,7 +55,7 @@ pub struct Progress {
     /// Seconds since the step before.
     pub seconds: f64,
     /// What else the task measures, by name.
-    pub more: Vec<(&'static str, f32)>,
+    pub metrics: Vec<(&'static str, f32)>,
 }
 
 /// The result of a run.
@@ -82,12 +84,12 @@ pub struct Summary {
     pub stopped: bool,
     /// The ranks that trained together, if there were several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub together: Option<Together>,
+    pub together: Option<RankSummary>,
 }
 
 /// What several ranks did together.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Together {
+pub struct RankSummary {
     /// How many.
     pub ranks: usize,
     /// On how many hosts.
@@ -96,7 +98,7 @@ pub struct Together {
     pub bytes_sent: u64,
 }
 
-impl Together {
+impl RankSummary {
     /// What `group` did; none where a rank was alone.
     pub fn of(group: &Group) -> Option<Self> {
         (group.size() > 1).then(|| Self { ranks: group.size(), hosts: group.hosts(), bytes_sent: group.sent() })
@@ -112,7 +114,7 @@ pub struct Stage<'a, T> {
     /// What is learned.
     pub task: T,
     /// The tokenizer, and the chat template that the model is taught.
-    pub language: Language,
+    pub codec: TextCodec,
     /// The model and optimizer, new or resumed.
     pub trainer: Trainer,
     /// Lowest validation loss of the run so far.
@@ -136,10 +138,10 @@ impl<T: Task> Stage<'_, T> {
         let first = self.trainer.optimizer.step;
         let log = self.out.join("metrics.jsonl");
         let group = self.trainer.group();
-        together::agree(&group, &(&settings, first))?;
+        coordination::agree(&group, &(&settings, first))?;
         if first == 0 {
             // From here on the folder always holds a checkpoint, whenever the run is killed.
-            run::save(self.out, &self.trainer, &self.language, &settings, None).await?;
+            run::save(self.out, &self.trainer, &self.codec, &settings, None).await?;
         } else {
             run::rejoin(self.out, &mut self.trainer)?;
         }
@@ -177,17 +179,18 @@ impl<T: Task> Stage<'_, T> {
             }
             for (step, outcome) in outcomes {
                 self.trainer.observe(step, &outcome)?;
-                let Outcome { loss, norm, more } = outcome;
+                let Outcome { loss, norm, metrics: numbers } = outcome;
                 if !loss.is_finite() {
                     return Err(Error::Diverged { step: step as usize, loss });
                 }
                 times.push(seconds);
-                let progress = Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds, more };
+                let progress =
+                    Progress { step: step + 1, loss, norm, lr: settings.schedule.at(step), seconds, metrics: numbers };
                 let mut line = json!({
                     "stage": T::STAGE, "step": step, "train_loss": loss, "gradient_norm": norm, "learning_rate": progress.lr,
                     "tokens_per_second": tokens as f64 / seconds.max(1e-9),
                 });
-                progress.more.iter().for_each(|(name, value)| line[*name] = json!(value));
+                progress.metrics.iter().for_each(|(name, value)| line[*name] = json!(value));
                 metrics.append(&line)?;
                 event(Event::Step(&progress));
                 first_loss.get_or_insert(loss);
@@ -204,9 +207,9 @@ impl<T: Task> Stage<'_, T> {
                 let loss = validation.loss;
                 (val_loss, val_step) = (Some(loss), Some(done));
                 self.best_val_loss = Some(self.best_val_loss.map_or(loss, |best| best.min(loss)));
-                found = validation.more.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
+                found = validation.metrics.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
                 let mut line = json!({ "stage": T::STAGE, "step": done - 1, "val_loss": loss });
-                validation.more.iter().for_each(|(name, value)| line[*name] = json!(value));
+                validation.metrics.iter().for_each(|(name, value)| line[*name] = json!(value));
                 metrics.append(&line)?;
                 event(Event::Validated(done, &validation));
                 if group.is_first() {
@@ -217,8 +220,8 @@ impl<T: Task> Stage<'_, T> {
                 if done == settings.schedule.steps && group.is_first() {
                     self.task.finish(&mut self.trainer, self.out).await?;
                 }
-                let (trainer, language, best) = (&self.trainer, &self.language, self.best_val_loss);
-                if let Some(folder) = run::save(self.out, trainer, language, &settings, best).await? {
+                let (trainer, codec, best) = (&self.trainer, &self.codec, self.best_val_loss);
+                if let Some(folder) = run::save(self.out, trainer, codec, &settings, best).await? {
                     self.draw(&log)?;
                     event(Event::Saved(&folder));
                 }
@@ -244,7 +247,7 @@ impl<T: Task> Stage<'_, T> {
             ms_per_step: seconds * 1e3,
             parameters: self.trainer.model.size(),
             stopped,
-            together: Together::of(&group),
+            together: RankSummary::of(&group),
         })
     }
 
@@ -253,7 +256,7 @@ impl<T: Task> Stage<'_, T> {
         let Self { task, trainer, settings, .. } = self;
         let gpu = trainer.gpu.clone();
         let rehearse = async || task.rehearse(trainer, settings);
-        together::tune(&gpu, group, rehearse, |class, index, count| event(Event::Tuning(class, index, count))).await
+        coordination::tune(&gpu, group, rehearse, |class, index, count| event(Event::Tuning(class, index, count))).await
     }
 
     /// Lets the model write.
@@ -267,7 +270,7 @@ impl<T: Task> Stage<'_, T> {
         let mut session = Session::new(&self.trainer.gpu, &self.trainer.model)?;
         let limits = Limits { count: tokens, stops: &stops, ..Limits::default() };
         let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true).await?;
-        let text = self.language.tokenizer.decode(&[prompt, generated.tokens].concat());
+        let text = self.codec.tokenizer.decode(&[prompt, generated.tokens].concat());
         metrics.append(&json!({ "step": step - 1, "sample": text }))?;
         event(Event::Sample(step, &text));
         Ok(())

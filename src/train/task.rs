@@ -15,7 +15,7 @@ pub struct Validation {
     /// Mean loss.
     pub loss: f64,
     /// What else the stage measures, by name.
-    pub more: Vec<(&'static str, f64)>,
+    pub metrics: Vec<(&'static str, f64)>,
 }
 
 /// What is learned.
@@ -97,7 +97,7 @@ impl<T: NextToken> Task for T {
         let (sum, count) = validation::sum_of_losses(&trainer.gpu, &trainer.model, own, |_| {}).await?;
         let all = group.gather_numbers(&[sum, count as f64]).wait()?;
         let (sum, count) = all.iter().fold((0.0, 0.0), |(sum, count), own| (sum + own[0], count + own[1]));
-        Ok(Some(Validation { loss: sum / f64::max(count, 1.0), more: Vec::new() }))
+        Ok(Some(Validation { loss: sum / f64::max(count, 1.0), metrics: Vec::new() }))
     }
 
     fn sample(&self) -> (Vec<u32>, Vec<u32>) {

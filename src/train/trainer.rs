@@ -60,7 +60,7 @@ pub struct Outcome {
     /// Global gradient norm before clipping.
     pub norm: f32,
     /// What else the stage measures, by name.
-    pub more: Vec<(&'static str, f32)>,
+    pub metrics: Vec<(&'static str, f32)>,
 }
 
 // The batches of `text` know nothing of the kernels, but agree with them.
@@ -282,7 +282,7 @@ impl Pending {
             sums.iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean * share);
         }
         let sums = self.group.sum(sums, Wire::F32).wait()?;
-        let more = self.names.iter().copied().zip(sums[1..].iter().copied()).collect();
-        Ok(Outcome { loss: sums[0], norm: self.norm.numbers::<f32>().await?[0], more })
+        let metrics = self.names.iter().copied().zip(sums[1..].iter().copied()).collect();
+        Ok(Outcome { loss: sums[0], norm: self.norm.numbers::<f32>().await?[0], metrics })
     }
 }

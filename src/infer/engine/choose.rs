@@ -4,7 +4,7 @@
 //! neighbours nor what else a request asks for change it. Scores come to the host where they are to be changed (biases,
 //! penalties by count, constraints), go back, and are drawn from there; and where a request wants to see the likeliest.
 
-use super::{request::Told, sequence::Sequence};
+use super::{request::TokenEvent, sequence::Sequence};
 use crate::{
     Result,
     gpu::readback::Readback,
@@ -23,7 +23,7 @@ pub(super) struct Scores {
 }
 
 /// A sequence's next token, or why there is none.
-pub(super) type Choice = (usize, std::result::Result<Told, String>);
+pub(super) type Choice = (usize, std::result::Result<TokenEvent, String>);
 
 /// A draw under way: rows of one group of scores that are chosen by one rule.
 struct Draw {
@@ -179,7 +179,7 @@ fn take(logits: &Tensor, rows: &[usize]) -> Result<Tensor> {
 
 /// What is told of a draw. Beside the likeliest tokens the token's own log-probability is one of the same distribution: the
 /// model's, at temperature 1.
-fn told(row: &Row, mut chosen: Candidate, top: usize) -> std::result::Result<Told, String> {
+fn told(row: &Row, mut chosen: Candidate, top: usize) -> std::result::Result<TokenEvent, String> {
     if chosen.logprob.is_nan() {
         return Err("the model's scores are not numbers: its weights are broken".to_string());
     }
@@ -191,5 +191,5 @@ fn told(row: &Row, mut chosen: Candidate, top: usize) -> std::result::Result<Tol
         likeliest = sampler::top(raw, top, 1.0);
         chosen.logprob = sampler::logprob(raw, chosen.id);
     }
-    Ok(Told { chosen, top: likeliest })
+    Ok(TokenEvent { chosen, top: likeliest })
 }

@@ -28,9 +28,11 @@ use crate::{
     gpu::{Bind, Gpu},
     model::{Gpt, paged::Pages},
     ops::{
-        decode::Precision,
+        kv::{
+            decode::Precision,
+            paged::{PAGE, Run},
+        },
         packed::product::FEW,
-        paged::{PAGE, Run},
     },
     tape::Tape,
     tensor::Tensor,
@@ -154,7 +156,7 @@ impl Engine {
 
     /// The most tokens of one text, its prompt included: the model's context, or the cache where that is smaller.
     pub fn window(&self) -> usize {
-        self.model().config().context.min(self.schedule.book.count() * PAGE)
+        self.model().config().context.min(self.schedule.page_table.count() * PAGE)
     }
 
     /// Takes a request into the queue. A text that reaches the window ends there ([`Finish::Length`]).
@@ -219,7 +221,7 @@ impl Engine {
             let hidden = self.read(batch)?;
             for (row, part) in batch.parts.iter().enumerate() {
                 let sequence = &mut self.schedule.running[part.index];
-                sequence.advance(&mut self.schedule.book, part.count);
+                sequence.advance(&mut self.schedule.page_table, part.count);
                 if sequence.unread() == 0 {
                     ends.push((hidden.clone(), row, part.index));
                 }
@@ -274,12 +276,12 @@ impl Engine {
 
     /// What was done so far, and what is being done.
     pub fn figures(&self) -> Figures {
-        let Schedule { book, waiting, running, tally, .. } = &self.schedule;
+        let Schedule { page_table, waiting, running, tally, .. } = &self.schedule;
         Figures {
             running: running.len(),
             waiting: waiting.len(),
-            pages_used: book.count() - book.available(),
-            pages: book.count(),
+            pages_used: page_table.count() - page_table.available(),
+            pages: page_table.count(),
             prompt_tokens: tally.prompt_tokens,
             cached_tokens: tally.cached_tokens,
             generated_tokens: self.generated,

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::ops::paged::PAGE;
+use crate::ops::kv::paged::PAGE;
 
 /// What a full page is known by: the name of the page before it (for a text's first page the adapter's), and its tokens.
 type Key = (u64, Box<[u32]>);
 
 /// Pages by number.
-pub(super) struct Book {
+pub(super) struct PageTable {
     pages: Vec<Page>,
     by_key: HashMap<Key, u32>,
     /// Pages that nobody holds and nothing is known of; the least is taken first, so that memory grows late.
@@ -35,7 +35,7 @@ struct Page {
 /// Names below are those of adapters.
 const FIRST_NAME: u64 = 1 << 32;
 
-impl Book {
+impl PageTable {
     /// `count` free pages.
     pub fn new(count: usize) -> Self {
         Self {
@@ -121,19 +121,19 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use super::{Book, PAGE};
+    use super::{PAGE, PageTable};
 
     fn text(pages: usize, salt: u32) -> Vec<u32> {
         (0..(pages * PAGE) as u32).map(|i| i * 7 + salt).collect()
     }
 
     /// Reads a text: takes what is known, writes and publishes the rest.
-    fn read(book: &mut Book, adapter: usize, tokens: &[u32]) -> (Vec<u32>, usize) {
-        let (mut pages, mut name) = book.find(adapter, tokens);
+    fn read(page_table: &mut PageTable, adapter: usize, tokens: &[u32]) -> (Vec<u32>, usize) {
+        let (mut pages, mut name) = page_table.find(adapter, tokens);
         let known = pages.len();
         for tokens in tokens.chunks_exact(PAGE).skip(known) {
-            let page = book.take().expect("a page");
-            name = book.publish(page, name, tokens);
+            let page = page_table.take().expect("a page");
+            name = page_table.publish(page, name, tokens);
             pages.push(page);
         }
         (pages, known)
@@ -141,46 +141,46 @@ mod tests {
 
     #[test]
     fn what_begins_alike_is_shared_and_never_across_adapters() {
-        let mut book = Book::new(8);
-        let (a, known) = read(&mut book, 0, &text(3, 0));
-        assert_eq!((known, book.available()), (0, 5));
+        let mut page_table = PageTable::new(8);
+        let (a, known) = read(&mut page_table, 0, &text(3, 0));
+        assert_eq!((known, page_table.available()), (0, 5));
         let mut other = text(3, 0);
         other[2 * PAGE] += 1;
-        let (b, known) = read(&mut book, 0, &other);
-        assert_eq!((known, &b[..2], book.available()), (2, &a[..2], 4));
+        let (b, known) = read(&mut page_table, 0, &other);
+        assert_eq!((known, &b[..2], page_table.available()), (2, &a[..2], 4));
         assert_ne!(a[2], b[2]);
-        assert_eq!(book.find(1, &text(3, 0)), (vec![], 1), "another adapter computes other keys");
-        assert!(book.find(0, &text(1, 0)[1..]).0.is_empty(), "no whole page");
-        book.release(&a);
-        assert_eq!(book.available(), 5, "two pages are still the other's");
-        book.release(&b);
-        assert_eq!(book.available(), 8);
-        assert_eq!(read(&mut book, 0, &text(3, 0)).1, 3, "known though nobody held it");
+        assert_eq!(page_table.find(1, &text(3, 0)), (vec![], 1), "another adapter computes other keys");
+        assert!(page_table.find(0, &text(1, 0)[1..]).0.is_empty(), "no whole page");
+        page_table.release(&a);
+        assert_eq!(page_table.available(), 5, "two pages are still the other's");
+        page_table.release(&b);
+        assert_eq!(page_table.available(), 8);
+        assert_eq!(read(&mut page_table, 0, &text(3, 0)).1, 3, "known though nobody held it");
     }
 
     #[test]
     fn the_longest_unused_goes_first_and_from_its_end() {
-        let mut book = Book::new(4);
-        let (old, _) = read(&mut book, 0, &text(2, 0));
-        let (new, _) = read(&mut book, 0, &text(2, 1000));
-        book.release(&old);
-        book.release(&new);
-        assert_eq!(book.take(), Some(old[1]));
-        assert_eq!(book.find(0, &text(2, 0)).0, [old[0]], "the beginning stays");
-        assert_eq!(book.find(0, &text(2, 1000)).0, new);
-        assert_eq!((book.available(), book.take()), (0, None));
+        let mut page_table = PageTable::new(4);
+        let (old, _) = read(&mut page_table, 0, &text(2, 0));
+        let (new, _) = read(&mut page_table, 0, &text(2, 1000));
+        page_table.release(&old);
+        page_table.release(&new);
+        assert_eq!(page_table.take(), Some(old[1]));
+        assert_eq!(page_table.find(0, &text(2, 0)).0, [old[0]], "the beginning stays");
+        assert_eq!(page_table.find(0, &text(2, 1000)).0, new);
+        assert_eq!((page_table.available(), page_table.take()), (0, None));
     }
 
     #[test]
     fn the_same_text_twice_at_once_is_known_once() {
-        let mut book = Book::new(4);
+        let mut page_table = PageTable::new(4);
         let tokens = text(2, 0);
-        let pages: Vec<u32> = (0..4).filter_map(|_| book.take()).collect();
-        let first = book.publish(pages[0], 0, &tokens[..PAGE]);
-        assert_eq!(book.publish(pages[2], 0, &tokens[..PAGE]), first, "both go on from the same name");
-        book.publish(pages[1], first, &tokens[PAGE..]);
-        book.release(&pages);
-        assert_eq!(book.available(), 4);
-        assert_eq!(book.find(0, &tokens).0, pages[..2]);
+        let pages: Vec<u32> = (0..4).filter_map(|_| page_table.take()).collect();
+        let first = page_table.publish(pages[0], 0, &tokens[..PAGE]);
+        assert_eq!(page_table.publish(pages[2], 0, &tokens[..PAGE]), first, "both go on from the same name");
+        page_table.publish(pages[1], first, &tokens[PAGE..]);
+        page_table.release(&pages);
+        assert_eq!(page_table.available(), 4);
+        assert_eq!(page_table.find(0, &tokens).0, pages[..2]);
     }
 }

@@ -52,7 +52,7 @@ pub enum Event {
         cached: usize,
     },
     /// A token.
-    Token(Told),
+    Token(TokenEvent),
     /// The last event: why the text ended.
     Finished(Finish),
     /// The last event: what went wrong.
@@ -61,7 +61,7 @@ pub enum Event {
 
 /// A generated token.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct TokenEvent {
     /// The token, with its log-probability.
     pub chosen: Candidate,
     /// The likeliest tokens in its place, best first: [`Request::top`] of them.

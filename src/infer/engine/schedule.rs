@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    pages::Book,
+    pages::PageTable,
     sequence::{End, Sequence},
 };
 use crate::ops::packed::product::FEW;
@@ -44,7 +44,7 @@ pub(super) struct Tally {
 }
 
 pub(super) struct Schedule {
-    pub book: Book,
+    pub page_table: PageTable,
     pub waiting: VecDeque<Sequence>,
     /// By arrival.
     pub running: Vec<Sequence>,
@@ -68,7 +68,7 @@ impl Tally {
 impl Schedule {
     pub fn new(pages: usize, sequences: usize, chunk: usize) -> Self {
         let (waiting, running) = (VecDeque::new(), Vec::new());
-        Self { book: Book::new(pages), waiting, running, tally: Tally::default(), sequences, chunk }
+        Self { page_table: PageTable::new(pages), waiting, running, tally: Tally::default(), sequences, chunk }
     }
 
     /// Lets those in that wait, in order, as long as there are places and pages. One page for each that runs is left over, or
@@ -76,13 +76,13 @@ impl Schedule {
     pub fn admit(&mut self) {
         while self.running.len() < self.sequences {
             let Some(mut next) = self.waiting.pop_front() else { return };
-            if !next.enter(&mut self.book, self.running.len()) {
+            if !next.enter(&mut self.page_table, self.running.len()) {
                 self.waiting.push_front(next);
                 return;
             }
             match next.start() {
                 Some(false) => {
-                    next.leave(&mut self.book);
+                    next.leave(&mut self.page_table);
                     self.tally.count(End::Cancelled);
                     continue;
                 }
@@ -102,10 +102,10 @@ impl Schedule {
         while let Some(sequence) = self.running.get_mut(index) {
             if sequence.has_room() {
                 index += 1;
-            } else if let Some(page) = self.book.take() {
+            } else if let Some(page) = self.page_table.take() {
                 sequence.pages.push(page);
             } else if let Some(mut youngest) = self.running.pop() {
-                youngest.leave(&mut self.book);
+                youngest.leave(&mut self.page_table);
                 self.waiting.push_front(youngest);
                 self.tally.preempted += 1;
             }
@@ -142,7 +142,7 @@ impl Schedule {
     /// Takes out the running sequences that ended; `ends` are by index.
     pub fn remove(&mut self, ends: &[(usize, End)]) {
         for &(index, end) in ends {
-            self.running[index].leave(&mut self.book);
+            self.running[index].leave(&mut self.page_table);
             self.tally.count(end);
         }
         let mut index = 0;
@@ -158,7 +158,7 @@ impl Schedule {
             let end = sequence.fail(reason.to_string());
             self.tally.count(end);
         }
-        self.book = Book::new(self.book.count());
+        self.page_table = PageTable::new(self.page_table.count());
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     use super::{End, FEW, LONGER, Schedule, Sequence};
     use crate::{
         infer::engine::request::{Event, Request},
-        ops::paged::PAGE,
+        ops::kv::paged::PAGE,
     };
 
     type Heard = Arc<Mutex<Vec<Event>>>;
@@ -193,7 +193,7 @@ mod tests {
         for part in batches.iter().flat_map(|batch| &batch.parts) {
             let sequence = &mut schedule.running[part.index];
             assert!(sequence.pages.len() * PAGE >= sequence.read + part.count, "what is read has a page");
-            sequence.advance(&mut schedule.book, part.count);
+            sequence.advance(&mut schedule.page_table, part.count);
             if sequence.unread() == 0 {
                 sequence.tokens.push(7);
             }
@@ -264,7 +264,7 @@ mod tests {
             let last = heard.lock().expect("events").last().cloned();
             assert!(matches!(last, Some(Event::Failed(reason)) if reason.contains("lost")));
         }
-        assert_eq!((schedule.running.len(), schedule.waiting.len(), schedule.book.available()), (0, 0, 8));
+        assert_eq!((schedule.running.len(), schedule.waiting.len(), schedule.page_table.available()), (0, 0, 8));
         assert_eq!(schedule.tally.failed, 4);
     }
 }

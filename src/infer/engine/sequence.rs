@@ -1,10 +1,10 @@
 //! A request that is waiting or being answered.
 
 use super::{
-    pages::Book,
-    request::{Event, Request, Told},
+    pages::PageTable,
+    request::{Event, Request, TokenEvent},
 };
-use crate::{infer::generate::Finish, ops::paged::PAGE};
+use crate::{infer::generate::Finish, ops::kv::paged::PAGE};
 
 /// A text that grows.
 pub(super) struct Sequence {
@@ -52,15 +52,15 @@ impl Sequence {
 
     /// Takes pages for all its tokens, as many as possible of those that are known, and `reserve` must be left over; false
     /// where there are not enough, and then it holds none. The last token is always read: its scores are not kept.
-    pub fn enter(&mut self, book: &mut Book, reserve: usize) -> bool {
-        let (pages, name) = book.find(self.adapter, &self.tokens[..self.tokens.len() - 1]);
+    pub fn enter(&mut self, page_table: &mut PageTable, reserve: usize) -> bool {
+        let (pages, name) = page_table.find(self.adapter, &self.tokens[..self.tokens.len() - 1]);
         let missing = self.tokens.len().div_ceil(PAGE) - pages.len();
-        if book.available() < missing + reserve {
-            book.release(&pages);
+        if page_table.available() < missing + reserve {
+            page_table.release(&pages);
             return false;
         }
         (self.known, self.read, self.name, self.pages) = (pages.len(), pages.len() * PAGE, name, pages);
-        self.pages.extend((0..missing).map_while(|_| book.take()));
+        self.pages.extend((0..missing).map_while(|_| page_table.take()));
         true
     }
 
@@ -70,18 +70,18 @@ impl Sequence {
     }
 
     /// Notes that `count` more tokens are in the pages, and makes full pages known.
-    pub fn advance(&mut self, book: &mut Book, count: usize) {
+    pub fn advance(&mut self, page_table: &mut PageTable, count: usize) {
         self.read += count;
         while (self.known + 1) * PAGE <= self.read {
             let tokens = &self.tokens[self.known * PAGE..][..PAGE];
-            self.name = book.publish(self.pages[self.known], self.name, tokens);
+            self.name = page_table.publish(self.pages[self.known], self.name, tokens);
             self.known += 1;
         }
     }
 
     /// Gives its pages back, to be read again later.
-    pub fn leave(&mut self, book: &mut Book) {
-        book.release(&std::mem::take(&mut self.pages));
+    pub fn leave(&mut self, page_table: &mut PageTable) {
+        page_table.release(&std::mem::take(&mut self.pages));
         (self.read, self.known, self.name) = (0, 0, self.adapter as u64);
     }
 
@@ -92,7 +92,7 @@ impl Sequence {
     }
 
     /// Takes its next token; says what becomes of it if that was the last. `window` is the most tokens that can be read.
-    pub fn accept(&mut self, told: Result<Told, String>, window: usize) -> Option<End> {
+    pub fn accept(&mut self, told: Result<TokenEvent, String>, window: usize) -> Option<End> {
         let told = match told {
             Ok(told) => told,
             Err(reason) => return Some(self.fail(reason)),

@@ -9,9 +9,9 @@ use crate::{
         Format,
         gguf::{self, TensorSpec, Value},
     },
-    interchange::{Language, family::Family, layout::Layout, piece_bytes},
+    interchange::{TextCodec, family::Family, layout::Layout, piece_bytes},
     io::atomic,
-    model::{Source, parameters::Spec},
+    model::{Source, parameters::ParameterSpec},
 };
 
 /// Writes the model, its matrices stored as `format`; a matrix whose rows are no whole blocks of it as F16. Vectors and
@@ -20,8 +20,8 @@ use crate::{
 /// # Errors
 /// [`Error::Config`] for a model that llama.cpp does not know, [`Error::Tokenizer`] for a tokenizer that GGUF cannot hold,
 /// [`Error::Io`], and those of the source.
-pub fn save(source: &dyn Source, language: Option<&Language>, path: &Path, format: Format) -> Result<()> {
-    atomic::write_with(path, |file| write(file, source, language, path, format))
+pub fn save(source: &dyn Source, codec: Option<&TextCodec>, path: &Path, format: Format) -> Result<()> {
+    atomic::write_with(path, |file| write(file, source, codec, path, format))
 }
 
 /// The same to anywhere; `path` gives the model's name.
@@ -31,7 +31,7 @@ pub fn save(source: &dyn Source, language: Option<&Language>, path: &Path, forma
 pub fn write(
     out: &mut dyn Write,
     source: &dyn Source,
-    language: Option<&Language>,
+    codec: Option<&TextCodec>,
     path: &Path,
     format: Format,
 ) -> Result<()> {
@@ -41,8 +41,8 @@ pub fn write(
     let (mut metadata, factors) = config::write(family, &model)?;
     metadata.push(("general.name".into(), Value::Str(name_of(path))));
     metadata.push(("general.quantization_version".into(), Value::U32(2)));
-    if let Some(language) = language {
-        metadata.extend(vocabulary::metadata(language, model.vocabulary)?);
+    if let Some(codec) = codec {
+        metadata.extend(vocabulary::metadata(codec, model.vocabulary)?);
     }
 
     let mut tensors = Vec::new();
@@ -72,7 +72,7 @@ pub fn write(
     })
 }
 
-fn stored_format(spec: &Spec, width: Option<usize>, format: Format) -> Format {
+fn stored_format(spec: &ParameterSpec, width: Option<usize>, format: Format) -> Format {
     match width {
         Some(width) if spec.name != "position.weight" => {
             if width % format.block() == 0 {

@@ -11,7 +11,7 @@ use super::config::Entries;
 use crate::{
     Error, Result,
     formats::gguf::{Array, GgufFile, Value},
-    interchange::Language,
+    interchange::TextCodec,
     text::{Conventions, Tokenizer, Vocabulary, pretokenizer},
 };
 
@@ -69,16 +69,16 @@ pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
     })
 }
 
-/// The metadata of a language for a model of `vocabulary` tokens. A character tokenizer's is for wgpt alone; other
+/// The metadata of a tokenizer and its conventions for a model of `vocabulary` tokens. A character tokenizer's is for wgpt alone; other
 /// programs get a model that takes token ids.
 ///
 /// # Errors
 /// [`Error::Tokenizer`] for a way of splitting words that llama.cpp has no name for, or more tokens than the model has.
-pub(super) fn metadata(language: &Language, vocabulary: usize) -> Result<Entries> {
-    let json = language.tokenizer.to_json();
+pub(super) fn metadata(codec: &TextCodec, vocabulary: usize) -> Result<Entries> {
+    let json = codec.tokenizer.to_json();
     let mut entries = Vec::new();
     let mut add = |key: &str, value: Value| entries.push((format!("tokenizer.{key}"), value));
-    if let Tokenizer::Char(_) = language.tokenizer {
+    if let Tokenizer::Char(_) = codec.tokenizer {
         add("ggml.model", Value::Str("none".into()));
         add("huggingface.json", Value::Str(json));
         return Ok(entries);
@@ -90,7 +90,7 @@ pub(super) fn metadata(language: &Language, vocabulary: usize) -> Result<Entries
     add("ggml.tokens", Value::Array(Array::Str(tokens)));
     add("ggml.token_type", Value::Array(Array::I32(kinds)));
     add("ggml.merges", Value::Array(Array::Str(merges(&file)?)));
-    let Conventions { bos, eos, add_bos, template, .. } = &language.conventions;
+    let Conventions { bos, eos, add_bos, template, .. } = &codec.conventions;
     for (key, id) in [("ggml.bos_token_id", bos), ("ggml.eos_token_id", eos)] {
         if let Some(id) = id {
             add(key, Value::U32(*id));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::fields::Fields;
 use crate::{
     Error, Result,
-    interchange::{Language, family::Family},
+    interchange::{TextCodec, family::Family},
     model::{Config, config::RopeScaling},
 };
 
@@ -178,10 +178,10 @@ impl Rope {
 ///
 /// # Errors
 /// [`Error::Config`] for what transformers has no field for.
-pub fn write(family: Family, config: &Config, dtype: &str, language: Option<&Language>) -> Result<Value> {
+pub fn write(family: Family, config: &Config, dtype: &str, codec: Option<&TextCodec>) -> Result<Value> {
     // The shortest text that gives this f32 again, not its neighbour in f64.
     let epsilon: f64 = config.norm_epsilon.to_string().parse().unwrap_or(f64::from(config.norm_epsilon));
-    let conventions = language.map(|language| &language.conventions);
+    let conventions = codec.map(|codec| &codec.conventions);
     let (class, kind) = match family {
         Family::Gpt2 => ("GPT2LMHeadModel", "gpt2"),
         Family::Llama => ("LlamaForCausalLM", "llama"),

@@ -8,7 +8,7 @@ use super::{config, names};
 use crate::{
     Error, Result,
     formats::Format,
-    interchange::{Language, family::Family, layout::Layout, piece_bytes},
+    interchange::{TextCodec, family::Family, layout::Layout, piece_bytes},
     io::{
         atomic,
         tensors::{self, Dtype, Part},
@@ -23,7 +23,7 @@ use crate::{
 /// # Errors
 /// [`Error::Config`] for a model that transformers does not know, [`Error::Usage`] for a quantised format, [`Error::Io`],
 /// and those of the source.
-pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, format: Format) -> Result<()> {
+pub fn save(source: &dyn Source, codec: Option<&TextCodec>, folder: &Path, format: Format) -> Result<()> {
     let (dtype, torch) = match format {
         Format::F32 => (Dtype::F32, "float32"),
         Format::F16 => (Dtype::F16, "float16"),
@@ -44,7 +44,7 @@ pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, for
         dtype,
     };
     let parts: Vec<_> = places.iter().map(|(_, piece)| part(piece)).collect();
-    let config = config::write(family, &model, torch, language)?;
+    let config = config::write(family, &model, torch, codec)?;
 
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
@@ -54,11 +54,11 @@ pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, for
         source.done(&spec.name);
         Ok(Cow::Owned(bytes))
     })?;
-    if let Some(language) = language {
-        atomic::write(&folder.join("tokenizer.json"), language.tokenizer.to_json().as_bytes())?;
+    if let Some(codec) = codec {
+        atomic::write(&folder.join("tokenizer.json"), codec.tokenizer.to_json().as_bytes())?;
         // A character tokenizer is wgpt's alone, and so is how it talks.
-        if matches!(language.tokenizer, Tokenizer::Bpe(_)) {
-            let Language { tokenizer, conventions } = language;
+        if matches!(codec.tokenizer, Tokenizer::Bpe(_)) {
+            let TextCodec { tokenizer, conventions } = codec;
             let name = |id: Option<u32>| id.map(|id| tokenizer.token_text(id));
             let about = json!({
                 "tokenizer_class": "PreTrainedTokenizerFast",
@@ -70,8 +70,8 @@ pub fn save(source: &dyn Source, language: Option<&Language>, folder: &Path, for
                 "model_max_length": model.context,
             });
             atomic::write(&folder.join("tokenizer_config.json"), format!("{about:#}\n").as_bytes())?;
-        } else if language.conventions.template.is_some() {
-            for (name, content) in language.conventions.files() {
+        } else if codec.conventions.template.is_some() {
+            for (name, content) in codec.conventions.files() {
                 atomic::write(&folder.join(name), format!("{content:#}\n").as_bytes())?;
             }
         }

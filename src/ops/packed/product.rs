@@ -3,7 +3,7 @@
 use super::{
     Packed,
     layout::Layout,
-    variants::{Spec, VARIANTS},
+    variants::{PackedVariant, VARIANTS},
 };
 use crate::{
     Result, binds,
@@ -55,13 +55,13 @@ pub struct Fused<'a> {
 }
 
 /// The variant for `m` rows: the tuner's, else the first that fits among those with the fewest rows that hold all of m.
-pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static Spec {
+pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static PackedVariant {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     let class = format!("packed {} {m}x{}x{}", layout.names().0, n.next_power_of_two(), k.next_power_of_two());
     let numbers = [m as u32, n as u32, k as u32, layout as u32];
     let choice = gpu.tuner().choice(&class, &numbers, usable);
-    let enough = |spec: &&Spec| spec.rows >= m.min(8);
+    let enough = |spec: &&PackedVariant| spec.rows >= m.min(8);
     fitting()
         .find(|spec| choice.as_deref() == Some(spec.name))
         .or_else(|| fitting().find(enough))
@@ -82,7 +82,7 @@ pub fn product(x: &Tensor, weights: &Packed, fused: Fused<'_>) -> Result<Tensor>
 /// # Errors
 /// As [`product`].
 pub fn product_with(
-    choose: impl Fn(Layout, [usize; 3]) -> &'static Spec,
+    choose: impl Fn(Layout, [usize; 3]) -> &'static PackedVariant,
     x: &Tensor,
     weights: &Packed,
     fused: Fused<'_>,

@@ -20,7 +20,7 @@ kernels! {
 
 /// One variant: a kernel and its tile.
 #[derive(Debug)]
-pub struct Spec {
+pub struct PackedVariant {
     /// The name under which the tuner remembers it.
     pub name: &'static str,
     /// The kernel.
@@ -33,16 +33,26 @@ pub struct Spec {
     lanes: u32,
 }
 
-const fn columns(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize, columns: usize) -> Spec {
-    Spec { name, kernel: &PACKED_COLUMNS, constants, rows, columns, lanes: 8 }
+const fn columns(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    rows: usize,
+    columns: usize,
+) -> PackedVariant {
+    PackedVariant { name, kernel: &PACKED_COLUMNS, constants, rows, columns, lanes: 8 }
 }
 
-const fn lanes(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize, columns: usize) -> Spec {
-    Spec { name, kernel: &PACKED_LANES, constants, rows, columns, lanes: 0 }
+const fn lanes(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    rows: usize,
+    columns: usize,
+) -> PackedVariant {
+    PackedVariant { name, kernel: &PACKED_LANES, constants, rows, columns, lanes: 0 }
 }
 
 /// Every variant; of those with the same number of rows the first that fits is the default.
-pub static VARIANTS: &[Spec] = &[
+pub static VARIANTS: &[PackedVariant] = &[
     columns("columns 1x2", &[("M", 1), ("N", 2)], 1, 16),
     columns("columns 2x2", &[("M", 2), ("N", 2)], 2, 16),
     columns("columns 4x2", &[("M", 4), ("N", 2)], 4, 16),
@@ -55,7 +65,7 @@ pub static VARIANTS: &[Spec] = &[
     lanes("lanes 8x2, 32", &[("M", 8), ("N", 2), ("LANES", 32)], 8, 2),
 ];
 
-impl Spec {
+impl PackedVariant {
     /// Whether the variant may run on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities) -> bool {
         let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);

@@ -42,7 +42,7 @@ pub struct Episode {
 
 /// What the models say about an answer, a number per token of it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct Rollout {
     /// Log-probabilities under the policy.
     pub logprobs: Vec<f32>,
     /// Log-probabilities under the reference.
@@ -55,9 +55,9 @@ pub struct Seen {
 
 /// What is learned from an episode, a number per token of its answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Lesson {
+pub struct TrainSample {
     /// What the models said before the first update.
-    pub seen: Seen,
+    pub rollout: Rollout,
     /// How much better than expected each token was.
     pub advantages: Vec<f32>,
     /// What the values should have been; empty without a value head.
@@ -194,7 +194,7 @@ impl Learner {
     ///
     /// # Errors
     /// Those of the driver.
-    pub async fn read(&self, episodes: &[Episode], settings: &Settings) -> Result<Vec<Seen>> {
+    pub async fn read(&self, episodes: &[Episode], settings: &Settings) -> Result<Vec<Rollout>> {
         let tape = Tape::off(&self.gpu);
         let mut pending = Vec::new();
         let all: Vec<_> = episodes.iter().collect();
@@ -223,16 +223,16 @@ impl Learner {
                 }
             }
         }
-        let seen = |(row, episode): (usize, &Episode)| {
+        let rollout = |(row, episode): (usize, &Episode)| {
             let first = row * settings.max_tokens;
             let cut = |column: &Vec<f32>| match column.is_empty() {
                 true => Vec::new(),
                 false => column[first..first + episode.answer.tokens.len()].to_vec(),
             };
             let [logprobs, reference, values, entropies] = columns.each_ref().map(cut);
-            Seen { logprobs, reference, values, entropies }
+            Rollout { logprobs, reference, values, entropies }
         };
-        Ok(episodes.iter().enumerate().map(seen).collect())
+        Ok(episodes.iter().enumerate().map(rollout).collect())
     }
 
     /// One update of the optimizer by these episodes, of which each rank takes its share; `beta` is the coefficient of GRPO's KL term. Nothing
@@ -244,12 +244,12 @@ impl Learner {
     /// Those of the driver.
     pub fn learn(
         &mut self,
-        minibatch: &[(&Episode, &Lesson)],
+        minibatch: &[(&Episode, &TrainSample)],
         settings: &Settings,
         lr: f32,
         beta: f64,
     ) -> Result<Pending> {
-        let counted = minibatch.iter().filter(|(_, lesson)| lesson.counts);
+        let counted = minibatch.iter().filter(|(_, sample)| sample.counts);
         let total = counted.map(|(episode, _)| episode.answer.tokens.len()).sum();
         let mut losses = Vec::new();
         let own = &minibatch[self.group().share(minibatch.len())];
@@ -266,7 +266,7 @@ impl Learner {
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn rehearse(&mut self, episodes: &[(&Episode, &Lesson)], settings: &Settings) -> Result<()> {
+    pub fn rehearse(&mut self, episodes: &[(&Episode, &TrainSample)], settings: &Settings) -> Result<()> {
         let own = &episodes[self.group().share(episodes.len())];
         if let Some(part) = own.chunks(settings.micro()).next() {
             drop(self.accumulate(part, settings, 1, 0.1, false)?);
@@ -278,7 +278,7 @@ impl Learner {
     /// Adds the gradients of a micro-batch, the `last` of an update or not, which has a part in a mean over `total` tokens.
     fn accumulate(
         &mut self,
-        part: &[(&Episode, &Lesson)],
+        part: &[(&Episode, &TrainSample)],
         settings: &Settings,
         total: usize,
         beta: f64,
@@ -289,9 +289,9 @@ impl Learner {
         let episodes: Vec<_> = part.iter().map(|(episode, _)| *episode).collect();
         let rows = Rows::new(gpu, &episodes, settings, true)?;
         let most = settings.max_tokens;
-        let upload = |column: fn(&Lesson) -> &Vec<f32>| {
-            let padded = |(_, lesson): &(&Episode, &Lesson)| {
-                column(lesson).iter().copied().chain(std::iter::repeat(0.0)).take(most).collect::<Vec<_>>()
+        let upload = |column: fn(&TrainSample) -> &Vec<f32>| {
+            let padded = |(_, sample): &(&Episode, &TrainSample)| {
+                column(sample).iter().copied().chain(std::iter::repeat(0.0)).take(most).collect::<Vec<_>>()
             };
             Tensor::from_f32(gpu, &[part.len() * most], &part.iter().flat_map(padded).collect::<Vec<_>>())
         };
@@ -302,7 +302,7 @@ impl Learner {
         let states = self.states(&tape, &self.policy, &rows, pass)?;
         let logprobs = self.policy.token_logprobs(&tape, &states, &rows.targets, settings.temperature)?.logprobs;
         let (old_logprobs, advantages) =
-            (upload(|lesson| &lesson.seen.logprobs)?, upload(|lesson| &lesson.advantages)?);
+            (upload(|sample| &sample.rollout.logprobs)?, upload(|sample| &sample.advantages)?);
         let (clip, weights) = (settings.clip, &weights);
         let held = Policy { old_logprobs: &old_logprobs, advantages: &advantages, weights, clip, reference: None };
         match (settings.algorithm, self.value.as_ref()) {
@@ -310,7 +310,7 @@ impl Learner {
                 head.watch(&tape);
                 let policy = policy_loss(&tape, &logprobs, held)?;
                 let values = head.apply(&tape, &states)?;
-                let (old, returns) = (upload(|lesson| &lesson.seen.values)?, upload(|lesson| &lesson.returns)?);
+                let (old, returns) = (upload(|sample| &sample.rollout.values)?, upload(|sample| &sample.returns)?);
                 let value = value_loss(&tape, &values, &returns, weights, Some((&old, value_clip)))?;
                 let read = (policy.totals.read(), Some(value.totals.read()));
                 let loss = weighted_sum(&tape, &[(&policy.mean, 1.0), (&value.mean, value_factor)])?;
@@ -318,7 +318,7 @@ impl Learner {
                 Ok(read)
             }
             _ => {
-                let reference = upload(|lesson| &lesson.seen.reference)?;
+                let reference = upload(|sample| &sample.rollout.reference)?;
                 let reference = (beta > 0.0).then_some((&reference, beta as f32));
                 let policy = policy_loss(&tape, &logprobs, Policy { reference, ..held })?;
                 let read = policy.totals.read();

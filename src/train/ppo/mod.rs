@@ -5,10 +5,10 @@
 //! A step ([`Ppo::step`]) is a function of the settings, the weights and moments, and [`Progress`]: all of that lies in a
 //! checkpoint, so a resumed run goes on bit for bit.
 
+mod exchange;
 pub mod guards;
 pub mod learner;
 pub mod prompts;
-mod ranks;
 pub mod run;
 pub mod settings;
 pub mod statistics;
@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     guards::Guards,
-    learner::{Episode, Learner, Lesson, Seen},
+    learner::{Episode, Learner, Rollout, TrainSample},
     prompts::Prompts,
     settings::{Algorithm, Settings},
     statistics::{Scores, Statistics},
 };
 use super::{
-    judge::{Judge, Said},
+    judge::{Judge, ScoredAnswer},
     rlhf::{
         advantages::{gae, group_advantages},
         kl::KlController,
@@ -37,9 +37,9 @@ use crate::{
         batch::{self, Request, continue_all},
         sampler::Sampling,
     },
-    interchange::Language,
+    interchange::TextCodec,
     parallel::Group,
-    train::together,
+    train::coordination,
 };
 
 /// Episodes of the reference, for normalisation, have numbers from here on: no step reaches them.
@@ -88,7 +88,7 @@ pub struct Ppo {
     /// Who scores.
     pub judge: Box<dyn Judge>,
     /// Text to tokens and back.
-    pub language: Language,
+    pub codec: TextCodec,
     /// Where the run is.
     pub progress: Progress,
 }
@@ -123,19 +123,19 @@ impl Ppo {
         let (beta, lr) = (self.progress.controller.beta(), settings.lr_at(step));
 
         let (first, group) = (step * settings.batch as u64, self.learner.group());
-        let own = ranks::share(&group, settings.batch, settings.algorithm.group());
+        let own = exchange::share(&group, settings.batch, settings.algorithm.group());
         let own_episodes = self.rollout(first + own.start as u64, own.len()).await?;
         let raw = self.judged(&own_episodes)?;
         let own_seen = self.learner.read(&own_episodes, &settings).await?;
         // From here on every rank knows all episodes.
         let prompts = (first..first + settings.batch as u64).map(|episode| self.prompt(episode)).collect();
-        let (episodes, raw, seen) = ranks::gather(&group, prompts, own_episodes, raw, own_seen)?;
+        let (episodes, raw, rollout) = exchange::gather(&group, prompts, own_episodes, raw, own_seen)?;
         let scores = self.counted(&episodes, raw);
-        let lessons = match settings.algorithm {
-            Algorithm::Ppo { .. } => ppo_lessons(seen, &scores.counted, beta, &settings),
-            Algorithm::Grpo { group } => grpo_lessons(seen, &scores.counted, group),
+        let samples = match settings.algorithm {
+            Algorithm::Ppo { .. } => ppo_lessons(rollout, &scores.counted, beta, &settings),
+            Algorithm::Grpo { group } => grpo_lessons(rollout, &scores.counted, group),
         };
-        let before = statistics::of_episodes(step, &episodes, &scores, &lessons);
+        let before = statistics::of_episodes(step, &episodes, &scores, &samples);
 
         let mut pending = Vec::new();
         let each = settings.batch / settings.minibatches;
@@ -145,7 +145,7 @@ impl Ppo {
                 _ => prompts::order(settings.seed, !(step * settings.epochs as u64 + epoch as u64), settings.batch),
             };
             for minibatch in order.chunks(each) {
-                let pair = |index: &u32| (&episodes[*index as usize], &lessons[*index as usize]);
+                let pair = |index: &u32| (&episodes[*index as usize], &samples[*index as usize]);
                 let minibatch: Vec<_> = minibatch.iter().map(pair).collect();
                 // Without anything to learn there is nothing to divide by, and Adam's moments would move the weights.
                 if minibatch.iter().any(|(_, lesson)| lesson.counts) {
@@ -161,7 +161,7 @@ impl Ppo {
         self.progress.controller.update(statistics.kl, settings.batch);
         self.progress.updates = self.learner.optimizer.step;
         self.progress.step += 1;
-        let text = |ids: &[u32]| self.language.tokenizer.decode(ids);
+        let text = |ids: &[u32]| self.codec.tokenizer.decode(ids);
         let sample = |(Episode { prompt, answer }, &score): (&Episode, &f32)| Sample {
             prompt: text(&prompt.ids),
             answer: text(&answer.tokens),
@@ -197,7 +197,7 @@ impl Ppo {
 
     /// What episode number `episode` is asked.
     fn prompt(&self, episode: u64) -> prompts::Prompt {
-        self.prompts.get(episode / self.settings.algorithm.group() as u64, &self.language)
+        self.prompts.get(episode / self.settings.algorithm.group() as u64, &self.codec)
     }
 
     /// What counts of what the judge said of the episodes.
@@ -216,10 +216,10 @@ impl Ppo {
         let text = |episode: &Episode| {
             let Episode { answer, .. } = episode;
             let kept = answer.tokens.len() - usize::from(answer.stopped);
-            self.language.tokenizer.decode(&answer.tokens[..kept])
+            self.codec.tokenizer.decode(&answer.tokens[..kept])
         };
         let answers: Vec<_> = episodes.iter().map(text).collect();
-        let said = episodes.iter().zip(&answers).map(|(Episode { prompt, .. }, answer)| Said {
+        let said = episodes.iter().zip(&answers).map(|(Episode { prompt, .. }, answer)| ScoredAnswer {
             prompt: &prompt.text,
             messages: &prompt.messages,
             answer,
@@ -243,7 +243,7 @@ impl Ppo {
     /// [`Error::Config`] when all of them score the same; those of the judge and of the driver.
     pub async fn normalise(&mut self) -> Result<()> {
         let (batch, group, mut scores) = (self.settings.batch, self.learner.group(), Vec::new());
-        let own = ranks::share(&group, batch, 1);
+        let own = exchange::share(&group, batch, 1);
         while scores.len() < self.settings.normalise {
             let first = REFERENCE_EPISODES + scores.len() as u64 + own.start as u64;
             let episodes = self.rollout(first, own.len()).await?;
@@ -270,59 +270,58 @@ impl Ppo {
     /// Those of the driver.
     pub async fn tune(&mut self, report: impl FnMut(&str, usize, usize)) -> Result<()> {
         let (gpu, group) = (self.learner.gpu.clone(), self.learner.group());
-        together::tune(&gpu, &group, async || self.rehearse(&group).await, report).await
+        coordination::tune(&gpu, &group, async || self.rehearse(&group).await, report).await
     }
 
     /// This rank's share of a step, changing nothing.
     async fn rehearse(&mut self, group: &Group) -> Result<()> {
-        let own = ranks::share(group, self.settings.batch, self.settings.algorithm.group());
+        let own = exchange::share(group, self.settings.batch, self.settings.algorithm.group());
         let episodes = self.rollout(REFERENCE_EPISODES, own.len()).await?;
-        let seen = self.learner.read(&episodes, &self.settings).await?;
-        let lesson = |seen: Seen| {
-            let zeros = vec![0.0; seen.logprobs.len()];
-            Lesson { advantages: zeros.clone(), returns: zeros, counts: true, seen }
+        let rollout = self.learner.read(&episodes, &self.settings).await?;
+        let lesson = |rollout: Rollout| {
+            let zeros = vec![0.0; rollout.logprobs.len()];
+            TrainSample { advantages: zeros.clone(), returns: zeros, counts: true, rollout }
         };
-        let lessons: Vec<_> = seen.into_iter().map(lesson).collect();
-        let pairs: Vec<_> = episodes.iter().zip(&lessons).collect();
+        let samples: Vec<_> = rollout.into_iter().map(lesson).collect();
+        let pairs: Vec<_> = episodes.iter().zip(&samples).collect();
         self.learner.rehearse(&pairs, &self.settings)
     }
 }
 
 /// Rewards per token from scores and the KL penalty, whitened; advantages by GAE, whitened over the batch.
-fn ppo_lessons(seen: Vec<Seen>, scores: &[f32], beta: f64, settings: &Settings) -> Vec<Lesson> {
+fn ppo_lessons(rollout: Vec<Rollout>, scores: &[f32], beta: f64, settings: &Settings) -> Vec<TrainSample> {
     let Algorithm::Ppo { gamma, lambda, whiten_rewards, whiten_advantages, .. } = settings.algorithm else {
         return Vec::new();
     };
-    let rewards = seen
-        .iter()
-        .zip(scores)
-        .map(|(seen, score)| token_rewards(&seen.logprobs, &seen.reference, *score, beta, settings.reward_clip));
+    let rewards = rollout.iter().zip(scores).map(|(rollout, score)| {
+        token_rewards(&rollout.logprobs, &rollout.reference, *score, beta, settings.reward_clip)
+    });
     let mut rewards: Vec<_> = rewards.collect();
     if whiten_rewards {
         replace(rewards.iter_mut(), |all| whiten(all, false));
     }
-    let lesson = |(seen, rewards): (Seen, Vec<f32>)| {
-        let found = gae(&rewards, &seen.values, gamma, lambda);
-        Lesson { seen, advantages: found.advantages, returns: found.returns, counts: true }
+    let lesson = |(rollout, rewards): (Rollout, Vec<f32>)| {
+        let found = gae(&rewards, &rollout.values, gamma, lambda);
+        TrainSample { rollout, advantages: found.advantages, returns: found.returns, counts: true }
     };
-    let mut lessons: Vec<_> = seen.into_iter().zip(rewards).map(lesson).collect();
+    let mut samples: Vec<_> = rollout.into_iter().zip(rewards).map(lesson).collect();
     if whiten_advantages {
-        replace(lessons.iter_mut().map(|lesson| &mut lesson.advantages), |all| whiten(all, true));
+        replace(samples.iter_mut().map(|lesson| &mut lesson.advantages), |all| whiten(all, true));
     }
-    lessons
+    samples
 }
 
 /// The advantage of each answer over the others to its prompt, the same for all of its tokens.
-fn grpo_lessons(seen: Vec<Seen>, scores: &[f32], group: usize) -> Vec<Lesson> {
+fn grpo_lessons(rollout: Vec<Rollout>, scores: &[f32], group: usize) -> Vec<TrainSample> {
     let advantages = scores.chunks(group).flat_map(|scores| match group_advantages(scores) {
         Some(advantages) => advantages.into_iter().map(Some).collect(),
         None => vec![None; scores.len()],
     });
-    let lesson = |(seen, advantage): (Seen, Option<f32>)| {
-        let advantages = vec![advantage.unwrap_or(0.0); seen.logprobs.len()];
-        Lesson { seen, advantages, returns: Vec::new(), counts: advantage.is_some() }
+    let lesson = |(rollout, advantage): (Rollout, Option<f32>)| {
+        let advantages = vec![advantage.unwrap_or(0.0); rollout.logprobs.len()];
+        TrainSample { rollout, advantages, returns: Vec::new(), counts: advantage.is_some() }
     };
-    seen.into_iter().zip(advantages).map(lesson).collect()
+    rollout.into_iter().zip(advantages).map(lesson).collect()
 }
 
 /// Applies `change` to the numbers of all columns together.
@@ -339,9 +338,9 @@ fn replace<'a>(columns: impl Iterator<Item = &'a mut Vec<f32>>, change: impl FnO
 mod tests {
     use super::*;
 
-    fn seen(logprobs: &[f32]) -> Seen {
+    fn rollout(logprobs: &[f32]) -> Rollout {
         let count = logprobs.len();
-        Seen {
+        Rollout {
             logprobs: logprobs.to_vec(),
             reference: vec![-1.0; count],
             values: vec![0.5; count],
@@ -352,26 +351,26 @@ mod tests {
     #[test]
     fn whitening_is_over_the_whole_batch() {
         let settings = Settings::recipe(Algorithm::PPO);
-        let lessons = ppo_lessons(vec![seen(&[-1.0, -2.0, -0.5]), seen(&[-1.5])], &[2.0, -1.0], 0.5, &settings);
-        let all: Vec<f32> = lessons.iter().flat_map(|lesson| lesson.advantages.clone()).collect();
+        let samples = ppo_lessons(vec![rollout(&[-1.0, -2.0, -0.5]), rollout(&[-1.5])], &[2.0, -1.0], 0.5, &settings);
+        let all: Vec<f32> = samples.iter().flat_map(|lesson| lesson.advantages.clone()).collect();
         let (mean, variance) = moments(&all);
         assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{all:?}");
-        assert_eq!(lessons.iter().map(|lesson| lesson.returns.len()).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(samples.iter().map(|lesson| lesson.returns.len()).collect::<Vec<_>>(), [3, 1]);
 
         let Algorithm::Ppo { gamma, lambda, value_clip, value_factor, .. } = Algorithm::PPO else { unreachable!() };
         let plain =
             Algorithm::Ppo { gamma, lambda, value_clip, value_factor, whiten_rewards: false, whiten_advantages: false };
         let settings = Settings { algorithm: plain, ..settings };
-        let lessons = ppo_lessons(vec![seen(&[-1.5])], &[-1.0], 0.5, &settings);
+        let samples = ppo_lessons(vec![rollout(&[-1.5])], &[-1.0], 0.5, &settings);
         // r = -0.5 * (-1.5 + 1) - 1 = -0.75, A = r - V.
-        assert_eq!((&lessons[0].advantages[..], &lessons[0].returns[..]), (&[-1.25f32][..], &[-0.75f32][..]));
+        assert_eq!((&samples[0].advantages[..], &samples[0].returns[..]), (&[-1.25f32][..], &[-0.75f32][..]));
     }
 
     #[test]
     fn groups_of_equal_rewards_do_not_count() {
-        let all = (0..4).map(|_| seen(&[-1.0, -1.0])).collect();
-        let lessons = grpo_lessons(all, &[1.0, 1.0, 0.0, 1.0], 2);
-        assert_eq!(lessons.iter().map(|lesson| lesson.counts).collect::<Vec<_>>(), [false, false, true, true]);
-        assert!(lessons[2].advantages[0] < -0.7 && lessons[3].advantages == vec![lessons[3].advantages[0]; 2]);
+        let all = (0..4).map(|_| rollout(&[-1.0, -1.0])).collect();
+        let samples = grpo_lessons(all, &[1.0, 1.0, 0.0, 1.0], 2);
+        assert_eq!(samples.iter().map(|lesson| lesson.counts).collect::<Vec<_>>(), [false, false, true, true]);
+        assert!(samples[2].advantages[0] < -0.7 && samples[3].advantages == vec![samples[3].advantages[0]; 2]);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Error, Result,
-    interchange::Language,
+    interchange::TextCodec,
     random,
     text::{ChatTemplate, Message, tokenizer::Hasher},
 };
@@ -53,15 +53,15 @@ impl Prompts {
     ///
     /// # Errors
     /// [`Error::Data`] when nothing is left, [`Error::Io`], [`Error::Template`].
-    pub fn open(path: &Path, language: &Language, width: usize, seed: u64) -> Result<Self> {
+    pub fn open(path: &Path, codec: &TextCodec, width: usize, seed: u64) -> Result<Self> {
         if !path.is_file() {
             return Err(Error::data(path, "no such file; give JSONL with a prompt per line, or a text"));
         }
         let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
         let lists = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"));
         let found = match lists {
-            true => Self::listed(&text, language, width, seed)?,
-            false => Self::windows(language.tokenizer.encode(&text)?, width, seed),
+            true => Self::listed(&text, codec, width, seed)?,
+            false => Self::windows(codec.tokenizer.encode(&text)?, width, seed),
         };
         match &found.source {
             Source::List(prompts) if prompts.is_empty() => {
@@ -83,15 +83,15 @@ impl Prompts {
     ///
     /// # Errors
     /// [`Error::Template`] for a template that cannot be read.
-    pub fn listed(text: &str, language: &Language, width: usize, seed: u64) -> Result<Self> {
-        let conventions = &language.conventions;
+    pub fn listed(text: &str, codec: &TextCodec, width: usize, seed: u64) -> Result<Self> {
+        let conventions = &codec.conventions;
         let template = match conventions.template.is_some() {
-            true => Some(conventions.chat(&language.tokenizer)?),
+            true => Some(conventions.chat(&codec.tokenizer)?),
             false => None,
         };
         let (mut prompts, mut left_out) = (Vec::new(), BTreeMap::new());
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            match parse(line).and_then(|asked| asked.encode(language, template.as_ref(), width)) {
+            match parse(line).and_then(|asked| asked.encode(codec, template.as_ref(), width)) {
                 Ok(prompt) => prompts.push(prompt),
                 Err(reason) => left_out.entry(reason).or_insert((0, index + 1)).0 += 1,
             }
@@ -135,7 +135,7 @@ impl Prompts {
 
     /// Prompt number `index` of a run. Listed prompts come in epochs, each in an order of its own; windows are drawn
     /// uniformly.
-    pub fn get(&self, index: u64, language: &Language) -> Prompt {
+    pub fn get(&self, index: u64, codec: &TextCodec) -> Prompt {
         match &self.source {
             Source::List(prompts) => {
                 let (epoch, place) = (index / prompts.len() as u64, index % prompts.len() as u64);
@@ -144,7 +144,7 @@ impl Prompts {
             Source::Windows(ids, width) => {
                 let start = random::below(self.seed, WINDOW, index, (ids.len() - width) as u64) as usize;
                 let ids = ids[start..start + width].to_vec();
-                let text = language.tokenizer.decode(&ids);
+                let text = codec.tokenizer.decode(&ids);
                 Prompt { messages: vec![Message::new("user", &text)], text, ids, expected: None }
             }
         }
@@ -204,15 +204,15 @@ fn parse(line: &str) -> Result<Asked, String> {
 }
 
 impl Asked {
-    fn encode(self, language: &Language, template: Option<&ChatTemplate>, width: usize) -> Result<Prompt, String> {
+    fn encode(self, codec: &TextCodec, template: Option<&ChatTemplate>, width: usize) -> Result<Prompt, String> {
         let Self { messages, text, expected } = self;
         let last = messages.last().map(|message| message.content.clone()).unwrap_or_default();
         let ids = match (template, &text) {
             (Some(template), _) => {
                 let rendered = template.render(&messages, true).map_err(|_| "the chat template refuses it")?;
-                language.tokenizer.encode_special(&rendered)
+                codec.tokenizer.encode_special(&rendered)
             }
-            (None, Some(text)) => language.read(text),
+            (None, Some(text)) => codec.read(text),
             (None, None) => return Err("it is a conversation and the model has no chat template".to_string()),
         };
         let ids = ids.map_err(|_| "the tokenizer does not know a character of it")?;
@@ -231,8 +231,8 @@ mod tests {
     use super::*;
     use crate::text::Tokenizer;
 
-    fn language() -> Language {
-        Language::plain(Tokenizer::chars_of(["abc 012?"]).unwrap())
+    fn codec() -> TextCodec {
+        TextCodec::plain(Tokenizer::chars_of(["abc 012?"]).unwrap())
     }
 
     #[test]
@@ -248,27 +248,27 @@ mod tests {
             r#"{"text":"a"}"#,
             r#"{"prompt":""}"#,
         ];
-        let prompts = Prompts::listed(&lines.join("\n"), &language(), 8, 1).unwrap();
+        let prompts = Prompts::listed(&lines.join("\n"), &codec(), 8, 1).unwrap();
         assert_eq!((prompts.count(), prompts.longest(), prompts.left_out.len()), (2, 3, 6));
         assert!(prompts.remarks().iter().any(|remark| remark.contains("not JSON (first in line 6)")));
-        let first: Vec<_> = (0..2).map(|i| prompts.get(i, &language()).text).collect();
+        let first: Vec<_> = (0..2).map(|i| prompts.get(i, &codec()).text).collect();
         assert!(first.contains(&"ab?".to_string()) && first.contains(&"c".to_string()), "an epoch has each once");
-        let expected = (0..2).find_map(|i| Some(prompts.get(i, &language())).filter(|p| p.text == "ab?")).unwrap();
+        let expected = (0..2).find_map(|i| Some(prompts.get(i, &codec())).filter(|p| p.text == "ab?")).unwrap();
         assert_eq!(expected.expected.as_deref(), Some("12"));
-        let epochs: Vec<_> = (0..40).step_by(2).map(|i| prompts.get(i, &language()).text).collect();
+        let epochs: Vec<_> = (0..40).step_by(2).map(|i| prompts.get(i, &codec()).text).collect();
         assert!(epochs.iter().any(|text| text == "c") && epochs.iter().any(|text| text == "ab?"), "orders differ");
     }
 
     #[test]
     fn windows_are_pieces_of_the_text() {
-        let language = language();
+        let codec = codec();
         let text = "abc 012?".repeat(9);
-        let prompts = Prompts::windows(language.tokenizer.encode(&text).unwrap(), 5, 3);
+        let prompts = Prompts::windows(codec.tokenizer.encode(&text).unwrap(), 5, 3);
         for index in 0..20 {
-            let prompt = prompts.get(index, &language);
+            let prompt = prompts.get(index, &codec);
             assert!(prompt.ids.len() == 5 && text.contains(&prompt.text));
         }
-        assert_ne!(prompts.get(0, &language), prompts.get(1, &language));
+        assert_ne!(prompts.get(0, &codec), prompts.get(1, &codec));
         assert_eq!((prompts.longest(), prompts.count()), (5, 67));
     }
 }

@@ -16,19 +16,20 @@ use crate::{
     interchange::{
         self,
         adapter::{self, Adapters},
-        own::Own,
+        checkpoint::CheckpointSource,
+        load::{adapted, tunable},
     },
     io::{
         atomic,
         checkpoint::{Checkpoint, Kind},
-        metrics, panels,
+        metrics,
     },
-    model::build::Storage,
-    model::{Gpt, lora::LoraConfig},
+    model::{Gpt, build::Storage, lora::LoraConfig},
+    report::panels,
     train::{
-        run::{Parts, adapted, interrupted, keep, publish, take, tunable},
-        stage::Together,
-        together::{self, Log, Vote},
+        coordination::{self, Log, Vote},
+        run::{Parts, interrupted, keep, publish, take},
+        stage::RankSummary,
     },
 };
 
@@ -85,13 +86,13 @@ pub struct Summary {
     pub stopped: bool,
     /// The ranks that trained together, if there were several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub together: Option<Together>,
+    pub together: Option<RankSummary>,
 }
 
 /// The models of a new run, and its base as a resumed run finds it again.
 ///
 /// # Errors
-/// As [`crate::train::run::tunable`].
+/// As [`crate::interchange::load::tunable`].
 pub fn begin(gpu: &Gpu, base: &Path, lora: Option<&LoraConfig>, settings: &Settings, value: bool) -> Result<Learner> {
     let policy = tunable(gpu, base, lora, settings.seed, |_, _| ())?;
     let reference = match lora {
@@ -128,7 +129,7 @@ pub fn resume(gpu: &Gpu, out: &Path, state: &State, value: bool) -> Result<Learn
                 let reason = format!("{} holds other weights than when the run began", state.base.display());
                 return Err(Error::checkpoint(&checkpoint.folder, reason));
             }
-            (Gpt::from_source(gpu, &Own::open(out)?)?, Some(Gpt::from_source(gpu, &*source)?))
+            (Gpt::from_source(gpu, &CheckpointSource::open(out)?)?, Some(Gpt::from_source(gpu, &*source)?))
         }
     };
     let mut learner = Learner::new(gpu, policy, reference, value, state.settings.optimizer)?;
@@ -169,7 +170,7 @@ impl Run<'_> {
         let first = self.ppo.progress.step;
         let log = self.out.join("metrics.jsonl");
         let group = self.ppo.learner.group();
-        together::agree(&group, &(&settings, first))?;
+        coordination::agree(&group, &(&settings, first))?;
         self.ppo.tune(|class, index, count| event(Event::Tuning(class, index, count))).await?;
         if first == 0 {
             event(Event::Normalising);
@@ -239,14 +240,14 @@ impl Run<'_> {
             seconds_per_step: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
             parameters: self.ppo.learner.policy.size(),
             stopped,
-            together: Together::of(&group),
+            together: RankSummary::of(&group),
         })
     }
 
     /// Writes a checkpoint: all of it or nothing. Of a policy with adapters, the adapters alone. All ranks ask; the first writes.
     async fn save(&mut self) -> Result<Option<PathBuf>> {
         self.ppo.learner.replica.meet()?;
-        let Ppo { settings, learner, language, progress, .. } = &self.ppo;
+        let Ppo { settings, learner, codec, progress, .. } = &self.ppo;
         let kept = keep(&learner.replica, learner.state().into_iter()).await?;
         if !learner.group().is_first() {
             return Ok(None);
@@ -262,7 +263,7 @@ impl Run<'_> {
         let state = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
         // The value head is training state: a policy needs none to write.
         let parts = Parts { model: &learner.policy, head: &[], optimizer: &kept, state: &state };
-        publish(self.out, progress.step, parts, language, settings.keep).await.map(Some)
+        publish(self.out, progress.step, parts, codec, settings.keep).await.map(Some)
     }
 
     fn draw(&self, log: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::learner::{Episode, Lesson, Outcome};
+use super::learner::{Episode, Outcome, TrainSample};
 use crate::train::rlhf::{advantages::explained_variance, rewards::episode_kl, whiten::moments};
 
 /// The numbers of a step. Means over its episodes, or over the tokens of their answers; those of the losses are means over
@@ -66,15 +66,15 @@ pub(super) struct Scores {
 }
 
 /// Before the updates: everything that needs the episodes.
-pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, lessons: &[Lesson]) -> Statistics {
+pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, samples: &[TrainSample]) -> Statistics {
     let count = episodes.len().max(1) as f64;
-    let mean = |value: &dyn Fn(&Episode, &Lesson) -> f64| {
-        episodes.iter().zip(lessons).map(|(episode, lesson)| value(episode, lesson)).sum::<f64>() / count
+    let mean = |value: &dyn Fn(&Episode, &TrainSample) -> f64| {
+        episodes.iter().zip(samples).map(|(episode, sample)| value(episode, sample)).sum::<f64>() / count
     };
-    let flat = |column: fn(&Lesson) -> &Vec<f32>| lessons.iter().flat_map(column).copied().collect::<Vec<f32>>();
+    let flat = |column: fn(&TrainSample) -> &Vec<f32>| samples.iter().flat_map(column).copied().collect::<Vec<f32>>();
     let (score, variance) = moments(&scores.counted);
-    let gaps = episodes.iter().zip(lessons).flat_map(|(episode, lesson)| {
-        let pairs = episode.answer.logprobs.iter().zip(&lesson.seen.logprobs);
+    let gaps = episodes.iter().zip(samples).flat_map(|(episode, sample)| {
+        let pairs = episode.answer.logprobs.iter().zip(&sample.rollout.logprobs);
         pairs.map(|(sampled, read)| f64::from((sampled - read).abs()))
     });
     Statistics {
@@ -82,9 +82,9 @@ pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, less
         score,
         score_deviation: variance.sqrt(),
         raw_score: moments(&scores.raw).0,
-        kl: mean(&|_, lesson| episode_kl(&lesson.seen.logprobs, &lesson.seen.reference)),
+        kl: mean(&|_, sample| episode_kl(&sample.rollout.logprobs, &sample.rollout.reference)),
         beta: 0.0,
-        entropy: moments(&flat(|lesson| &lesson.seen.entropies)).0,
+        entropy: moments(&flat(|sample| &sample.rollout.entropies)).0,
         policy_loss: 0.0,
         approx_kl: 0.0,
         clip_fraction: 0.0,
@@ -92,7 +92,7 @@ pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, less
         first_clip_fraction: 0.0,
         value_loss: 0.0,
         value_clip_fraction: 0.0,
-        explained_variance: explained_variance(&flat(|lesson| &lesson.seen.values), &flat(|lesson| &lesson.returns)),
+        explained_variance: explained_variance(&flat(|sample| &sample.rollout.values), &flat(|sample| &sample.returns)),
         gradient_norm: 0.0,
         learning_rate: 0.0,
         response_length: mean(&|episode, _| episode.answer.tokens.len() as f64),
@@ -100,7 +100,7 @@ pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, less
         repetition: mean(&|episode, _| repetition(&episode.answer.tokens)),
         // NaN counts as the largest.
         sampling_gap: gaps.fold(0.0, |most, gap| if gap > most || gap.is_nan() { gap } else { most }),
-        used: mean(&|_, lesson| if lesson.counts { 1.0 } else { 0.0 }),
+        used: mean(&|_, sample| if sample.counts { 1.0 } else { 0.0 }),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    feedback::{BestOf, LeftOut, Preference, Prompt, Samples, Scored, Store, Tally, Verdict},
+    feedback::{BestOf, LeftOut, Preference, Prompt, RatingSource, Samples, Scored, Tally, Verdict},
     text::{conversations::Mistake, packing::shuffled, tokenizer::Hasher},
 };
 
@@ -53,9 +53,9 @@ pub struct Data {
 }
 
 /// The commonest kind of ratings; of equally common ones rankings, then choices.
-fn commonest(store: &Store) -> Result<Objective> {
+fn commonest(ratings: &dyn RatingSource) -> Result<Objective> {
     let mut counts = [0u64; 3];
-    store.each(|stored| {
+    ratings.each(&mut |stored| {
         match stored.rating.as_ref().map(|rating| rating.verdict()) {
             Ok(Verdict::Ranking(_)) => counts[0] += 1,
             Ok(Verdict::Best(_)) => counts[1] += 1,
@@ -71,19 +71,19 @@ fn commonest(store: &Store) -> Result<Objective> {
 }
 
 impl Data {
-    /// Encodes the ratings of `store` for `objective`, or for what most of them say. `progress` hears how many of how
+    /// Encodes the `ratings` for `objective`, or for what most of them say. `progress` hears how many of how
     /// many samples are done.
     ///
     /// # Errors
     /// [`Error::Data`] with every reason when nothing is left, or the database cannot be read.
     pub fn load(
-        store: &Store,
+        ratings: &dyn RatingSource,
         objective: Option<Objective>,
         reader: &Reader,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
-        let objective = objective.map_or_else(|| commonest(store), Ok)?;
-        let (samples, left_out) = samples(store, objective)?;
+        let objective = objective.map_or_else(|| commonest(ratings), Ok)?;
+        let (samples, left_out) = samples(ratings, objective)?;
         let (comparisons, mistakes) = (Vec::with_capacity(samples.len()), Tally::default());
         let mut data = Self { objective, comparisons, prompts: 0, truncated: 0, left_out, mistakes };
         let mut prompts: HashMap<String, u32> = HashMap::new();
@@ -111,7 +111,7 @@ impl Data {
             };
             let reason = format!("no {kind} to learn from; `wgpt rate` and `wgpt feedback import` collect them");
             let all: Vec<_> = std::iter::once(reason).chain(data.remarks()).collect();
-            return Err(Error::data(store.path(), all.join("\n")));
+            return Err(Error::data(ratings.path(), all.join("\n")));
         }
         Ok(data)
     }
@@ -138,7 +138,7 @@ impl Data {
             hasher.add(&prompt.to_le_bytes());
             texts.iter().for_each(|text| hasher.add(bytemuck::cast_slice(text)));
             hasher.add(&match label {
-                Label::Best(best) => best.to_le_bytes(),
+                Label::Best(best) => (*best as u64).to_le_bytes(),
                 Label::Score(score) => score.to_le_bytes(),
             });
         }
@@ -162,20 +162,20 @@ pub fn split(comparisons: &[Comparison], fraction: f64, seed: u64) -> (Vec<u32>,
 
 type Sample = (Prompt, Vec<String>, Label);
 
-fn samples(store: &Store, objective: Objective) -> Result<(Vec<Sample>, Tally<LeftOut>)> {
+fn samples(ratings: &dyn RatingSource, objective: Objective) -> Result<(Vec<Sample>, Tally<LeftOut>)> {
     Ok(match objective {
         Objective::Pairs => {
-            let Samples { samples, left_out } = store.preferences()?;
+            let Samples { samples, left_out } = ratings.preferences()?;
             let sample = |Preference { prompt, chosen, rejected }| (prompt, vec![chosen, rejected], Label::Best(0));
             (samples.into_iter().map(sample).collect(), left_out)
         }
         Objective::Best => {
-            let Samples { samples, left_out } = store.best_of()?;
+            let Samples { samples, left_out } = ratings.best_of()?;
             let sample = |BestOf { prompt, answers, best }| (prompt, answers, Label::Best(best));
             (samples.into_iter().map(sample).collect(), left_out)
         }
         Objective::Scores => {
-            let Samples { samples, left_out } = store.scored()?;
+            let Samples { samples, left_out } = ratings.scored()?;
             let sample = |Scored { prompt, answer, score }| (prompt, vec![answer], Label::Score(score));
             (samples.into_iter().map(sample).collect(), left_out)
         }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, Result,
     gpu::Gpu,
-    interchange::Language,
+    interchange::{TextCodec, load},
     io::checkpoint::Checkpoint,
     model::{Gpt, build::Storage, gpt::Pass, heads::ScalarHead},
     ops::gather::RowIndex,
@@ -89,15 +89,15 @@ impl RewardModel {
             let reason = "no reward model: there is no head.safetensors; `wgpt reward` makes one";
             return Err(Error::checkpoint(&checkpoint.folder, reason));
         }
-        let language = Language::open(&checkpoint.folder)?;
-        let model = run::frozen(gpu, path, storage, each)?;
+        let codec = TextCodec::open(&checkpoint.folder)?;
+        let model = load::frozen(gpu, path, storage, each)?;
         let head = run::head(gpu, &checkpoint, model.config().width)?;
         let head = head.ok_or_else(|| Error::checkpoint(&checkpoint.folder, "head.safetensors is gone"))?;
         // Texts are cut as they were in training.
         let trained = checkpoint.state().ok().and_then(|state| state["settings"]["context"].as_u64());
         let longest = model.config().context;
         let context = trained.map_or(longest, |context| (context as usize).min(longest));
-        Ok(Self { gpu: gpu.clone(), model, head, reader: Reader::new(&language, context)? })
+        Ok(Self { gpu: gpu.clone(), model, head, reader: Reader::new(&codec, context)? })
     }
 
     /// A reward model of its parts.

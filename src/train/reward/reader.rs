@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    interchange::Language,
+    interchange::TextCodec,
     text::{
         ChatTemplate, Message,
         conversations::Mistake,
@@ -13,7 +13,7 @@ use crate::{
 /// How a judge reads.
 #[derive(Debug)]
 pub struct Reader {
-    language: Language,
+    codec: TextCodec,
     /// None of a model that was not taught to talk: it reads just the text.
     template: Option<ChatTemplate>,
     /// Most tokens of a text.
@@ -34,18 +34,18 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Template`] for a chat template that cannot be read, [`Error::Config`] for a context of 0.
-    pub fn new(language: &Language, context: usize) -> Result<Self> {
+    pub fn new(codec: &TextCodec, context: usize) -> Result<Self> {
         if context == 0 {
             return Err(Error::Config("a context of 0 tokens: give at least 1".to_string()));
         }
-        let Language { tokenizer, conventions } = language;
+        let TextCodec { tokenizer, conventions } = codec;
         let template = conventions.talk(tokenizer)?;
-        Ok(Self { language: language.clone(), template, context })
+        Ok(Self { codec: codec.clone(), template, context })
     }
 
     /// How the model reads and writes.
-    pub fn language(&self) -> &Language {
-        &self.language
+    pub fn codec(&self) -> &TextCodec {
+        &self.codec
     }
 
     /// The conversation up to the token that ends the answer; without a chat template the texts, one after the other. Of
@@ -54,7 +54,7 @@ impl Reader {
     /// # Errors
     /// The mistake that keeps it from being read, with an example.
     pub fn read(&self, prompt: &[Message], answer: &str) -> Result<Text, (Mistake, String)> {
-        let Language { tokenizer, conventions } = &self.language;
+        let TextCodec { tokenizer, conventions } = &self.codec;
         let unknown = |error: Error| (Mistake::UnknownCharacter, error.to_string());
         let refused = |error: Error| (Mistake::Refused, error.to_string());
         let mut ids = match &self.template {
@@ -101,14 +101,14 @@ mod tests {
     fn a_text_ends_with_its_answer_and_loses_its_front() {
         let chars = Tokenizer::chars_of(["abc:\nUser Asistnt."]).unwrap();
         let prompt = [Message::new("user", "ab")];
-        let plain = Language::plain(chars.clone());
-        let read = |language: &Language, context| {
-            let text = Reader::new(language, context).unwrap().read(&prompt, "ca").unwrap();
+        let plain = TextCodec::plain(chars.clone());
+        let read = |codec: &TextCodec, context| {
+            let text = Reader::new(codec, context).unwrap().read(&prompt, "ca").unwrap();
             (chars.decode(&text.ids), text.dropped)
         };
         assert_eq!(read(&plain, 9), ("abca".to_string(), 0));
         assert_eq!(read(&plain, 3), ("bca".to_string(), 1));
-        let taught = Language { conventions: plain.conventions.taught(&chars).unwrap(), ..plain.clone() };
+        let taught = TextCodec { conventions: plain.conventions.taught(&chars).unwrap(), ..plain.clone() };
         assert_eq!(read(&taught, 99), ("User:\nab\nAssistant:\nca\n".to_string(), 0));
         let blank = Reader::new(&taught, 99).unwrap().read(&prompt, " ").unwrap();
         assert!(chars.decode(&blank.ids).starts_with("User:\nab\nAssistant:"));

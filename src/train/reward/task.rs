@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, Result,
     gpu::readback::Readback,
-    io::{atomic, calibration},
+    io::atomic,
     model::{gpt::Pass, heads::ScalarHead},
     ops::{
         cross_entropy::Targets,
@@ -31,6 +31,7 @@ use crate::{
             weighted_sum,
         },
     },
+    report::calibration,
     tape::Tape,
     tensor::Tensor,
     text::packing::shuffled,
@@ -304,14 +305,14 @@ impl Task for Reward {
         }
         let found = self.evaluate(trainer, settings.val_batches * settings.batch).await?;
         let interval = found.interval.unzip();
-        let more = [
+        let metrics = [
             ("val_accuracy", found.accuracy),
             ("val_accuracy_low", interval.0),
             ("val_accuracy_high", interval.1),
             ("val_calibration_error", found.calibration_error),
         ];
-        let more = more.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
-        let validation = Validation { loss: found.loss(), more };
+        let metrics = metrics.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
+        let validation = Validation { loss: found.loss(), metrics };
         self.evaluation = Some(found);
         Ok(Some(validation))
     }

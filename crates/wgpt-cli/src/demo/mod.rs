@@ -1,0 +1,230 @@
+//! `wgpt demo`
+
+mod answers;
+mod ratings;
+mod recipe;
+mod stages;
+mod table;
+mod texts;
+
+use std::{path::PathBuf, time::Instant};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::{answers::Said, recipe::Recipe, stages::Story};
+use super::{Shared, training};
+use wgpt::{
+    Error, Result,
+    io::{atomic, metrics},
+    report::timeline,
+};
+
+/// The whole story: a model learns to read, to talk, and to talk as people like it
+#[derive(Debug, Args)]
+#[command(after_help = "Six stages, on texts that come with the program:
+  pretrain   a tokenizer, then a GPT that learns to write from plays of Shakespeare
+  sft        it learns to answer, from conversations of which half have bad manners
+  reward     a reward model learns from ratings which answers people prefer
+  ppo        the talker is reinforced by the reward model
+  reward2    ratings of the better model's answers make a better reward model
+  ppo2       which reinforces it once more
+At the end the same prompts are shown with the answers after each stage, all judged by the last reward model (0 and 1 are
+mean and deviation of the answers after sft), and report.html has the curves. With --rate you are the one who rates.
+Ctrl-C stops after a step; --resume goes on from there.
+
+Examples:
+  wgpt demo
+  wgpt demo --rate 20
+  wgpt demo --long --out runs/talker
+  wgpt chat runs/demo/ppo2")]
+pub(crate) struct Arguments {
+    /// Folder of the runs
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    out: PathBuf,
+    /// Rate so many pairs of answers yourself, in each round, instead of taking the ratings that come with the program
+    #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "20")]
+    rate: Option<usize>,
+    /// A larger model, trained on more for longer: about fifteen minutes without a GPU
+    #[arg(long)]
+    long: bool,
+    /// For tests: everything happens, and nothing is learned
+    #[arg(long, hide = true)]
+    smallest: bool,
+    /// Seed of everything
+    #[arg(long, default_value_t = 1337)]
+    seed: u64,
+    /// Go on where a demo in --out stopped
+    #[arg(long)]
+    resume: bool,
+}
+
+/// What a stage left behind.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Told {
+    stage: String,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    val_loss: Option<f64>,
+    /// Held-out accuracy of a reward model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
+    /// Mean reward of the answers by the last reward model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reward: Option<f64>,
+    /// Nats per answer from the stage's first policy, over the last quarter of its steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kl: Option<f64>,
+    /// Share of the answers that are, word by word, those that people gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_taught: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    samples: Vec<Sample>,
+    /// Every answer after the stage, until the last reward model has judged them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<String>,
+}
+
+/// An answer that is shown.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Sample {
+    prompt: String,
+    answer: String,
+    reward: f32,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    seconds: f64,
+    report: String,
+    model: String,
+    stages: &'a [Told],
+}
+
+/// The stages in their order.
+const STAGES: [&str; 6] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2"];
+
+/// Runs the command.
+pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    let out = &arguments.out;
+    let record = out.join("story.json");
+    let recipe = match arguments {
+        Arguments { smallest: true, .. } => Recipe::smallest(),
+        Arguments { long: true, .. } => Recipe::long(),
+        _ => Recipe::short(),
+    };
+    let mut told = begin(arguments, &recipe)?;
+    let clock = Instant::now();
+    let gpu = shared.open().await?;
+    let stop = training::stop_on_interrupt();
+    let story = Story::new(shared, &gpu, out, recipe, arguments.seed, arguments.rate, stop)?;
+    for (index, stage) in STAGES.iter().enumerate().skip(told.len()) {
+        shared.say(format_args!("\n== {} of {}: {}", index + 1, STAGES.len(), story.introduce(stage)));
+        let begun = Instant::now();
+        let Some(mut done) = story.stage(stage).await? else {
+            let resume = format!("wgpt demo --resume --out {}", out.display());
+            return Err(Error::Failed(format!("stopped in stage {stage}; {resume} goes on from there")));
+        };
+        if !stage.starts_with("reward") {
+            done.answers = story.answers(stage).await?;
+        }
+        (done.stage, done.seconds) = (stage.to_string(), begun.elapsed().as_secs_f64());
+        told.push(done);
+        save(&record, arguments, &story.recipe, &told)?;
+    }
+    judge(&story, &mut told).await?;
+    save(&record, arguments, &story.recipe, &told)?;
+    shared.close(&gpu)?;
+    let report = out.join("report.html");
+    let chapters = told.iter().map(|told| chapter(&story, told)).collect::<Result<Vec<_>>>()?;
+    atomic::write(&report, timeline::html("wgpt demo: from letters to manners", &chapters)?.as_bytes())?;
+    let model = out.join("ppo2").display().to_string();
+    for stage in &mut told {
+        stage.answers.clear();
+    }
+    // What was done before a --resume counts too.
+    let seconds = clock.elapsed().as_secs_f64().max(told.iter().map(|told| told.seconds).sum());
+    let output = Output { seconds, report: report.display().to_string(), model: model.clone(), stages: &told };
+    shared.result(&output, || {
+        format!(
+            "{}\n{:.0} seconds; the curves are in {}\ntry: wgpt chat {model}",
+            table::words(&told),
+            seconds,
+            report.display()
+        )
+    })
+}
+
+/// The stages that an earlier demo in the folder has finished.
+fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<Told>> {
+    let (out, record) = (&arguments.out, arguments.out.join("story.json"));
+    if !arguments.resume {
+        let used = out.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if used {
+            let reason = "is not empty; add --resume to go on with the demo in it, or choose another --out";
+            return Err(Error::checkpoint(out, reason));
+        }
+        std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+        save(&record, arguments, recipe, &[])?;
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&record).map_err(Error::io(&record, "read"))?;
+    let found: Value = serde_json::from_str(&text).map_err(|error| Error::data(&record, error.to_string()))?;
+    let wanted = settings(arguments, recipe);
+    if found["settings"] != wanted {
+        let reason =
+            format!("the demo was started with {}, now it is {wanted}: use the same options", found["settings"]);
+        return Err(Error::Config(format!("--resume: {reason}")));
+    }
+    serde_json::from_value(found["stages"].clone()).map_err(|error| Error::data(&record, error.to_string()))
+}
+
+/// What a demo that goes on must agree with.
+fn settings(arguments: &Arguments, recipe: &Recipe) -> Value {
+    json!({ "seed": arguments.seed, "rate": arguments.rate, "recipe": recipe })
+}
+
+fn save(record: &std::path::Path, arguments: &Arguments, recipe: &Recipe, told: &[Told]) -> Result<()> {
+    let content = json!({ "settings": settings(arguments, recipe), "stages": told });
+    atomic::write(record, format!("{content:#}\n").as_bytes())
+}
+
+/// Gives all answers of all stages their rewards by the last reward model.
+async fn judge(story: &Story<'_>, told: &mut [Told]) -> Result<()> {
+    let judge = story.reward_model("reward2")?;
+    for stage in told.iter_mut().filter(|stage| !stage.answers.is_empty()) {
+        let said: Vec<Said<'_>> = story.said(&stage.answers).collect();
+        let rewards = answers::rewards(&judge, &said).await?;
+        stage.reward = Some(rewards.iter().map(|reward| f64::from(*reward)).sum::<f64>() / rewards.len().max(1) as f64);
+        let right = said.iter().filter(|said| said.answer.trim() == said.expected).count();
+        stage.as_taught = Some(right as f64 / said.len().max(1) as f64);
+        let sample = |(said, reward): (&Said<'_>, &f32)| Sample {
+            prompt: said.prompt.to_string(),
+            answer: said.answer.trim().to_string(),
+            reward: *reward,
+        };
+        stage.samples = said.iter().zip(&rewards).take(story.recipe.shown).map(sample).collect();
+    }
+    Ok(())
+}
+
+/// A stage for the report.
+fn chapter(story: &Story<'_>, told: &Told) -> Result<timeline::Chapter> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_string(), value)));
+    fact("validation loss", told.val_loss.map(|loss| format!("{loss:.3}")));
+    fact("held-out accuracy", told.accuracy.map(|share| format!("{:.1} %", 100.0 * share)));
+    fact("reward", told.reward.map(|reward| format!("{reward:+.2}")));
+    fact("answered as taught", told.as_taught.map(|share| format!("{:.0} %", 100.0 * share)));
+    fact("KL", told.kl.map(|kl| format!("{kl:.2} nats per answer")));
+    fact("time", Some(format!("{:.0} s", told.seconds)));
+    let lines = metrics::read(&story.folder(&told.stage).join("metrics.jsonl"))?;
+    let answers = told.samples.iter().map(|sample| timeline::Answer {
+        prompt: sample.prompt.clone(),
+        answer: sample.answer.clone(),
+        reward: sample.reward,
+    });
+    let (name, about) = (told.stage.clone(), story.introduce(&told.stage).to_string());
+    Ok(timeline::Chapter { name, about, facts, lines, answers: answers.collect() })
+}

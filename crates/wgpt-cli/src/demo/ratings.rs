@@ -1,0 +1,68 @@
+//! Where the ratings come from: the shipped ones and what follows from them, or whoever sits before the screen.
+
+use super::{
+    super::rate,
+    answers::{self, Drawn},
+    stages::Story,
+    texts::{Preference, asking},
+};
+use wgpt::{Error, Result, infer::sampler::Sampling, io::atomic};
+use wgpt_server::feedback::{Store, import};
+
+/// The random stream of the answers that are rated.
+pub(super) const STREAM: u64 = u64::from_le_bytes(*b"demo rat");
+
+/// The shipped ratings, or those of an `earlier` stage, and what the people who gave them think of the answers of new models:
+/// where one says something else than they do, they prefer what they say. `policies` are the stages of these models.
+pub(super) async fn shipped(
+    story: &Story<'_>,
+    (stage, earlier): (&str, Option<&str>),
+    policies: &[&str],
+    drawn: Drawn,
+) -> Result<Store> {
+    let of = |stage: &str| story.path(&format!("{stage}-ratings.jsonl"));
+    let path = of(stage);
+    let mut lines: String = match earlier.map(of) {
+        None => story.preferences().iter().map(Preference::line).collect(),
+        Some(earlier) => std::fs::read_to_string(&earlier).map_err(Error::io(&earlier, "read"))?,
+    };
+    for policy in policies {
+        let said =
+            answers::draw(story.gpu, &story.folder(policy), story.codec(), &story.prompts(), drawn, |_| ()).await?;
+        let others = story.preferences().iter().zip(&said).filter_map(|(preference, answer)| other(preference, answer));
+        let others: Vec<String> = others.collect();
+        let (count, of) = (others.len(), said.len());
+        story.shared.say(format_args!("{count} of {of} answers after {policy} are not what people said"));
+        lines.extend(others);
+    }
+    atomic::write(&path, lines.as_bytes())?;
+    Ok(import::in_memory(&path, |_| ())?.0)
+}
+
+/// A rating of the model's answer, where there is something to prefer.
+fn other(Preference { prompt, chosen, .. }: &Preference, answer: &str) -> Option<String> {
+    let answer = answer.trim();
+    let differs = !answer.is_empty() && answer != chosen;
+    differs.then(|| {
+        let (prompt, chosen, rejected) = (prompt.clone(), chosen.clone(), answer.to_string());
+        Preference { prompt, chosen, rejected }.line()
+    })
+}
+
+/// Ratings of the person at the terminal, kept beside those of the round before.
+pub(super) async fn ask(story: &Story<'_>, stage: &str, policy: &str, pairs: usize) -> Result<Store> {
+    let prompts = story.path(&format!("{stage}-prompts.jsonl"));
+    let database = story.path("feedback.sqlite");
+    // Another part of the prompts in each round.
+    let first = if policy == "sft" { 0 } else { pairs };
+    let all = story.prompts();
+    atomic::write(&prompts, asking(all.iter().cycle().skip(first).take(pairs)).as_bytes())?;
+    let sampling = Sampling { temperature: story.recipe.temperature, seed: first as u64, ..Sampling::default() };
+    let (folder, most) = (story.folder(policy), story.recipe.max_tokens);
+    rate::of_two(story.shared, story.gpu, &folder, &prompts, &database, sampling, most).await?;
+    let store = Store::open(&database)?;
+    match store.count()? {
+        0 => Err(Error::Usage("--rate: nothing was rated; rate some answers, or leave --rate away".to_string())),
+        _ => Ok(store),
+    }
+}

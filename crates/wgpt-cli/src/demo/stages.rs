@@ -1,0 +1,335 @@
+//! The stages of the story, each as the command of its name would do it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use super::{
+    super::{Shared, pretrain, reinforce, terminal, training},
+    Told,
+    answers::{self, Drawn, Said},
+    ratings,
+    recipe::Recipe,
+    texts::{self, Preference},
+};
+use wgpt::{
+    Result,
+    gpu::Gpu,
+    interchange::{self, TextCodec, adapter, load},
+    io::{atomic, checkpoint},
+    model::{
+        Config, Gpt,
+        heads::{ScalarHead, Start},
+    },
+    optim::Schedule,
+    text::shards,
+    train::{
+        Settings,
+        ppo::{
+            Ppo, Progress,
+            prompts::Prompts,
+            run::{self as reinforcement, Run},
+            settings::{self as ppo, Algorithm},
+        },
+        pretrain::Pretrain,
+        reward::{self, Data, Reader, Reward, RewardModel},
+        rlhf::{kl::KlController, response::MissingStop},
+        run,
+        sft::{self, Sft},
+        stage::{Stage, Summary},
+        task::Task,
+        trainer::Trainer,
+    },
+};
+
+/// The random stream of the answers after the stages.
+const ANSWERS: u64 = u64::from_le_bytes(*b"demo ans");
+
+/// Most tokens of the words around a prompt.
+const ROLES: usize = 16;
+
+/// What all stages share.
+pub(super) struct Story<'a> {
+    pub shared: &'a Shared,
+    pub gpu: &'a Gpu,
+    pub recipe: Recipe,
+    out: PathBuf,
+    seed: u64,
+    rate: Option<usize>,
+    /// How the model reads and writes once it is taught to talk.
+    codec: TextCodec,
+    preferences: Vec<Preference>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<'a> Story<'a> {
+    pub fn new(
+        shared: &'a Shared,
+        gpu: &'a Gpu,
+        out: &Path,
+        recipe: Recipe,
+        seed: u64,
+        rate: Option<usize>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let plain = TextCodec::plain(texts::tokenizer(recipe.vocabulary)?);
+        let codec = TextCodec { conventions: plain.conventions.taught(&plain.tokenizer)?, ..plain };
+        // Answers that would be cut could never please.
+        let fits = |text: &str, most: usize| codec.tokenizer.encode(text).is_ok_and(|ids| ids.len() < most);
+        let asks = |prompt: &str| fits(prompt, recipe.prompt_tokens.saturating_sub(ROLES));
+        let mut preferences = texts::preferences()?;
+        preferences.retain(|found| asks(&found.prompt) && fits(&found.chosen, recipe.max_tokens));
+        preferences.truncate(recipe.prompts);
+        Ok(Self { shared, gpu, recipe, out: out.to_path_buf(), seed, rate, codec, preferences, stop })
+    }
+
+    /// Where a stage's run lies.
+    pub fn folder(&self, stage: &str) -> PathBuf {
+        self.out.join(stage)
+    }
+
+    /// A stage in words.
+    pub fn introduce(&self, stage: &str) -> &'static str {
+        match (stage, self.rate) {
+            ("pretrain", _) => "pretraining: it learns to write, from plays of Shakespeare",
+            ("sft", _) => "fine-tuning: it learns to answer, from conversations of which half have bad manners",
+            ("reward", None) => {
+                "reward model: which of two answers people prefer, from the ratings that come with the program"
+            }
+            ("reward", Some(_)) => "reward model: which of two answers you prefer",
+            ("ppo", _) => "PPO: answers that the reward model likes become more likely",
+            ("reward2", None) => "second round: ratings of the new answers make a better reward model",
+            ("reward2", Some(_)) => "second round: you rate the new answers",
+            _ => "PPO with the better reward model",
+        }
+    }
+
+    /// Runs a stage, or goes on with it; none when it was asked to stop.
+    pub async fn stage(&self, stage: &str) -> Result<Option<Told>> {
+        match stage {
+            "pretrain" => self.pretrain().await,
+            "sft" => self.sft().await,
+            "reward" => self.reward(stage, None, &["pretrain", "sft"]).await,
+            "ppo" => self.ppo(stage, "sft", "reward", 0).await,
+            "reward2" => self.reward(stage, Some("reward"), &["ppo"]).await,
+            _ => self.ppo(stage, "ppo", "reward2", 1).await,
+        }
+    }
+
+    /// One answer to each of the prompts that are asked after every stage.
+    pub async fn answers(&self, stage: &str) -> Result<Vec<String>> {
+        let prompts: Vec<_> = self.asked().map(|preference| preference.prompt.as_str()).collect();
+        let bar = terminal::bar(prompts.len() as u64, self.shared.quiet);
+        bar.set_message("answers");
+        let drawn = self.drawn(ANSWERS);
+        let (folder, codec) = (self.folder(stage), &self.codec);
+        let found =
+            answers::draw(self.gpu, &folder, codec, &prompts, drawn, |done| bar.set_position(done as u64)).await;
+        bar.finish_and_clear();
+        found
+    }
+
+    /// Answers of a stage beside what was asked and what people answered.
+    pub fn said<'b>(&'b self, answers: &'b [String]) -> impl Iterator<Item = Said<'b>> {
+        self.asked().zip(answers).map(|(asked, answer)| Said { prompt: &asked.prompt, answer, expected: &asked.chosen })
+    }
+
+    pub fn reward_model(&self, stage: &str) -> Result<RewardModel> {
+        RewardModel::open(self.gpu, &self.folder(stage))
+    }
+
+    fn asked(&self) -> impl Iterator<Item = &Preference> {
+        self.preferences.iter().take(self.recipe.asked)
+    }
+
+    fn drawn(&self, stream: u64) -> Drawn {
+        let Recipe { max_tokens, temperature, ppo_batch, .. } = self.recipe;
+        Drawn { max_tokens, temperature, seed: self.seed ^ stream, rows: ppo_batch }
+    }
+
+    async fn pretrain(&self) -> Result<Option<Told>> {
+        let (recipe, out) = (&self.recipe, self.folder("pretrain"));
+        std::fs::create_dir_all(&out).map_err(wgpt::Error::io(&out, "create"))?;
+        let text = self.out.join("shakespeare.txt");
+        atomic::write(&text, pretrain::SHAKESPEARE.as_bytes())?;
+        let tokenizer = &self.codec.tokenizer;
+        let config = Config::llama(recipe.vocabulary, recipe.context, recipe.layers, recipe.heads, recipe.width);
+        let config = Config { vocabulary: tokenizer.vocab_size(), tied: true, ..config };
+        let base = Settings::recipe(config.clone());
+        let settings = Settings {
+            batch: recipe.batch,
+            schedule: base.schedule.rescaled(recipe.pretrain_lr, recipe.pretrain_steps),
+            dropout: recipe.dropout,
+            seed: self.seed,
+            val_batches: 20,
+            val_every: recipe.pretrain_steps.div_ceil(3),
+            sample_tokens: 60,
+            ..base
+        };
+        let split = shards::prepare(&text, tokenizer, &out, settings.val_fraction, &mut |_, _| {})?;
+        split.check_window(settings.context)?;
+        let fresh = || Trainer::new(self.gpu, Gpt::new(self.gpu, &config, self.seed)?, &settings);
+        let trainer = self.trainer(&out, &settings, fresh)?;
+        let plain = TextCodec::plain(tokenizer.clone());
+        let summary = self.learn(&out, settings.clone(), Pretrain { split }, plain, trainer).await?.0;
+        Ok(summary.map(|summary| Told { val_loss: summary.val_loss, ..Told::default() }))
+    }
+
+    async fn sft(&self) -> Result<Option<Told>> {
+        let (recipe, out) = (&self.recipe, self.folder("sft"));
+        let path = self.out.join("chats.jsonl");
+        atomic::write(&path, texts::conversations(&self.preferences).as_bytes())?;
+        let base = self.folder("pretrain");
+        let settings = Settings::fine_tuning(interchange::open(&base)?.config().clone(), None);
+        let settings =
+            Settings { batch: recipe.batch, dropout: recipe.dropout, seed: self.seed, sample_tokens: 40, ..settings };
+        let data = sft::Data::load(&path, &self.codec, settings.context, |_| ())?;
+        data.remarks().iter().for_each(|remark| self.shared.say(format_args!("{remark}")));
+        let fingerprint = data.examples.fingerprint();
+        let mut task = Sft::new(data.examples, &self.codec, &settings);
+        let steps = task.steps(&settings, recipe.sft_epochs);
+        let settings = Settings {
+            schedule: settings.schedule.rescaled(recipe.sft_lr, steps),
+            val_every: steps.div_ceil(3).max(1),
+            data: Some(format!("{fingerprint:016x}")),
+            ..settings
+        };
+        let fresh = || Trainer::new(self.gpu, load::tunable(self.gpu, &base, None, self.seed, |_, _| ())?, &settings);
+        let trainer = self.trainer(&out, &settings, fresh)?;
+        let summary = self.learn(&out, settings.clone(), task, self.codec.clone(), trainer).await?.0;
+        Ok(summary.map(|summary| Told { val_loss: summary.val_loss, ..Told::default() }))
+    }
+
+    /// A reward model on top of the talker, from the ratings that there are by now.
+    async fn reward(&self, stage: &str, earlier: Option<&str>, policies: &[&str]) -> Result<Option<Told>> {
+        let (recipe, out, base) = (&self.recipe, self.folder(stage), self.folder("sft"));
+        let config = interchange::open(&base)?.config().clone();
+        let reader = Reader::new(&self.codec, config.context)?;
+        let store = match self.rate {
+            Some(pairs) => ratings::ask(self, stage, policies[policies.len() - 1], pairs).await?,
+            None => ratings::shipped(self, (stage, earlier), policies, self.drawn(ratings::STREAM)).await?,
+        };
+        let data = Data::load(&store, None, &reader, |_, _| ())?;
+        let objective = data.objective;
+        let learned = reward::Recipe { epochs: recipe.reward_epochs, ..reward::Recipe::new(objective) };
+        let settings = Settings {
+            batch: recipe.reward_batch,
+            context: config.context,
+            seed: self.seed,
+            val_fraction: 0.1,
+            data: Some(format!("{:016x}", data.fingerprint())),
+            ..Settings::reward(config.clone(), learned)
+        };
+        // All rewards are on one scale: that of the talker's answers before anybody rated them.
+        let talked = answers::draw(self.gpu, &base, &self.codec, &self.prompts(), self.drawn(ANSWERS), |_| ()).await?;
+        let read = |(preference, answer): (&Preference, &String)| {
+            let messages = [wgpt::text::Message::new("user", preference.prompt.as_str())];
+            Some(reader.read(&messages, answer).ok()?.ids)
+        };
+        let reference: Vec<_> = self.preferences.iter().zip(&talked).filter_map(read).collect();
+        let task = Reward::new(data.comparisons, &settings, learned, Some(reference))?;
+        let steps = task.steps(&settings);
+        let schedule = Schedule { lr: recipe.reward_lr, steps, ..settings.schedule };
+        let settings = Settings { schedule, val_every: steps.div_ceil(2).max(1), ..settings };
+        let fresh = || {
+            let model = load::tunable(self.gpu, &base, None, self.seed, |_, _| ())?;
+            let head = ScalarHead::new(self.gpu, config.width, Start::Normal(self.seed))?;
+            Trainer::with_head(self.gpu, model, Some(head), &settings)
+        };
+        let trainer = self.trainer(&out, &settings, fresh)?;
+        let (summary, task) = self.learn(&out, settings.clone(), task, self.codec.clone(), trainer).await?;
+        let accuracy = task.evaluation.as_ref().and_then(|evaluation| evaluation.accuracy);
+        Ok(summary.map(|summary| Told { val_loss: summary.val_loss, accuracy, ..Told::default() }))
+    }
+
+    async fn ppo(&self, stage: &str, base: &str, judge: &str, round: usize) -> Result<Option<Told>> {
+        let (recipe, out) = (&self.recipe, self.folder(stage));
+        let base = checkpoint::resolve(&self.folder(base))?;
+        let asked = texts::asking(self.prompts().iter());
+        let prompts = Prompts::listed(&asked, &self.codec, recipe.prompt_tokens, self.seed)?;
+        let plain = ppo::Settings::recipe(Algorithm::PPO);
+        let settings = ppo::Settings {
+            steps: recipe.ppo_steps[round],
+            batch: recipe.ppo_batch,
+            lr: recipe.ppo_lr[round],
+            temperature: recipe.temperature,
+            prompt_tokens: prompts.longest(),
+            max_tokens: recipe.max_tokens,
+            stops: self.codec.conventions.stops.clone(),
+            missing_stop: MissingStop::Score(-1.0),
+            controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: 2000.0 },
+            // The reward model is on the scale of the first talker already.
+            normalise: 0,
+            seed: self.seed + round as u64,
+            limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
+            base: adapter::fingerprint(&*interchange::open(&base)?)?,
+            judge: format!("reward:{}", self.folder(judge).display()),
+            prompts: format!("{:016x}", prompts.fingerprint()),
+            ..plain
+        };
+        settings.validate(interchange::open(&base)?.config().context)?;
+        let state = checkpoint::resolve(&out).is_ok().then(|| reinforcement::state(&out)).transpose()?;
+        let (learner, progress) = match state {
+            Some(state) => {
+                settings.agrees_with(&state.settings)?;
+                (reinforcement::resume(self.gpu, &out, &state, true)?, state.progress)
+            }
+            None => (reinforcement::begin(self.gpu, &base, None, &settings, true)?, Progress::new(&settings)),
+        };
+        std::fs::create_dir_all(&out).map_err(wgpt::Error::io(&out, "create"))?;
+        let judge = Box::new(reinforce::Learned(self.reward_model(judge)?));
+        let ppo = Ppo { settings, learner, prompts, judge, codec: self.codec.clone(), progress };
+        let base = std::path::absolute(&base).map_err(wgpt::Error::io(&base, "find"))?;
+        let run = Run { out: &out, base, ppo, stop: &self.stop };
+        let summary = reinforce::show(self.shared, self.gpu, run).await?;
+        let told = Told { kl: Some(summary.last_quarter_kl), ..Told::default() };
+        Ok((!summary.stopped).then_some(told))
+    }
+
+    /// What is asked in training.
+    pub fn prompts(&self) -> Vec<&str> {
+        self.preferences.iter().map(|preference| preference.prompt.as_str()).collect()
+    }
+
+    pub fn preferences(&self) -> &[Preference] {
+        &self.preferences
+    }
+
+    pub fn codec(&self) -> &TextCodec {
+        &self.codec
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.out.join(name)
+    }
+
+    /// A fresh trainer, or where the run in `out` stopped.
+    fn trainer(
+        &self,
+        out: &Path,
+        settings: &Settings,
+        fresh: impl FnOnce() -> Result<Trainer>,
+    ) -> Result<(Trainer, Option<f64>)> {
+        if checkpoint::resolve(out).is_err() {
+            return Ok((fresh()?, None));
+        }
+        let (trainer, _, state) = run::resume(self.gpu, out)?;
+        settings.agrees_with(&state.settings)?;
+        Ok((trainer, state.best_val_loss))
+    }
+
+    async fn learn<T: Task>(
+        &self,
+        out: &Path,
+        settings: Settings,
+        task: T,
+        codec: TextCodec,
+        (trainer, best_val_loss): (Trainer, Option<f64>),
+    ) -> Result<(Option<Summary>, T)> {
+        std::fs::create_dir_all(out).map_err(wgpt::Error::io(out, "create"))?;
+        let mut stage = Stage { out, settings, task, codec, trainer, best_val_loss, stop: &self.stop };
+        let summary = training::run(self.shared, self.gpu, &mut stage).await?;
+        Ok(((!summary.stopped).then_some(summary), stage.task))
+    }
+}

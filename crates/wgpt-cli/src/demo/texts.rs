@@ -1,0 +1,101 @@
+//! The texts that come with the program.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::pretrain::SHAKESPEARE;
+use wgpt::{
+    Error, Result,
+    assets::{CHATS, PREFERENCES},
+    text::{Tokenizer, tokenizer::END_OF_TEXT},
+};
+
+/// The ratings of the first round.
+
+/// How often the conversations count beside the plays when the vocabulary is made: they are short, but talk is what the
+/// tokens are for.
+const WEIGHT: usize = 4;
+
+/// A rating of two answers to what a user said first.
+#[derive(Clone, Debug)]
+pub(super) struct Preference {
+    pub prompt: String,
+    pub chosen: String,
+    pub rejected: String,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    prompt: serde_json::Value,
+    chosen: String,
+    rejected: String,
+}
+
+/// The shipped ratings of answers that begin a conversation and are no sums, which take larger models.
+pub(super) fn preferences() -> Result<Vec<Preference>> {
+    let broken = |error: serde_json::Error| Error::Failed(format!("the shipped preferences: {error}"));
+    let lines = PREFERENCES.lines().map(|line| serde_json::from_str::<Line>(line).map_err(broken));
+    let first = |line: Line| {
+        let prompt = line.prompt.as_str()?.to_string();
+        let sum = prompt.contains(|letter: char| letter.is_ascii_digit());
+        (!sum).then_some(Preference { prompt, chosen: line.chosen, rejected: line.rejected })
+    };
+    Ok(lines.collect::<Result<Vec<_>>>()?.into_iter().filter_map(first).collect())
+}
+
+impl Preference {
+    /// As a line of ratings.
+    pub fn line(&self) -> String {
+        let Self { prompt, chosen, rejected } = self;
+        format!("{}\n", json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected }))
+    }
+}
+
+/// Lines that ask `prompts`.
+pub(super) fn asking<'a>(prompts: impl Iterator<Item = &'a &'a str>) -> String {
+    prompts.map(|prompt| format!("{}\n", json!({ "prompt": prompt }))).collect()
+}
+
+/// The conversations to learn to talk from: good answers, and beside each that of somebody without manners. Whoever learns
+/// from what people write learns both.
+pub(super) fn conversations(preferences: &[Preference]) -> String {
+    let line = |prompt: &str, answer: &str| {
+        let messages = json!([{ "role": "user", "content": prompt }, { "role": "assistant", "content": answer }]);
+        format!("{}\n", json!({ "messages": messages }))
+    };
+    let both = |Preference { prompt, chosen, rejected }: &Preference| [line(prompt, chosen), line(prompt, rejected)];
+    preferences.iter().flat_map(both).collect()
+}
+
+/// A byte-level BPE vocabulary of the plays and the conversations.
+pub(super) fn tokenizer(vocabulary: usize) -> Result<Tokenizer> {
+    let talk: Vec<String> = CHATS
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .flat_map(|line| line["messages"].as_array().cloned().unwrap_or_default())
+        .filter_map(|message| Some(message["content"].as_str()?.to_string()))
+        .collect();
+    let talk = format!("User:\n{}\nAssistant:\n", talk.join("\nAssistant:\n"));
+    let texts = std::iter::once(SHAKESPEARE).chain(std::iter::repeat_n(talk.as_str(), WEIGHT));
+    Tokenizer::train_bpe(texts, vocabulary, &[END_OF_TEXT])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpt::interchange::TextCodec;
+
+    #[test]
+    fn what_is_shipped_can_be_learned_from() {
+        let preferences = preferences().unwrap();
+        assert!(preferences.len() > 100);
+        assert!(preferences.iter().all(|p| p.chosen != p.rejected && !p.prompt.is_empty()));
+        let conversations = conversations(&preferences);
+        assert_eq!(conversations.lines().count(), 2 * preferences.len());
+        let tokenizer = tokenizer(1024).unwrap();
+        let codec = TextCodec::plain(tokenizer.clone());
+        assert_eq!(codec.conventions.taught(&tokenizer).unwrap().stops.len(), 1);
+        let ids = tokenizer.encode("User:\nWhat is the moon?\nAssistant:\n").unwrap();
+        assert!(ids.len() < 16, "{}", ids.len());
+    }
+}

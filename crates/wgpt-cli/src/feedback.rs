@@ -1,0 +1,264 @@
+//! `wgpt feedback`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{Shared, rate::reply, terminal};
+use wgpt::{
+    Error, Result,
+    feedback::{Stored, Tally},
+    text::date::strftime,
+};
+use wgpt_server::feedback::{
+    Store,
+    export::{Format, export},
+    import::{Imported, import},
+};
+
+/// Which database.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Database {
+    /// Database of ratings
+    #[arg(long, default_value = "feedback.sqlite", value_name = "FILE")]
+    pub feedback: PathBuf,
+}
+
+/// Ratings of answers: bring in, hand out, look at
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wgpt feedback import pairs.jsonl hh-rlhf.jsonl
+  wgpt feedback export --format pairs --out pairs.jsonl
+  wgpt feedback list --limit 5
+  wgpt feedback stats --feedback team.sqlite --json
+
+wgpt rate asks people for ratings.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Import(ImportArguments),
+    Export(ExportArguments),
+    List(ListArguments),
+    Stats(StatsArguments),
+}
+
+/// Store the ratings of JSONL files
+#[derive(Debug, Args)]
+#[command(after_help = "Each line is one of
+  {\"prompt\": P, \"chosen\": A, \"rejected\": B}
+  {\"chosen\": \"\\n\\nHuman: ...\\n\\nAssistant: ...\", \"rejected\": ...}        hh-rlhf: a common prompt
+  {\"prompt\": P, \"answer\": A, \"score\": 4}
+  {\"prompt\": P, \"answers\": [A, B, C], \"best\": 0}
+  a whole rating, as wgpt feedback export --format ratings writes it
+where P is a text or a list of {\"role\", \"content\"}. \"rater\" and \"time\" (milliseconds since 1970) may be added.
+What is stored already is not stored again. Lines with mistakes are left out, counted and explained.
+
+Examples:
+  wgpt feedback import pairs.jsonl
+  wgpt feedback import hh-rlhf.jsonl --rater anthropic --feedback hh.sqlite")]
+struct ImportArguments {
+    /// JSONL files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    database: Database,
+    /// Who rated, where a line does not say
+    #[arg(long, default_value = "imported", value_name = "NAME")]
+    rater: String,
+}
+
+/// Write ratings as JSONL
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wgpt feedback export --format pairs --out pairs.jsonl
+  wgpt feedback export --format ratings --out everything.jsonl     nothing is lost")]
+struct ExportArguments {
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value = "pairs")]
+    format: Form,
+    #[command(flatten)]
+    database: Database,
+}
+
+/// Show the newest ratings
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wgpt feedback list
+  wgpt feedback list --rater anna --limit 100 --json")]
+struct ListArguments {
+    /// How many
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    limit: usize,
+    /// Only this rater's
+    #[arg(long, value_name = "NAME")]
+    rater: Option<String>,
+    #[command(flatten)]
+    database: Database,
+}
+
+/// Count ratings by kind, rater and model, and how raters agree
+#[derive(Debug, Args)]
+#[command(after_help = "Agreement is the share of equal judgements among pairs of answers that two raters judged both.
+
+Examples:
+  wgpt feedback stats
+  wgpt feedback stats --feedback team.sqlite --json")]
+struct StatsArguments {
+    #[command(flatten)]
+    database: Database,
+}
+
+/// Forms of export; see [`Format`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// {"prompt", "chosen", "rejected"}
+    Pairs,
+    /// {"prompt", "answer", "score"}
+    Scores,
+    /// {"prompt", "answers", "best"}
+    BestOf,
+    /// {"chosen", "rejected"} as transcripts
+    HhRlhf,
+    /// Whole ratings, with rater, time, models and settings
+    Ratings,
+}
+
+/// Runs the command.
+pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
+        Command::Import(arguments) => bring_in(shared, arguments),
+        Command::Export(arguments) => hand_out(shared, arguments),
+        Command::List(arguments) => list(shared, arguments),
+        Command::Stats(arguments) => statistics(shared, arguments),
+    }
+}
+
+fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &ImportArguments) -> Result<()> {
+    // Missing files are told before anything is stored.
+    let size = |file: &PathBuf| std::fs::metadata(file).map(|data| data.len()).map_err(Error::io(file, "read"));
+    let sizes = files.iter().map(size).collect::<Result<Vec<_>>>()?;
+    let mut store = Store::create(&database.feedback)?;
+    let (mut results, mut all) = (Vec::new(), Imported::default());
+    for (file, size) in files.iter().zip(sizes) {
+        let bar = terminal::bar(size, shared.quiet);
+        bar.set_message("bytes");
+        let done = import(&mut store, file, rater, |bytes| bar.set_position(bytes))?;
+        bar.finish_and_clear();
+        all.lines += done.lines;
+        all.added += done.added;
+        all.duplicates += done.duplicates;
+        let Imported { lines, added, duplicates, mistakes } = &done;
+        let counts = format!("{lines} lines, {added} new ratings, {duplicates} known, {} mistakes", mistakes.total());
+        shared.say(format_args!("{}: {counts}{}", file.display(), told(mistakes, "line")));
+        results.push((file, done));
+    }
+    let mistakes: u64 = results.iter().map(|(_, done)| done.mistakes.total()).sum();
+    let file = |(file, done): &(&PathBuf, Imported)| {
+        let Imported { lines, added, duplicates, mistakes } = done;
+        json!({ "file": file, "lines": lines, "added": added, "duplicates": duplicates, "mistakes": mistakes })
+    };
+    let output = json!({
+        "feedback": database.feedback, "lines": all.lines, "added": all.added, "duplicates": all.duplicates,
+        "mistakes": mistakes, "files": results.iter().map(file).collect::<Vec<_>>(),
+    });
+    shared.result(&output, || format!("{} new ratings in {}", all.added, database.feedback.display()))
+}
+
+/// Reasons below a line of counts.
+fn told<R: Ord + Copy + std::fmt::Display>(tally: &Tally<R>, unit: &str) -> String {
+    tally.lines(unit).iter().map(|line| format!("\n{}", terminal::harmless(line))).collect()
+}
+
+fn hand_out(shared: &Shared, ExportArguments { out, format, database }: &ExportArguments) -> Result<()> {
+    let format = match format {
+        Form::Pairs => Format::Pairs,
+        Form::Scores => Format::Scores,
+        Form::BestOf => Format::BestOf,
+        Form::HhRlhf => Format::HhRlhf,
+        Form::Ratings => Format::Ratings,
+    };
+    let done = export(&Store::open(&database.feedback)?, out, format)?;
+    if !done.left_out.is_empty() {
+        shared.say(format_args!("left out:{}", told(&done.left_out, "rating")));
+    }
+    let output = json!({ "out": out, "written": done.written, "left_out": done.left_out });
+    shared.result(&output, || format!("{} lines written to {}", done.written, out.display()))
+}
+
+fn list(shared: &Shared, ListArguments { limit, rater, database }: &ListArguments) -> Result<()> {
+    let mut newest = std::collections::VecDeque::new();
+    Store::open(&database.feedback)?.each(|stored| {
+        let by = stored.rating.as_ref().map(|rating| &rating.rater).ok();
+        if rater.is_none() || by == rater.as_ref() {
+            newest.push_back(stored);
+            if newest.len() > *limit {
+                newest.pop_front();
+            }
+        }
+        Ok(())
+    })?;
+    let object = |Stored { id, stored, rating }: &Stored| match rating {
+        Ok(rating) => {
+            let mut object = rating.to_json();
+            object["id"] = json!(id);
+            object["stored"] = json!(stored);
+            object
+        }
+        Err(refusal) => json!({ "id": id, "stored": stored, "damaged": refusal.to_string() }),
+    };
+    let output = json!({ "ratings": newest.iter().map(object).collect::<Vec<Value>>() });
+    shared.result(&output, || match newest.is_empty() {
+        true => "no ratings".to_string(),
+        false => newest.iter().map(row).collect::<Vec<_>>().join("\n"),
+    })
+}
+
+fn row(Stored { id, stored, rating }: &Stored) -> String {
+    match rating {
+        Ok(rating) => {
+            let time = strftime("%Y-%m-%d %H:%M", rating.time.unwrap_or(*stored) / 1000);
+            let (who, said) = (terminal::beginning(&rating.rater, 12), reply::typed(rating.verdict()));
+            let prompt = terminal::beginning(rating.prompt().last(), 56);
+            format!("{id:>7}  {time}  {who:<12}  {:<7}  {said:<9}  {prompt}", rating.verdict().kind())
+        }
+        Err(refusal) => format!("{id:>7}  damaged: {refusal}"),
+    }
+}
+
+fn statistics(shared: &Shared, StatsArguments { database }: &StatsArguments) -> Result<()> {
+    let all = Store::open(&database.feedback)?.statistics()?;
+    shared.result(&all, || {
+        let mut lines = vec![format!("{} ratings", all.ratings)];
+        if all.damaged > 0 {
+            lines.push(format!("{:>7}  damaged", all.damaged));
+        }
+        lines.extend(all.kinds.iter().map(|(kind, count)| format!("{count:>7}  {kind}")));
+        lines.push("by rater".to_string());
+        lines.extend(all.raters.iter().map(|(name, count)| format!("{count:>7}  {}", terminal::beginning(name, 60))));
+        lines.push("by model     shown      won     lost     tied   scores     mean".to_string());
+        for (name, model) in &all.models {
+            let mean = model.mean_score.map_or("-".to_string(), |mean| format!("{mean:.2}"));
+            let counts = [model.shown, model.won, model.lost, model.tied, model.scores].map(|n| format!("{n:>9}"));
+            lines.push(format!("         {}{mean:>9}  {}", counts.concat(), terminal::beginning(name, 60)));
+        }
+        let agreement = &all.agreement;
+        lines.push(match agreement.share {
+            Some(share) => format!(
+                "agreement: {:.1}% of {} comparisons, on {} pairs of answers judged by two or more",
+                share * 100.0,
+                agreement.compared,
+                agreement.shared_pairs
+            ),
+            None => "agreement: no pair of answers was judged by two raters yet".to_string(),
+        });
+        lines.join("\n")
+    })
+}

@@ -1,0 +1,46 @@
+//! `wgpt merge`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Shared, convert};
+use wgpt::{
+    Result,
+    interchange::{TextCodec, adapter::Adapters},
+};
+
+/// Make one model of a base and the adapters that were trained on it
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The merged weights are W + alpha/rank B A. A name that ends in .gguf is a GGUF file, any other a \
+Hugging Face folder.
+
+Examples:
+  wgpt merge --lora runs/chat --out merged.gguf --format Q8_0
+  wgpt merge --model SmolLM2-135M-Instruct.Q4_1.gguf --lora runs/chat --out merged --format F16"
+)]
+pub(crate) struct Arguments {
+    /// The base: what the adapters were trained on [default: where it lay then]
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    // Not --adapter: that is the GPU of every command.
+    /// Checkpoint or run folder with the adapters
+    #[arg(long, value_name = "RUN")]
+    lora: PathBuf,
+    /// What to write
+    #[arg(long, value_name = "FILE.gguf|DIR")]
+    out: PathBuf,
+    /// How to store matrices: F32, F16, BF16; in GGUF also Q8_0, Q4_1, Q4_K
+    #[arg(long, default_value = "F32")]
+    format: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    let Arguments { model, lora, out, format } = arguments;
+    let stored = convert::format_of(format)?;
+    let adapters = Adapters::open(lora)?;
+    let path = model.clone().map_or_else(|| adapters.base_path(), Ok)?;
+    convert::write(shared, &adapters.merged(&path)?, &TextCodec::adapted(lora, &path)?, out, stored)
+}

@@ -1,0 +1,193 @@
+//! The part of `wgpt plan` about many ranks.
+
+use clap::Args;
+use serde::Serialize;
+
+use wgpt::{
+    Error, Result,
+    gpu::Gpu,
+    parallel::{
+        Group,
+        forecast::{Forecast, Rates},
+    },
+    train::{Settings, bandwidth, plan::Plan},
+    wgpu,
+};
+
+/// Where they stand in the help: given to each, for a heading of all would go on to the options after them.
+const HEADING: &str = "Options of many ranks";
+
+/// Options about ranks.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ForecastArguments {
+    /// Ranks that share each step's batch; under mpirun those that are there
+    #[arg(long, help_heading = HEADING, value_name = "N")]
+    pub ranks: Option<usize>,
+    /// Gigabytes per second that a rank sends to others [default: what is measured under mpirun, else 1.25: 10 Gbit/s]
+    #[arg(long, help_heading = HEADING, value_name = "GB/S")]
+    link: Option<f64>,
+    /// Microseconds that a message takes besides [default: what is measured under mpirun, else 20]
+    #[arg(long, help_heading = HEADING, value_name = "US")]
+    latency: Option<f64>,
+    /// Milliseconds of a rank's step on another GPU, instead of what is measured here
+    #[arg(long, help_heading = HEADING, value_name = "MS")]
+    pub step_ms: Option<f64>,
+    /// Gigabytes per second between that GPU and its host's memory
+    #[arg(long, help_heading = HEADING, value_name = "GB/S", default_value_t = 20.0, requires = "step_ms")]
+    pub host_link: f64,
+    /// Steps that each rank takes on its own between outer steps
+    #[arg(long, help_heading = HEADING, default_value_t = 1, value_name = "STEPS")]
+    sync_every: u64,
+    /// Ranks that share one adapter [default: 1, and on a software adapter all, which share the cores]
+    #[arg(long, help_heading = HEADING, value_name = "N")]
+    sharing: Option<usize>,
+    /// Gradients travel as f16
+    #[arg(long, help_heading = HEADING)]
+    wire_f16: bool,
+}
+
+/// One rank's step, alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rank {
+    /// Seconds.
+    pub step: f64,
+    /// The share of the machine's cores that it keeps busy.
+    pub busy: f64,
+    /// Tokens that it learns from.
+    pub tokens: usize,
+    /// Trained numbers.
+    pub parameters: usize,
+    /// Bytes per second from its GPU to the host, and back.
+    pub copies: (f64, f64),
+    /// Whether its adapter is the machine's cores.
+    pub software: bool,
+}
+
+impl Rank {
+    /// The rank whose step was planned on `gpu`, where nothing else runs now.
+    pub async fn of(gpu: &Gpu, plan: &Plan) -> Result<Self> {
+        Ok(Self {
+            step: plan.seconds,
+            busy: plan.busy.unwrap_or(1.0),
+            tokens: plan.tokens,
+            parameters: plan.parameters,
+            copies: bandwidth::copies(gpu).await?,
+            software: gpu.info().device_type == wgpu::DeviceType::Cpu,
+        })
+    }
+}
+
+/// What many ranks would do.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Ranks {
+    pub rates: Rates,
+    pub asked: Forecast,
+    pub table: Vec<Forecast>,
+}
+
+impl ForecastArguments {
+    /// How many ranks the plan is for; none where nobody asked.
+    pub fn count(&self, group: &Group) -> Option<usize> {
+        self.ranks.or((group.size() > 1).then_some(group.size()))
+    }
+
+    /// Refuses what makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |name: &str, value: Option<f64>| match value {
+            Some(value) if !(value.is_finite() && value > 0.0) => {
+                Err(Error::Usage(format!("{name} {value}: give a positive number")))
+            }
+            _ => Ok(()),
+        };
+        positive("--link", self.link)?;
+        positive("--latency", self.latency)?;
+        positive("--step-ms", self.step_ms)?;
+        positive("--host-link", Some(self.host_link))?;
+        if self.ranks == Some(0) || self.sharing == Some(0) || self.sync_every == 0 {
+            return Err(Error::Usage("--ranks, --sharing and --sync-every: give at least 1".to_string()));
+        }
+        Ok(())
+    }
+
+    /// `settings` as one of `count` ranks takes its share of a step.
+    pub fn share(&self, settings: &Settings, count: usize) -> Result<Settings> {
+        let rows = settings.batch * settings.accumulate;
+        if rows < count {
+            return Err(Error::Usage(format!(
+                "--ranks {count}: a step has {rows} rows, give --batch {count} or more (--batch times --accumulate rows)"
+            )));
+        }
+        // The largest share counts: the others wait for it.
+        let own = rows.div_ceil(count);
+        let accumulate = own.div_ceil(settings.batch);
+        Ok(Settings { batch: own.div_ceil(accumulate), accumulate, ..settings.clone() })
+    }
+
+    /// The forecast from a rank's step. All ranks ask, for messages are timed between them.
+    pub fn forecast(
+        &self,
+        group: &Group,
+        count: usize,
+        Rank { step, busy, tokens, parameters, copies: (down, up), software }: Rank,
+    ) -> Result<Ranks> {
+        let (link, latency) = if group.size() > 1 { bandwidth::sums(group)? } else { (1.25e9, 20e-6) };
+        let rates = Rates {
+            step,
+            tokens,
+            parameters,
+            bytes_per_number: if self.wire_f16 { 2.0 } else { 4.0 },
+            down,
+            up,
+            link: self.link.map_or(link, |link| link * 1e9),
+            latency: self.latency.map_or(latency, |latency| latency * 1e-6),
+            sharing: self.sharing.unwrap_or(if software { count } else { 1 }),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            busy: if software { busy } else { 1.0 },
+            sync_every: self.sync_every,
+        };
+        // Beyond what was asked, ranks have adapters of their own.
+        let alone = Rates { sharing: self.sharing.unwrap_or(1), ..rates };
+        Ok(Ranks { rates, asked: rates.forecast(count), table: alone.table() })
+    }
+}
+
+/// The forecast for people.
+pub(super) fn words(ranks: &Ranks) -> Vec<String> {
+    let Ranks { rates, asked, table } = ranks;
+    let shared = match rates.sharing {
+        1 => String::new(),
+        count => {
+            format!(", {count} of them on one adapter's cores, of which each keeps {:.0} % busy", rates.busy * 100.0)
+        }
+    };
+    let mut lines = vec![
+        format!(
+            "{} ranks{shared}: {:.1} ms a step, {:.0} tokens/s, {:.1} MB sent by a rank per step",
+            asked.ranks,
+            asked.step_seconds * 1e3,
+            asked.tokens_per_second,
+            asked.bytes_sent / 1e6
+        ),
+        format!(
+            "from: {:.1} ms a rank's step, {:.2} GB/s to the host and {:.2} back, {:.2} GB/s and {:.0} us between ranks",
+            rates.step * 1e3,
+            rates.down / 1e9,
+            rates.up / 1e9,
+            rates.link / 1e9,
+            rates.latency * 1e6
+        ),
+        "if every rank had an adapter of its own and the same share of a batch that grows:".to_string(),
+        "ranks      ms a step      tokens/s   efficiency   MB sent".to_string(),
+    ];
+    lines.extend(table.iter().map(|line| {
+        format!(
+            "{:>5} {:>14.1} {:>13.0} {:>10.1} % {:>9.1}",
+            line.ranks,
+            line.step_seconds * 1e3,
+            line.tokens_per_second,
+            line.efficiency * 100.0,
+            line.bytes_sent / 1e6
+        )
+    }));
+    lines
+}

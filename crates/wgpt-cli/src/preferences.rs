@@ -1,0 +1,88 @@
+//! Preferences for every command that learns from them: from a database of feedback, or from JSONL.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Shared, terminal};
+use wgpt::{
+    Error, Result,
+    feedback::{LeftOut, Mistake, Preference, RatingSource, Samples, Tally, preferences_of},
+    interchange::TextCodec,
+    train::preferences::{Pairs, Unusable},
+};
+use wgpt_server::feedback::Store;
+
+/// Where preferences come from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Source {
+    /// Ratings: the database of wgpt rate and wgpt feedback
+    #[arg(long, value_name = "FILE.sqlite")]
+    feedback: Option<PathBuf>,
+    /// Preferences, a JSON object a line, as wgpt feedback import reads them; - for the standard input
+    #[arg(long, value_name = "FILE.jsonl")]
+    data: Option<PathBuf>,
+}
+
+/// What was left out, and why.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Left {
+    /// Lines that are no ratings.
+    mistakes: Tally<Mistake>,
+    /// Ratings that order no answers.
+    no_preference: Tally<LeftOut>,
+    /// Preferences that do not go into tokens.
+    unusable: Tally<Unusable>,
+}
+
+impl Source {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.feedback.as_deref().or(self.data.as_deref()).unwrap_or(Path::new("-"))
+    }
+
+    /// Reads all preferences and writes them as rows of at most `limit` tokens. What is left out is told.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when nothing is left, or the file is no database; [`Error::Io`], [`Error::Template`].
+    pub fn load(&self, shared: &Shared, codec: &TextCodec, limit: usize) -> Result<(Pairs, Left)> {
+        let (Samples { samples, left_out }, mistakes, unit) = match &self.feedback {
+            Some(path) => (Store::open(path)?.preferences()?, Tally::default(), "rating"),
+            None => {
+                let bar = terminal::bar(std::fs::metadata(self.path()).map_or(0, |data| data.len()), shared.quiet);
+                bar.set_message("bytes");
+                let (samples, mistakes) = preferences_of(self.path(), |bytes| bar.set_position(bytes))?;
+                bar.finish_and_clear();
+                (samples, mistakes, "line")
+            }
+        };
+        let pairs = rows(shared, &samples, codec, limit)?;
+        let mut told = mistakes.lines(unit);
+        told.extend(left_out.lines(unit));
+        told.extend(pairs.left_out.lines("preference"));
+        if pairs.pairs.is_empty() {
+            let reason = if told.is_empty() { "there is none in the file".to_string() } else { told.join("; ") };
+            let reason: Vec<_> = reason.split_whitespace().collect();
+            return Err(Error::data(self.path(), format!("no preference to learn from: {}", reason.join(" "))));
+        }
+        if !told.is_empty() {
+            let lines: String = told.iter().map(|line| format!("\n{}", terminal::harmless(line))).collect();
+            shared.say(format_args!("left out:{lines}"));
+        }
+        if pairs.truncated > 0 {
+            shared.say(format_args!("{} prompts lost their beginning to fit --context", pairs.truncated));
+        }
+        let unusable = pairs.left_out.clone();
+        Ok((pairs, Left { mistakes, no_preference: left_out, unusable }))
+    }
+}
+
+fn rows(shared: &Shared, samples: &[Preference], codec: &TextCodec, limit: usize) -> Result<Pairs> {
+    let bar = terminal::bar(samples.len() as u64, shared.quiet);
+    bar.set_message("preferences as tokens");
+    let pairs = Pairs::new(samples, codec, limit, |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    pairs
+}

@@ -1,0 +1,92 @@
+//! What a training command does under `mpirun` or Slurm.
+
+use clap::{Args, ValueEnum};
+
+use super::Shared;
+use wgpt::{
+    Error, Result,
+    parallel::{self, Group, Options},
+};
+
+/// Where they stand in the help: given to each, for a heading of all would go on to the options after them.
+const HEADING: &str = "Options of several ranks (mpirun -n 4 wgpt ...)";
+
+/// Options of several ranks.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RankArguments {
+    /// Seconds of silence after which another rank counts as lost, and the run ends
+    #[arg(long, help_heading = HEADING, default_value_t = 60.0, value_name = "SECONDS")]
+    rank_timeout: f64,
+    /// How gradients travel: f16 takes half the bytes and rounds
+    #[arg(long, help_heading = HEADING, value_enum, default_value_t = Wire::F32)]
+    wire: Wire,
+    /// Steps that each rank takes on its own between outer steps: for slow links
+    #[arg(long, help_heading = HEADING, default_value_t = 1, value_name = "STEPS")]
+    sync_every: u64,
+    /// Each rank keeps the moments of its share of the parameters only: less memory
+    #[arg(long, help_heading = HEADING)]
+    shard_optimizer: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Wire {
+    F32,
+    F16,
+}
+
+impl RankArguments {
+    fn options(&self) -> Result<Options> {
+        let timeout = self.rank_timeout;
+        if !(timeout.is_finite() && timeout >= 1.0) {
+            return Err(Error::Usage(format!("--rank-timeout {timeout}: give 1 or more seconds")));
+        }
+        if self.sync_every == 0 {
+            return Err(Error::Usage("--sync-every 0: give at least 1".to_string()));
+        }
+        if self.sync_every > 1 && self.shard_optimizer {
+            let reason = "--sync-every and --shard-optimizer: a rank that takes steps of its own needs all moments; \
+                          leave one of them out";
+            return Err(Error::Usage(reason.to_string()));
+        }
+        let wire = match self.wire {
+            Wire::F32 => parallel::Wire::F32,
+            Wire::F16 => parallel::Wire::F16,
+        };
+        Ok(Options { timeout, wire, sync_every: self.sync_every, shard_optimizer: self.shard_optimizer })
+    }
+}
+
+/// Runs a training command with the other ranks, if a launcher started some. The first rank talks; the others' errors go to
+/// stderr as well.
+pub(super) async fn run_on_ranks(
+    shared: &Shared,
+    arguments: &RankArguments,
+    run: impl AsyncFnOnce(&Shared, &Group) -> Result<()>,
+) -> Result<()> {
+    join(shared, arguments.options()?, run).await
+}
+
+/// [`together`] with `options`.
+pub(super) async fn join(
+    shared: &Shared,
+    options: Options,
+    run: impl AsyncFnOnce(&Shared, &Group) -> Result<()>,
+) -> Result<()> {
+    let group = Group::join(options)?;
+    let first = group.is_first();
+    let shared = Shared { quiet: shared.quiet || !first, silent: !first, nth: group.local(), ..shared.clone() };
+    if group.size() > 1 {
+        shared.say(format_args!("{} ranks on {} hosts", group.size(), group.hosts()));
+    }
+    let outcome = run(&shared, &group).await;
+    group.leave(outcome.as_ref().err());
+    outcome.map_err(|error| named(&group, error))
+}
+
+/// An error as one of many ranks tells it.
+fn named(group: &Group, error: Error) -> Error {
+    match group.size() {
+        1 => error,
+        _ => Error::Failed(format!("rank {}: {error}", group.rank())),
+    }
+}

@@ -1,0 +1,346 @@
+//! What `wgpt ppo` and `wgpt grpo` share: options, and how a run begins, shows itself and ends.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Shared,
+    lora::LoraArguments,
+    output,
+    ranks::{self, RankArguments},
+    terminal, training,
+};
+use wgpt::{
+    Error, Result,
+    gpu::Gpu,
+    interchange::{self, TextCodec, adapter},
+    io::checkpoint,
+    parallel::Group,
+    train::{
+        judge::{self, Judge, ScoredAnswer},
+        ppo::{
+            Ppo, Progress,
+            prompts::Prompts,
+            run::{self, Event, Run, Summary},
+            settings::{Algorithm, Limits, Settings},
+        },
+        reward::RewardModel,
+        rlhf::{
+            kl::KlController,
+            response::{EARLIEST_STOP, MissingStop},
+        },
+    },
+};
+
+/// Options of both.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The policy to start from, and its reference: run or checkpoint folder, Hugging Face folder, or GGUF file (not with
+    /// --resume)
+    #[arg(long, value_name = "PATH", required_unless_present = "resume")]
+    model: Option<PathBuf>,
+    /// JSONL with a prompt per line, or a text whose windows are prompts
+    #[arg(long, value_name = "FILE")]
+    prompts: PathBuf,
+    /// Who scores: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT
+    #[arg(long, value_name = "JUDGE")]
+    judge: String,
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Steps; each samples a batch and learns from it
+    #[arg(long, default_value_t = 200)]
+    steps: u64,
+    /// Episodes per step
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Updates per pass over a batch
+    #[arg(long, default_value_t = 1)]
+    minibatches: usize,
+    /// Micro-batches per update: less memory, the same result
+    #[arg(long, default_value_t = 1)]
+    accumulate: usize,
+    /// First learning rate; it falls to 0
+    #[arg(long, default_value_t = 1e-5)]
+    lr: f32,
+    /// Largest gradient norm; 0 for no limit
+    #[arg(long, default_value_t = 0.0)]
+    clip_norm: f32,
+    /// Policy ratios count within 1 +- this
+    #[arg(long, default_value_t = 0.2)]
+    clip: f32,
+    /// Temperature of sampling and of all log-probabilities
+    #[arg(long, default_value_t = 0.7)]
+    temperature: f32,
+    /// Most tokens of a prompt; tokens of a window of a text [default: at most 64, and what the context has room for]
+    #[arg(long)]
+    prompt_tokens: Option<usize>,
+    /// Most tokens of an answer
+    #[arg(long, default_value_t = 24)]
+    max_tokens: usize,
+    /// A token that ends an answer, as text [default: what the model's files say]
+    #[arg(long, value_name = "TEXT")]
+    stop: Option<String>,
+    /// Index in an answer from which it does [default: 0 for models that chat, else 16]
+    #[arg(long)]
+    earliest_stop: Option<usize>,
+    /// Score of an answer without an end [default of wgpt ppo: -1 for models that chat and with --stop]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, conflicts_with = "missing_stop_penalty")]
+    missing_stop_score: Option<f32>,
+    /// What an answer without an end costs instead
+    #[arg(long, value_name = "COST")]
+    missing_stop_penalty: Option<f32>,
+    /// Scores count within plus and minus this
+    #[arg(long, default_value_t = 10.0)]
+    reward_clip: f32,
+    /// Stop when the KL is over this for three steps; 0 for no limit [default: five times --target-kl, else 100]
+    #[arg(long)]
+    max_kl: Option<f64>,
+    /// Stop when more than this share of the answers' sequences of four tokens is repeated, for three steps
+    #[arg(long, default_value_t = 0.6)]
+    max_repetition: f64,
+    /// Stop when answers are shorter than this share of the first ones, for three steps
+    #[arg(long, default_value_t = 0.2)]
+    min_length: f64,
+    /// Recompute blocks in the backward pass: less memory, more time
+    #[arg(long)]
+    checkpoint_activations: bool,
+    /// Seed of prompts, samples and adapters
+    #[arg(long, default_value_t = 1337)]
+    seed: u64,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 10)]
+    save_every: u64,
+    /// Checkpoints kept
+    #[arg(long, default_value_t = 1)]
+    keep: usize,
+    /// Steps between samples; 0 for none
+    #[arg(long, default_value_t = 10)]
+    sample_every: u64,
+    #[command(flatten)]
+    lora: LoraArguments,
+    /// Go on from the newest checkpoint in --out
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    ranks: RankArguments,
+}
+
+/// What the two commands say themselves.
+pub(super) struct Recipe {
+    pub algorithm: Algorithm,
+    pub epochs: usize,
+    pub controller: KlController,
+    /// Samples of the reference by which scores are normalised.
+    pub normalise: usize,
+}
+
+#[derive(Serialize)]
+struct Output {
+    #[serde(flatten)]
+    summary: Summary,
+    out: String,
+    prompts: usize,
+    left_out: usize,
+}
+
+impl Arguments {
+    /// What the user said about a model of this context.
+    fn settings(&self, recipe: &Recipe, codec: &TextCodec, context: usize, base: String) -> Result<Settings> {
+        let chats = codec.conventions.template.is_some();
+        let stops = match &self.stop {
+            None => codec.conventions.stops.clone(),
+            Some(text) => match codec.tokenizer.encode_special(text) {
+                Ok(ids) if ids.len() == 1 => ids,
+                _ => return Err(Error::Usage(format!("--stop {text:?} is not one token of this model"))),
+            },
+        };
+        let missing_stop = match (self.missing_stop_score, self.missing_stop_penalty) {
+            (Some(score), _) => MissingStop::Score(score),
+            (_, Some(penalty)) => MissingStop::Penalty(penalty),
+            // A text that is gone on with is cut off by --max-tokens: it has no end to reach.
+            _ if !(chats || self.stop.is_some()) => MissingStop::Allowed,
+            _ if stops.is_empty() || matches!(recipe.algorithm, Algorithm::Grpo { .. }) => MissingStop::Allowed,
+            _ => MissingStop::Score(-1.0),
+        };
+        let most = match recipe.controller {
+            KlController::Adaptive { target, .. } => 5.0 * target,
+            KlController::Fixed { .. } => 100.0,
+        };
+        let plain = Settings::recipe(recipe.algorithm);
+        let settings = Settings {
+            steps: self.steps,
+            batch: self.batch,
+            epochs: recipe.epochs,
+            minibatches: self.minibatches,
+            accumulate: self.accumulate,
+            lr: self.lr,
+            optimizer: wgpt::optim::AdamW { clip: self.clip_norm, ..plain.optimizer },
+            clip: self.clip,
+            temperature: self.temperature,
+            prompt_tokens: self.prompt_tokens.unwrap_or(context.saturating_sub(self.max_tokens).min(64)),
+            max_tokens: self.max_tokens,
+            stops,
+            earliest_stop: self.earliest_stop.unwrap_or(if chats { 0 } else { EARLIEST_STOP }),
+            missing_stop,
+            reward_clip: self.reward_clip,
+            controller: recipe.controller,
+            normalise: recipe.normalise,
+            checkpoint_activations: self.checkpoint_activations,
+            seed: self.seed,
+            save_every: self.save_every,
+            keep: self.keep,
+            sample_every: self.sample_every,
+            limits: Limits {
+                kl: self.max_kl.unwrap_or(most),
+                repetition: self.max_repetition,
+                length: self.min_length,
+                ..Limits::default()
+            },
+            base,
+            judge: self.judge.clone(),
+            ..plain
+        };
+        settings.validate(context)?;
+        Ok(settings)
+    }
+}
+
+/// Runs the command.
+pub(super) async fn run(shared: &Shared, arguments: &Arguments, recipe: &Recipe) -> Result<()> {
+    ranks::run_on_ranks(shared, &arguments.ranks, async |shared, group| train(shared, group, arguments, recipe).await)
+        .await
+}
+
+async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &Recipe) -> Result<()> {
+    let out = &arguments.out;
+    if !arguments.resume && checkpoint::resolve(out).is_ok() {
+        let reason = "already holds a run; add --resume to go on with it, or choose another --out";
+        return Err(Error::checkpoint(out, reason));
+    }
+    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    let state = arguments.resume.then(|| run::state(out)).transpose()?;
+    let base = base(arguments, state.as_ref())?;
+    let (source, codec) = (interchange::open(&base)?, TextCodec::open(&base)?);
+    let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
+    drop(source);
+    let judge = match arguments.judge.strip_prefix("reward:") {
+        Some(model) => Err(Path::new(model)),
+        None => Ok(judge::open(&arguments.judge)?),
+    };
+    let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
+    let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.seed)?;
+    prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
+    // Rows are padded to the longest prompt that there is.
+    let settings =
+        Settings { prompt_tokens: prompts.longest(), prompts: format!("{:016x}", prompts.fingerprint()), ..settings };
+    if let Some(state) = &state {
+        settings.agrees_with(&state.settings)?;
+    }
+
+    let gpu = shared.open().await?;
+    let judge: Box<dyn Judge> = match judge {
+        Ok(judge) => judge,
+        Err(model) => Box::new(Learned(RewardModel::open(&gpu, model)?)),
+    };
+    let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
+    let (mut learner, progress) = match state {
+        Some(state) => {
+            shared.say(format_args!("resuming {} after step {}", out.display(), state.progress.step));
+            (run::resume(&gpu, out, &state, value)?, state.progress)
+        }
+        None => {
+            let learner = run::begin(&gpu, &base, arguments.lora.config()?.as_ref(), &settings, value)?;
+            (learner, Progress::new(&settings))
+        }
+    };
+    learner.join(group)?;
+    std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+    shared.say(format_args!(
+        "{} parameters to train, {} prompts, {} steps of {} answers of up to {} tokens -> {}",
+        learner.policy.size(),
+        prompts.count(),
+        settings.steps,
+        settings.batch,
+        settings.max_tokens,
+        out.display()
+    ));
+    let (count, left_out) = (prompts.count(), prompts.left_out.values().map(|(count, _)| count).sum());
+    let ppo = Ppo { settings, learner, prompts, judge, codec, progress };
+    let base = std::path::absolute(&base).map_err(Error::io(&base, "find"))?;
+    let stop = training::stop_on_interrupt();
+    let summary = show(shared, &gpu, Run { out, base, ppo, stop: &stop }).await?;
+    let output = Output { summary, out: out.display().to_string(), prompts: count, left_out };
+    shared.result(&output, || words(&output))
+}
+
+/// A reward model as the judge: it reads the whole conversation.
+pub(super) struct Learned(pub RewardModel);
+
+impl Judge for Learned {
+    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
+        let texts: Vec<_> = said.iter().map(|said| (said.messages.to_vec(), said.answer.to_string())).collect();
+        pollster::block_on(self.0.score(&texts))
+    }
+}
+
+/// Where the first weights lie.
+fn base(arguments: &Arguments, state: Option<&run::State>) -> Result<PathBuf> {
+    match (&arguments.model, state) {
+        (_, Some(state)) => Ok(state.base.clone()),
+        // The checkpoint itself: a run's newest may be another one tomorrow.
+        (Some(model), None) => Ok(checkpoint::resolve(model).unwrap_or_else(|_| PathBuf::from(model))),
+        (None, None) => Err(Error::Usage("--model: give a model to start from".to_string())),
+    }
+}
+
+/// Runs to the end with a progress bar.
+pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Summary> {
+    let bar = terminal::bar(run.ppo.settings.steps, shared.quiet);
+    bar.set_position(run.ppo.progress.step);
+    bar.reset_eta();
+    let quiet = shared.quiet;
+    let summary = run
+        .run(|event| match event {
+            Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
+            Event::Normalising => bar.set_message("scoring the reference"),
+            Event::Step(numbers, seconds) => {
+                let (score, kl, beta) = (numbers.score, numbers.kl, numbers.beta);
+                let words = format!("score {score:.3}, KL {kl:.2}, beta {beta:.3}");
+                bar.set_message(words.clone());
+                bar.set_position(numbers.step + 1);
+                // Without a terminal there is no bar: a line now and then shows that it lives.
+                if bar.is_hidden() && !quiet && numbers.step % 10 == 0 {
+                    output::say(format_args!("step {}: {words}, {seconds:.1} s", numbers.step + 1));
+                }
+            }
+            Event::Sample(step, text, score) if !quiet => {
+                let text = terminal::harmless(text);
+                let words = format!("--- after {step} steps, score {score:.2} ---\n{text}\n---");
+                bar.suspend(|| output::say(words));
+            }
+            Event::Suspicious(reason) if !quiet => bar.suspend(|| output::say(format_args!("careful: {reason}"))),
+            _ => {}
+        })
+        .await;
+    bar.finish_and_clear();
+    shared.ended(gpu, summary)
+}
+
+fn words(Output { summary, out, .. }: &Output) -> String {
+    let steps = match (&summary.first, &summary.last) {
+        (Some(first), Some(last)) => format!(
+            ": score {:.3} -> {:.3}, KL {:.2}, beta {:.3}, entropy {:.3} -> {:.3}; {:.1} s per step",
+            first.score, last.score, last.kl, last.beta, first.entropy, last.entropy, summary.seconds_per_step
+        ),
+        _ => String::new(),
+    };
+    let stopped = if summary.stopped { " (stopped; go on with --resume)" } else { "" };
+    let hint = Path::new(out).display();
+    format!(
+        "{} steps{steps}{stopped}\nthe run is in {out}: checkpoint, metrics.jsonl, curves.svg\ntry: wgpt chat {hint}",
+        summary.steps
+    )
+}

@@ -1,0 +1,84 @@
+//! `wgpt report`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Shared;
+use wgpt::{
+    Result,
+    io::{atomic, checkpoint::Checkpoint, metrics},
+    model::{Config, parameters},
+    report::{
+        page::{self, Page},
+        panels,
+    },
+};
+
+/// Curves and samples of a run as a page
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wgpt report runs/shakespeare
+  wgpt report runs/shakespeare --out page.html")]
+pub(crate) struct Arguments {
+    /// Folder of the run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// File to write [default: report.html in the run's folder]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    let lines = metrics::read(&arguments.run.join("metrics.jsonl"))?;
+    let curve_svg = panels::of_run(&lines)?;
+    let checkpoint = Checkpoint::open(&arguments.run)?;
+    let title = arguments.run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+    let val_loss = lines.iter().rev().find_map(|line| line["val_loss"].as_f64());
+    let facts = facts(&lines, &checkpoint)?;
+    let samples = page::samples(&lines);
+    let html = page::html(&Page { title: &title, facts: &facts, curve_svg: &curve_svg, samples: &samples });
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("report.html"));
+    atomic::write(&out, html.as_bytes())?;
+    let key = if panels::reinforces(&lines) { "score" } else { "train_loss" };
+    let steps = lines.iter().filter(|line| !line[key].is_null()).count();
+    let result = json!({ "report": out.display().to_string(), "steps": steps, "val_loss": val_loss });
+    shared.result(&result, || format!("the report is in {}", out.display()))
+}
+
+/// The summary: what was trained, how it went, with which settings.
+fn facts(lines: &[Value], checkpoint: &Checkpoint) -> Result<Vec<(String, String)>> {
+    let mut facts = Vec::new();
+    let mut add = |name: &str, value: String| facts.push((name.to_string(), value));
+    let numbers = |key: &str| lines.iter().filter_map(|line| line[key].as_f64()).collect::<Vec<_>>();
+    let losses = numbers("train_loss");
+    if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
+        add("training loss", format!("{first:.4} → {last:.4} in {} steps", losses.len()));
+    }
+    let (scores, kl) = (numbers("score"), numbers("kl"));
+    if let (Some(first), Some(last), Some(kl)) = (scores.first(), scores.last(), kl.last()) {
+        add("score", format!("{first:.3} → {last:.3} in {} steps, KL {kl:.2}", scores.len()));
+    }
+    if let Some(best) = numbers("val_loss").into_iter().reduce(f64::min) {
+        add("best validation loss", format!("{best:.4}"));
+    }
+    let mut rates = numbers("tokens_per_second");
+    rates.sort_by(f64::total_cmp);
+    if let Some(rate) = rates.get(rates.len() / 2) {
+        add("tokens per second", format!("{rate:.0} (median)"));
+    }
+    if let Ok(config) = serde_json::from_value::<Config>(checkpoint.config.clone()) {
+        add("parameters", parameters::count(&config).to_string());
+    }
+    let state = checkpoint.state().unwrap_or_default();
+    add("adapter", state["adapter"].as_str().unwrap_or("unknown").replace('-', " "));
+    for (name, value) in [("model", &checkpoint.config), ("settings", &state["settings"])] {
+        let fields = value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_object());
+        let words: Vec<_> =
+            fields.map(|(name, value)| format!("{name} {}", value.to_string().trim_matches('"'))).collect();
+        add(name, words.join(", "));
+    }
+    Ok(facts)
+}

@@ -1,0 +1,221 @@
+//! `wgpt serve`
+
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Shared, feedback::Database, output, sampling::LoadArguments, shipped};
+use wgpt::{
+    Error, Result,
+    gpu::Gpu,
+    infer::engine::{Engine, Settings},
+    interchange::{TextCodec, load},
+    train::reward::RewardModel,
+};
+use wgpt_server::{
+    Served, Server,
+    app::{Facts, Limits, ServedModel, name_of},
+    router::Line,
+};
+
+/// Serve a model: a page to talk on, and OpenAI's endpoints
+#[derive(Debug, Args)]
+#[command(after_help = "Endpoints:
+  /                                   a page to talk, compare and rate answers, and watch training
+  /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models       as OpenAI's clients ask
+  /tokenize, /health, /metrics        tokens of a text; whether it answers; figures for Prometheus
+
+Examples:
+  wgpt serve
+  wgpt serve --model model.gguf
+  wgpt serve --model runs/talker --reward runs/judge --feedback team.sqlite
+  wgpt serve --model model.gguf --lora polite=runs/polite --lora terse=runs/terse
+  WGPT_API_KEY=secret wgpt serve --model model.gguf --host 0.0.0.0 --allow-host box.lan
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"stream\": true}'
+
+SIGTERM or Ctrl-C lets running answers end; a second one ends at once.")]
+pub(crate) struct Arguments {
+    /// GGUF file, Hugging Face folder, checkpoint or run folder [default: the small model that comes with the program]
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// A reward model of wgpt reward, to score answers with
+    #[arg(long, value_name = "PATH")]
+    reward: Option<PathBuf>,
+    /// Adapters over the model, asked for by their name; give it again for more
+    #[arg(long, value_name = "NAME=RUN")]
+    lora: Vec<String>,
+    /// Address to listen at
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Port to listen at; 0 for any
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Key that requests must bring as 'Authorization: Bearer KEY'
+    #[arg(long, env = "WGPT_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<String>,
+    /// Let everybody in who reaches an address that is not this machine's own, without a key
+    #[arg(long)]
+    public: bool,
+    /// Name that clients may call this server by, beside localhost and its address; give it again for more
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// Folder of the runs that the page shows
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    runs: PathBuf,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    load: LoadArguments,
+    /// Most answers generated at once
+    #[arg(long, default_value_t = Settings::default().sequences, value_name = "N")]
+    sequences: usize,
+    /// Most answers that wait; further requests are told to come again
+    #[arg(long, default_value_t = Settings::default().waiting, value_name = "N")]
+    queue: usize,
+    /// Tokens that the cache holds, over all answers
+    #[arg(long, default_value_t = Settings::default().tokens, value_name = "N")]
+    cache_tokens: usize,
+    /// Most bytes of a request
+    #[arg(long, default_value_t = Limits::default().body, value_name = "BYTES")]
+    max_body: usize,
+    /// Most connections
+    #[arg(long, default_value_t = Limits::default().connections, value_name = "N")]
+    connections: usize,
+    /// Seconds for a request to come in, for a client to take what is sent, and between requests
+    #[arg(long, default_value_t = Limits::default().idle.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+}
+
+#[derive(Serialize)]
+struct Output {
+    requests: u64,
+    prompt_tokens: u64,
+    cached_tokens: u64,
+    generated_tokens: u64,
+    finished: u64,
+    cancelled: u64,
+}
+
+/// Runs the command.
+pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    let address = address(arguments)?;
+    let gpu = shared.open().await?;
+    let server = server(shared, arguments, &gpu)?;
+    let (json, quiet) = (shared.json, shared.quiet);
+    let ready = |bound: SocketAddr| match json {
+        true => output::say(serde_json::json!({ "listening": format!("http://{bound}") })),
+        false => shared.say(format_args!("listening at http://{bound}; Ctrl-C ends")),
+    };
+    let draining =
+        |open| shared.say(format_args!("{open} requests are open: they end first; Ctrl-C again ends at once"));
+    let log = move |line: &Line| match (json, quiet) {
+        (true, _) => output::say(serde_json::to_string(line).unwrap_or_default()),
+        (false, false) => output::say(words(line)),
+        (false, true) => {}
+    };
+    let Served { requests, figures } = server.run(address, ready, draining, log)?;
+    shared.close(&gpu)?;
+    let output = Output {
+        requests,
+        prompt_tokens: figures.prompt_tokens,
+        cached_tokens: figures.cached_tokens,
+        generated_tokens: figures.generated_tokens,
+        finished: figures.finished,
+        cancelled: figures.cancelled,
+    };
+    shared.result(&output, || {
+        format!("{requests} requests, {} tokens read, {} generated", output.prompt_tokens, output.generated_tokens)
+    })
+}
+
+/// Where to listen; an address that others reach needs a key, or the word that it shall have none.
+fn address(arguments: &Arguments) -> Result<SocketAddr> {
+    if arguments.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+        return Err(Error::Usage("--api-key is empty: give a key, or leave it out".to_string()));
+    }
+    let host = arguments.host.trim_start_matches('[').trim_end_matches(']');
+    let ip = match host.parse::<IpAddr>() {
+        Ok(ip) => Some(ip),
+        Err(_) => (host, 0).to_socket_addrs().ok().and_then(|mut all| all.next()).map(|address| address.ip()),
+    };
+    let ip = ip.ok_or_else(|| Error::Usage(format!("--host {host}: no such address")))?;
+    if !ip.is_loopback() && arguments.api_key.is_none() && !arguments.public {
+        let reason = "others can reach it: give --api-key (or WGPT_API_KEY), or --public to let everybody in";
+        return Err(Error::Usage(format!("--host {host}: {reason}")));
+    }
+    Ok(SocketAddr::new(ip, arguments.port))
+}
+
+/// Loads everything.
+fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
+    for (name, number) in
+        [("sequences", arguments.sequences), ("queue", arguments.queue), ("connections", arguments.connections)]
+    {
+        if number == 0 {
+            return Err(Error::Usage(format!("--{name} 0: give at least 1")));
+        }
+    }
+    let base = shipped::or_talker(arguments.model.as_ref())?;
+    let (model, codec) = shared.load(gpu, &base, &arguments.load)?;
+    let mut models = vec![ServedModel::new(name_of(&base), None, codec)?];
+    let mut adapters = Vec::new();
+    for option in &arguments.lora {
+        let wrong = || Error::Usage(format!("--lora {option}: give NAME=RUN"));
+        let (name, path) = option.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+        if models.iter().any(|model| model.name == name) {
+            return Err(Error::Usage(format!("--lora {option}: the name {name} is taken")));
+        }
+        let path = PathBuf::from(path);
+        let codec = TextCodec::adapted(&path, &base)?;
+        adapters.push((name.to_string(), load::beside(&model, &base, &path)?));
+        models.push(ServedModel::new(name.to_string(), Some(name.to_string()), codec)?);
+    }
+    let open = |path: &PathBuf| RewardModel::load(gpu, path, arguments.load.storage()?, |_, _| ());
+    let reward = arguments.reward.as_ref().map(open).transpose()?;
+    let settings = Settings {
+        sequences: arguments.sequences,
+        waiting: arguments.queue,
+        tokens: arguments.cache_tokens,
+        precision: arguments.load.precision(),
+        ..Settings::default()
+    };
+    let engine = Engine::new(gpu.clone(), model, adapters, settings)?;
+    let patience = Duration::from_secs(arguments.timeout);
+    let limits = Limits {
+        body: arguments.max_body,
+        connections: arguments.connections,
+        idle: patience,
+        patience,
+        stalled: patience,
+        ..Limits::default()
+    };
+    Ok(Server {
+        facts: Facts::of(gpu, &engine, reward.is_some()),
+        engine,
+        models,
+        reward,
+        waiting: arguments.queue,
+        limits,
+        key: arguments.api_key.clone(),
+        hosts: arguments.allow_host.clone(),
+        runs: arguments.runs.clone(),
+        feedback: arguments.database.feedback.clone(),
+    })
+}
+
+/// A request as one line for people.
+fn words(line: &Line) -> String {
+    let [prompt, cached, generated] = line.tokens;
+    let tokens = match prompt + generated {
+        0 => String::new(),
+        _ => format!(", {prompt} tokens read ({cached} cached), {generated} generated"),
+    };
+    let broken = if line.broken { ", broken off" } else { "" };
+    format!("{} {} {} {} ms{tokens}{broken}", line.method, line.path, line.status, line.milliseconds)
+}

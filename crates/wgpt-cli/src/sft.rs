@@ -1,0 +1,132 @@
+//! `wgpt sft`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Shared,
+    precision::{self, PrecisionArgument},
+    ranks, terminal, training,
+    tune::{Defaults, TuneArguments},
+};
+use wgpt::{
+    Error, Result,
+    interchange::{self, TextCodec},
+    parallel::Group,
+    text::conversations::Found,
+    train::{
+        Settings,
+        sft::{Data, Sft},
+        stage::{Stage, Summary},
+    },
+};
+
+/// Teach a model to answer, by example conversations
+#[derive(Debug, Args)]
+#[command(after_help = "A line of the data is one conversation:
+  {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Hello!\"}]}
+Roles are system (first only), user and assistant. The loss counts what the assistant says and the token that ends it.
+Conversations are packed into rows of --context tokens and do not see each other. What cannot be used is left out,
+counted and explained. With --lora-rank only adapters are trained, over weights that stay as they are, quantised or not:
+the run holds the adapters alone, wgpt chat finds their base where it lay, and wgpt merge makes one model of both.
+
+Examples:
+  wgpt sft --model runs/shakespeare --data chats.jsonl --out runs/talker
+  wgpt sft --model model.gguf --data chats.jsonl --epochs 2 --lr 2e-5 --context 512
+  wgpt sft --model model.gguf --data chats.jsonl --out runs/tuned --lora-rank 8 --batch 2 --context 256
+  wgpt sft --data chats.jsonl --out runs/talker --resume
+  wgpt chat runs/talker")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    tune: TuneArguments,
+    /// Conversations, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// How often every conversation is learned from
+    #[arg(long, default_value_t = 3)]
+    epochs: usize,
+    /// Rows per micro-batch
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Highest learning rate [default: 5e-5, with adapters 2e-4]
+    #[arg(long)]
+    lr: Option<f32>,
+    /// Share of the conversations that is held out
+    #[arg(long, default_value_t = 0.05)]
+    val_fraction: f64,
+    #[command(flatten)]
+    precision: PrecisionArgument,
+}
+
+#[derive(Serialize)]
+struct Output {
+    #[serde(flatten)]
+    summary: Summary,
+    conversations: usize,
+    left_out: Vec<Found>,
+    truncated: usize,
+    /// Tokens of the conversations, and those that are learned.
+    tokens: usize,
+    learned_tokens: usize,
+}
+
+/// Runs the command.
+pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    ranks::run_on_ranks(shared, &arguments.tune.ranks, async |shared, group| train(shared, group, arguments).await)
+        .await
+}
+
+async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<()> {
+    let Arguments { tune, epochs, batch, lr, val_fraction, .. } = arguments;
+    let out = tune.out(&arguments.data);
+    let base = tune.base(&out)?;
+    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    let config = interchange::open(&base)?.config().clone();
+    let own = Defaults { batch: *batch, lr: *lr, val_fraction: *val_fraction, epochs: *epochs };
+    let recipe = Settings::fine_tuning(config.clone(), tune.lora()?);
+    let recipe = Settings { precision: arguments.precision.wanted(), ..recipe };
+    let settings = tune.settings(&config, recipe, &own)?;
+    let TextCodec { tokenizer, conventions } = TextCodec::open(&base)?;
+    let codec = TextCodec { conventions: conventions.taught(&tokenizer)?, tokenizer };
+    let bar = terminal::bar(0, shared.quiet);
+    let data = Data::load(&arguments.data, &codec, settings.context, |line| {
+        bar.set_message(format!("reading conversations, line {line}"));
+    })?;
+    bar.finish_and_clear();
+    data.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
+    let Data { examples, mistakes, truncated } = data;
+    let (conversations, tokens, learned_tokens) = (examples.len(), examples.tokens(), examples.said());
+    let fingerprint = examples.fingerprint();
+    let mut task = Sft::new(examples, &codec, &settings);
+    let steps = tune.steps.unwrap_or_else(|| task.steps(&settings, *epochs));
+    let settings = tune.schedule(settings, steps, fingerprint)?;
+
+    let gpu = shared.open().await?;
+    let settings = precision::on_adapter(shared, &gpu, settings);
+    let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
+    trainer.join(group)?;
+    std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
+    shared.say(format_args!(
+        "{} parameters, {conversations} conversations of {tokens} tokens, {learned_tokens} of them to learn, {steps} \
+         steps of {} rows of {} -> {}",
+        trainer.model.size(),
+        settings.batch * settings.accumulate,
+        settings.context,
+        out.display()
+    ));
+    let stop = training::stop_on_interrupt();
+    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let summary = training::run(shared, &gpu, &mut stage).await?;
+    let (left_out, truncated) = (mistakes.found(), truncated.0);
+    let output = Output { summary, conversations, left_out, truncated, tokens, learned_tokens };
+    shared.result(&output, || {
+        format!(
+            "{}\nthe run is in {}: checkpoint, metrics.jsonl, loss.svg\ntry: wgpt chat {}",
+            training::words(&output.summary),
+            out.display(),
+            out.display()
+        )
+    })
+}

@@ -1,0 +1,83 @@
+//! What every training command shows while it runs, and says at the end.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{Shared, output, terminal};
+use wgpt::{
+    Result,
+    gpu::Gpu,
+    train::{
+        stage::{Event, Stage, Summary},
+        task::Task,
+    },
+};
+use wgpt_server::signals;
+
+/// Becomes true at the first of [`Signals`](signals::Signals). A second one ends at once; the last checkpoint is complete
+/// whenever that happens.
+pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    signals::hear(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(signals::INTERRUPTED);
+        }
+        output::say("\nfinishing this step and saving; press Ctrl-C again to end at once");
+    });
+    stop
+}
+
+/// Runs a stage to its end with a progress bar.
+pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'_, T>) -> Result<Summary> {
+    let bar = terminal::bar(stage.settings.schedule.steps, shared.quiet);
+    bar.set_position(stage.trainer.optimizer.step);
+    bar.reset_eta();
+    let tokens = stage.task.tokens_per_step(&stage.settings) as f64;
+    let quiet = shared.quiet;
+    let summary = stage
+        .run(|event| match event {
+            Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
+            Event::Step(progress) => {
+                let more = progress.metrics.iter().take(2).map(|(name, value)| format!(", {} {value:.3}", named(name)));
+                let (more, rate) = (more.collect::<String>(), tokens / progress.seconds);
+                bar.set_message(format!("loss {:.4}{more}, {rate:.0} tokens/s", progress.loss));
+                bar.set_position(progress.step);
+                // Without a terminal there is no bar: a line now and then shows that it lives.
+                if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
+                    let (step, loss, ms) = (progress.step, progress.loss, progress.seconds * 1e3);
+                    output::say(format_args!("step {step}: loss {loss:.4}, {ms:.0} ms"));
+                }
+            }
+            Event::Validated(step, found) if !quiet => {
+                let more: String =
+                    found.metrics.iter().map(|(name, value)| format!(", {} {value:.4}", named(name))).collect();
+                bar.suspend(|| output::say(format_args!("step {step}: validation loss {:.4}{more}", found.loss)));
+            }
+            Event::Sample(step, text) if !quiet => {
+                let words = format!("--- the model writes, after {step} steps ---\n{text}\n---");
+                bar.suspend(|| output::say(words));
+            }
+            _ => {}
+        })
+        .await;
+    bar.finish_and_clear();
+    shared.ended(gpu, summary)
+}
+
+/// A measure's name in words: `val_accuracy` is "accuracy".
+fn named(name: &str) -> String {
+    name.trim_start_matches("val_").replace('_', " ")
+}
+
+/// A summary on one line.
+pub(super) fn words(summary: &Summary) -> String {
+    let val = summary.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
+    let stopped = if summary.stopped { " (stopped; go on with --resume)" } else { "" };
+    format!(
+        "{} steps: training loss {:.4} -> {:.4}{val}; {:.0} tokens/s, {:.1} ms per step{stopped}",
+        summary.step, summary.first_loss, summary.train_loss, summary.tokens_per_second, summary.ms_per_step,
+    )
+}

@@ -1,0 +1,89 @@
+//! A device that goes away in the middle of a training ends it with an error that names the way on, not with a panic; and what
+//! was saved goes on as if nothing had happened, bit for bit.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
+
+use wgpt::{
+    Error,
+    gpu::{Gpu, Options},
+    tensor::Tensor,
+    text::shards,
+    train::{
+        pretrain::Pretrain,
+        run,
+        stage::{Event, Stage},
+    },
+};
+
+use crate::program::{Place, english, pretrain};
+
+const SETTINGS: &[&str] = &["--steps", "60", "--save-every", "7", "--val-every", "30", "--dropout", "0.1"];
+
+/// The newest checkpoint of a run.
+fn newest(run: &Path) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(run).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let named =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("checkpoint-0"));
+    folders.filter(named).max()
+}
+
+/// Goes on with the run in `out` until the device is lost, in its tenth step from here.
+fn lose(gpu: &Gpu, place: &Place, out: &Path) -> Error {
+    let (trainer, codec, state) = run::resume(gpu, out).expect("resumed");
+    let settings = state.settings;
+    let text = place.path("text.txt");
+    let split =
+        shards::prepare(&text, &codec.tokenizer, out, settings.val_fraction, &mut |_, _| {}).expect("token files");
+    let (task, stop) = (Pretrain { split }, AtomicBool::new(false));
+    let mut stage = Stage { out, settings, task, codec, trainer, best_val_loss: state.best_val_loss, stop: &stop };
+    let (device, mut steps) = (gpu.device().clone(), 0);
+    let ended = pollster::block_on(stage.run(|event| {
+        steps += u32::from(matches!(event, Event::Step(_)));
+        if steps == 10 {
+            device.destroy();
+        }
+    }));
+    ended.expect_err("the device is gone")
+}
+
+#[test]
+fn a_training_that_loses_its_device_says_how_to_go_on_and_does() {
+    let place = Place::with_text(english());
+    place.json(&pretrain("whole", SETTINGS));
+
+    // Begun by the program, so that it can go on with it.
+    let out = place.path("lost");
+    let mut child = place.start(&pretrain("lost", SETTINGS));
+    let start = Instant::now();
+    while !out.join("checkpoint-00000014").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no checkpoint within a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("the process can be killed");
+    child.wait().expect("the process ends");
+
+    let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
+    let tensor = Tensor::from_f32(&gpu, &[4], &[1.0, 2.0, 3.0, 4.0]).expect("a tensor");
+    assert_eq!(pollster::block_on(tensor.to_f32()).expect("a readback"), [1.0, 2.0, 3.0, 4.0]);
+    let error = lose(&gpu, &place, &out);
+    let kept = newest(&out).expect("a checkpoint is left");
+    assert!(matches!(&error, Error::DeviceLost { saved: Some(saved), .. } if *saved == kept), "{error:?}, {kept:?}");
+    let said = error.to_string();
+    assert!(said.contains("--resume") && said.contains(&kept.display().to_string()), "{said}");
+
+    // Everything else on that device fails alike, with nothing to go on from.
+    let error = pollster::block_on(tensor.to_f32()).expect_err("the device is gone");
+    assert!(matches!(error, Error::DeviceLost { saved: None, .. }), "{error:?}");
+    let later = Tensor::zeros(&gpu, &[1 << 20]).and_then(|_| pollster::block_on(gpu.finish()));
+    assert!(matches!(later, Err(Error::DeviceLost { .. })), "{later:?}");
+
+    let resumed: Vec<_> = SETTINGS.iter().copied().chain(["--resume"]).collect();
+    assert_eq!(place.json(&pretrain("lost", &resumed))["step"], 60);
+    assert_eq!(place.losses("lost"), place.losses("whole"));
+    let weights = |run| std::fs::read(place.path(run).join("checkpoint-00000060/model.safetensors")).expect("weights");
+    assert!(weights("lost") == weights("whole"), "the last weights differ");
+}

@@ -1,0 +1,95 @@
+//! Ratings from JSONL files into the store.
+
+use std::path::Path;
+
+use serde::Serialize;
+use wgpt::{
+    Result,
+    feedback::{Mistake, Rating, Tally, read},
+};
+
+use super::store::Store;
+
+/// Ratings per transaction: few enough that other writers get their turn, enough that the disk is not asked too often.
+const BATCH: usize = 256;
+
+/// What an import did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Imported {
+    /// Lines that are not empty.
+    pub lines: u64,
+    /// Ratings that are new.
+    pub added: u64,
+    /// Ratings that were there already, or twice in the file.
+    pub duplicates: u64,
+    /// Lines that are no ratings, by the kind of mistake.
+    pub mistakes: Tally<Mistake>,
+}
+
+/// Stores the ratings of a JSONL file; see [`read`].
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Data`]; what was read in whole batches before is stored then. Mistakes in lines are counted,
+/// not errors.
+pub fn import(store: &mut Store, path: &Path, rater: &str, progress: impl FnMut(u64)) -> Result<Imported> {
+    let (mut done, mut batch) = (Imported::default(), Vec::new());
+    done.lines = read(path, rater, progress, |number, rating| {
+        match rating {
+            Ok(rating) => batch.push(rating),
+            Err(refusal) => done.mistakes.add(refusal.mistake, number, refusal.detail),
+        }
+        if batch.len() == BATCH {
+            flush(store, &mut batch, &mut done)?;
+        }
+        Ok(())
+    })?;
+    flush(store, &mut batch, &mut done)?;
+    Ok(done)
+}
+
+fn flush(store: &mut Store, batch: &mut Vec<Rating>, done: &mut Imported) -> Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let added = store.add_all(batch)?;
+    done.added += added as u64;
+    done.duplicates += (batch.len() - added) as u64;
+    batch.clear();
+    Ok(())
+}
+
+/// The ratings of a JSONL file in a database in memory, for programs that only read. `progress` is called with the bytes read so far.
+///
+/// # Errors
+/// As [`import`].
+pub fn in_memory(path: &Path, progress: impl FnMut(u64)) -> Result<(Store, Imported)> {
+    let mut store = Store::in_memory(path)?;
+    let imported = import(&mut store, path, "file", progress)?;
+    Ok((store, imported))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_counted_with_their_first_line_and_duplicates_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pairs.jsonl");
+        let good = r#"{"prompt": "Why?", "chosen": "So.", "rejected": "No."}"#;
+        let same = r#"{"prompt": "Why?", "chosen": "So.", "rejected": "So."}"#;
+        let long = format!("{{\"prompt\": \"{}\"}}", "x".repeat(1 << 24));
+        std::fs::write(&path, format!("\u{feff}{good}\r\n\n{same}\nnonsense\n{long}\n{good}\n{same}")).unwrap();
+        let mut store = Store::create(&dir.path().join("f")).unwrap();
+        let mut heard = 0;
+        let done = import(&mut store, &path, "file", |bytes| heard = bytes).unwrap();
+        assert_eq!((done.lines, done.added, done.duplicates), (6, 1, 1));
+        let mistakes: Vec<_> =
+            done.mistakes.iter().map(|(mistake, count)| (mistake, count.count, count.first)).collect();
+        assert_eq!(mistakes, [(Mistake::NotJson, 1, 4), (Mistake::TooLong, 1, 5), (Mistake::EqualAnswers, 2, 3)]);
+        assert_eq!(heard, std::fs::metadata(&path).unwrap().len());
+        let again = import(&mut store, &path, "file", |_| ()).unwrap();
+        assert_eq!((again.added, again.duplicates, store.count().unwrap()), (0, 2, 1));
+        assert_eq!(import(&mut store, &path, "somebody else", |_| ()).unwrap().added, 1);
+    }
+}

@@ -1,0 +1,100 @@
+//! `/wgpt/feedback`: the ratings in numbers, the newest ones, and all of them as a file.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    response::Response,
+};
+use serde_json::{Value, json};
+
+use super::rate::verdict_json;
+use crate::{
+    app::{App, failed},
+    feedback::{
+        Store,
+        agreement::Statistics,
+        export::{self, Format},
+    },
+    problem::{Problem, ok},
+};
+use wgpt::feedback::Rating;
+
+/// How many of the newest ratings are shown.
+const RECENT: usize = 50;
+
+/// The database, read without keeping its writers waiting; none before the first rating.
+fn open(app: &App) -> Result<Option<Store>, Problem> {
+    match app.feedback.exists() {
+        true => Ok(Some(Store::open(&app.feedback)?)),
+        false => Ok(None),
+    }
+}
+
+/// Counts, agreement, and the newest ratings.
+///
+/// # Errors
+/// 500 for a database that cannot be read.
+pub async fn overview(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let value = App::aside(move || {
+        let store = open(&app)?;
+        let all = store.as_ref().map_or_else(|| Ok(Statistics::default()), Store::statistics)?;
+        let mut recent = VecDeque::with_capacity(RECENT);
+        if let Some(store) = &store {
+            store.each(|stored| {
+                if let Ok(rating) = &stored.rating {
+                    recent.truncate(RECENT - 1);
+                    recent.push_front(shown(rating));
+                }
+                Ok(())
+            })?;
+        }
+        let raters = all.raters.iter().map(|(rater, count)| json!({ "rater": rater, "ratings": count }));
+        Ok(json!({
+            "ratings": all.ratings, "by_rater": raters.collect::<Vec<_>>(), "by_kind": all.kinds,
+            "by_model": all.models, "agreement": all.agreement, "recent": recent,
+        }))
+    });
+    Ok(ok(&value.await?))
+}
+
+fn shown(rating: &Rating) -> Value {
+    let answers: Vec<_> = rating.answers().iter().map(|answer| answer.text.as_str()).collect();
+    json!({
+        "prompt": rating.prompt().to_json(), "answers": answers, "verdict": verdict_json(rating.verdict()),
+        "rater": rating.rater, "time": rating.time,
+    })
+}
+
+/// All ratings as JSONL; `format` in the query is one of those of `wgpt feedback export`.
+///
+/// # Errors
+/// 400 for an unknown format.
+pub async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let query = request.uri().query().unwrap_or("");
+    let name = query.split('&').find_map(|pair| pair.strip_prefix("format=")).unwrap_or("pairs").to_string();
+    let format = match name.as_str() {
+        "pairs" => Format::Pairs,
+        "scores" => Format::Scores,
+        "best-of" => Format::BestOf,
+        "hh-rlhf" => Format::HhRlhf,
+        "ratings" => Format::Ratings,
+        _ => return Err(Problem::field("format", "give pairs, scores, best-of, hh-rlhf or ratings")),
+    };
+    let lines = App::aside(move || {
+        let Some(store) = open(&app)? else { return Ok(Vec::new()) };
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let path = folder.path().join("export.jsonl");
+        export::export(&store, &path, format)?;
+        Ok(std::fs::read(&path).map_err(failed)?)
+    });
+    let mut response = Response::new(Body::from(lines.await?));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+    if let Ok(file) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.jsonl\"")) {
+        headers.insert(header::CONTENT_DISPOSITION, file);
+    }
+    Ok(response)
+}

@@ -1,0 +1,39 @@
+//! `/wgpt/reward`: what the reward model thinks of answers.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    openai::chat,
+    problem::{Problem, ok},
+    router::{self, Asked},
+};
+
+/// Most answers of a request.
+const MOST: usize = 64;
+
+/// The reward of each of `answers` to `messages`.
+///
+/// # Errors
+/// 400 where no reward model is loaded, or for what is no conversation.
+pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let Asked { fields, .. } = router::asked(&app, request).await?;
+    if !app.facts.reward {
+        return Err(Problem::bad("no reward model is loaded: start wgpt serve with --reward"));
+    }
+    let messages = chat::messages(fields.need("messages")?)?;
+    let wrong = || Problem::field("answers", format!("give 1 to {MOST} texts"));
+    let answers = fields.list("answers")?;
+    if !(1..=MOST).contains(&answers.len()) {
+        return Err(wrong());
+    }
+    let text = |answer: &Value| Ok((messages.clone(), answer.as_str().ok_or_else(wrong)?.to_string()));
+    let texts = answers.iter().map(text).collect::<Result<Vec<_>, Problem>>()?;
+    Ok(ok(&json!({ "rewards": app.worker.reward(texts).await? })))
+}

@@ -1,0 +1,172 @@
+//! `/wgpt/runs`: training runs as they go on, read from their folders.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    extract::{Path, Request, State, rejection::PathRejection},
+    response::Response,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    problem::{Problem, ok},
+};
+use wgpt::io::{checkpoint::Checkpoint, metrics};
+
+/// A run whose log has not grown for so long is not running any more.
+const ALIVE: Duration = Duration::from_secs(60);
+
+/// Bytes of a log's end that are read to tell how a run does.
+const END: u64 = 1 << 16;
+
+/// Most lines of a log that are sent; of more, every so many-th, and all with validations.
+const LINES: usize = 4000;
+
+/// Every run in the folder.
+///
+/// # Errors
+/// 500 when it cannot be read.
+pub async fn list(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let runs = App::aside(move || {
+        // A folder that is not there yet holds no runs.
+        let entries = std::fs::read_dir(&app.runs).into_iter().flatten().flatten();
+        let mut runs: Vec<_> = entries.filter_map(|entry| about(&entry.path())).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run["changed"].as_u64()));
+        Ok(Value::Array(runs))
+    });
+    Ok(ok(&runs.await?))
+}
+
+/// The log of one run from step `since` on, and what its model wrote.
+///
+/// # Errors
+/// 404 for what is no run.
+pub async fn one(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Path(name) = name.map_err(|_| Problem::bad("the run's name is not UTF-8"))?;
+    let query = request.uri().query().unwrap_or("");
+    let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse::<u64>().ok()).unwrap_or(0);
+    let value = App::aside(move || {
+        let folder = find(&app.runs, &name).ok_or_else(|| Problem::missing("there is no such run"))?;
+        let lines = metrics::read(&folder.join("metrics.jsonl"))?;
+        let late = |line: &&Value| line["step"].as_u64().is_none_or(|step| step >= since);
+        let (samples, metrics): (Vec<_>, Vec<_>) =
+            lines.iter().filter(late).partition(|line| line["sample"].is_string());
+        Ok(json!({ "metrics": thinned(&metrics), "samples": samples }))
+    });
+    Ok(ok(&value.await?))
+}
+
+/// The folder of a run: a direct child of `runs`, whatever its name tries.
+fn find(runs: &FilePath, name: &str) -> Option<PathBuf> {
+    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0', ':']);
+    let folder = plain.then(|| runs.join(name))?;
+    // A link out of the folder is no run of it.
+    let (whole, parent) = (folder.canonicalize().ok()?, runs.canonicalize().ok()?);
+    (whole.parent() == Some(&parent) && whole.join("metrics.jsonl").is_file()).then_some(whole)
+}
+
+/// What the list shows of a run.
+fn about(folder: &FilePath) -> Option<Value> {
+    let name = folder.file_name()?.to_str()?;
+    let folder = find(folder.parent()?, name)?;
+    let log = folder.join("metrics.jsonl");
+    let changed = log.metadata().ok()?.modified().ok()?;
+    let running = SystemTime::now().duration_since(changed).is_ok_and(|since| since < ALIVE);
+    let lines = end(&log)?;
+    let mut last: BTreeMap<&str, f64> = BTreeMap::new();
+    for (name, number) in lines.iter().filter_map(Value::as_object).flatten() {
+        if let Some(number) = number.as_f64().filter(|_| name != "step") {
+            last.insert(name, number);
+        }
+    }
+    let steps = steps(&folder);
+    let step = lines.iter().filter_map(|line| line["step"].as_u64()).max().map(|step| step + 1);
+    let stage = lines.iter().rev().find_map(|line| line["stage"].as_str());
+    let done = step.zip(steps).is_some_and(|(step, steps)| step >= steps);
+    Some(json!({
+        "name": name, "stage": stage, "step": step, "steps": steps, "running": running && !done,
+        "changed": changed.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64), "last": last,
+    }))
+}
+
+/// The lines at a log's end.
+fn end(log: &FilePath) -> Option<Vec<Value>> {
+    let mut file = File::open(log).ok()?;
+    let length = file.metadata().ok()?.len();
+    let start = length.saturating_sub(END);
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(END).read_to_end(&mut bytes).ok()?;
+    // The first line may be cut, and the last may still be written.
+    Some(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+/// How many steps a run is to take, as its newest checkpoint knows.
+fn steps(folder: &FilePath) -> Option<u64> {
+    let settings = Checkpoint::open(folder).ok()?.state().ok()?["settings"].take();
+    ["steps", "schedule"].iter().find_map(|name| settings[name].as_u64().or_else(|| settings[name]["steps"].as_u64()))
+}
+
+/// Of many lines, enough to draw.
+fn thinned<'a>(lines: &[&'a Value]) -> Vec<&'a Value> {
+    let every = lines.len().div_ceil(LINES).max(1);
+    let matters = |line: &Value| line["val_loss"].is_number() || line["stopped_because"].is_string();
+    let kept = lines.iter().enumerate();
+    kept.filter(|(index, line)| index % every == 0 || index + 1 == lines.len() || matters(line))
+        .map(|(_, l)| *l)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn runs_are_direct_children_of_their_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        for folder in [runs.join("one"), dir.path().join("outside"), runs.join("empty")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let line = |step: u64| format!("{{\"stage\":\"sft\",\"step\":{step},\"train_loss\":{step}.5}}\n");
+        let log: String = (0..5).map(line).collect();
+        fs::write(runs.join("one/metrics.jsonl"), format!("{log}{{\"step\":4,\"val_loss\":0.25}}\n{{\"cut")).unwrap();
+        fs::write(dir.path().join("outside/metrics.jsonl"), &log).unwrap();
+        let told = about(&runs.join("one")).unwrap();
+        assert_eq!((&told["stage"], &told["step"], &told["running"]), (&json!("sft"), &json!(5), &json!(true)));
+        assert_eq!(told["last"], json!({"train_loss": 4.5, "val_loss": 0.25}));
+        for name in ["..", "../outside", "/etc", "", ".", "empty", "one/..", "one\0", "..\\outside", "none"] {
+            assert_eq!(find(&runs, name), None, "{name:?}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(dir.path().join("outside"), runs.join("link")).unwrap();
+            assert_eq!(find(&runs, "link"), None);
+        }
+        assert!(find(&runs, "one").is_some());
+    }
+
+    #[test]
+    fn long_logs_are_thinned() {
+        let lines: Vec<_> = (0..10_000).map(|step| json!({ "step": step })).collect();
+        let mut lines: Vec<_> = lines.iter().collect();
+        let validation = json!({"step": 7, "val_loss": 1.0});
+        lines[7] = &validation;
+        let kept = thinned(&lines);
+        assert!(kept.len() <= LINES && kept.contains(&&validation) && kept.last() == lines.last());
+    }
+}

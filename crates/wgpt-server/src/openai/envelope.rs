@@ -1,0 +1,58 @@
+//! What surrounds the choices of an answer, whole or in pieces.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{ask::Spent, options::Options, stream::event};
+use crate::{
+    app::{App, ServedModel},
+    router,
+};
+
+/// An answer's name and figures.
+pub struct Envelope {
+    id: String,
+    created: u64,
+    model: String,
+    /// Whether a stream ends with the figures.
+    usage: bool,
+    /// Its tokens.
+    pub spent: Arc<Spent>,
+}
+
+impl Envelope {
+    /// A new one; its id begins with `kind`.
+    pub fn new(kind: &str, app: &App, model: &ServedModel, options: &Options, spent: Arc<Spent>) -> Self {
+        let id = format!("{kind}-{:016x}", app.secrets.next());
+        Self { id, created: router::seconds(), model: model.name.clone(), usage: options.usage, spent }
+    }
+
+    fn object(&self, object: &str, choices: Value) -> Value {
+        json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model,
+            "system_fingerprint": router::FINGERPRINT, "choices": choices,
+        })
+    }
+
+    /// The whole answer.
+    pub fn whole(&self, object: &str, choices: Value) -> Value {
+        let mut whole = self.object(object, choices);
+        whole["usage"] = self.spent.json();
+        whole
+    }
+
+    /// A piece of one choice as an event.
+    pub fn chunk(&self, object: &str, choice: Value) -> String {
+        let mut chunk = self.object(object, json!([choice]));
+        if self.usage {
+            chunk["usage"] = Value::Null;
+        }
+        event(&chunk)
+    }
+
+    /// The event with the figures, where they were asked for.
+    pub fn end(&self, object: &str) -> String {
+        if self.usage { event(&self.whole(object, json!([]))) } else { String::new() }
+    }
+}

@@ -1,0 +1,74 @@
+//! Log-probabilities in OpenAI's two forms.
+
+use serde_json::{Map, Value, json};
+
+use wgpt::{
+    infer::{engine::request::TokenEvent, sampler::Candidate},
+    text::Tokenizer,
+};
+
+/// No JSON number is minus infinity; OpenAI writes this for what is impossible.
+pub fn finite(logprob: f32) -> f32 {
+    logprob.max(-9999.0)
+}
+
+/// `{"token", "logprob", "bytes"}`, with its id where `ids` asks for it.
+fn entry(tokenizer: &Tokenizer, candidate: &Candidate, ids: bool) -> Value {
+    let mut entry = json!({
+        "token": tokenizer.token_text(candidate.id), "logprob": finite(candidate.logprob),
+        "bytes": tokenizer.token_bytes(candidate.id),
+    });
+    if ids {
+        entry["id"] = candidate.id.into();
+    }
+    entry
+}
+
+/// `{"content": [..]}`: the form of chats.
+pub fn chat(tokenizer: &Tokenizer, tokens: &[TokenEvent], ids: bool) -> Value {
+    let token = |told: &TokenEvent| {
+        let mut token = entry(tokenizer, &told.chosen, ids);
+        token["top_logprobs"] = told.top.iter().map(|candidate| entry(tokenizer, candidate, ids)).collect();
+        token
+    };
+    json!({ "content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null })
+}
+
+/// Four lists: the form of completions. `offset` is where the next token begins, in characters, and moves on.
+pub fn completion(tokenizer: &Tokenizer, tokens: &[TokenEvent], offset: &mut usize) -> Value {
+    let (mut texts, mut logprobs, mut tops, mut offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for told in tokens {
+        let text = tokenizer.token_text(told.chosen.id);
+        offsets.push(*offset);
+        *offset += text.chars().count();
+        texts.push(text);
+        logprobs.push(finite(told.chosen.logprob));
+        let top = told.top.iter().map(|other| (tokenizer.token_text(other.id), json!(finite(other.logprob))));
+        tops.push(Value::Object(top.collect::<Map<_, _>>()));
+    }
+    json!({ "tokens": texts, "token_logprobs": logprobs, "top_logprobs": tops, "text_offset": offsets })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_tell_the_same() {
+        let chars = Tokenizer::chars_of(["abé"]).unwrap();
+        let candidate = |id, logprob| Candidate { id, logprob };
+        let told = |id| TokenEvent {
+            chosen: candidate(id, -0.5),
+            top: vec![candidate(id, -0.5), candidate(0, f32::NEG_INFINITY)],
+        };
+        let form = chat(&chars, &[told(2)], true);
+        let first = &form["content"][0];
+        assert_eq!((&first["token"], &first["bytes"], &first["id"]), (&json!("é"), &json!([0xc3, 0xa9]), &json!(2)));
+        assert_eq!(first["top_logprobs"][1]["logprob"], json!(-9999.0));
+        assert!(chat(&chars, &[told(2)], false)["content"][0].get("id").is_none());
+        let mut offset = 3;
+        let form = completion(&chars, &[told(2), told(1)], &mut offset);
+        assert_eq!((&form["text_offset"], offset), (&json!([3, 4]), 5));
+        assert_eq!((&form["tokens"], &form["top_logprobs"][1]["a"]), (&json!(["é", "b"]), &json!(-9999.0)));
+    }
+}

@@ -1,0 +1,226 @@
+//! The routes, and what surrounds every request: checks before it, a count and a line in the log after it.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use hyper::body::{Frame, SizeHint};
+use serde_json::json;
+
+use super::{
+    app::App,
+    guard::{self, Hosts},
+    input::{self, Fields},
+    native::{about, feedback, inside, rate, reward, runs, tokenize},
+    openai::{ask::Spent, chat, completions, embeddings, models},
+    page,
+    problem::{Problem, ok},
+};
+use crate::feedback::now;
+
+/// What answers name as the system that made them.
+pub const FINGERPRINT: &str = concat!("wgpt-", env!("CARGO_PKG_VERSION"));
+
+/// What surrounds the routes.
+pub struct Gate {
+    /// The server's state.
+    pub app: Arc<App>,
+    /// The names that it goes by.
+    pub hosts: Hosts,
+    /// Requests being answered, streams among them.
+    pub open: Arc<AtomicUsize>,
+    /// Writes lines of the log.
+    pub log: Box<dyn Fn(&Line) + Send + Sync>,
+}
+
+/// A line of the log: one answered request.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Line {
+    /// Milliseconds since 1970.
+    pub time: u64,
+    /// GET or POST.
+    pub method: String,
+    /// The route; paths of no route are cut short.
+    pub path: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Until the last byte was sent, or the client had gone.
+    pub milliseconds: u64,
+    /// Prompt tokens, those of them found in the cache, and generated tokens.
+    pub tokens: [usize; 3],
+    /// Whether the client was gone before the end.
+    pub broken: bool,
+}
+
+/// Seconds since 1970.
+pub fn seconds() -> u64 {
+    now() / 1000
+}
+
+/// All routes behind the gate.
+pub fn router(gate: Arc<Gate>) -> Router {
+    let app = gate.app.clone();
+    Router::new()
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/completions", post(completions::complete))
+        .route("/v1/embeddings", post(embeddings::embed))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{name}", get(models::one))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/wgpt/about", get(about::about))
+        .route("/wgpt/inside", post(inside::inside))
+        .route("/wgpt/rate", post(rate::rate))
+        .route("/wgpt/feedback", get(feedback::overview))
+        .route("/wgpt/feedback/export", get(feedback::export))
+        .route("/wgpt/runs", get(runs::list))
+        .route("/wgpt/runs/{name}", get(runs::one))
+        .route("/wgpt/reward", post(reward::reward))
+        .route("/", get(page::index))
+        .route("/web/{name}", get(page::file))
+        .fallback(|| async { Problem::missing("there is nothing here; `wgpt serve --help` lists the endpoints") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "GET or POST: use the other one")
+        })
+        .with_state(app)
+        .layer(from_fn_with_state(gate, surround))
+}
+
+/// A request whose body was read.
+pub struct Asked {
+    /// The JSON object that it is.
+    pub fields: Fields,
+    /// Where its tokens are counted.
+    pub spent: Arc<Spent>,
+}
+
+/// Reads a request's body.
+///
+/// # Errors
+/// 413, 408 or 400; see [`input::read`] and [`Fields::parse`].
+pub async fn asked(app: &App, request: Request) -> Result<Asked, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = input::read(&parts.headers, body, app.limits.body, app.limits.patience).await?;
+    let spent = parts.extensions.get::<Arc<Spent>>().cloned().unwrap_or_default();
+    Ok(Asked { fields: Fields::parse(&bytes)?, spent })
+}
+
+/// Whether the server takes requests.
+async fn health(State(app): State<Arc<App>>) -> Response {
+    let (figures, queued) = app.worker.figures();
+    ok(&json!({ "status": "ok", "running": figures.running, "waiting": figures.waiting + queued }))
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let (figures, queued) = app.worker.figures();
+    let mut response = Response::new(Body::from(app.metrics.text(&figures, queued)));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Whether a path needs the key: the page's files hold no secrets, and its scripts bring the key themselves.
+fn is_open(path: &str) -> bool {
+    path == "/" || path == "/health" || path.starts_with("/web/")
+}
+
+async fn surround(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let (start, spent) = (Instant::now(), Arc::new(Spent::default()));
+    gate.open.fetch_add(1, SeqCst);
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_string());
+    let line = Line {
+        time: now(),
+        method: match *request.method() {
+            Method::GET => "GET".to_string(),
+            Method::POST => "POST".to_string(),
+            _ => "other".to_string(),
+        },
+        path: route.unwrap_or_else(|| "other".to_string()),
+        status: 499,
+        milliseconds: 0,
+        tokens: [0; 3],
+        broken: true,
+    };
+    // From here on it is counted and logged, even when the client goes and this future is dropped.
+    let mut record = Record { gate: gate.clone(), line, start, spent: spent.clone() };
+    let checked = if gate.app.draining.load(SeqCst) {
+        Err(Problem::draining())
+    } else {
+        let key = gate.app.key.as_deref().filter(|_| !is_open(request.uri().path()));
+        gate.hosts.check(request.uri(), request.headers()).and_then(|()| guard::authorise(key, request.headers()))
+    };
+    request.extensions_mut().insert(spent);
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    record.line.status = response.status().as_u16();
+    record.line.broken = !response.body().is_end_stream();
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if gate.app.draining.load(SeqCst) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| Body::new(Recorded { body, record }))
+}
+
+/// Counts and logs a request when it is dropped: after its last byte, or when its client has gone.
+struct Record {
+    gate: Arc<Gate>,
+    line: Line,
+    start: Instant,
+    spent: Arc<Spent>,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.line.milliseconds = self.start.elapsed().as_millis() as u64;
+        self.line.tokens = self.spent.counts();
+        self.gate.app.metrics.answered(&self.line.path, self.line.status);
+        (self.gate.log)(&self.line);
+        self.gate.open.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A body that ends its record with itself.
+struct Recorded {
+    body: Body,
+    record: Record,
+}
+
+impl HttpBody for Recorded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let poll = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(poll, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.record.line.broken = false;
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

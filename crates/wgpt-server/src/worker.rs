@@ -1,0 +1,233 @@
+//! The engine on a thread of its own: commands come in by a channel, events go out by each request's listener.
+//!
+//! Requests wait here, not in the engine, so that those whose client has gone leave the queue without being read.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::{self, TryRecvError},
+    },
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    answer::{ChoiceEvent, ChoiceUpdate},
+    problem::Problem,
+};
+use wgpt::{
+    Error, Result,
+    infer::engine::{Engine, Figures, Inspection, Refused, request::Request},
+    text::Message,
+    train::reward::RewardModel,
+};
+
+/// Requests that the engine may have in its own queue: the next ones to run.
+const FED: usize = 4;
+
+/// Steps in a row that may fail before the engine is given up.
+const FAILURES: usize = 3;
+
+/// A request, and the channel that tells whether anybody still waits for it.
+pub struct Job {
+    /// What is asked.
+    pub request: Request,
+    /// Which choice of its client's it is.
+    pub choice: usize,
+    /// Where its events go.
+    pub sender: tokio::sync::mpsc::Sender<ChoiceEvent>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+enum Command {
+    Generate(Box<Job>),
+    Inspect(Vec<u32>, usize, Reply<Inspection>),
+    Embed(Vec<u32>, Reply<Vec<f32>>),
+    Reward(Vec<(Vec<Message>, String)>, Reply<Vec<f32>>),
+}
+
+/// What the server sees of the engine's thread.
+#[derive(Clone)]
+pub struct Worker {
+    commands: mpsc::Sender<Command>,
+    queued: Arc<AtomicUsize>,
+    waiting: usize,
+    figures: Arc<Mutex<Figures>>,
+}
+
+impl Worker {
+    /// Starts the thread. `waiting` requests may wait; `ended` hears why the thread ended: an error of the engine, or
+    /// nothing when all handles are gone.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when the system gives no thread.
+    pub fn start(
+        engine: Engine,
+        reward: Option<RewardModel>,
+        waiting: usize,
+        ended: oneshot::Sender<Result<()>>,
+    ) -> Result<Self> {
+        let (commands, receiver) = mpsc::channel();
+        let worker =
+            Self { commands, queued: Arc::default(), waiting, figures: Arc::new(Mutex::new(engine.figures())) };
+        let (queued, figures) = (worker.queued.clone(), worker.figures.clone());
+        let thread = Thread { engine, reward, receiver, queue: VecDeque::new(), queued, figures };
+        let run = move || {
+            let result = pollster::block_on(thread.run());
+            // Nobody waits for the result while the program ends.
+            let _ = ended.send(result);
+        };
+        let builder = std::thread::Builder::new().name("engine".to_string());
+        builder.spawn(run).map_err(|error| Error::Failed(format!("the engine gets no thread: {error}")))?;
+        Ok(worker)
+    }
+
+    /// Takes all of `jobs` or none.
+    ///
+    /// # Errors
+    /// 400 for more than the queue ever holds, 429 when it is full, 503 when the engine is gone.
+    pub fn generate(&self, jobs: Vec<Job>) -> std::result::Result<(), Problem> {
+        if jobs.len() > self.waiting {
+            return Err(Problem::bad(format!("{} answers at once; ask for at most {}", jobs.len(), self.waiting)));
+        }
+        let more = |queued: usize| Some(queued + jobs.len()).filter(|queued| *queued <= self.waiting);
+        if self.queued.fetch_update(SeqCst, SeqCst, more).is_err() {
+            let reason = format!("{} requests wait already; ask again later", self.waiting);
+            return Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason));
+        }
+        for job in jobs {
+            self.commands.send(Command::Generate(Box::new(job))).map_err(|_| Problem::draining())?;
+        }
+        Ok(())
+    }
+
+    /// What the model does with a text.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn inspect(&self, tokens: Vec<u32>, top: usize) -> std::result::Result<Inspection, Problem> {
+        self.ask(|reply| Command::Inspect(tokens, top, reply)).await
+    }
+
+    /// The vector of a text.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn embed(&self, tokens: Vec<u32>) -> std::result::Result<Vec<f32>, Problem> {
+        self.ask(|reply| Command::Embed(tokens, reply)).await
+    }
+
+    /// The rewards of answers to conversations.
+    ///
+    /// # Errors
+    /// Those of the reward model.
+    pub async fn reward(&self, texts: Vec<(Vec<Message>, String)>) -> std::result::Result<Vec<f32>, Problem> {
+        self.ask(|reply| Command::Reward(texts, reply)).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> std::result::Result<T, Problem> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_| Problem::draining())?;
+        Ok(answer.await.map_err(|_| Problem::draining())??)
+    }
+
+    /// What the engine has done and does, and how many requests wait before it.
+    pub fn figures(&self) -> (Figures, usize) {
+        let figures = *self.figures.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        (figures, self.queued.load(SeqCst))
+    }
+}
+
+struct Thread {
+    engine: Engine,
+    reward: Option<RewardModel>,
+    receiver: mpsc::Receiver<Command>,
+    queue: VecDeque<Job>,
+    queued: Arc<AtomicUsize>,
+    figures: Arc<Mutex<Figures>>,
+}
+
+impl Thread {
+    /// Steps while there is work, sleeps while there is none.
+    async fn run(mut self) -> Result<()> {
+        let (mut works, mut failures) = (false, 0);
+        loop {
+            if !works && self.queue.is_empty() {
+                match self.receiver.recv() {
+                    Ok(command) => self.obey(command).await,
+                    Err(_) => return Ok(()),
+                }
+            }
+            loop {
+                match self.receiver.try_recv() {
+                    Ok(command) => self.obey(command).await,
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return Ok(()),
+                }
+            }
+            self.feed();
+            works = match self.engine.step().await {
+                Ok(works) => {
+                    failures = 0;
+                    works
+                }
+                // Its requests have heard it. Memory may come back; a device does not.
+                Err(error) => {
+                    failures += 1;
+                    if failures > FAILURES || matches!(error, Error::DeviceLost { .. }) {
+                        return Err(error);
+                    }
+                    false
+                }
+            };
+            *self.figures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = self.engine.figures();
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // A client that has gone does not hear its answer, so none is made.
+        match command {
+            Command::Generate(job) => self.queue.push_back(*job),
+            Command::Inspect(tokens, top, reply) if !reply.is_closed() => {
+                let _ = reply.send(self.engine.inspect(&tokens, top).await);
+            }
+            Command::Embed(tokens, reply) if !reply.is_closed() => {
+                let vectors = self.engine.embed(&[tokens]).await;
+                let _ = reply.send(vectors.map(|mut vectors| vectors.pop().unwrap_or_default()));
+            }
+            Command::Reward(texts, reply) if !reply.is_closed() => {
+                let result = match &self.reward {
+                    Some(reward) => reward.score(&texts).await,
+                    None => Err(Error::Usage("no reward model is loaded: start wgpt serve with --reward".to_string())),
+                };
+                let _ = reply.send(result);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands the engine the next requests, and drops those that nobody waits for.
+    fn feed(&mut self) {
+        let before = self.queue.len();
+        self.queue.retain(|job| !job.sender.is_closed());
+        let mut gone = before - self.queue.len();
+        while self.engine.figures().waiting < FED {
+            let Some(Job { request, choice, sender }) = self.queue.pop_front() else { break };
+            gone += 1;
+            match self.engine.submit(request) {
+                Ok(()) => {}
+                Err(refused) => {
+                    let reason = match refused {
+                        Refused::Full => "the engine's queue is full".to_string(),
+                        Refused::Invalid(error) => error.to_string(),
+                    };
+                    let _ = sender.try_send(ChoiceEvent { choice, update: ChoiceUpdate::Failed(reason) });
+                }
+            }
+        }
+        self.queued.fetch_sub(gone, SeqCst);
+    }
+}

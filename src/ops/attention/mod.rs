@@ -1,0 +1,156 @@
+//! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
+
+pub mod map;
+pub mod variants;
+
+use self::variants as kernels;
+use super::{expect, require};
+use crate::{Result, binds, gpu::Variant, params, tape::Tape, tensor::Tensor};
+
+/// How many heads share a row of qkv, and how wide each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Heads {
+    /// Query heads.
+    pub query: usize,
+    /// Key and value heads, each shared by `query / key_value` query heads.
+    pub key_value: usize,
+    /// Width of one head.
+    pub dim: usize,
+}
+
+impl Heads {
+    /// Width of a row of queries, keys and values.
+    pub fn qkv_width(&self) -> usize {
+        (self.query + 2 * self.key_value) * self.dim
+    }
+
+    /// Scores are scaled by `1 / sqrt(dim)`.
+    pub fn scale(&self) -> f32 {
+        1.0 / (self.dim as f32).sqrt()
+    }
+}
+
+/// What the forward kernel writes.
+pub struct Forward {
+    /// `[batch, context, query * dim]`
+    pub out: Tensor,
+    /// Log-sum-exp of each query's scores: `[batch, query, context]`.
+    pub lse: Tensor,
+}
+
+pub(super) fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
+    require(qkv.shape().len() == 3 && qkv.width() == heads.qkv_width(), "attention", || {
+        format!("qkv {:?} is not [batch, context, {}] for {heads:?}", qkv.shape(), heads.qkv_width())
+    })
+}
+
+/// `segments` are those of the rows of `x [batch, context, ..]`.
+pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()> {
+    match segments {
+        Some(segments) => expect("attention", "the segments", segments, &x.shape()[..2]),
+        None => Ok(()),
+    }
+}
+
+/// Each token attends to itself and what comes before it: `[batch, context, query * dim]`. With `segments [batch,
+/// context]` of u32 the token at `t` sees only the positions `segments[t]..=t` of its row; along a row they must never
+/// fall nor pass `t` (see [`super::embedding::Tokens::with_segments`]).
+///
+/// # Errors
+/// [`crate::Error::Shape`] when qkv's width is not that of `heads`.
+pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Tensor> {
+    let Forward { out, lse } = forward(qkv, heads, segments)?;
+    let (qkv_kept, out_kept, segments) = (qkv.clone(), out.clone(), segments.cloned());
+    tape.push(&[qkv], &out, move |gradients, gradient| {
+        let grad_qkv = backward(&qkv_kept, &out_kept, &lse, &gradient, heads, segments.as_ref())?;
+        gradients.give(&qkv_kept, grad_qkv)
+    });
+    Ok(out)
+}
+
+/// The forward kernel of the variant that is fastest here.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn forward(qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Forward> {
+    check(qkv, heads)?;
+    forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1], qkv.dtype()), qkv, heads, segments)
+}
+
+/// [`forward`] by a given variant.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn forward_with(
+    spec: &kernels::AttentionVariant,
+    qkv: &Tensor,
+    heads: Heads,
+    segments: Option<&Tensor>,
+) -> Result<Forward> {
+    check(qkv, heads)?;
+    check_segments(qkv, segments)?;
+    let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
+    let out = Tensor::empty(gpu, &[batch, context, heads.query * heads.dim], qkv.dtype())?;
+    let lse = Tensor::empty_f32(gpu, &[batch, heads.query, context])?;
+    gpu.run(
+        &spec.forward(heads).set("SEGMENTS", segments.is_some()).set("element", qkv.dtype().vec4()),
+        binds![qkv: qkv.bind(), starts: segments.unwrap_or(qkv).bind(), out: out.bind(), lse: lse.bind()],
+        params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()],
+        spec.grid(context, heads.query, batch),
+    )?;
+    Ok(Forward { out, lse })
+}
+
+/// The gradient of qkv, by recomputation from the saved log-sum-exp.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward(
+    qkv: &Tensor,
+    out: &Tensor,
+    lse: &Tensor,
+    grad_out: &Tensor,
+    heads: Heads,
+    segments: Option<&Tensor>,
+) -> Result<Tensor> {
+    check(qkv, heads)?;
+    let spec = kernels::choose(qkv.gpu(), heads, qkv.shape()[1], qkv.dtype());
+    backward_with(spec, qkv, out, lse, grad_out, heads, segments)
+}
+
+/// [`backward`] by a given variant.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn backward_with(
+    spec: &kernels::AttentionVariant,
+    qkv: &Tensor,
+    out: &Tensor,
+    lse: &Tensor,
+    grad_out: &Tensor,
+    heads: Heads,
+    segments: Option<&Tensor>,
+) -> Result<Tensor> {
+    check(qkv, heads)?;
+    check_segments(qkv, segments)?;
+    let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
+    let delta = Tensor::empty_f32(gpu, lse.shape())?;
+    let grad_qkv = Tensor::empty(gpu, qkv.shape(), qkv.dtype())?;
+    require(out.dtype() == qkv.dtype() && grad_out.dtype() == qkv.dtype(), "attention_backward", || {
+        format!("qkv is {:?}, out {:?}, its gradient {:?}", qkv.dtype(), out.dtype(), grad_out.dtype())
+    })?;
+    let stored = |variant: Variant| variant.set("element", qkv.dtype().vec4());
+    let params = params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()];
+    let by_query = spec.grid(context, heads.query, batch);
+    let binds = binds![out: out.bind(), grad_out: grad_out.bind(), delta: delta.bind()];
+    gpu.run(&stored(spec.delta(heads)), binds, params, by_query)?;
+    let binds = binds![
+        qkv: qkv.bind(), grad_out: grad_out.bind(), lse: lse.bind(), delta: delta.bind(),
+        starts: segments.unwrap_or(qkv).bind(), grad_qkv: grad_qkv.bind(),
+    ];
+    let on = segments.is_some();
+    gpu.run(&stored(spec.backward_q(heads)).set("SEGMENTS", on), binds, params, by_query)?;
+    let by_key = spec.grid(context, heads.key_value, batch);
+    gpu.run(&stored(spec.backward_kv(heads)).set("SEGMENTS", on), binds, params, by_key)?;
+    Ok(grad_qkv)
+}

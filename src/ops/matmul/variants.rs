@@ -1,0 +1,275 @@
+//! The matmul kernels that a tuner may choose from.
+//!
+//! | kernel | tile per workgroup | needs | sums |
+//! |---|---|---|---|
+//! | `matmul_broadcast` | 32 x 8N | subgroups of exactly 8; k, n and (A transposed) m multiples of 4 | ascending k |
+//! | `matmul_subgroup` | M x 8N | subgroups of exactly 8; sizes that `matmul_broadcast` does not fit | ascending k |
+//! | `matmul_buffered` | TILE_M x TILE_N | 8 TILE_K (TILE_M + TILE_N) bytes of workgroup memory; k, n and (A transposed) m multiples of 4 | ascending k |
+//! | `matmul_cooperative` | 2 DOWN SIZE x 4 ACROSS SIZE | B in f16, subgroups of exactly 32, matrices of SIZE; k, n and (A transposed) m multiples of 4 | ascending k, by blocks; A rounded to f16 |
+//! | `matmul_tiled` | TILE_M x TILE_N | at most 8.3 KiB of workgroup memory, 256 invocations | ascending k |
+//! | `matmul_registers` | M x LANES N | nothing | ascending k |
+//! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
+//!
+//! Those with ascending k add in the same order; they agreed bit for bit on the software adapter, which is not a promise.
+//!
+//! "split S" in a name: k is cut into S ranges, each summed up by workgroups of its own, and `matmul_join` adds the S results in
+//! their order. For long k and few tiles, as in gradients of weights, where tiles alone would leave most of a GPU idle.
+
+use super::Shape;
+use crate::{
+    gpu::{Capabilities, Constant, Kernel, Variant},
+    kernels,
+    tensor::DType,
+};
+
+kernels! {
+    /// Barrier-free register block.
+    MATMUL_REGISTERS = "matmul_registers";
+    /// Register block that shares loads by subgroup broadcasts.
+    MATMUL_SUBGROUP = "matmul_subgroup";
+    /// The same by four elements.
+    MATMUL_BROADCAST = "matmul_broadcast";
+    /// Tiles in workgroup memory by four elements, the next one under way.
+    MATMUL_BUFFERED = "matmul_buffered";
+    /// Blocks by a subgroup's matrix unit.
+    MATMUL_COOPERATIVE = "matmul_cooperative";
+    /// Tiles in workgroup memory.
+    MATMUL_TILED = "matmul_tiled";
+    /// Few rows.
+    MATMUL_VECTOR = "matmul_vector";
+    /// Adds the results of the ranges of a split k.
+    MATMUL_JOIN = "matmul_join";
+}
+
+/// What a kernel loads and stores by four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vectorization {
+    /// Nothing: every size is right.
+    None,
+    /// Nothing, and only used where a variant of the same kind that loads by four does not fit: it would be slower.
+    Odd,
+    /// A and B along k, for up to this many rows: k is a multiple of four, A [m, k] and B [n, k].
+    Rows(usize),
+    /// Everything, along the contiguous dimensions: k, n and (A transposed) m are multiples of four.
+    All,
+}
+
+/// How the operands and results of a product are stored; sums, bias and residual are f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Types {
+    /// A.
+    pub a: DType,
+    /// B.
+    pub b: DType,
+    /// The result.
+    pub out: DType,
+    /// The value before GELU.
+    pub before: DType,
+}
+
+impl Types {
+    /// Everything in f32.
+    pub const SINGLE: Self = Self { a: DType::F32, b: DType::F32, out: DType::F32, before: DType::F32 };
+}
+
+/// One variant: a kernel, its constants, and where it may be used.
+#[derive(Debug)]
+pub struct MatmulVariant {
+    /// The name under which the tuner remembers it.
+    pub name: &'static str,
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Constants of this variant.
+    pub constants: &'static [(&'static str, u32)],
+    /// Rows of the result per workgroup.
+    pub tile_m: usize,
+    /// Columns of the result per workgroup.
+    pub tile_n: usize,
+    /// What is loaded and stored by four.
+    pub vectorization: Vectorization,
+    /// The number of lanes that every subgroup must have, 0 for any.
+    pub lanes: u32,
+    /// Ranges that k is cut into.
+    pub split: usize,
+    /// Bytes of workgroup memory.
+    pub memory: u32,
+    /// Rows and columns of the matrices that a subgroup multiplies as a whole, 0 for none.
+    pub cooperative: u32,
+}
+
+const fn scalar(
+    name: &'static str,
+    kernel: &'static Kernel,
+    constants: &'static [(&'static str, u32)],
+    tile: (usize, usize),
+    lanes: u32,
+) -> MatmulVariant {
+    MatmulVariant {
+        name,
+        kernel,
+        constants,
+        tile_m: tile.0,
+        tile_n: tile.1,
+        vectorization: Vectorization::None,
+        lanes,
+        split: 1,
+        memory: 0,
+        cooperative: 0,
+    }
+}
+
+const fn vector(name: &'static str, constants: &'static [(&'static str, u32)], rows: usize) -> MatmulVariant {
+    MatmulVariant { vectorization: Vectorization::Rows(rows), ..scalar(name, &MATMUL_VECTOR, constants, (rows, 8), 0) }
+}
+
+const fn buffered(name: &'static str, tile: &'static [(&'static str, u32); 3], split: usize) -> MatmulVariant {
+    let [(_, m), (_, n), (_, k)] = *tile;
+    let spec = scalar(name, &MATMUL_BUFFERED, tile, (m as usize, n as usize), 0);
+    MatmulVariant { vectorization: Vectorization::All, split, memory: 8 * k * (m + n), ..spec }
+}
+
+const fn cooperative(name: &'static str, constants: &'static [(&'static str, u32); 3], split: usize) -> MatmulVariant {
+    let [(_, size), (_, down), (_, across)] = *constants;
+    let (m, n) = (2 * down * size, 4 * across * size);
+    // Tiles of 32 k in f16 and padding for eight more, in f16; a block of f32 for each subgroup.
+    let memory = 2 * 40 * (m + n) + 4 * down * across * size * size;
+    let spec = scalar(name, &MATMUL_COOPERATIVE, constants, (m as usize, n as usize), 32);
+    MatmulVariant { vectorization: Vectorization::All, split, memory, cooperative: size, ..spec }
+}
+
+const WIDE: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8)];
+const DEEP: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16)];
+const SMALL: &[(&str, u32); 3] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 16)];
+
+/// Every variant, the first that fits used until the tuner knows better, the plainest last.
+pub static VARIANTS: &[MatmulVariant] = &[
+    MatmulVariant {
+        vectorization: Vectorization::All,
+        ..scalar("broadcast 32x8", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8)
+    },
+    MatmulVariant {
+        vectorization: Vectorization::All,
+        ..scalar("broadcast 32x4", &MATMUL_BROADCAST, &[("N", 4)], (32, 32), 8)
+    },
+    MatmulVariant {
+        vectorization: Vectorization::All,
+        split: 4,
+        ..scalar("broadcast 32x8 split 4", &MATMUL_BROADCAST, &[("N", 8)], (32, 64), 8)
+    },
+    MatmulVariant {
+        vectorization: Vectorization::Odd,
+        ..scalar("subgroup 16x8", &MATMUL_SUBGROUP, &[("M", 16), ("N", 8)], (16, 64), 8)
+    },
+    MatmulVariant {
+        vectorization: Vectorization::Odd,
+        ..scalar("subgroup 32x4", &MATMUL_SUBGROUP, &[("M", 32), ("N", 4)], (32, 32), 8)
+    },
+    vector("vector 1, 8 lanes", &[("M", 1), ("LANES", 8)], 1),
+    vector("vector 1, 32 lanes", &[("M", 1), ("LANES", 32)], 1),
+    vector("vector 4, 8 lanes", &[("M", 4), ("LANES", 8)], 4),
+    vector("vector 4, 32 lanes", &[("M", 4), ("LANES", 32)], 4),
+    vector("vector 8, 8 lanes", &[("M", 8), ("LANES", 8)], 8),
+    vector("vector 8, 32 lanes", &[("M", 8), ("LANES", 32)], 8),
+    scalar(
+        "tiled 128x128x8",
+        &MATMUL_TILED,
+        &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8), ("M", 8), ("N", 8)],
+        (128, 128),
+        0,
+    ),
+    cooperative("cooperative 16, 128x128", &[("SIZE", 16), ("DOWN", 4), ("ACROSS", 2)], 1),
+    cooperative("cooperative 16, 64x128", &[("SIZE", 16), ("DOWN", 2), ("ACROSS", 2)], 1),
+    cooperative("cooperative 16, 64x128 split 4", &[("SIZE", 16), ("DOWN", 2), ("ACROSS", 2)], 4),
+    cooperative("cooperative 8, 64x64", &[("SIZE", 8), ("DOWN", 4), ("ACROSS", 2)], 1),
+    cooperative("cooperative 8, 32x64", &[("SIZE", 8), ("DOWN", 2), ("ACROSS", 2)], 1),
+    buffered("buffered 128x128x16", DEEP, 1),
+    buffered("buffered 128x128x8", WIDE, 1),
+    buffered("buffered 128x128x8 split 8", WIDE, 8),
+    buffered("buffered 64x64x16", SMALL, 1),
+    buffered("buffered 64x64x16 split 4", SMALL, 4),
+    MatmulVariant { vectorization: Vectorization::Odd, ..scalar("tiled 64x64x16", &MATMUL_TILED, &[], (64, 64), 0) },
+    scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
+];
+
+/// Most tiles of a product that is worth splitting, and the least k of each of its ranges: with more tiles a GPU is busy
+/// anyway, and with less k the results take longer to write and add than their products.
+const FEW_TILES: u32 = 256;
+const LONG: usize = 128;
+
+impl MatmulVariant {
+    /// Whether the variant may compute `shape` on an adapter with these capabilities.
+    pub fn fits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
+        let all = shape.k % 4 == 0 && shape.n % 4 == 0 && (!shape.trans_a || shape.m % 4 == 0);
+        let vectorization = match self.vectorization {
+            Vectorization::None => true,
+            Vectorization::Rows(most) => shape.k % 4 == 0 && shape.m <= most && shape.trans_b && !shape.trans_a,
+            Vectorization::All => all,
+            Vectorization::Odd => !all,
+        };
+        let lanes = self.lanes == 0 || capabilities.subgroups_of(self.lanes);
+        let matrices = self.cooperative == 0 || (shape.half && capabilities.cooperative == Some(self.cooperative));
+        let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
+        let memory = self.memory <= capabilities.workgroup_memory;
+        allowed && vectorization && lanes && matrices && memory && self.splits(capabilities, shape)
+    }
+
+    /// Whether k is cut into as many ranges as this variant is for: always, where that is one.
+    fn splits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
+        let [x, y, _] = self.grid(shape);
+        let bytes = 4 * (self.split * shape.batch * shape.m * shape.n) as u64;
+        let few = x * y * shape.batch as u32 <= FEW_TILES && bytes <= capabilities.binding;
+        self.split == 1 || (few && shape.k >= LONG * self.split)
+    }
+
+    /// How long each range of k is, and how many there are: ranges begin where loads and tiles do.
+    pub fn ranges(&self, k: usize) -> (usize, usize) {
+        let length = if self.split == 1 { k } else { k.div_ceil(self.split).next_multiple_of(16) };
+        (length, k.div_ceil(length.max(1)).max(1))
+    }
+
+    /// The kernel with this variant's constants for operands of these types.
+    pub fn variant(&self, types: Types) -> Variant {
+        let variant =
+            self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
+        let operand = if matches!(self.vectorization, Vectorization::Rows(_) | Vectorization::All) {
+            DType::vec4
+        } else {
+            DType::scalar
+        };
+        let result = if self.vectorization == Vectorization::All { DType::vec4 } else { DType::scalar };
+        let variant = match self.cooperative {
+            0 => variant,
+            8 => variant
+                .set("Left", Constant::Type("coop_mat8x8<f16, A>"))
+                .set("Right", Constant::Type("coop_mat8x8<f16, B>"))
+                .set("Sum", Constant::Type("coop_mat8x8<f32, C>")),
+            _ => variant
+                .set("Left", Constant::Type("coop_mat16x16<f16, A>"))
+                .set("Right", Constant::Type("coop_mat16x16<f16, B>"))
+                .set("Sum", Constant::Type("coop_mat16x16<f32, C>")),
+        };
+        variant
+            .set("a_element", operand(types.a))
+            .set("b_element", operand(types.b))
+            .set("result", result(DType::F32))
+            .set("out_element", result(types.out))
+            .set("before_element", result(types.before))
+    }
+
+    /// `matmul_join` for results of this variant's kernel, and how many elements an invocation adds.
+    pub fn join(&self, types: Types) -> (Variant, usize) {
+        let (element, file, width): (fn(DType) -> Constant, _, _) = match self.vectorization {
+            Vectorization::All => (DType::vec4, "lib/matmul_vec4.wgsl", 4),
+            _ => (DType::scalar, "lib/matmul_store.wgsl", 1),
+        };
+        let variant = MATMUL_JOIN.set("store", Constant::File(file)).set("WIDTH", width as u32);
+        let variant = variant.set("a_element", element(DType::F32)).set("result", element(DType::F32));
+        (variant.set("out_element", element(types.out)).set("before_element", element(types.before)), width)
+    }
+
+    /// Workgroups in x (columns), y (rows) and z (batch, for each range of k).
+    pub fn grid(&self, shape: &Shape) -> [u32; 3] {
+        let z = shape.batch * self.ranges(shape.k).1;
+        [shape.n.div_ceil(self.tile_n) as u32, shape.m.div_ceil(self.tile_m) as u32, z as u32]
+    }
+}
