@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub type Line = (usize, Task);
 
 /// Reads the prompts and answers of a JSONL file with the number of their line. A line is `{"prompt", "answer"}`,
-/// `{"prompt", "answers"}` or a pair in one of the forms of an [`import`](super::import::import), chosen before rejected.
+/// `{"prompt", "answers"}` or a pair in one of the forms of an import ([`super::read`]), chosen before rejected.
 /// Lines with mistakes are counted.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 //! * [`compose`] and [`reflect`]: WGSL text in an adapter's [`Form`] to pipeline layout; [`kernel`] caches the result.
 //! * [`platform`]: what adapters elsewhere may offer; [`translate`]: a kernel's text in their drivers' languages.
 //! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
-//! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`room`]: what still fits.
+//! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`capacity`]: what still fits.
 //! * [`imagine`]: a device that only takes notes of what it would do; [`replay`]: doing it for real.
 //! * [`profile`]: time per kernel; [`race`]: which of several calls is the fastest; [`tune`]: what was found out so.
 

@@ -17,7 +17,7 @@ use crate::{
 /// The model and tokenizer of whatever model lies at `path`; see [`super::open`] and [`frozen`].
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
+/// [`crate::Error::Checkpoint`] for a foreign, truncated or inconsistent one.
 pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
     // The tokenizer first: it is small, and what is wrong with it shows at once.
     let tokenizer = super::tokenizer(path)?;
@@ -39,7 +39,7 @@ pub fn frozen(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, 
 /// The model at `path` to train further: as a whole in f32, or with fresh adapters over its weights as they are stored.
 ///
 /// # Errors
-/// As [`load`]; [`Error::Config`] for adapters that do not fit.
+/// As [`load`]; [`crate::Error::Config`] for adapters that do not fit.
 pub fn tunable(
     gpu: &Gpu,
     path: &Path,
@@ -67,7 +67,7 @@ pub fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMu
 /// `base`, which was opened from `path`, with the adapters of a run beside its weights: see [`Gpt::beside`].
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when the run holds no adapters, or those of another base; [`Error::OutOfMemory`].
+/// [`crate::Error::Checkpoint`] when the run holds no adapters, or those of another base; [`crate::Error::OutOfMemory`].
 pub fn beside(base: &Gpt, path: &Path, run: &Path) -> Result<Gpt> {
     let adapters = Adapters::open(run)?;
     adapters.base_at(path)?;

@@ -47,8 +47,6 @@ impl<F: FnMut(ScoredAnswer<'_>) -> f32> Judge for Function<F> {
 #[derive(Debug)]
 pub struct Lexicon(HashMap<String, f32>);
 
-/// Words that people feel good or bad about.
-
 impl Lexicon {
     /// Reads lines of `word<TAB>weight`; empty lines and those that begin with `#` are passed over.
     ///

@@ -21,7 +21,7 @@ pub(super) fn write(text: impl Display) -> Result<()> {
     })
 }
 
-/// [`write`] with a line end.
+/// [`write()`] with a line end.
 pub(super) fn line(text: impl Display) -> Result<()> {
     write(format_args!("{text}\n"))
 }

@@ -66,7 +66,7 @@ pub(super) async fn run_on_ranks(
     join(shared, arguments.options()?, run).await
 }
 
-/// [`together`] with `options`.
+/// [`run_on_ranks`] with `options`.
 pub(super) async fn join(
     shared: &Shared,
     options: Options,

@@ -168,7 +168,7 @@ pub(super) fn joined(
 }
 
 /// Puts the new tokens' keys and values into the cache at `past` and returns their queries `[batch, context,
-/// heads * dim]`. With a `table` (see [`super::rope::table`]) queries and keys are rotated, by positions that count from
+/// heads * dim]`. With a `table` (see [`crate::ops::rope::table`]) queries and keys are rotated, by positions that count from
 /// `segments [batch, context]` if there are any.
 ///
 /// # Errors

@@ -146,7 +146,7 @@ impl Rows {
 }
 
 /// Puts the keys and values of the tokens of `qkv [rows, .., (query + 2 key_value) * dim]` into their pages and returns their
-/// queries `[rows, .., query * dim]`. With a `table` (see [`super::rope::table`]) queries and keys are rotated.
+/// queries `[rows, .., query * dim]`. With a `table` (see [`crate::ops::rope::table`]) queries and keys are rotated.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when pool, table and rows do not fit one another.

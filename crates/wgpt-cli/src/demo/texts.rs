@@ -10,8 +10,6 @@ use wgpt::{
     text::{Tokenizer, tokenizer::END_OF_TEXT},
 };
 
-/// The ratings of the first round.
-
 /// How often the conversations count beside the plays when the vocabulary is made: they are short, but talk is what the
 /// tokens are for.
 const WEIGHT: usize = 4;

@@ -29,7 +29,7 @@ pub struct Imported {
 /// Stores the ratings of a JSONL file; see [`read`].
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Data`]; what was read in whole batches before is stored then. Mistakes in lines are counted,
+/// [`wgpt::Error::Io`], [`wgpt::Error::Data`]; what was read in whole batches before is stored then. Mistakes in lines are counted,
 /// not errors.
 pub fn import(store: &mut Store, path: &Path, rater: &str, progress: impl FnMut(u64)) -> Result<Imported> {
     let (mut done, mut batch) = (Imported::default(), Vec::new());
