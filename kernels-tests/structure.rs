@@ -29,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("parallel", &["gpu", "tensor", "arena", "tape", "ops", "optim"]),
     ("model", &["gpu", "tensor", "arena", "tape", "ops", "random", "formats"]),
     ("io", &["content", "random"]),
-    ("report", &["io"]),
+    ("report", &["io", "random"]),
     ("text", &["trusted", "content", "random", "io::atomic"]),
     // Ratings know texts, and neither models nor GPUs.
     ("feedback", &["text"]),

@@ -9,7 +9,7 @@ import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { answerTo, curves, ratings, textTokens } from "./mock_data.mjs";
 
-const WEB = fileURLToPath(new URL("../../../web", import.meta.url));
+const WEB = fileURLToPath(new URL("../../../crates/wgpt-server/web", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
 const POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'";
 const ABOUT = {
