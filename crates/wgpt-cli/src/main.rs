@@ -59,8 +59,9 @@ use wgpt::{
 /// A GPT that learns to talk, on any GPU.
 #[derive(Debug, Parser)]
 #[command(
+    name = "wgpt",
     version,
-    about,
+    about = "A GPT that learns to talk, on any GPU: training and inference with hand-written WGSL kernels on wgpu",
     max_term_width = 100,
     after_help = "Examples:
   wgpt demo                                      the whole story: read, talk, and be rated, in a few minutes
