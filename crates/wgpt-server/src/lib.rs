@@ -24,7 +24,6 @@ pub mod problem;
 pub mod router;
 pub mod signals;
 pub mod stops;
-
 pub mod worker;
 pub mod writer;
 

@@ -126,14 +126,14 @@ impl Ppo {
         let own = exchange::share(&group, settings.batch, settings.algorithm.group());
         let own_episodes = self.rollout(first + own.start as u64, own.len()).await?;
         let raw = self.judged(&own_episodes)?;
-        let own_seen = self.learner.read(&own_episodes, &settings).await?;
+        let own_rollouts = self.learner.read(&own_episodes, &settings).await?;
         // From here on every rank knows all episodes.
         let prompts = (first..first + settings.batch as u64).map(|episode| self.prompt(episode)).collect();
-        let (episodes, raw, rollout) = exchange::gather(&group, prompts, own_episodes, raw, own_seen)?;
+        let (episodes, raw, rollout) = exchange::gather(&group, prompts, own_episodes, raw, own_rollouts)?;
         let scores = self.counted(&episodes, raw);
         let samples = match settings.algorithm {
-            Algorithm::Ppo { .. } => ppo_lessons(rollout, &scores.counted, beta, &settings),
-            Algorithm::Grpo { group } => grpo_lessons(rollout, &scores.counted, group),
+            Algorithm::Ppo { .. } => ppo_samples(rollout, &scores.counted, beta, &settings),
+            Algorithm::Grpo { group } => grpo_samples(rollout, &scores.counted, group),
         };
         let before = statistics::of_episodes(step, &episodes, &scores, &samples);
 
@@ -148,7 +148,7 @@ impl Ppo {
                 let pair = |index: &u32| (&episodes[*index as usize], &samples[*index as usize]);
                 let minibatch: Vec<_> = minibatch.iter().map(pair).collect();
                 // Without anything to learn there is nothing to divide by, and Adam's moments would move the weights.
-                if minibatch.iter().any(|(_, lesson)| lesson.counts) {
+                if minibatch.iter().any(|(_, train_sample)| train_sample.counts) {
                     pending.push(self.learner.learn(&minibatch, &settings, lr, beta)?);
                 }
             }
@@ -278,18 +278,18 @@ impl Ppo {
         let own = exchange::share(group, self.settings.batch, self.settings.algorithm.group());
         let episodes = self.rollout(REFERENCE_EPISODES, own.len()).await?;
         let rollout = self.learner.read(&episodes, &self.settings).await?;
-        let lesson = |rollout: Rollout| {
+        let train_sample = |rollout: Rollout| {
             let zeros = vec![0.0; rollout.logprobs.len()];
             TrainSample { advantages: zeros.clone(), returns: zeros, counts: true, rollout }
         };
-        let samples: Vec<_> = rollout.into_iter().map(lesson).collect();
+        let samples: Vec<_> = rollout.into_iter().map(train_sample).collect();
         let pairs: Vec<_> = episodes.iter().zip(&samples).collect();
         self.learner.rehearse(&pairs, &self.settings)
     }
 }
 
 /// Rewards per token from scores and the KL penalty, whitened; advantages by GAE, whitened over the batch.
-fn ppo_lessons(rollout: Vec<Rollout>, scores: &[f32], beta: f64, settings: &Settings) -> Vec<TrainSample> {
+fn ppo_samples(rollout: Vec<Rollout>, scores: &[f32], beta: f64, settings: &Settings) -> Vec<TrainSample> {
     let Algorithm::Ppo { gamma, lambda, whiten_rewards, whiten_advantages, .. } = settings.algorithm else {
         return Vec::new();
     };
@@ -300,28 +300,28 @@ fn ppo_lessons(rollout: Vec<Rollout>, scores: &[f32], beta: f64, settings: &Sett
     if whiten_rewards {
         replace(rewards.iter_mut(), |all| whiten(all, false));
     }
-    let lesson = |(rollout, rewards): (Rollout, Vec<f32>)| {
+    let train_sample = |(rollout, rewards): (Rollout, Vec<f32>)| {
         let found = gae(&rewards, &rollout.values, gamma, lambda);
         TrainSample { rollout, advantages: found.advantages, returns: found.returns, counts: true }
     };
-    let mut samples: Vec<_> = rollout.into_iter().zip(rewards).map(lesson).collect();
+    let mut samples: Vec<_> = rollout.into_iter().zip(rewards).map(train_sample).collect();
     if whiten_advantages {
-        replace(samples.iter_mut().map(|lesson| &mut lesson.advantages), |all| whiten(all, true));
+        replace(samples.iter_mut().map(|train_sample| &mut train_sample.advantages), |all| whiten(all, true));
     }
     samples
 }
 
 /// The advantage of each answer over the others to its prompt, the same for all of its tokens.
-fn grpo_lessons(rollout: Vec<Rollout>, scores: &[f32], group: usize) -> Vec<TrainSample> {
+fn grpo_samples(rollout: Vec<Rollout>, scores: &[f32], group: usize) -> Vec<TrainSample> {
     let advantages = scores.chunks(group).flat_map(|scores| match group_advantages(scores) {
         Some(advantages) => advantages.into_iter().map(Some).collect(),
         None => vec![None; scores.len()],
     });
-    let lesson = |(rollout, advantage): (Rollout, Option<f32>)| {
+    let train_sample = |(rollout, advantage): (Rollout, Option<f32>)| {
         let advantages = vec![advantage.unwrap_or(0.0); rollout.logprobs.len()];
         TrainSample { rollout, advantages, returns: Vec::new(), counts: advantage.is_some() }
     };
-    rollout.into_iter().zip(advantages).map(lesson).collect()
+    rollout.into_iter().zip(advantages).map(train_sample).collect()
 }
 
 /// Applies `change` to the numbers of all columns together.
@@ -351,17 +351,17 @@ mod tests {
     #[test]
     fn whitening_is_over_the_whole_batch() {
         let settings = Settings::recipe(Algorithm::PPO);
-        let samples = ppo_lessons(vec![rollout(&[-1.0, -2.0, -0.5]), rollout(&[-1.5])], &[2.0, -1.0], 0.5, &settings);
-        let all: Vec<f32> = samples.iter().flat_map(|lesson| lesson.advantages.clone()).collect();
+        let samples = ppo_samples(vec![rollout(&[-1.0, -2.0, -0.5]), rollout(&[-1.5])], &[2.0, -1.0], 0.5, &settings);
+        let all: Vec<f32> = samples.iter().flat_map(|train_sample| train_sample.advantages.clone()).collect();
         let (mean, variance) = moments(&all);
         assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{all:?}");
-        assert_eq!(samples.iter().map(|lesson| lesson.returns.len()).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(samples.iter().map(|train_sample| train_sample.returns.len()).collect::<Vec<_>>(), [3, 1]);
 
         let Algorithm::Ppo { gamma, lambda, value_clip, value_factor, .. } = Algorithm::PPO else { unreachable!() };
         let plain =
             Algorithm::Ppo { gamma, lambda, value_clip, value_factor, whiten_rewards: false, whiten_advantages: false };
         let settings = Settings { algorithm: plain, ..settings };
-        let samples = ppo_lessons(vec![rollout(&[-1.5])], &[-1.0], 0.5, &settings);
+        let samples = ppo_samples(vec![rollout(&[-1.5])], &[-1.0], 0.5, &settings);
         // r = -0.5 * (-1.5 + 1) - 1 = -0.75, A = r - V.
         assert_eq!((&samples[0].advantages[..], &samples[0].returns[..]), (&[-1.25f32][..], &[-0.75f32][..]));
     }
@@ -369,8 +369,11 @@ mod tests {
     #[test]
     fn groups_of_equal_rewards_do_not_count() {
         let all = (0..4).map(|_| rollout(&[-1.0, -1.0])).collect();
-        let samples = grpo_lessons(all, &[1.0, 1.0, 0.0, 1.0], 2);
-        assert_eq!(samples.iter().map(|lesson| lesson.counts).collect::<Vec<_>>(), [false, false, true, true]);
+        let samples = grpo_samples(all, &[1.0, 1.0, 0.0, 1.0], 2);
+        assert_eq!(
+            samples.iter().map(|train_sample| train_sample.counts).collect::<Vec<_>>(),
+            [false, false, true, true]
+        );
         assert!(samples[2].advantages[0] < -0.7 && samples[3].advantages == vec![samples[3].advantages[0]; 2]);
     }
 }
