@@ -1,7 +1,7 @@
 //! The ranks of a job, and what they do together.
 //!
-//! Every call that joins ranks must be made by all of them in the same order. What a rank says is handed to the thread that talks
-//! to the others, so nobody waits before [`Reply::wait`].
+//! Every call that joins ranks must be made by all of them in the same order. What a rank says is handed to what carries it to the
+//! others, so nobody waits before [`Reply::wait`].
 
 use std::{
     marker::PhantomData,
@@ -16,8 +16,7 @@ use std::{
 use super::{Options, Wire, share};
 use crate::{Error, Result};
 
-/// What the thread that talks to the other ranks is asked for.
-#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
+/// What ranks are asked for together.
 pub(super) enum Job {
     /// The sum over all ranks.
     Sum { values: Vec<f32>, wire: Wire, reply: mpsc::Sender<Vec<f32>> },
@@ -29,6 +28,12 @@ pub(super) enum Job {
     Leave { reason: Option<String>, reply: mpsc::Sender<()> },
 }
 
+/// Carries what a rank asks for to where the ranks' jobs meet; the answer comes through the job's channel.
+pub(super) trait Transport: Send + Sync {
+    /// Takes a job and returns at once.
+    fn take(&self, job: Job);
+}
+
 /// Why the ranks cannot go on.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
@@ -38,7 +43,7 @@ pub(super) struct Trouble {
     pub reason: String,
 }
 
-/// What the two threads of a rank share.
+/// What a rank knows of the others.
 pub(super) struct Ranks {
     pub rank: usize,
     pub size: usize,
@@ -47,7 +52,7 @@ pub(super) struct Ranks {
     /// The host of each rank.
     pub hosts: Vec<String>,
     pub options: Options,
-    pub jobs: Mutex<mpsc::Sender<Job>>,
+    pub transport: Box<dyn Transport>,
     pub trouble: Arc<Mutex<Option<Trouble>>>,
     pub sent: AtomicU64,
 }
@@ -65,7 +70,7 @@ enum State<T> {
     Later(Group, mpsc::Receiver<T>),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -219,7 +224,7 @@ impl Group {
         let Some(ranks) = &self.0 else { return };
         let reason = error.map(|error| error.to_string());
         let (reply, done) = mpsc::channel();
-        let _ = lock(&ranks.jobs).send(Job::Leave { reason, reply });
+        ranks.transport.take(Job::Leave { reason, reply });
         while let Err(mpsc::RecvTimeoutError::Timeout) = done.recv_timeout(Duration::from_millis(100)) {
             if self.check().is_err() {
                 break;
@@ -239,8 +244,7 @@ impl Group {
         let Some(ranks) = &self.0 else { return Reply(State::Now(alone)) };
         ranks.sent.fetch_add(sent, Ordering::Relaxed);
         let (reply, answer) = mpsc::channel();
-        // A thread that has ended is found out by whoever waits.
-        let _ = lock(&ranks.jobs).send(job(alone, reply));
+        ranks.transport.take(job(alone, reply));
         Reply(State::Later(self.clone(), answer))
     }
 }
@@ -275,7 +279,7 @@ impl<T> Reply<T> {
                 Err(mpsc::RecvTimeoutError::Timeout) => group.check()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     group.check()?;
-                    return Err(Error::Failed("the thread that talks to the other ranks has ended".to_string()));
+                    return Err(Error::Failed("what talks to the other ranks has ended".to_string()));
                 }
             }
         }

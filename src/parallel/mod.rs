@@ -1,9 +1,9 @@
-//! Several GPUs that train one model: every rank of an MPI job has the whole model and a share of each batch, and gradients
-//! meet in host memory, so that the ranks' adapters need have nothing in common.
+//! Several GPUs that train one model: every rank has the whole model and a share of each batch, and gradients meet in host
+//! memory, so that the ranks' adapters need have nothing in common.
 //!
-//! Everything here works for a rank that is alone as well: without the feature `mpi` there is no other.
+//! Ranks are the processes of an MPI job (with the feature `mpi`, [`Group::join`]) or threads of one process ([`threads`]).
+//! Everything here works for a rank that is alone as well.
 
-#[cfg(any(feature = "mpi", test))]
 mod f16;
 pub mod forecast;
 mod gradients;
@@ -14,6 +14,7 @@ mod outer;
 mod replica;
 mod shards;
 mod share;
+mod threads;
 
 pub use self::{
     gradients::GradientSum,
@@ -22,6 +23,7 @@ pub use self::{
     replica::Replica,
     shards::{Kept, Shards},
     share::share,
+    threads::threads,
 };
 
 /// How numbers travel between ranks.
@@ -37,7 +39,7 @@ pub enum Wire {
 /// How ranks work together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Seconds of silence after which a rank counts as lost.
+    /// Seconds of silence after which a process counts as lost; a thread is waited for as long as it runs.
     pub timeout: f64,
     /// How gradients travel.
     pub wire: Wire,
