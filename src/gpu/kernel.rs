@@ -177,7 +177,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::Kernel`] with the compiler's words.
-    pub fn new(gpu: &Gpu, variant: &Variant) -> Result<Arc<Self>> {
+    pub(super) fn new(gpu: &Gpu, variant: &Variant) -> Result<Arc<Self>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let immediates = gpu.capabilities().immediates;
         let text = variant.text(Form::native(immediates))?;

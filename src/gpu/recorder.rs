@@ -187,7 +187,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
     /// [`Error::OutOfMemory`] for a buffer that the adapter cannot bind as a whole.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         variant: &Variant,
         binds: &[(&str, Bind<'_>)],
