@@ -55,12 +55,17 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         // The sizes of each form that the variant is for.
         let forms: Vec<_> = FORMS.iter().map(of).filter(|shapes| !shapes.is_empty()).collect();
         for (form, shapes) in forms.iter().enumerate() {
-            // Each is a kernel to compile: every variant meets every mixture and every epilogue, but not in every form.
+            // Each is a kernel to compile: every variant meets every mixture and every epilogue, but not in every form. Those of
+            // one form alone, and mixtures, share the epilogues with the others of their kernel.
             let mixture = |turn: usize| if half { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
+            let here = |turn: &usize| match half || forms.len() == 1 {
+                true => *turn == (index + form) % FUSED.len(),
+                false => turn % forms.len() == form,
+            };
             for &shape in shapes {
                 plain(doctor, spec, shape, mixture(0)).await?;
-                for (turn, &epilogue) in FUSED.iter().enumerate().filter(|(turn, _)| turn % forms.len() == form) {
-                    fused(doctor, spec, shape, mixture(2 + turn / forms.len()), epilogue).await?;
+                for turn in (0..FUSED.len()).filter(here) {
+                    fused(doctor, spec, shape, mixture(2), FUSED[turn]).await?;
                 }
             }
             let Some(&Shape { trans_a, trans_b, .. }) = shapes.first() else { continue };
