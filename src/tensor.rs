@@ -173,7 +173,7 @@ impl Tensor {
     /// The values on the host.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn to_f32(&self) -> Result<Vec<f32>> {
         if self.dtype != DType::F16 {
             return self.read().numbers().await;
@@ -185,7 +185,7 @@ impl Tensor {
     /// The values on the host.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn to_u32(&self) -> Result<Vec<u32>> {
         self.read().numbers().await
     }

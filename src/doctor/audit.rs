@@ -63,7 +63,7 @@ pub struct Case {
 /// What training and decoding ask a tuner that knows nothing.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub async fn cases(gpu: &Gpu) -> Result<Vec<Case>> {
     let (training, decoding) = (gpu.imagine(), gpu.imagine());
     for settings in trainings() {

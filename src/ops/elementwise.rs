@@ -15,7 +15,7 @@ kernels! {
 /// Sets every element of `out` to `value`.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn fill(out: &Tensor, value: f32) -> Result<()> {
     let gpu = out.gpu();
     for piece in out.flat_pieces()? {

@@ -103,7 +103,7 @@ impl Head {
     /// Adds the gradients of `x` and of the weight.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn backward(mut self, gradients: &mut Gradients, slope: Slope<'_>) -> Result<()> {
         let (x, weight, rows) = (&self.x, &self.weight, self.x.height());
         for (first, held) in self.chunks {

@@ -52,7 +52,7 @@ pub struct State {
 /// Updates weights and moments in place; `norm` is the global norm of the gradients without their scale.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
     let gpu = state.weight.gpu();
     let [weights, gradient, m, v] =

@@ -91,7 +91,7 @@ pub fn square_blocks(x: &Tensor) -> Result<usize> {
 /// Writes the sum of squares of each block of `x` to `sums[slot..]`; returns the next free slot.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> {
     let gpu = x.gpu();
     let variant = SQUARE_SUM.set("LANES", 64).set("ROWS", 1);
@@ -107,7 +107,7 @@ pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> 
 /// The norm of all `tensors` together, `factor sqrt(sum of squares)`, as a tensor of one element.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn global_norm(gpu: &Gpu, tensors: &[&Tensor], factor: f32) -> Result<Tensor> {
     let mut blocks = 0;
     for tensor in tensors {

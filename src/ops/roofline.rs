@@ -42,7 +42,7 @@ impl MultiplyAdds {
     /// Records one dispatch.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn run(&self) -> Result<()> {
         let params = params![rounds: ROUNDS, factor: 0.5f32];
         self.0.gpu().run(&FMA_RATE.plain(), binds![out: self.0.bind()], params, [GROUPS as u32, 1, 1])

@@ -13,7 +13,7 @@ kernels! {
 /// `exp(x) / sum(exp(x))` over the innermost dimension.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn softmax(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let out = forward(x, Plan::choose(tape.gpu(), x.height(), x.width()))?;
     let (input, y) = (x.clone(), out.clone());
@@ -28,7 +28,7 @@ pub fn softmax(tape: &Tape, x: &Tensor) -> Result<Tensor> {
 /// The forward kernel under a given plan.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn forward(x: &Tensor, plan: Plan) -> Result<Tensor> {
     let gpu = x.gpu();
     let out = Tensor::empty_f32(gpu, x.shape())?;

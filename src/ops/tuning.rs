@@ -96,7 +96,7 @@ pub type Timed = Vec<(&'static str, Option<f64>)>;
 /// Checks the variants that fit a shape of a class, and times those that pass. Nothing for classes that are not tuned.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub async fn time(gpu: &Gpu, class: &str, numbers: &[u32], used: Use, rules: Rules) -> Result<Option<Timed>> {
     Ok(match (class.split(' ').next(), numbers) {
         (Some("matmul"), numbers) => match Shape::from_numbers(numbers) {

@@ -89,7 +89,7 @@ const OUT: f32 = -1e30;
 /// Chooses for all `groups`. One wait for the GPU, and one more where the host changes scores.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub(super) async fn choose(groups: &[Scores], running: &mut [Sequence]) -> Result<Vec<Choice>> {
     let mut known: Vec<Vec<Row>> = Vec::new();
     let mut shown: Vec<(usize, usize, Readback)> = Vec::new();

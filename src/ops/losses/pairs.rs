@@ -75,7 +75,7 @@ impl Statistics {
     /// From [`Loss::totals`].
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn of(totals: Readback) -> Result<Self> {
         let numbers = totals.numbers::<f32>().await?;
         let at = |column: usize| numbers.get(column).copied().unwrap_or(f32::NAN);
