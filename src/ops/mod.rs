@@ -1,4 +1,4 @@
-//! Operations on tensors, a file per family. Each checks shapes, dispatches its kernels and, where the tape records,
+//! Operations on tensors, a file per family. Each checks shapes, dispatches its kernels and, if the tape records,
 //! pushes its backward pass right beside the forward one.
 
 pub mod activation;
@@ -32,8 +32,8 @@ pub mod weight;
 
 use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
 
-/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and those of kernels whose
-/// variants have kernels of their own. Where nothing would be left, the last resort of a kind is used all the same.
+/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and the kernel's name
+/// in families with several kernels. If no variant of a family is left, its last resort is used all the same.
 pub fn variant_names() -> Vec<&'static str> {
     let products = matmul::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
     let packed = packed::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
@@ -51,7 +51,7 @@ pub fn variant_names() -> Vec<&'static str> {
 /// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
 const FLAT_GROUP: usize = 64;
 
-/// The grid of a flat kernel over `count` elements; counts over 65,535 groups fold into y.
+/// The grid of a flat kernel over `count` elements; more groups than fit in x (65,535) are folded into y.
 fn flat_grid(gpu: &Gpu, count: usize) -> [u32; 3] {
     fold(gpu, count.div_ceil(FLAT_GROUP))
 }
@@ -66,7 +66,7 @@ fn fold(gpu: &Gpu, groups: usize) -> [u32; 3] {
     [groups.div_ceil(y) as u32, y as u32, 1]
 }
 
-/// Refuses operands that an operation cannot work on; `reason` is only built when it is needed.
+/// Refuses operands that an operation cannot handle; `reason` is only built when needed.
 fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::shape(op, reason())) }
 }

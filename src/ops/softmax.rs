@@ -4,7 +4,7 @@ use super::{expect, rows::Plan};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Softmax by row.
+    /// Softmax of each row.
     SOFTMAX = "softmax";
     /// Its gradient.
     SOFTMAX_BACKWARD = "softmax_backward";
@@ -25,7 +25,7 @@ pub fn softmax(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The forward kernel under a given plan.
+/// The forward kernel with a given plan.
 ///
 /// # Errors
 /// Returns the driver's errors.

@@ -4,7 +4,7 @@ use super::{Loss, RowWeights, expect, flat_grid, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Terms and slopes by row.
+    /// Terms and slopes of each row.
     VALUE_LOSS = "value_loss";
 }
 
@@ -69,7 +69,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// From [`Loss::totals`].
+    /// The statistics in [`Loss::totals`].
     ///
     /// # Errors
     /// Returns the driver's errors.
