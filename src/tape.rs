@@ -98,7 +98,7 @@ impl Tape {
         self.backward_telling(output, gradient, gradients, |_, _| Ok(()))
     }
 
-    /// [`Tape::backward`] that calls `done` with the identity of each watched leaf once nothing more is added to its gradient.
+    /// [`Tape::backward`] that calls `done` with the identity of each watched leaf once its gradient is complete.
     ///
     /// # Errors
     /// Returns the errors of the backward kernels and of `done`.
