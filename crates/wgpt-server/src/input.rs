@@ -1,4 +1,4 @@
-//! The body of a request: read with a limit, taken for JSON, and asked for its fields one by one, so that an error can name
+//! The body of a request: read with a size limit, parsed as JSON, and queried field by field, so that an error can name
 //! the field.
 
 use std::{ops::RangeInclusive, pin::Pin, time::Duration};
@@ -11,13 +11,14 @@ use serde_json::{Map, Value};
 
 use super::problem::{Problem, short};
 
-/// Bytes of a body over the limit that are read and thrown away: a client hears what is wrong only when it has sent all.
+/// Bytes beyond the limit that are still read and discarded: a client reads the error only after sending its whole
+/// body.
 const THROWN: usize = 16 << 20;
 
 /// Reads a body of at most `limit` bytes within `patience`.
 ///
-/// # Errors
-/// 413 for a longer one, 408 for a slower one, 400 for one that breaks off.
+/// # # Errors
+/// 413 if it is longer, 408 if it takes longer, 400 if it is cut off.
 pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
     let long = || {
         let reason = format!("the body has more than {limit} bytes; see --max-body");
@@ -52,7 +53,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
     tokio::time::timeout(patience, all).await.map_err(late)?
 }
 
-/// A JSON object whose fields are checked as they are read. A field that is null is one that is not there.
+/// A JSON object whose fields are checked when they are read. A null field counts as absent.
 #[derive(Clone, Debug)]
 pub struct Fields(Map<String, Value>);
 
@@ -60,7 +61,7 @@ impl Fields {
     /// Parses a body.
     ///
     /// # Errors
-    /// 400 with the line and column of the mistake.
+    /// 400 with the line and column of the error.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
@@ -69,15 +70,15 @@ impl Fields {
         }
     }
 
-    /// A field that is there.
+    /// A field, if it is present.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// A field that must be there.
+    /// A required field.
     ///
     /// # Errors
-    /// 400.
+    /// 400 if it is missing.
     pub fn need(&self, name: &str) -> Result<&Value, Problem> {
         self.get(name).ok_or_else(|| Problem::field(name, "is missing"))
     }
@@ -92,7 +93,7 @@ impl Fields {
         Ok(self.get(name).and_then(Value::as_str))
     }
 
-    /// True or false.
+    /// A boolean.
     ///
     /// # Errors
     /// 400 for anything else.
@@ -111,7 +112,7 @@ impl Fields {
         self.get(name).map(number).transpose()
     }
 
-    /// A whole number in a range.
+    /// An integer in a range.
     ///
     /// # Errors
     /// 400 for anything else.
@@ -121,7 +122,7 @@ impl Fields {
             end => Problem::field(name, format!("give a whole number from {} to {end}", range.start())),
         };
         let whole = |value: &Value| {
-            // 16.0 is what some clients write for 16.
+            // Some clients write 16.0 for 16.
             let float = || value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..9e15).contains(x)).map(|x| x as u64);
             value.as_u64().or_else(float).filter(|number| range.contains(number)).ok_or_else(wrong)
         };
@@ -138,7 +139,7 @@ impl Fields {
         Ok(self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice))
     }
 
-    /// A token that some text stands for, or a list of them: token ids below `vocabulary`.
+    /// Converts a list of values to token ids, all below `vocabulary`.
     ///
     /// # Errors
     /// 400 for anything else.
@@ -152,7 +153,7 @@ impl Fields {
         values.iter().map(id).collect()
     }
 
-    /// Refuses a field that is not supported, unless it asks for nothing.
+    /// Refuses an unsupported field, unless its value requests nothing.
     ///
     /// # Errors
     /// 400.

@@ -1,4 +1,4 @@
-//! `/wgpt/rate`: a rating goes to the database at once.
+//! `/wgpt/rate`: stores a rating in the database.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::{
 };
 use wgpt::feedback::{Answer, Prompt, Rating, Refusal, Verdict};
 
-/// Most letters of a rater's or a model's name.
+/// Maximum length of a rater's or model's name in characters.
 const NAME: usize = 200;
 
 /// Stores `{"messages", "answers": [{"text", "sampling", "model"}], "verdict", "rater"}`.
 ///
 /// # Errors
-/// 400 for a rating that makes no sense.
+/// 400 for an invalid rating.
 pub async fn rate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     let rating = read(&fields, &app.models[0].name)?;
@@ -81,7 +81,7 @@ fn verdict(value: &Value) -> Result<Verdict, Problem> {
     if value.get("skip").and_then(Value::as_bool) == Some(true) { Ok(Verdict::Skip) } else { Err(wrong()) }
 }
 
-/// The way back, for the page.
+/// The inverse of `verdict`, for the page.
 pub(super) fn verdict_json(verdict: &Verdict) -> Value {
     match verdict {
         Verdict::Best(best) => json!({ "best": best }),

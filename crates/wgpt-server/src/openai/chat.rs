@@ -24,10 +24,10 @@ use crate::{
 };
 use wgpt::text::Message;
 
-/// Most likely tokens that are told: OpenAI's bound, and that of the page, which draws them.
+/// Maximum number of likely tokens reported: OpenAI's limit, and that of the page, which draws them.
 const TOP: [u64; 2] = [20, 50];
 
-/// What a piece of an answer is called.
+/// The object type of a piece of an answer.
 const PIECE: &str = "chat.completion.chunk";
 
 /// Answers a conversation.
@@ -58,7 +58,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     Ok(ok(&form.whole(&choices)))
 }
 
-/// Which tokens are told: `logprobs` and `top_logprobs`, or the page's `top_logits`.
+/// Which tokens are reported: `logprobs` and `top_logprobs`, or the page's `top_logits`.
 fn telling(fields: &Fields) -> Result<Telling, Problem> {
     let top = fields.integer("top_logprobs", 0..=TOP[0])?;
     if let Some(top) = fields.integer("top_logits", 1..=TOP[1])? {
@@ -81,7 +81,7 @@ pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
     let message = |(index, message): (usize, &Value)| {
         let role = match message.get("role").and_then(Value::as_str) {
             Some(role @ ("system" | "user" | "assistant")) => role,
-            // OpenAI's newer word.
+            // OpenAI's newer name.
             Some("developer") => "system",
             other => {
                 let other = short(other.unwrap_or("none"));
@@ -105,7 +105,7 @@ pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
     list.iter().enumerate().map(message).collect()
 }
 
-/// How answers are written.
+/// How answers are formatted.
 struct Form {
     envelope: Envelope,
     model: Arc<ServedModel>,

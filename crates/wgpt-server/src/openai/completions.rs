@@ -23,16 +23,16 @@ use crate::{
     router::{self, Asked},
 };
 
-/// OpenAI's `max_tokens` where a request has none.
+/// OpenAI's default for `max_tokens`.
 const USUAL: usize = 16;
 
-/// What answers are called.
+/// The object type of answers.
 const OBJECT: &str = "text_completion";
 
-/// Most answers to all prompts of a request.
+/// Maximum total number of answers to all prompts of a request.
 const MOST: usize = 64;
 
-/// Goes on with texts.
+/// Continues texts.
 ///
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
@@ -75,7 +75,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     Ok(ok(&form.whole(&choices)))
 }
 
-/// Reads `prompt`: a text, some texts, some tokens, or some lists of tokens.
+/// Reads `prompt`: a text, a list of texts, a list of tokens, or a list of lists of tokens.
 fn prompts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<Vec<u32>>, Problem> {
     let text = |text: &str| Ok(model.codec.read(text)?);
     let one = |value: &Value| match value {
@@ -94,14 +94,14 @@ fn prompts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<
     }
 }
 
-/// How answers are written.
+/// How answers are formatted.
 struct Form {
     envelope: Envelope,
     model: Arc<ServedModel>,
     telling: Telling,
-    /// The text of each prompt, where it is echoed.
+    /// The text of each prompt, if it is echoed.
     echoed: Vec<String>,
-    /// Where the next token of each choice begins.
+    /// The position where the next token of each choice begins.
     offsets: Vec<usize>,
     choices: usize,
 }

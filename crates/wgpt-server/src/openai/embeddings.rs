@@ -16,10 +16,10 @@ use crate::{
     router::{self, Asked},
 };
 
-/// Most texts of a request, as OpenAI has it.
+/// Maximum number of texts in a request, the same as OpenAI's.
 const MOST: usize = 2048;
 
-/// The vectors of texts, scaled to length 1.
+/// The embeddings of texts, scaled to length 1.
 ///
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
@@ -41,7 +41,7 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let window = app.facts.window;
     let (reader, input, vocabulary) = (model.clone(), fields.need("input")?.clone(), app.facts.config.vocabulary);
     let texts = App::aside(move || texts(&reader, &input, vocabulary)).await?;
-    // A text is one pass of the model, so that none keeps it from the others for long.
+    // A text is one forward pass, limited in length so that it does not delay other requests for long.
     if let Some(long) = texts.iter().map(Vec::len).find(|length| *length > window) {
         let reason = format!("a text of {long} tokens does not fit the context of {window}; give shorter ones");
         let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "context_length_exceeded", reason);
@@ -49,7 +49,7 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     }
     let mut data = Vec::with_capacity(texts.len());
     let mut count = 0;
-    // One after the other, so that texts being generated go on in between.
+    // One after the other, so that texts being generated continue in between.
     for (index, text) in texts.into_iter().enumerate() {
         count += text.len();
         let vector = app.worker.embed(text).await?;
@@ -64,7 +64,7 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     Ok(ok(&json!({ "object": "list", "data": data, "model": model.name, "usage": usage })))
 }
 
-/// Reads `input`: a text, some texts, some tokens, or some lists of tokens.
+/// Reads `input`: a text, a list of texts, a list of tokens, or a list of lists of tokens.
 fn texts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<Vec<u32>>, Problem> {
     let one = |value: &Value| match value {
         Value::String(text) => Ok(model.codec.read(text)?),
