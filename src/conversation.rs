@@ -105,7 +105,7 @@ impl<'a> Conversation<'a> {
     /// Adds a user message and streams the answer to `each`, which returns whether to continue. The text so far is kept
     /// even if the answer is cut off. `progress` is called with the number of prompt tokens read and their total.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`crate::Error::Template`] if the template refuses the message, and the driver's errors.
     pub async fn say(
         &mut self,
@@ -149,7 +149,7 @@ impl<'a> Conversation<'a> {
     /// What token `index` of `answer` was chosen from; [`None`] if the answer is shorter. The scores are computed again
     /// on request, so that answers are not slowed down by collecting them.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the driver's errors.
     pub async fn why(&mut self, answer: &Answer, index: usize) -> Result<Option<Choice>> {
         let tokens = &answer.generated.tokens;

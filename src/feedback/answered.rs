@@ -15,7 +15,7 @@ pub type Line = (usize, Task);
 /// "answers"}` or a pair in one of the forms that an import accepts ([`super::read`]), chosen before rejected. Lines
 /// with mistakes are counted.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Data`] with all reasons if no line can be used, [`Error::Io`].
 pub fn answered(path: &Path) -> Result<(Vec<Line>, Tally<Mistake>)> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;

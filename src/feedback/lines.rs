@@ -21,7 +21,7 @@ pub struct Task {
 /// Parses `{"prompt", "answers"}`, the latter optional: strings, or objects with "text" and optionally "model" and
 /// "sampling".
 ///
-/// # # Errors
+/// # Errors
 /// Returns a [`Refusal`].
 pub fn task(line: &[u8]) -> Result<Task, Refusal> {
     let object = object(line)?;

@@ -14,7 +14,7 @@ pub struct Prompt(Vec<Message>);
 impl Prompt {
     /// A single user message.
     ///
-    /// # # Errors
+    /// # Errors
     /// A [`Refusal`] if the text is empty.
     pub fn text(text: &str) -> Result<Self, Refusal> {
         Self::conversation(vec![Message::new("user", text)])
@@ -61,7 +61,7 @@ impl Prompt {
 
     /// Parses a string or a list of `{"role", "content"}`.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns a [`Refusal`].
     pub fn from_json(value: &Value) -> Result<Self, Refusal> {
         match value {

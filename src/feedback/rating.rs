@@ -115,7 +115,7 @@ pub struct Rating {
 impl Rating {
     /// Builds a rating. `answers` are in the order in which they were shown.
     ///
-    /// # # Errors
+    /// # Errors
     /// A [`Refusal`] for an empty answer, equal answers to choose from, too few or too many answers, or a verdict that
     /// does not fit them.
     pub fn new(

@@ -30,7 +30,7 @@ const LONGEST: u64 = 1 << 24;
 /// Each form may have "rater" and "time" (milliseconds since 1970 in UTC); `rater` is used for lines without a rater.
 /// `progress` is called with the number of bytes read.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Io`], and the errors of `each`.
 pub fn read(
     path: &Path,

@@ -88,7 +88,7 @@ pub struct Samples<T> {
 /// The pairs ordered by the ratings of a JSONL file, without storing them, and the lines that are not ratings; see
 /// [`read::read`]. Positions in the tallies are line numbers. `progress` is called with the number of bytes read.
 ///
-/// # # Errors
+/// # Errors
 /// [`crate::Error::Io`].
 pub fn preferences_of(path: &Path, progress: impl FnMut(u64)) -> Result<(Samples<Preference>, Tally<Mistake>)> {
     let (mut samples, mut left_out, mut mistakes) = (Vec::new(), Tally::default(), Tally::default());
@@ -138,7 +138,7 @@ pub trait RatingSource {
 
     /// Calls `each` with every rating, in the order of storing.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`crate::Error::Data`] if the ratings cannot be read, and the errors of `each`.
     /// [`crate::Error::Data`] when they cannot be read, and what `each` returns.
     fn each(&self, each: &mut dyn FnMut(Stored) -> Result<()>) -> Result<()>;
@@ -146,7 +146,7 @@ pub trait RatingSource {
     /// All pairs ordered by rankings and choices. A ranking of four yields its six pairs, minus those of equal rank; a
     /// choice among four yields three. If raters disagree, both orders of a pair are included.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`crate::Error::Data`] if the ratings cannot be read.
     /// [`crate::Error::Data`] when the ratings cannot be read.
     fn preferences(&self) -> Result<Samples<Preference>> {
@@ -161,7 +161,7 @@ pub trait RatingSource {
 
     /// All choices of a best answer, from choices and from rankings (including imported pairs) with a single first.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`RatingSource::preferences`].
     fn best_of(&self) -> Result<Samples<BestOf>> {
         collect(self, |id, rating, samples, left_out| {
@@ -187,7 +187,7 @@ pub trait RatingSource {
 
     /// All scores.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`RatingSource::preferences`].
     fn scored(&self) -> Result<Samples<Scored>> {
         collect(self, |id, rating, samples, left_out| match rating.verdict() {

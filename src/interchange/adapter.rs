@@ -36,7 +36,7 @@ pub struct Adapters {
 impl Adapters {
     /// The adapters at `path`, a checkpoint or run folder; [`None`] if there are none.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if they are broken, [`Error::Io`].
     pub fn find(path: &Path) -> Result<Option<Self>> {
         if GgufFile::is_gguf(path) {
@@ -50,7 +50,7 @@ impl Adapters {
 
     /// The adapters at `path`.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there are none or they are broken; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         if GgufFile::is_gguf(path) {
@@ -72,7 +72,7 @@ impl Adapters {
 
     /// The path of their base when they were trained.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if nothing is there any more, or if it now holds adapters itself.
     pub fn base_path(&self) -> Result<PathBuf> {
         let path = &self.lora.base.path;
@@ -90,7 +90,7 @@ impl Adapters {
 
     /// Their base, loaded from its path at the time of training.
     ///
-    /// # # Errors
+    /// # Errors
     /// The errors of [`Adapters::base_path`], and [`Error::Checkpoint`] if a different model is there now.
     pub fn base(&self) -> Result<Box<dyn Source>> {
         self.base_at(&self.base_path()?)
@@ -98,7 +98,7 @@ impl Adapters {
 
     /// The model at `path`, if it is their base.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if it is a different model, and the errors of [`open`].
     pub fn base_at(&self, path: &Path) -> Result<Box<dyn Source>> {
         whole(path)?;
@@ -125,7 +125,7 @@ impl Adapters {
 
     /// The values of one of [`LoraConfig::specs`](crate::model::lora::LoraConfig::specs).
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn values(&self, spec: &ParameterSpec) -> Result<Vec<f32>> {
         self.file.to_f32(&spec.name)
@@ -134,7 +134,7 @@ impl Adapters {
     /// The model merged from the adapters and their base at `path`: `W + alpha/rank B A` in f32 for every layer with an
     /// adapter.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Adapters::base_at`].
     pub fn merged(self, path: &Path) -> Result<Merged> {
         let base = self.base_at(path)?;
@@ -145,7 +145,7 @@ impl Adapters {
 
 /// The model at `path` as a base for adapters.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Checkpoint`] if it consists of adapters itself, and the errors of [`open`].
 pub fn base(path: &Path) -> Result<(Base, Box<dyn Source>)> {
     whole(path)?;
@@ -166,7 +166,7 @@ fn whole(path: &Path) -> Result<()> {
 /// Identifies a model's weights: FNV-1a (64 bits) over its configuration, and over the vectors and the first row of
 /// each matrix of the embedding, the first and the last block, and the head.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of the source.
 pub fn fingerprint(source: &dyn Source) -> Result<String> {
     let mut state = hash::START;

@@ -59,7 +59,7 @@ pub fn select<'a>(pieces: &'a [Rows<'a>], vector: bool, first: usize, count: usi
 
 /// The bytes of `rows` in another format; unchanged if it is the same.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`quantise`]: a format that wgpt only reads, or rows that are not whole blocks.
 pub fn encode(rows: Rows<'_>, format: Format) -> Result<Cow<'_, [u8]>> {
     if rows.format == format { Ok(rows.bytes) } else { Ok(Cow::Owned(quantise(format, &rows.to_f32())?)) }

@@ -31,7 +31,7 @@ pub struct CheckpointSource {
 impl CheckpointSource {
     /// Opens a checkpoint or run folder and checks that every tensor is there with the right shape.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] or [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;

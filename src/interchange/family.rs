@@ -24,7 +24,7 @@ pub enum Family {
 impl Family {
     /// The family of `config`.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Config`] for a combination of features that no other program supports.
     pub fn of(config: &Config) -> Result<Self> {
         let parts = (config.positions, config.norm, config.activation);

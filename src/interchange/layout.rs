@@ -75,7 +75,7 @@ pub struct Layout {
 impl Layout {
     /// Expands `dialect` for `config`.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Config`] for an impossible configuration, or a parameter that the dialect has no name for.
     pub fn new(dialect: &Dialect, config: &Config) -> Result<Self> {
         config.validate()?;

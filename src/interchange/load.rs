@@ -16,7 +16,7 @@ use crate::{
 
 /// The model and tokenizer at `path`; see [`super::open`] and [`frozen`].
 ///
-/// # # Errors
+/// # Errors
 /// [`crate::Error::Checkpoint`] for an unsupported, truncated or inconsistent model.
 pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
     // The tokenizer first: it is small, so problems with it show at once.
@@ -27,7 +27,7 @@ pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
 /// Loads the model at `path` for inference, its matrices stored as `storage` says. Adapters are kept separate from
 /// their base. `each` is called with the number of parameters loaded and their total.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`load`].
 pub fn frozen(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
     match Adapters::find(path)? {
@@ -39,7 +39,7 @@ pub fn frozen(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, 
 /// Loads the model at `path` for further training: either the whole model in f32, or fresh adapters over its weights as
 /// they are stored.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`load`]; [`crate::Error::Config`] for adapters that do not fit.
 pub fn tunable(
     gpu: &Gpu,
@@ -57,7 +57,7 @@ pub fn tunable(
 
 /// Loads the base of `adapters` with the adapters kept separate from it.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`load`].
 pub fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
     let mut model = Gpt::frozen(gpu, &*adapters.base()?, storage, each)?;

@@ -27,7 +27,7 @@ use crate::{
 /// The model at `path`: a GGUF file, a Hugging Face folder, or a checkpoint or run folder of wgpt. Adapters are merged
 /// into their base, in f32.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Checkpoint`] naming the file and what is wrong with it, [`Error::Io`].
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
     if GgufFile::is_gguf(path) {
@@ -46,7 +46,7 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
 
 /// The tokenizer of the model at `path`.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`TextCodec::open`].
 pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
     TextCodec::open(path).map(|codec| codec.tokenizer)

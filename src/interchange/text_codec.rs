@@ -30,7 +30,7 @@ impl TextCodec {
     /// The tokens of a text for the model to continue. Special tokens are recognised by name, and the token that begins
     /// a text is prepended if the model expects one.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`crate::Error::Tokenizer`].
     pub fn read(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.tokenizer.encode_special(text)?;
@@ -43,7 +43,7 @@ impl TextCodec {
 
     /// The codec stored in a GGUF file.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`TextCodec::open`].
     pub fn of_gguf(file: &GgufFile) -> Result<Self> {
         let tokenizer = gguf::tokenizer(file)?;
@@ -54,7 +54,7 @@ impl TextCodec {
     /// The codec of the model at `path`; see [`super::open`]. Adapters use their base's codec, unless they were trained
     /// with their own.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`crate::Error::Tokenizer`], [`crate::Error::Checkpoint`], [`crate::Error::Data`] or [`crate::Error::Io`] if
     /// there is none, or none that wgpt can read.
     pub fn open(path: &Path) -> Result<Self> {
@@ -83,7 +83,7 @@ impl TextCodec {
     /// The codec of the adapters at `lora` over the model at `base`: their own if they were trained with one, otherwise
     /// their base's.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`TextCodec::open`].
     pub fn adapted(lora: &Path, base: &Path) -> Result<Self> {
         let folder = checkpoint::resolve(lora)?;

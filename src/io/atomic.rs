@@ -22,7 +22,7 @@ const STALE: Duration = Duration::from_secs(3600);
 
 /// Writes `bytes` to `path`, replacing any existing file, and creates missing parent folders.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Io`]; the old file is then intact and no temporary file is left.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes).map_err(Error::io(path, "write")))
@@ -30,7 +30,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes `path` with `fill`, replacing any existing file, and creates missing parent folders.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Io`], or the error of `fill`; the old file is then intact and no temporary file is left.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -62,7 +62,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
 /// place, the old one is kept as `name.old`. Temporary folders of dead processes are removed, so only one process at a
 /// time may publish in `parent`.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Io`], or the error of `fill`; an existing `parent/name` is then intact and no temporary folder is left.
 pub fn publish_folder(parent: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;

@@ -79,7 +79,7 @@ pub struct Contents<'a> {
 /// Saves a checkpoint of step `step` in the run folder `run`, then removes all but the `keep` newest (at least one).
 /// Returns the checkpoint's folder. Saving the same step again replaces its checkpoint.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Io`] (for example if the disk is full) or [`Error::Shape`]; every older checkpoint is then still there.
 pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Result<PathBuf> {
     let folder = atomic::publish_folder(run, &format!("{PREFIX}{step:08}"), |tmp| {
@@ -107,7 +107,7 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
 /// The checkpoint that a `--model` argument refers to: a checkpoint folder itself, a file in one, or the newest
 /// checkpoint of a run folder.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Checkpoint`] if there is nothing, or nothing that wgpt recognises.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     if !path.exists() {

@@ -58,7 +58,7 @@ pub fn write(path: &Path, tensors: &[NamedTensor<'_>], metadata: &BTreeMap<Strin
 
 /// Writes a safetensors file atomically; `data` is called for the bytes of one part after the other.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Shape`] if a shape does not match its data or a name is duplicated, [`Error::Io`], and the errors of
 /// `data`; the old file stays intact.
 pub fn write_parts<'a>(
@@ -146,7 +146,7 @@ pub struct TensorFile {
 impl TensorFile {
     /// Opens a file and checks that its header is valid and its data complete.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Io`] if it cannot be opened, [`Error::Checkpoint`] if it is truncated or not a safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
         Self::of(path, Content::map(path)?)
@@ -154,7 +154,7 @@ impl TensorFile {
 
     /// Parses a file's content; `path` is used in error messages only.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`], as for [`TensorFile::open`].
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         Self::of(path, Content::Bytes(bytes))
@@ -198,7 +198,7 @@ impl TensorFile {
 
     /// A tensor's type and its bytes as stored in the file.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn stored(&self, name: &str) -> Result<(Dtype, &[u8])> {
         Ok((self.info(name)?.dtype, &self.content[self.range(name)?]))
@@ -207,7 +207,7 @@ impl TensorFile {
     /// Tells the operating system that a tensor's pages are no longer needed. They are read from the file again on the
     /// next access.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn release(&self, name: &str) -> Result<()> {
         self.content.release(self.range(name)?);

@@ -78,7 +78,7 @@ impl GradientSum {
 
     /// Records that the gradient of the parameter `id` is complete.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the driver's errors.
     pub fn complete(&mut self, gradients: &Gradients, id: u64) -> Result<()> {
         let Some(place) = self.place.get(&id) else { return Ok(()) };

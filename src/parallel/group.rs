@@ -86,7 +86,7 @@ impl Group {
 
     /// The ranks that a launcher started, or a group of one rank.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Usage`] if there are other ranks but this program was built without MPI, [`Error::Failed`] if MPI does
     /// not start.
     pub fn join(options: Options) -> Result<Self> {
@@ -151,7 +151,7 @@ impl Group {
 
     /// Checks that all ranks are still there.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Rank`] naming those that are not.
     pub fn check(&self) -> Result<()> {
         let Some(ranks) = &self.0 else { return Ok(()) };
@@ -188,7 +188,7 @@ impl Group {
 
     /// The bytes that the first rank contributed.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Rank`] if it is gone.
     pub fn from_first(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
         let bytes = if self.is_first() { bytes } else { Vec::new() };
@@ -197,7 +197,7 @@ impl Group {
 
     /// Waits until all ranks have called this.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Rank`] if one is gone.
     pub fn meet(&self) -> Result<()> {
         self.gather(Vec::new()).wait().map(|_| ())
@@ -205,7 +205,7 @@ impl Group {
 
     /// Runs `work` on the first rank, then on the others, which can rely on files that the first one wrote.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of `work`; [`Error::Rank`] if the first rank fails.
     pub fn first_alone<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.is_first() {
@@ -265,7 +265,7 @@ impl<T: bytemuck::Pod> Numbers<T> {
 impl<T> Reply<T> {
     /// Waits for the result, which is there once all ranks have made the call.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Rank`] if a rank is gone.
     pub fn wait(self) -> Result<T> {
         let (group, answer) = match self.0 {

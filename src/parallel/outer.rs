@@ -40,7 +40,7 @@ impl Outer {
     /// An outer optimizer over `optimizer`'s parameters, which must have the same values on all ranks. It acts after
     /// every `every` steps.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the driver's errors.
     pub fn new(gpu: &Gpu, group: &Group, every: u64, optimizer: &Optimizer) -> Result<Self> {
         let parameters = optimizer.parameters();
@@ -62,7 +62,7 @@ impl Outer {
 
     /// Must be called after each step of this rank: takes an outer step when one is due.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`crate::Error::Rank`], and the driver's errors.
     pub fn after_step(&mut self) -> Result<()> {
         self.own += 1;
@@ -71,7 +71,7 @@ impl Outer {
 
     /// Takes an outer step, unless no step was taken since the last one. Afterwards all ranks have the same weights.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Outer::after_step`].
     pub fn meet(&mut self) -> Result<()> {
         if std::mem::take(&mut self.own) == 0 {

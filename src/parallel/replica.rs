@@ -37,7 +37,7 @@ impl Replica {
 
     /// The copy that `optimizer` trains; all ranks must start with the same weights.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the driver's errors.
     pub fn new(gpu: &Gpu, group: &Group, optimizer: &mut Optimizer) -> Result<Self> {
         if group.size() == 1 {
@@ -77,7 +77,7 @@ impl Replica {
     /// [`Tape::backward`]. In the `last` backward pass of a step, gradients are sent to the other ranks as they become
     /// complete.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of the backward kernels and of the driver.
     pub fn backward(
         &mut self,
@@ -97,7 +97,7 @@ impl Replica {
 
     /// [`Optimizer::update`] with the ranks' combined gradients. Returns the readback of the gradient norm.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`crate::Error::Rank`], and the driver's errors.
     pub fn update(
         &mut self,
@@ -136,7 +136,7 @@ impl Replica {
 
     /// Makes all ranks' weights the same, before they are evaluated or saved.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Replica::update`].
     pub fn meet(&mut self) -> Result<()> {
         for (weight, half) in &self.apart {
@@ -161,7 +161,7 @@ impl Replica {
 
     /// The moments that are spread over the ranks; empty if each rank has all of them. All ranks must call this.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Replica::update`].
     pub fn moments(&self) -> Result<Vec<Kept>> {
         match &self.strategy {

@@ -115,7 +115,7 @@ impl Shards {
 
     /// Replaces the norm of this rank's gradients by the norm of all.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Shards::before_update`].
     pub fn join_norm(&self, norm: &Tensor) -> Result<()> {
         let own = wait::now(norm.to_f32())?[0];
@@ -126,7 +126,7 @@ impl Shards {
 
     /// Sends this rank's updated parameters to the other ranks, and receives theirs.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Shards::before_update`].
     pub fn after_update(&mut self) -> Result<()> {
         let mut replies = Vec::with_capacity(self.runs.len());
@@ -148,7 +148,7 @@ impl Shards {
 
     /// All ranks' moments, parameter by parameter, as a single rank would have them.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Shards::before_update`].
     pub fn moments(&self) -> Result<Vec<Kept>> {
         let mut all = Vec::new();

@@ -10,7 +10,7 @@ const SIZE: (u32, u32) = (480, 480);
 /// Draws bins of (count, mean predicted probability, observed share), each as a disc whose area grows with its count,
 /// and the diagonal, which a calibrated model follows. Empty bins are skipped.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Failed`] if the drawing library fails.
 pub fn chart(bins: &[(usize, f64, f64)]) -> Result<String> {
     let mut svg = String::new();

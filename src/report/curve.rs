@@ -26,7 +26,7 @@ pub(super) type Points = Vec<(f64, f64)>;
 /// Draws `train_loss` (each step as a thin line, smoothed as a thick one) and `val_loss` (dots) over `step` from the
 /// lines of `metrics.jsonl`. Lines without them, and losses that are not finite, are skipped.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Usage`] if no line has a loss; [`Error::Failed`] if the drawing library fails.
 pub fn loss_curve(lines: &[Value]) -> Result<String> {
     let series = |key: &str| -> Points {

@@ -36,7 +36,7 @@ pub fn reinforcement(target_kl: Option<f64>) -> [Panel; 4] {
 
 /// The curves of a run: the panels of reinforcement learning if its lines have scores, otherwise its losses.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`draw`] and [`curve::loss_curve`].
 pub fn of_run(lines: &[Value]) -> Result<String> {
     if reinforces(lines) { draw(lines, &reinforcement(None)) } else { curve::loss_curve(lines) }
@@ -50,7 +50,7 @@ pub fn reinforces(lines: &[Value]) -> bool {
 /// Draws each panel's metric over `step`, two panels side by side: every step as a thin line, smoothed as a thick one.
 /// Lines without the metric are skipped.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Usage`] if no line has any of the metrics; [`Error::Failed`] if the drawing library fails.
 /// [`Error::Usage`] when no line has any of them; [`Error::Failed`] when the drawing library fails.
 pub fn draw(lines: &[Value], panels: &[Panel]) -> Result<String> {

@@ -37,7 +37,7 @@ pub struct Answer {
 
 /// The page: first the answers side by side, then each run with its curves.
 ///
-/// # # Errors
+/// # Errors
 /// [`crate::Error::Failed`] if a curve cannot be drawn.
 pub fn html(title: &str, chapters: &[Chapter]) -> Result<String> {
     let answered: Vec<_> = chapters.iter().filter(|chapter| !chapter.answers.is_empty()).collect();

@@ -27,7 +27,7 @@ pub struct Batch {
 /// Batch number `counter`, with windows whose starts are uniform over `0..len - context` (as in nanoGPT). Row r is
 /// sample `counter * rows + r` of the sequence (seed, stream), so two batches of 6 hold the same windows as one of 12.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Data`](crate::Error::Data) if the file is shorter than one window.
 /// [`Error::Data`](crate::Error::Data) when the file holds no window.
 pub fn random_batch(
@@ -85,7 +85,7 @@ pub fn rows(all: &[Batch], wanted: std::ops::Range<usize>) -> Vec<Batch> {
 /// The fixed set of windows over which the validation loss is averaged. It depends on the seed and sizes only, not on
 /// what else a run draws.
 ///
-/// # # Errors
+/// # Errors
 /// Each item may be an error of [`random_batch`].
 pub fn validation_windows(
     file: &TokenFile,

@@ -63,7 +63,7 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Parses a Jinja template. `bos` and `eos` are the texts of those tokens, empty if the model has none.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Template`] with the line of the error.
     pub fn new(template: &str, bos: &str, eos: &str) -> Result<Self> {
         if template.len() > LONGEST {
@@ -103,7 +103,7 @@ impl ChatTemplate {
     /// contains special tokens, including the bos token if the template adds one; encode it with
     /// [`Tokenizer::encode_special`](super::Tokenizer::encode_special).
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Template`] if the template refuses the conversation (some refuse a system message), fails, or takes too
     /// much work.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {

@@ -55,7 +55,7 @@ impl Conventions {
     /// The conventions of a Hugging Face folder, from whichever of `tokenizer_config.json`, `special_tokens_map.json`,
     /// `generation_config.json`, `config.json` and `chat_template.jinja` exist.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Io`], or [`Error::Data`] for a file that is not valid JSON.
     pub fn of_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let read = |name| json(&folder.join(name));
@@ -84,7 +84,7 @@ impl Conventions {
 
     /// The chat template, ready to render; ChatML if the model has none.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Template`] if the template cannot be parsed.
     pub fn chat(&self, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
         let name = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Conventions {
 
     /// [`Conventions::chat`] for a chat model, that is, one with a template or ChatML's tokens; [`None`] for any other.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Conventions::chat`].
     pub fn talk(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
         let talks = self.template.is_some() || tokenizer.special_id(CHATML_TOKEN).is_some();
@@ -107,7 +107,7 @@ impl Conventions {
     /// has ChatML's tokens, otherwise "User:" and "Assistant:" on lines of their own. In the latter case an answer ends
     /// with the token that ends texts or, if there is none, at the end of its line (and is kept to one line).
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Tokenizer`] if the vocabulary has nothing that could end an answer.
     pub fn taught(&self, tokenizer: &Tokenizer) -> Result<Self> {
         let mut taught = self.clone();

@@ -112,7 +112,7 @@ impl std::fmt::Display for Found {
 /// Reads the conversations of a file one by one, cut after their last answer, and calls `each` with the line number and
 /// the conversation. `each` may report a mistake too. Only one line is in memory at a time.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Data`] if there is no such file, [`Error::Io`], and the errors of `each`.
 pub fn read(
     path: &Path,

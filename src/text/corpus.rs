@@ -17,7 +17,7 @@ pub struct Corpus {
 impl Corpus {
     /// Maps the text at `path`, a file or a folder of `.txt` files (hidden files and subfolders are ignored).
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Io`], or [`Error::Data`] if there is nothing at `path` or all files are empty.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.exists() {

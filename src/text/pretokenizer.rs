@@ -87,7 +87,7 @@ pub(super) fn named(name: &str) -> Result<PreTokenizer> {
 
 /// The name of the way a byte-level `tokenizer.json` splits a text into words.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Tokenizer`] if there is no name for it.
 pub fn name_of(file: &Value) -> Result<&'static str> {
     let cutter = &file["pre_tokenizer"];

@@ -35,7 +35,7 @@ pub struct TokenFile {
 impl TokenFile {
     /// Opens a token file and checks that it is complete.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Io`], or [`Error::Data`] if it is truncated or not a token file.
     pub fn open(path: &Path) -> Result<Self> {
         Self::of(path, Content::map(path)?)
@@ -82,7 +82,7 @@ impl TokenFile {
 
     /// Tokens `start..start + len`.
     ///
-    /// # # Panics
+    /// # Panics
     /// If the range extends beyond [`TokenFile::len`].
     pub fn slice(&self, start: usize, len: usize) -> Vec<u32> {
         let mut ids = Vec::with_capacity(len);
@@ -92,7 +92,7 @@ impl TokenFile {
 
     /// Appends tokens `start..start + len` to `ids`.
     ///
-    /// # # Panics
+    /// # Panics
     /// If the range extends beyond [`TokenFile::len`].
     pub fn extend(&self, ids: &mut Vec<u32>, start: usize, len: usize) {
         let bytes = &self.content[HEADER + start * self.width..HEADER + (start + len) * self.width];
@@ -144,7 +144,7 @@ impl Split {
 /// The training part gets the first `floor((1 - val_fraction) chars)` characters, as in nanoGPT. Each file of a folder
 /// ends with `<|endoftext|>` if the tokenizer has it. `progress` is called with the bytes done and the total.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Usage`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
 /// or one with a character that the tokenizer lacks; [`Error::Io`].
 pub fn prepare(
@@ -180,7 +180,7 @@ pub fn prepare(
 
 /// Like [`prepare`], for a text in memory.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`prepare`], except those of files.
 pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result<Split> {
     check_fraction(val_fraction)?;

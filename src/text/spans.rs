@@ -21,7 +21,7 @@ pub struct Example {
 
 /// Encodes `messages` and marks the assistant's tokens, including the one of `stops` that ends each answer.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the mistake that makes the conversation unusable, with an example.
 pub fn encode(
     tokenizer: &Tokenizer,

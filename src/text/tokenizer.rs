@@ -50,7 +50,7 @@ impl Tokenizer {
 
     /// Loads a `tokenizer.json`, or the one in a folder: wgpt's own or a Hugging Face file with a BPE model.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Io`], or [`Error::Tokenizer`] if it is not such a file.
     pub fn load(path: &Path) -> Result<Self> {
         let file = file_in(path);
@@ -114,7 +114,7 @@ impl Tokenizer {
 
     /// Encodes text literally: special tokens in it are treated as ordinary text. Uses all cores for long texts.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Tokenizer`]: a character tokenizer names the first unknown character and its byte position.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_at(text, 0)
@@ -130,7 +130,7 @@ impl Tokenizer {
 
     /// Encodes text and recognises special tokens such as `<|endoftext|>` in it. For trusted text only.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Tokenizer::encode`].
     pub fn encode_special(&self, text: &str) -> Result<Vec<u32>> {
         match self {

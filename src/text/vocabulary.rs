@@ -62,7 +62,7 @@ impl Vocabulary {
 
     /// The vocabulary as a Hugging Face `tokenizer.json`.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Tokenizer`] for an unknown model or pre-tokenizer, lists of inconsistent lengths, duplicate tokens, and
     /// merges whose parts are not tokens.
     pub fn tokenizer_json(&self) -> Result<String> {

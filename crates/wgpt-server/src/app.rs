@@ -68,7 +68,7 @@ pub struct ServedModel {
 impl ServedModel {
     /// A model.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Template`] if its chat template cannot be parsed.
     pub fn new(name: String, adapter: Option<String>, codec: TextCodec) -> Result<Self> {
         let TextCodec { tokenizer, conventions } = &codec;
@@ -78,12 +78,12 @@ impl ServedModel {
 
     /// The tokens of a conversation, ready to be continued by an answer.
     ///
-    /// # # Errors
+    /// # Errors
     /// 400 if the model has no chat template, or if its template or tokenizer refuses the conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Problem> {
         let template = self.template.as_ref().ok_or_else(|| {
             Problem::bad(format!(
-                "{} has no chat template: it was not taught to talk; use /v1/completions, or teach it by `wgpt sft`",
+                "{} has no chat template: it was not trained to chat; use /v1/completions, or fine-tune it with `wgpt sft`",
                 self.name
             ))
         })?;
@@ -92,7 +92,7 @@ impl ServedModel {
 
     /// The vocabulary for JSON mode.
     ///
-    /// # # Errors
+    /// # Errors
     /// 400 if the model cannot write JSON.
     pub fn vocabulary(&self) -> Result<Arc<Vocabulary>, Problem> {
         let made = self.vocabulary.get_or_init(|| Vocabulary::new(&self.codec.tokenizer).map(Arc::new));
@@ -158,7 +158,7 @@ pub struct App {
 impl App {
     /// The model that a request names; the base model if it names none.
     ///
-    /// # # Errors
+    /// # Errors
     /// 404 with the available names.
     pub fn model(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Problem> {
         let found = match name {
@@ -168,7 +168,7 @@ impl App {
         found.cloned().ok_or_else(|| {
             let known: Vec<_> = self.models.iter().map(|model| model.name.as_str()).collect();
             let reason =
-                format!("the model '{}' does not exist; there is {}", short(name.unwrap_or("")), known.join(", "));
+                format!("the model '{}' does not exist; available: {}", short(name.unwrap_or("")), known.join(", "));
             let status = axum::http::StatusCode::NOT_FOUND;
             Problem { param: Some("model".to_string()), ..Problem::new(status, "model_not_found", reason) }
         })
@@ -176,12 +176,12 @@ impl App {
 
     /// Runs slow work off the threads that serve requests.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the error of the work; 500 if it panics.
     pub async fn aside<T: Send + 'static>(
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::fault("the work broke off")))
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::fault("the work was interrupted")))
     }
 }
 

@@ -85,8 +85,7 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
 /// Reports with a single write that the server is full.
 fn turn_away(stream: TcpStream) {
     let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
-    let body =
-        Problem::new(status, "too_many_connections", "too many connections; come again later").json().to_string();
+    let body = Problem::new(status, "too_many_connections", "too many connections; try again later").json().to_string();
     let head =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1";
     // The buffer of a new connection is empty, so the response fits without waiting.
@@ -113,7 +112,7 @@ impl Watched {
         let end = Instant::now() + self.stalled;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         ready!(deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
 

@@ -50,13 +50,13 @@ impl Hosts {
         let host = one(header::HOST).or(uri.host()).unwrap_or("");
         if !self.knows(host) || uri.authority().is_some_and(|authority| !self.knows(authority.as_str())) {
             let shown: String = host.chars().take(100).collect();
-            return Err(forbidden(format!("this server is not called '{shown}'; --allow-host adds names")));
+            return Err(forbidden(format!("'{shown}' is not a name of this server; --allow-host adds names")));
         }
         let Some(origin) = one(header::ORIGIN) else { return Ok(()) };
         let authority = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
         match authority.is_some_and(|authority| plain(authority) == plain(host)) {
             true => Ok(()),
-            false => Err(forbidden("pages of other sites may not ask this server".to_string())),
+            false => Err(forbidden("pages of other sites may not use this server".to_string())),
         }
     }
 }
@@ -87,7 +87,7 @@ pub fn authorise(key: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> 
     if bool::from(given.ct_eq(key.as_bytes())) {
         return Ok(());
     }
-    let reason = "give the key that the server was started with, as 'Authorization: Bearer KEY'";
+    let reason = "send the key that the server was started with, as 'Authorization: Bearer KEY'";
     Err(Problem::new(StatusCode::UNAUTHORIZED, "invalid_api_key", reason))
 }
 

@@ -17,7 +17,7 @@ const THROWN: usize = 16 << 20;
 
 /// Reads a body of at most `limit` bytes within `patience`.
 ///
-/// # # Errors
+/// # Errors
 /// 413 if it is longer, 408 if it takes longer, 400 if it is cut off.
 pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
     let long = || {
@@ -32,7 +32,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
         let mut bytes = Vec::with_capacity(told.unwrap_or(0).min(limit));
         let mut count = 0;
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            let frame = frame.map_err(|error| Problem::bad(format!("the body breaks off: {error}")))?;
+            let frame = frame.map_err(|error| Problem::bad(format!("the body was cut off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             count += data.len();
             if count > limit + THROWN {
@@ -47,7 +47,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
         if count > limit { Err(long()) } else { Ok(bytes) }
     };
     let late = |_| {
-        let reason = format!("the body did not come within {} s", patience.as_secs());
+        let reason = format!("the body did not arrive within {} s", patience.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason)
     };
     tokio::time::timeout(patience, all).await.map_err(late)?
@@ -65,8 +65,8 @@ impl Fields {
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(Problem::bad("the body is no JSON object")),
-            Err(error) => Err(Problem::bad(format!("the body is not JSON in UTF-8: {error}"))),
+            Ok(_) => Err(Problem::bad("the body is not a JSON object")),
+            Err(error) => Err(Problem::bad(format!("the body is not valid JSON in UTF-8: {error}"))),
         }
     }
 
@@ -88,7 +88,7 @@ impl Fields {
     /// # Errors
     /// 400 for anything else.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
-        let text = |value: &Value| value.as_str().map(str::len).ok_or_else(|| Problem::field(name, "give a string"));
+        let text = |value: &Value| value.as_str().map(str::len).ok_or_else(|| Problem::field(name, "must be a string"));
         self.get(name).map(text).transpose()?;
         Ok(self.get(name).and_then(Value::as_str))
     }
@@ -98,7 +98,7 @@ impl Fields {
     /// # Errors
     /// 400 for anything else.
     pub fn flag(&self, name: &str) -> Result<bool, Problem> {
-        let flag = |value: &Value| value.as_bool().ok_or_else(|| Problem::field(name, "give true or false"));
+        let flag = |value: &Value| value.as_bool().ok_or_else(|| Problem::field(name, "must be true or false"));
         self.get(name).map_or(Ok(false), flag)
     }
 
@@ -107,7 +107,7 @@ impl Fields {
     /// # Errors
     /// 400 for anything else.
     pub fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, Problem> {
-        let wrong = || Problem::field(name, format!("give a number from {} to {}", range.start(), range.end()));
+        let wrong = || Problem::field(name, format!("must be a number from {} to {}", range.start(), range.end()));
         let number = |value: &Value| value.as_f64().filter(|number| range.contains(number)).ok_or_else(wrong);
         self.get(name).map(number).transpose()
     }
@@ -118,8 +118,8 @@ impl Fields {
     /// 400 for anything else.
     pub fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
         let wrong = || match *range.end() {
-            u64::MAX => Problem::field(name, format!("give a whole number of at least {}", range.start())),
-            end => Problem::field(name, format!("give a whole number from {} to {end}", range.start())),
+            u64::MAX => Problem::field(name, format!("must be an integer of at least {}", range.start())),
+            end => Problem::field(name, format!("must be an integer from {} to {end}", range.start())),
         };
         let whole = |value: &Value| {
             // Some clients write 16.0 for 16.
@@ -134,7 +134,8 @@ impl Fields {
     /// # Errors
     /// 400 for anything else.
     pub fn list(&self, name: &str) -> Result<&[Value], Problem> {
-        let list = |value: &'_ Value| value.is_array().then_some(()).ok_or_else(|| Problem::field(name, "give a list"));
+        let list =
+            |value: &'_ Value| value.is_array().then_some(()).ok_or_else(|| Problem::field(name, "must be a list"));
         self.get(name).map(list).transpose()?;
         Ok(self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice))
     }
@@ -147,7 +148,7 @@ impl Fields {
         let id = |value: &Value| {
             let id = value.as_u64().filter(|id| *id < vocabulary as u64);
             id.map(|id| id as u32).ok_or_else(|| {
-                Problem::field(name, format!("{} is no token; give whole numbers below {vocabulary}", short(value)))
+                Problem::field(name, format!("{} is not a token id; give integers below {vocabulary}", short(value)))
             })
         };
         values.iter().map(id).collect()

@@ -87,20 +87,20 @@ impl Metrics {
             ("wgpt_finished_total", counter, "Texts finished.", figures.finished),
             ("wgpt_cancelled_total", counter, "Texts ended early: by a stop text or by the client.", figures.cancelled),
             ("wgpt_failed_total", counter, "Texts that failed.", figures.failed),
-            ("wgpt_preempted_total", counter, "How often a text had to yield its pages.", figures.preempted),
+            ("wgpt_preempted_total", counter, "Times that a text had to give up its pages.", figures.preempted),
             ("wgpt_steps_total", counter, "Steps of the engine.", figures.steps),
             ("wgpt_running", gauge, "Texts being generated.", figures.running as u64),
-            ("wgpt_waiting", gauge, "Texts that wait.", waiting),
+            ("wgpt_waiting", gauge, "Texts waiting.", waiting),
             ("wgpt_pages_used", gauge, "Pages of the cache in use.", figures.pages_used as u64),
             ("wgpt_pages", gauge, "Pages of the cache.", figures.pages as u64),
             ("wgpt_connections", gauge, "Open connections.", self.connections.load(Relaxed)),
-            ("wgpt_turned_away_total", counter, "Connections over the limit.", self.turned_away.load(Relaxed)),
+            ("wgpt_turned_away_total", counter, "Connections refused over the limit.", self.turned_away.load(Relaxed)),
         ] {
             head(&mut text, name, kind, help);
             let _ = writeln!(text, "{name} {value}");
         }
-        self.first_token.write(&mut text, "wgpt_first_token_seconds", "From the request to its first token.");
-        self.next_token.write(&mut text, "wgpt_next_token_seconds", "From token to token.");
+        self.first_token.write(&mut text, "wgpt_first_token_seconds", "Time from a request to its first token.");
+        self.next_token.write(&mut text, "wgpt_next_token_seconds", "Time from one token to the next.");
         text
     }
 }

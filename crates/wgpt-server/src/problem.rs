@@ -50,7 +50,7 @@ impl Problem {
 
     /// 503: the server is shutting down.
     pub fn draining() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server is shutting down; ask again later")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server is shutting down; try again later")
     }
 
     /// OpenAI's name for the kind of a status.
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_shape_is_openais() {
-        let error = Problem::field("top_p", "give 0 to 1").json();
+        let error = Problem::field("top_p", "must be 0 to 1").json();
         assert_eq!(error["error"]["type"], "invalid_request_error");
         assert_eq!((&error["error"]["param"], &error["error"]["code"]), (&json!("top_p"), &Value::Null));
         assert_eq!(Problem::from(Error::Usage("no".into())).status, StatusCode::BAD_REQUEST);

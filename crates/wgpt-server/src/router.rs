@@ -94,9 +94,13 @@ pub fn router(gate: Arc<Gate>) -> Router {
         .route("/wgpt/reward", post(reward::reward))
         .route("/", get(page::index))
         .route("/web/{name}", get(page::file))
-        .fallback(|| async { Problem::missing("there is nothing here; `wgpt serve --help` lists the endpoints") })
+        .fallback(|| async { Problem::missing("no such path; `wgpt serve --help` lists the endpoints") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "GET or POST: use the other one")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "method not allowed: use GET instead of POST, or POST instead of GET",
+            )
         })
         .with_state(app)
         .layer(from_fn_with_state(gate, surround))

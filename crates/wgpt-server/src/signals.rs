@@ -14,7 +14,7 @@ pub struct Signals {
 impl Signals {
     /// Starts receiving signals. Must be called inside a Tokio runtime.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Failed`] if the system refuses.
     #[cfg(unix)]
     pub fn new() -> Result<Self> {
@@ -28,7 +28,7 @@ impl Signals {
             kinds.push(SignalKind::hangup());
         }
         let kinds = kinds.into_iter().map(signal).collect::<std::io::Result<_>>();
-        Ok(Self { kinds: kinds.map_err(|error| Error::Failed(format!("signals are not heard: {error}")))? })
+        Ok(Self { kinds: kinds.map_err(|error| Error::Failed(format!("signals cannot be received: {error}")))? })
     }
 
     /// Waits for the next signal.

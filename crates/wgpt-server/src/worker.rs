@@ -62,7 +62,7 @@ impl Worker {
     /// Starts the thread. At most `waiting` requests may wait. `ended` receives the result of the thread: an error of
     /// the engine, or `Ok` once all handles are dropped.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Failed`] if the system cannot start a thread.
     pub fn start(
         engine: Engine,
@@ -81,21 +81,25 @@ impl Worker {
             let _ = ended.send(result);
         };
         let builder = std::thread::Builder::new().name("engine".to_string());
-        builder.spawn(run).map_err(|error| Error::Failed(format!("the engine gets no thread: {error}")))?;
+        builder.spawn(run).map_err(|error| Error::Failed(format!("cannot start the engine's thread: {error}")))?;
         Ok(worker)
     }
 
     /// Queues all of `jobs` or none.
     ///
-    /// # # Errors
+    /// # Errors
     /// 400 for more jobs than the queue can ever hold, 429 if it is full, 503 if the engine is gone.
     pub fn generate(&self, jobs: Vec<Job>) -> std::result::Result<(), Problem> {
         if jobs.len() > self.waiting {
-            return Err(Problem::bad(format!("{} answers at once; ask for at most {}", jobs.len(), self.waiting)));
+            return Err(Problem::bad(format!(
+                "{} answers in one request; ask for at most {}",
+                jobs.len(),
+                self.waiting
+            )));
         }
         let more = |queued: usize| Some(queued + jobs.len()).filter(|queued| *queued <= self.waiting);
         if self.queued.fetch_update(SeqCst, SeqCst, more).is_err() {
-            let reason = format!("{} requests wait already; ask again later", self.waiting);
+            let reason = format!("{} requests are waiting already; try again later", self.waiting);
             return Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason));
         }
         for job in jobs {
@@ -106,7 +110,7 @@ impl Worker {
 
     /// Runs the model on a text and returns what happens inside it.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the engine's errors.
     pub async fn inspect(&self, tokens: Vec<u32>, top: usize) -> std::result::Result<Inspection, Problem> {
         self.ask(|reply| Command::Inspect(tokens, top, reply)).await
@@ -114,7 +118,7 @@ impl Worker {
 
     /// The embedding of a text.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the engine's errors.
     pub async fn embed(&self, tokens: Vec<u32>) -> std::result::Result<Vec<f32>, Problem> {
         self.ask(|reply| Command::Embed(tokens, reply)).await
@@ -201,7 +205,9 @@ impl Thread {
             Command::Reward(texts, reply) if !reply.is_closed() => {
                 let result = match &self.reward {
                     Some(reward) => reward.score(&texts).await,
-                    None => Err(Error::Usage("no reward model is loaded: start wgpt serve with --reward".to_string())),
+                    None => {
+                        Err(Error::Usage("no reward model is loaded: start `wgpt serve` with --reward".to_string()))
+                    }
                 };
                 let _ = reply.send(result);
             }

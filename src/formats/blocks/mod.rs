@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// Converts whole blocks to f32.
 ///
-/// # # Panics
+/// # Panics
 /// If `bytes` does not have exactly the size of `out.len()` elements in whole blocks.
 pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) {
     assert!(out.len() % format.block() == 0, "{} elements are no whole blocks of {format}", out.len());
@@ -33,7 +33,7 @@ pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) {
 /// Converts values to F32, F16, BF16 (rounded to nearest even), Q8_0, Q4_1 (rounded as ggml's reference does) or Q4_K
 /// (ggml's search for scales and offsets, `q4k.rs`).
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Usage`] for formats that wgpt only reads; [`Error::Shape`] if the number of values is not a multiple of the
 /// block size, or if a value that would share a scale is not finite.
 pub fn quantise(format: Format, values: &[f32]) -> Result<Vec<u8>> {

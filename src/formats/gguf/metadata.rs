@@ -55,7 +55,7 @@ impl Metadata {
 
     /// The value of a key, as in `metadata.get::<u32>("llama.block_count")?`; [`None`] if the key is absent.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if the value has another type or does not fit the requested one.
     pub fn get<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>> {
         let Some(value) = self.value(key) else { return Ok(None) };
@@ -68,7 +68,7 @@ impl Metadata {
 
     /// The value of a required key.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if the key is absent, and the errors of [`Metadata::get`].
     pub fn require<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T> {
         self.get(key)?.ok_or_else(|| Error::checkpoint(&self.path, format!("metadata '{key}' is missing")))

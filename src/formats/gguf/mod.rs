@@ -41,7 +41,7 @@ impl GgufFile {
 
     /// Opens a file and checks its metadata and the positions of its tensors.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Io`] if it cannot be opened; [`Error::Checkpoint`], naming the field or tensor, if it is truncated,
     /// broken, or of a kind that wgpt does not read.
     pub fn open(path: &Path) -> Result<Self> {
@@ -50,7 +50,7 @@ impl GgufFile {
 
     /// Parses a file's content; `path` is used in error messages only.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`], as for [`GgufFile::open`].
     pub fn parse(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<Self> {
         Self::of(path, Content::Bytes(bytes.into()))
@@ -83,7 +83,7 @@ impl GgufFile {
 
     /// The dimensions of a tensor, outermost first (GGUF stores them in reverse order).
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(&self.info(name)?.shape)
@@ -91,7 +91,7 @@ impl GgufFile {
 
     /// How a tensor's elements are stored.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn format(&self, name: &str) -> Result<Format> {
         Ok(self.info(name)?.format)
@@ -99,7 +99,7 @@ impl GgufFile {
 
     /// A tensor as it is stored. All dimensions but the innermost are combined into rows.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn rows(&self, name: &str) -> Result<Rows<'_>> {
         let info = self.info(name)?;
@@ -111,7 +111,7 @@ impl GgufFile {
     /// Tells the operating system that a tensor's pages are no longer needed. They are read from the file again on the
     /// next access.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn release(&self, name: &str) -> Result<()> {
         self.content.release(self.info(name)?.range.clone());

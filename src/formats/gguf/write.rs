@@ -32,7 +32,7 @@ pub struct TensorSpec {
 /// Writes a file atomically. `fill` is called for each tensor in turn and writes its bytes (`rows * row_bytes`) in any
 /// number of pieces. The data is aligned to 32 bytes, or to the metadata's `general.alignment`.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Shape`] for duplicate names or keys, shapes that GGUF cannot hold, or a `fill` that writes too much or too
 /// little; [`Error::Io`]; whatever `fill` returns. An existing file is left intact on error.
 pub fn write(
@@ -46,7 +46,7 @@ pub fn write(
 
 /// Like [`write()`], but to any writer; `path` is used in error messages only.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`write()`]; `out` may then contain a partial file.
 pub fn write_to(
     out: &mut dyn Write,

@@ -70,7 +70,7 @@ impl<'a> Keys<'a> {
 
 /// The configuration in a file.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Checkpoint`] naming the key that wgpt does not support.
 pub(super) fn read(file: &GgufFile) -> Result<(Family, Config)> {
     let architecture: &str = file.metadata().require("general.architecture")?;
@@ -200,7 +200,7 @@ fn divisors(scaling: &RopeScaling, theta: f64, half: usize) -> Vec<f32> {
 
 /// The metadata of `config`, which belongs to `family`, and the divisors of its rotary frequencies if it has any.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Config`] for sizes that do not fit in 32 bits.
 pub(super) fn write(family: Family, config: &Config) -> Result<(Entries, Option<Vec<f32>>)> {
     let architecture = names::architecture(family);

@@ -24,7 +24,7 @@ pub struct Model {
 impl Model {
     /// Opens a file and checks that every tensor is there, with the shape given by the metadata.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] naming the key or tensor, [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_file(GgufFile::open(path)?)

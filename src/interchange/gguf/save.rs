@@ -18,7 +18,7 @@ use crate::{
 /// stored as F16. Vectors and learned positions stay F32, which llama.cpp requires. GPT-2 without biases gets biases of
 /// 0.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Config`] for a model that llama.cpp does not support, [`Error::Tokenizer`] for a tokenizer that GGUF cannot
 /// hold, [`Error::Io`], and the errors of the source.
 pub fn save(source: &dyn Source, codec: Option<&TextCodec>, path: &Path, format: Format) -> Result<()> {
@@ -27,7 +27,7 @@ pub fn save(source: &dyn Source, codec: Option<&TextCodec>, path: &Path, format:
 
 /// Like [`save`], but to any writer; `path` gives the model's name.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`save`]; a partial file may have been written.
 pub fn write(
     out: &mut dyn Write,

@@ -31,7 +31,7 @@ fn wrong(reason: impl Into<String>) -> Error {
 
 /// The tokenizer stored in a file.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Checkpoint`] if the metadata have types other than GGUF specifies, [`Error::Tokenizer`].
 pub fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     match file.metadata().get::<&str>(WHOLE)? {
@@ -42,7 +42,7 @@ pub fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
 
 /// The vocabulary described by a file's metadata.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Checkpoint`] naming the key that is missing or has a type other than GGUF specifies.
 pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
     let metadata = file.metadata();
@@ -72,7 +72,7 @@ pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
 /// The metadata of a tokenizer and its conventions for a model of `vocabulary` tokens. Only wgpt can read a character
 /// tokenizer's; other programs see a model that takes token ids.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Tokenizer`] for a way of splitting words that llama.cpp has no name for, or more tokens than the model has.
 pub(super) fn metadata(codec: &TextCodec, vocabulary: usize) -> Result<Entries> {
     let json = codec.tokenizer.to_json();

@@ -22,7 +22,7 @@ pub fn is_foreign(value: &Value) -> bool {
 
 /// The configuration in a config.json; `path` is used in error messages only.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Checkpoint`] naming the field that wgpt does not support.
 pub fn read(path: &Path, value: &Value) -> Result<(Family, Config)> {
     let fields = Fields { path, prefix: "", value };
@@ -176,7 +176,7 @@ impl Rope {
 
 /// The config.json of `config`, which belongs to `family`, with weights stored as `dtype` (such as "float32").
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Config`] for anything that transformers has no field for.
 pub fn write(family: Family, config: &Config, dtype: &str, codec: Option<&TextCodec>) -> Result<Value> {
     // Goes through the shortest decimal text of the f32, so that the f64 does not show the f32's rounding error.

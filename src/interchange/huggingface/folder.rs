@@ -42,7 +42,7 @@ impl Folder {
 
     /// Opens a folder and checks that every tensor is there, with the shape given by config.json.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`Error::Checkpoint`] naming the file and field or tensor, [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join("config.json");

@@ -20,7 +20,7 @@ use crate::{
 /// Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into `folder`, which may already
 /// exist. Every weight is stored as `format`: F32, F16 or BF16. GPT-2 without biases gets biases of 0.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Config`] for a model that transformers does not support, [`Error::Usage`] for a quantised format,
 /// [`Error::Io`], and the errors of the source.
 pub fn save(source: &dyn Source, codec: Option<&TextCodec>, folder: &Path, format: Format) -> Result<()> {

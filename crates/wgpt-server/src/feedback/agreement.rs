@@ -70,7 +70,7 @@ type Judgements = BTreeMap<(String, String, String), BTreeMap<String, Judgement>
 impl Store {
     /// Computes all statistics.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`wgpt::Error::Data`] if the database cannot be read.
     pub fn statistics(&self) -> Result<Statistics> {
         let (mut all, mut judgements) = (Statistics::default(), Judgements::new());

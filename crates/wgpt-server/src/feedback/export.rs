@@ -38,7 +38,7 @@ pub struct Exported {
 
 /// Writes all ratings that fit `format` to `path`, atomically.
 ///
-/// # # Errors
+/// # Errors
 /// [`Error::Data`] if the database cannot be read, [`Error::Io`] if the file cannot be written.
 pub fn export(store: &Store, path: &Path, format: Format) -> Result<Exported> {
     let (lines, left_out) = match format {

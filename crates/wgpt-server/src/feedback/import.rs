@@ -28,7 +28,7 @@ pub struct Imported {
 
 /// Stores the ratings of a JSONL file; see [`read`].
 ///
-/// # # Errors
+/// # Errors
 /// [`wgpt::Error::Io`], [`wgpt::Error::Data`]; complete batches read before the error stay stored. Mistakes in lines
 /// are counted and are not errors.
 pub fn import(store: &mut Store, path: &Path, rater: &str, progress: impl FnMut(u64)) -> Result<Imported> {
@@ -61,7 +61,7 @@ fn flush(store: &mut Store, batch: &mut Vec<Rating>, done: &mut Imported) -> Res
 /// The ratings of a JSONL file in a database in memory, for programs that only read. `progress` is called with the
 /// bytes read so far.
 ///
-/// # # Errors
+/// # Errors
 /// Returns the errors of [`import`].
 pub fn in_memory(path: &Path, progress: impl FnMut(u64)) -> Result<(Store, Imported)> {
     let mut store = Store::in_memory(path)?;

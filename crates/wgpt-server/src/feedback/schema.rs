@@ -69,7 +69,7 @@ pub const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Opens the database at `path` and migrates it to [`VERSION`]; with `create`, creates it if it does not exist.
 pub(super) fn open(path: &Path, create: bool) -> Result<Connection> {
     if !create && !path.exists() {
-        let reason = "no such file; wgpt rate and wgpt feedback import begin a feedback database";
+        let reason = "no such file; `wgpt rate` and `wgpt feedback import` create a feedback database";
         return Err(Error::data(path, reason));
     }
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -96,9 +96,12 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl Fn(rusqlite::Err
     let path = path.to_path_buf();
     move |error| {
         let reason = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => "not a SQLite database; name another file by --feedback".to_string(),
+            Some(ErrorCode::NotADatabase) => "not a SQLite database; name another file with --feedback".to_string(),
             Some(ErrorCode::DatabaseBusy) => {
-                format!("cannot {action}: others have been writing for {} seconds; try again", PATIENCE.as_secs())
+                format!(
+                    "cannot {action}: other programs have been writing for {} seconds; try again",
+                    PATIENCE.as_secs()
+                )
             }
             Some(ErrorCode::DatabaseCorrupt) => format!("cannot {action}: the database is damaged ({error})"),
             _ => format!("cannot {action}: {error}"),
@@ -132,10 +135,11 @@ fn version(path: &Path, transaction: &Transaction<'_>) -> Result<i64> {
     };
     let (version, application, tables) = numbers().map_err(failed(path, "be read"))?;
     if application != APPLICATION && (application, version, tables) != (0, 0, 0) {
-        return Err(Error::data(path, "a SQLite database of another program; name another file by --feedback"));
+        return Err(Error::data(path, "a SQLite database of another program; name another file with --feedback"));
     }
     if !(0..=VERSION).contains(&version) {
-        let reason = format!("version {version} of the feedback tables; this wgpt knows {VERSION}: take a newer wgpt");
+        let reason =
+            format!("version {version} of the feedback tables; this wgpt supports {VERSION}: use a newer wgpt");
         return Err(Error::data(path, reason));
     }
     Ok(version)
@@ -182,7 +186,7 @@ mod tests {
         assert!(refusal(&path).contains("another program"), "{}", refusal(&path));
         let path = dir.path().join("newer.sqlite");
         open(&path, true).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
-        assert!(refusal(&path).contains("take a newer wgpt"), "{}", refusal(&path));
+        assert!(refusal(&path).contains("use a newer wgpt"), "{}", refusal(&path));
         assert!(open(&dir.path().join("absent"), false).unwrap_err().to_string().contains("no such file"));
         assert!(open(&dir.path().join("no/folder"), true).is_err());
     }

@@ -26,7 +26,7 @@ pub struct Store {
 impl Store {
     /// Opens the database at `path`, creating it if it does not exist.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`wgpt::Error::Data`] if the file is not a feedback database, has a newer version, or cannot be opened.
     pub fn create(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), connection: schema::open(path, true)? })
@@ -34,7 +34,7 @@ impl Store {
 
     /// Opens the existing database at `path`.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Store::create`].
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), connection: schema::open(path, false)? })
@@ -42,7 +42,7 @@ impl Store {
 
     /// An empty database in memory; `path` is used in error messages only.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Store::create`].
     pub fn in_memory(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), connection: schema::in_memory(path)? })
@@ -56,7 +56,7 @@ impl Store {
     /// Stores a rating; when this returns, the rating is on disk. Returns false if an identical rating (same rater,
     /// time, answers and verdict) already exists.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`wgpt::Error::Data`] if the file cannot be written, or other writers block it for a minute.
     pub fn add(&mut self, rating: &Rating) -> Result<bool> {
         Ok(self.keep(rating)?.1)
@@ -65,7 +65,7 @@ impl Store {
     /// Like [`Store::add`], but also returns the rating's id in the database: that of the existing rating if it is not
     /// new.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Store::add`].
     pub fn keep(&mut self, rating: &Rating) -> Result<(u64, bool)> {
         let error = failed(&self.path, "be written");
@@ -79,7 +79,7 @@ impl Store {
     /// Stores all ratings or none, and returns how many were new. Other writers wait meanwhile, so pass at most a few
     /// hundred.
     ///
-    /// # # Errors
+    /// # Errors
     /// Returns the errors of [`Store::add`].
     pub fn add_all(&mut self, ratings: &[Rating]) -> Result<usize> {
         let error = failed(&self.path, "be written");
@@ -118,7 +118,7 @@ impl Store {
     /// Calls `each` with every rating in the order of storing. The ratings are a snapshot, unaffected by concurrent
     /// writers.
     ///
-    /// # # Errors
+    /// # Errors
     /// [`wgpt::Error::Data`] if the file cannot be read, and the errors of `each`.
     pub fn each(&self, mut each: impl FnMut(Stored) -> Result<()>) -> Result<()> {
         let error = failed(&self.path, "be read");

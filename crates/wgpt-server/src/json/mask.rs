@@ -34,7 +34,7 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// The tokens that text may consist of; special tokens are left out.
     ///
-    /// # # Errors
+    /// # Errors
     /// Says which characters the vocabulary lacks for writing JSON.
     pub fn new(tokenizer: &Tokenizer) -> Result<Self, String> {
         let (mut bytes, mut ends, mut single) = (Vec::new(), Vec::new(), [false; 256]);

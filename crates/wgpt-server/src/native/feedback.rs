@@ -35,7 +35,7 @@ fn open(app: &App) -> Result<Option<Store>, Problem> {
 
 /// Counts, agreement, and the newest ratings.
 ///
-/// # # Errors
+/// # Errors
 /// 500 if the database cannot be read.
 pub async fn overview(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let value = App::aside(move || {
@@ -81,7 +81,7 @@ pub async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Res
         "best-of" => Format::BestOf,
         "hh-rlhf" => Format::HhRlhf,
         "ratings" => Format::Ratings,
-        _ => return Err(Problem::field("format", "give pairs, scores, best-of, hh-rlhf or ratings")),
+        _ => return Err(Problem::field("format", "must be pairs, scores, best-of, hh-rlhf or ratings")),
     };
     let lines = App::aside(move || {
         let Some(store) = open(&app)? else { return Ok(Vec::new()) };

@@ -21,7 +21,7 @@ use wgpt::infer::engine::LONGEST;
 /// Runs the model on `text` or `messages` and reports its attention and, after each token, the `top` most likely next
 /// tokens (10 by default, at most 50).
 ///
-/// # # Errors
+/// # Errors
 /// 400 for a text that is empty or too long.
 pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, spent } = router::asked(&app, request).await?;
@@ -32,7 +32,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let ids = App::aside(move || match (text, messages) {
         (Some(text), None) => Ok(reader.codec.read(&text)?),
         (None, Some(messages)) => reader.prompt(&messages),
-        _ => Err(Problem::bad("give \"text\" or \"messages\"")),
+        _ => Err(Problem::bad("give either \"text\" or \"messages\"")),
     });
     let ids = ids.await?;
     let longest = LONGEST.min(app.facts.window);

@@ -25,10 +25,10 @@ const MOST: usize = 64;
 pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     if !app.facts.reward {
-        return Err(Problem::bad("no reward model is loaded: start wgpt serve with --reward"));
+        return Err(Problem::bad("no reward model is loaded: start `wgpt serve` with --reward"));
     }
     let messages = chat::messages(fields.need("messages")?)?;
-    let wrong = || Problem::field("answers", format!("give 1 to {MOST} texts"));
+    let wrong = || Problem::field("answers", format!("must be a list of 1 to {MOST} texts"));
     let answers = fields.list("answers")?;
     if !(1..=MOST).contains(&answers.len()) {
         return Err(wrong());

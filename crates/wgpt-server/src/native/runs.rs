@@ -32,7 +32,7 @@ const LINES: usize = 4000;
 
 /// Every run in the folder.
 ///
-/// # # Errors
+/// # Errors
 /// 500 if it cannot be read.
 pub async fn list(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let runs = App::aside(move || {
@@ -47,7 +47,7 @@ pub async fn list(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 
 /// The log of one run from step `since` on, and the texts that its model wrote.
 ///
-/// # # Errors
+/// # Errors
 /// 404 if it is not a run.
 pub async fn one(
     State(app): State<Arc<App>>,
@@ -58,7 +58,7 @@ pub async fn one(
     let query = request.uri().query().unwrap_or("");
     let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse::<u64>().ok()).unwrap_or(0);
     let value = App::aside(move || {
-        let folder = find(&app.runs, &name).ok_or_else(|| Problem::missing("there is no such run"))?;
+        let folder = find(&app.runs, &name).ok_or_else(|| Problem::missing("no such run"))?;
         let lines = metrics::read(&folder.join("metrics.jsonl"))?;
         let late = |line: &&Value| line["step"].as_u64().is_none_or(|step| step >= since);
         let (samples, metrics): (Vec<_>, Vec<_>) =

@@ -17,7 +17,7 @@ use crate::{
 
 /// The tokens of `text`, including what the model puts before a text. Special tokens are recognised by name.
 ///
-/// # # Errors
+/// # Errors
 /// 400 for a text that the tokenizer cannot encode.
 pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;

@@ -70,7 +70,7 @@ pub struct Telling {
 /// Requests the choices of every prompt from the engine; they are numbered prompt by prompt. `usual` is the number of
 /// tokens if the client gives none.
 ///
-/// # # Errors
+/// # Errors
 /// 400 for prompts that do not fit, 429 if the queue is full.
 pub fn ask(
     app: &App,
@@ -88,7 +88,7 @@ pub fn ask(
         let window = app.facts.window;
         if prompt.len() >= window {
             let reason = format!(
-                "the prompt has {} tokens, and the context {window}: there is no room for an answer",
+                "the prompt has {} tokens and the context has {window}: there is no room for an answer",
                 prompt.len(),
             );
             return Err(Problem::new(StatusCode::BAD_REQUEST, "context_length_exceeded", reason));

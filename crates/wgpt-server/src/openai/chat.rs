@@ -77,7 +77,7 @@ fn telling(fields: &Fields) -> Result<Telling, Problem> {
 pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
     let wrong = |what: String| Problem::field("messages", what);
     let list = value.as_array().filter(|list| !list.is_empty());
-    let list = list.ok_or_else(|| wrong("give a list of {\"role\", \"content\"}".to_string()))?;
+    let list = list.ok_or_else(|| wrong("must be a list of {\"role\", \"content\"}".to_string()))?;
     let message = |(index, message): (usize, &Value)| {
         let role = match message.get("role").and_then(Value::as_str) {
             Some(role @ ("system" | "user" | "assistant")) => role,
@@ -85,20 +85,20 @@ pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
             Some("developer") => "system",
             other => {
                 let other = short(other.unwrap_or("none"));
-                return Err(wrong(format!("message {index} has the role '{other}'; give system, user or assistant")));
+                return Err(wrong(format!("message {index} has the role '{other}'; use system, user or assistant")));
             }
         };
         let part = |part: &Value| {
             let text = (part.get("type").and_then(Value::as_str) == Some("text")).then(|| part.get("text")?.as_str());
             text.flatten()
                 .map(str::to_string)
-                .ok_or_else(|| wrong(format!("message {index} has a part that is no text")))
+                .ok_or_else(|| wrong(format!("message {index} has a part that is not text")))
         };
         let content = match message.get("content") {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(parts)) => parts.iter().map(part).collect::<Result<String, _>>()?,
             None | Some(Value::Null) if role == "assistant" => String::new(),
-            _ => return Err(wrong(format!("message {index} has no content; give a string"))),
+            _ => return Err(wrong(format!("message {index} has no content; it must be a string"))),
         };
         Ok(Message::new(role, content))
     };

@@ -27,23 +27,26 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let Asked { fields, spent } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     if model.adapter.is_some() {
-        return Err(Problem::field("model", "adapters give no embeddings; ask for those of the model itself"));
+        return Err(Problem::field("model", "adapters have no embeddings; use the model itself"));
     }
     let base64 = match fields.text("encoding_format")? {
         None | Some("float") => false,
         Some("base64") => true,
-        Some(_) => return Err(Problem::field("encoding_format", "give float or base64")),
+        Some(_) => return Err(Problem::field("encoding_format", "must be float or base64")),
     };
     let width = app.facts.config.width;
     if fields.integer("dimensions", 1..=u64::MAX)?.is_some_and(|dimensions| dimensions != width as u64) {
-        return Err(Problem::field("dimensions", format!("the model's vectors have {width}, and are not cut")));
+        return Err(Problem::field(
+            "dimensions",
+            format!("the model's vectors have {width} dimensions, which cannot be reduced"),
+        ));
     }
     let window = app.facts.window;
     let (reader, input, vocabulary) = (model.clone(), fields.need("input")?.clone(), app.facts.config.vocabulary);
     let texts = App::aside(move || texts(&reader, &input, vocabulary)).await?;
     // A text is one forward pass, limited in length so that it does not delay other requests for long.
     if let Some(long) = texts.iter().map(Vec::len).find(|length| *length > window) {
-        let reason = format!("a text of {long} tokens does not fit the context of {window}; give shorter ones");
+        let reason = format!("a text of {long} tokens does not fit in the context of {window}; give shorter texts");
         let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "context_length_exceeded", reason);
         return Err(Problem { param: Some("input".to_string()), ..problem });
     }
@@ -69,7 +72,7 @@ fn texts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<Ve
     let one = |value: &Value| match value {
         Value::String(text) => Ok(model.codec.read(text)?),
         Value::Array(ids) => Fields::ids("input", ids, vocabulary),
-        _ => Err(Problem::field("input", "give a text, tokens, or a list of either")),
+        _ => Err(Problem::field("input", "must be a text, tokens, or a list of either")),
     };
     let texts = match value {
         Value::Array(list) if list.len() > MOST && !list.iter().all(Value::is_number) => {
@@ -79,7 +82,7 @@ fn texts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<Ve
         value => vec![one(value)?],
     };
     match texts.iter().any(Vec::is_empty) {
-        true => Err(Problem::field("input", "holds an empty text, which has no vector")),
+        true => Err(Problem::field("input", "contains an empty text, which has no embedding")),
         false => Ok(texts),
     }
 }

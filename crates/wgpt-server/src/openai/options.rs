@@ -57,8 +57,8 @@ impl Options {
             repetition_penalty: number("repetition_penalty", 0.01..=100.0, default.repetition_penalty)?,
             seed: seed(fields)?.unwrap_or_else(|| secrets.next()),
         };
-        fields.refuse("tools", "leave it out: tool calls are not made")?;
-        fields.refuse("functions", "leave it out: tool calls are not made")?;
+        fields.refuse("tools", "leave it out: tool calls are not supported")?;
+        fields.refuse("functions", "leave it out: tool calls are not supported")?;
         let count = match fields.integer("max_completion_tokens", 1..=u64::MAX)? {
             None => fields.integer("max_tokens", 1..=u64::MAX)?,
             given => given,
@@ -86,14 +86,14 @@ impl Options {
 /// Any integer, including negative ones.
 fn seed(fields: &Fields) -> Result<Option<u64>, Problem> {
     let whole = |value: &Value| value.as_u64().or_else(|| value.as_i64().map(|seed| seed as u64));
-    let seed = |value| whole(value).ok_or_else(|| Problem::field("seed", "give a whole number"));
+    let seed = |value| whole(value).ok_or_else(|| Problem::field("seed", "must be an integer"));
     fields.get("seed").map(seed).transpose()
 }
 
 fn stops(fields: &Fields) -> Result<Vec<String>, Problem> {
     let wrong = || {
         let (count, bytes) = STOPS;
-        Problem::field("stop", format!("give a string or up to {count}, each of 1 to {bytes} bytes"))
+        Problem::field("stop", format!("must be a string or up to {count} strings, each of 1 to {bytes} bytes"))
     };
     let one = |value: &Value| {
         let text = value.as_str().filter(|text| (1..=STOPS.1).contains(&text.len()));
@@ -113,7 +113,8 @@ fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, Problem> 
         Problem::field("logit_bias", reason)
     };
     let Some(value) = fields.get("logit_bias") else { return Ok(Vec::new()) };
-    let map = value.as_object().filter(|map| map.len() <= BIASES).ok_or_else(|| wrong("no such map"))?;
+    let map =
+        value.as_object().filter(|map| map.len() <= BIASES).ok_or_else(|| wrong("wrong type or too many entries"))?;
     let one = |(id, bias): (&String, &Value)| {
         let id = id.parse::<u32>().ok().filter(|id| (*id as usize) < vocabulary);
         let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
@@ -128,7 +129,7 @@ fn usage(fields: &Fields) -> Result<bool, Problem> {
     match fields.get("stream_options") {
         None => Ok(false),
         Some(Value::Object(options)) => Ok(options.get("include_usage").and_then(Value::as_bool).unwrap_or(false)),
-        Some(_) => Err(Problem::field("stream_options", "give {\"include_usage\": true}")),
+        Some(_) => Err(Problem::field("stream_options", "must be {\"include_usage\": true}")),
     }
 }
 
@@ -139,10 +140,10 @@ fn json(fields: &Fields) -> Result<bool, Problem> {
         Some("json_object") => Ok(true),
         Some("json_schema") => {
             let reason =
-                "json_schema is not supported; use {\"type\": \"json_object\"} and say in a message what it holds";
+                "json_schema is not supported; use {\"type\": \"json_object\"} and describe the object in a message";
             Err(Problem::field("response_format", reason))
         }
-        _ => Err(Problem::field("response_format", "give {\"type\": \"text\"} or {\"type\": \"json_object\"}")),
+        _ => Err(Problem::field("response_format", "must be {\"type\": \"text\"} or {\"type\": \"json_object\"}")),
     }
 }
 

@@ -77,7 +77,9 @@ impl<S: Shape> Events<S> {
             }
             None => {
                 self.ended = true;
-                event(&Problem::fault("the answer broke off: the client read too slowly, or the engine stopped").json())
+                event(
+                    &Problem::fault("the answer was cut off: the client read too slowly, or the engine stopped").json(),
+                )
             }
         }
     }
