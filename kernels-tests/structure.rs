@@ -19,10 +19,9 @@ const EDGES: &[(&str, &[&str])] = &[
     // Files are written whole or not at all.
     ("formats", &["content", "random", "io::atomic"]),
     ("gpu", &["trusted"]),
-    // A fresh tensor is poisoned, and gradients are added, by the elementwise kernels.
-    ("tensor", &["gpu", "ops::elementwise"]),
+    ("tensor", &["gpu"]),
     ("arena", &["gpu", "tensor"]),
-    ("tape", &["gpu", "tensor", "ops::elementwise"]),
+    ("tape", &["gpu", "tensor"]),
     ("ops", &["formats", "gpu", "tensor", "tape"]),
     ("optim", &["gpu", "tensor", "arena", "tape", "ops"]),
     // Ranks add up gradients before the optimizer reads them.

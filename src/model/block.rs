@@ -11,8 +11,7 @@ use crate::{
     ops::{
         activation,
         attention::{self, Heads, map::attention_map},
-        dropout,
-        elementwise::add,
+        elementwise::{add, dropout},
         head_norm,
         kv::{
             decode::{self, Cached},
@@ -241,7 +240,7 @@ impl BlockPass {
         }
         let branch = linear(tape, inner, &affine.weight, affine.fuse())?;
         let key = site(self.pass, self.index as u32 * 2 + place);
-        add(tape, x, &dropout::dropout(tape, &branch, self.pass.dropout, key)?)
+        add(tape, x, &dropout(tape, &branch, self.pass.dropout, key)?)
     }
 
     /// [`BlockPass::run`] for few tokens in six dispatches: norm, product, bias and activation are one kernel.

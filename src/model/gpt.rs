@@ -10,7 +10,7 @@ use crate::{
     Error, Result, arena,
     ops::{
         cross_entropy::{self, Loss, Targets},
-        dropout, elementwise,
+        elementwise::dropout,
         embedding::{self, Tokens},
         linear::{Fuse, linear},
         token_logprobs::{self, TokenLogprobs},
@@ -84,7 +84,7 @@ impl Gpt {
         let shapes: Vec<_> = self.parameters.iter().map(|(_, master)| master.shape()).collect();
         let halves = arena::of_parameters(&gpu, &shapes, DType::F16)?;
         for ((_, master), half) in self.parameters.iter().zip(&halves) {
-            elementwise::copy(master, half, 1.0, false)?;
+            master.scale_into(half, 1.0, false)?;
         }
         let of_blocks = self.blocks.iter_mut().flat_map(Block::weights);
         for weight in of_blocks.chain([&mut self.embed]).chain(&mut self.head) {
@@ -138,7 +138,7 @@ impl Gpt {
         // Over a cache a mixed model computes with its f32 weights: caches have types of their own.
         let dtype = if cache.is_none() && !self.halves.is_empty() { DType::F16 } else { DType::F32 };
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
-        x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
+        x = dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for index in 0..self.blocks.len() {
             let (segments, starts) = (tokens.segments.clone(), starts.clone());
             let block_pass = BlockPass { past, segments, starts, dtype, ..BlockPass::new(self, index, pass) };

@@ -1,7 +1,7 @@
 //! Token (and learned or fixed position) embedding; its gradient without atomics.
 
 use super::{
-    expect, flat_grid, packed, reduce, require,
+    expect, packed, reduce, require,
     rows::{Plan, by_elements, elements},
     token_groups::TokenGroups,
     weight::Weight,
@@ -187,7 +187,7 @@ pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Resu
             grad_out: grad_out.bind(), grad_table: piece.bind(),
         ];
         let params = params![count: count, columns: columns, first: first, held: held];
-        gpu.run(&by_elements(EMBED_BACKWARD.plain(), width), binds, params, flat_grid(gpu, count))?;
+        gpu.run(&by_elements(EMBED_BACKWARD.plain(), width), binds, params, gpu.flat_grid(count))?;
     }
     Ok(())
 }

@@ -4,7 +4,6 @@
 pub mod activation;
 pub mod attention;
 pub mod cross_entropy;
-pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gather;
@@ -30,7 +29,7 @@ pub mod token_logprobs;
 pub mod tuning;
 pub mod weight;
 
-use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
+use crate::{Error, Result, tensor::Tensor};
 
 /// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and those of kernels whose
 /// variants have kernels of their own. Where nothing would be left, the last resort of a kind is used all the same.
@@ -46,24 +45,6 @@ pub fn variant_names() -> Vec<&'static str> {
         }
     }
     names
-}
-
-/// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
-const FLAT_GROUP: usize = 64;
-
-/// The grid of a flat kernel over `count` elements; counts over 65,535 groups fold into y.
-fn flat_grid(gpu: &Gpu, count: usize) -> [u32; 3] {
-    fold(gpu, count.div_ceil(FLAT_GROUP))
-}
-
-/// `groups` workgroups as a grid of at most two dimensions.
-fn fold(gpu: &Gpu, groups: usize) -> [u32; 3] {
-    let most = gpu.capabilities().groups as usize;
-    if groups <= most {
-        return [groups as u32, 1, 1];
-    }
-    let y = groups.div_ceil(most);
-    [groups.div_ceil(y) as u32, y as u32, 1]
 }
 
 /// Refuses operands that an operation cannot work on; `reason` is only built when it is needed.

@@ -1,7 +1,6 @@
 //! How the row kernels share out their rows: one row per invocation or many lanes per row (`lib/row_index.wgsl`), added up
 //! through workgroup memory or within a subgroup, read by single elements or by vectors of four (`lib/elements*.wgsl`).
 
-use super::fold;
 use crate::{
     gpu::{Constant, Gpu, Kernel, Variant},
     tensor::DType,
@@ -101,6 +100,6 @@ impl Plan {
 
     /// The grid for `rows` rows.
     pub fn grid(self, gpu: &Gpu, rows: usize) -> [u32; 3] {
-        fold(gpu, rows.div_ceil(self.rows as usize))
+        gpu.grid(rows.div_ceil(self.rows as usize))
     }
 }

@@ -5,7 +5,6 @@ use crate::{
     Result,
     ops::{
         cross_entropy::Targets,
-        elementwise,
         head::{self, Reading, Slope},
         reduce,
         rows::Plan,
@@ -34,7 +33,7 @@ pub fn choice_loss(tape: &Tape, rewards: &Tensor, best: &Targets) -> Result<Tens
     tape.push(&[rewards], &mean, move |gradients, gradient| {
         // The kernel works in place, and the rewards may be somebody else's too.
         let slopes = Tensor::empty_f32(table.gpu(), table.shape())?;
-        elementwise::copy(&table, &slopes, 1.0, false)?;
+        table.scale_into(&slopes, 1.0, false)?;
         head::backward(&slopes, &ids, &stats, 0, Reading::LOSS, Slope { factor, rows: None }, plan)?;
         let (slot, accumulate) = gradients.slot(&rewards_kept)?;
         scale_rows(&slopes, &gradient, &slot, accumulate)

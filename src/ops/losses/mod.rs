@@ -5,7 +5,7 @@ pub mod pairs;
 pub mod policy;
 pub mod value;
 
-use super::{expect, flat_grid, reduce, require, row_sum, rows::Plan};
+use super::{expect, reduce, require, row_sum, rows::Plan};
 use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -85,7 +85,7 @@ pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) 
     })?;
     let params = params![count: count, width: count / rows, accumulate: accumulate];
     let binds = binds![x: x.bind(), factors: factors.bind(), out: out.bind()];
-    gpu.run(&SCALE_ROWS.plain(), binds, params, flat_grid(gpu, count))
+    gpu.run(&SCALE_ROWS.plain(), binds, params, gpu.flat_grid(count))
 }
 
 /// `sum of factor * loss` as one loss: what a backward pass of several losses starts from.
@@ -97,7 +97,7 @@ pub fn weighted_sum(tape: &Tape, losses: &[(&Tensor, f32)]) -> Result<Tensor> {
     let out = Tensor::empty_f32(tape.gpu(), &[1])?;
     for (index, (loss, factor)) in losses.iter().enumerate() {
         expect("weighted_sum", "a loss", loss, &[1])?;
-        super::elementwise::copy(loss, &out, *factor, index > 0)?;
+        loss.scale_into(&out, *factor, index > 0)?;
     }
     let inputs: Vec<_> = losses.iter().map(|(loss, _)| *loss).collect();
     let tracked = losses.iter().filter(|(loss, _)| tape.tracks(loss));
@@ -105,7 +105,7 @@ pub fn weighted_sum(tape: &Tape, losses: &[(&Tensor, f32)]) -> Result<Tensor> {
     tape.push(&inputs, &out, move |gradients, gradient| {
         for (loss, factor) in parts {
             let (slot, accumulate) = gradients.slot(&loss)?;
-            super::elementwise::copy(&gradient, &slot, factor, accumulate)?;
+            gradient.scale_into(&slot, factor, accumulate)?;
         }
         Ok(())
     });

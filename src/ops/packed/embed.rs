@@ -5,7 +5,7 @@ use crate::{
     Result, binds,
     gpu::Constant,
     kernels,
-    ops::{embedding::Tokens, expect, flat_grid, require},
+    ops::{embedding::Tokens, expect, require},
     params,
     tensor::Tensor,
 };
@@ -45,7 +45,7 @@ pub fn embed(tokens: &Tokens, table: &Packed, positions: Option<&Tensor>, past: 
             count: count, k: width, row_quads: piece.row_quads(width), blocks: blocks,
             first: piece.first, held: piece.rows, context: context, past: past,
         ];
-        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+        gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     }
     Ok(out)
 }

@@ -1,14 +1,7 @@
 //! Packed rows as plain f32.
 
 use super::{Packed, layout::Layout};
-use crate::{
-    Result, binds,
-    gpu::Constant,
-    kernels,
-    ops::{flat_grid, require},
-    params,
-    tensor::Tensor,
-};
+use crate::{Result, binds, gpu::Constant, kernels, ops::require, params, tensor::Tensor};
 
 kernels! {
     /// Writes rows as f32.
@@ -40,7 +33,7 @@ pub fn unpack(weights: &Packed, first: usize, count: usize) -> Result<Tensor> {
             ];
             let variant = PACKED_UNPACK.set("format", Constant::File(piece.layout.names().1));
             let binds = binds![weights: piece.bind(), out: piece_out.bind()];
-            gpu.run(&variant, binds, params, flat_grid(gpu, rows * blocks))?;
+            gpu.run(&variant, binds, params, gpu.flat_grid(rows * blocks))?;
         }
     }
     Ok(out)
