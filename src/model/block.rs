@@ -2,15 +2,12 @@
 
 use std::cell::RefCell;
 
-use super::{
-    config::{Activation, Config, Norm as NormKind},
-    gpt::{Gpt, Pass},
-};
+use super::config::{Activation, Config, Norm as NormKind};
 use crate::{
     Result,
     ops::{
         activation,
-        attention::{self, Heads, map::attention_map},
+        attention::{self, Heads, attention_map},
         elementwise::{add, dropout},
         head_norm,
         kv::{
@@ -30,6 +27,19 @@ use crate::{
     tape::Tape,
     tensor::{DType, Tensor},
 };
+
+/// How a forward pass runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass {
+    /// Probability of dropping an activation.
+    pub dropout: f32,
+    /// Chooses the dropout masks of this pass.
+    pub dropout_key: u32,
+    /// Blocks keep nothing and are run again in the backward pass.
+    pub checkpoint: bool,
+    /// Leaves adapters out: the frozen model that they were attached to, bit for bit.
+    pub reference: bool,
+}
 
 /// The weight of a normalisation and, where the configuration has them, a bias.
 #[derive(Clone)]
@@ -69,6 +79,15 @@ impl Block {
     /// The matrices of its layers.
     pub fn weights(&mut self) -> [&mut Weight; 4] {
         [&mut self.qkv.weight, &mut self.out.weight, &mut self.up.weight, &mut self.down.weight]
+    }
+
+    /// The block as it was before adapters were attached.
+    pub fn without_adapters(&self) -> Self {
+        let mut block = self.clone();
+        for layer in [&mut block.qkv, &mut block.out, &mut block.up, &mut block.down] {
+            layer.adapter = None;
+        }
+        block
     }
 
     /// What a gradient may be asked for.
@@ -148,22 +167,6 @@ pub(super) struct BlockPass {
 }
 
 impl BlockPass {
-    /// The block `index` of `model` over whole texts, or over what memory the pass has.
-    pub fn new(model: &Gpt, index: usize, pass: Pass) -> Self {
-        let block = &model.blocks[index];
-        Self {
-            config: model.config.clone(),
-            block: if pass.reference { block.without_adapters() } else { block.clone() },
-            table: model.rope_table.clone(),
-            pass,
-            index,
-            past: 0,
-            segments: None,
-            starts: None,
-            dtype: DType::F32,
-        }
-    }
-
     /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
     pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<KvSource<'_>>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
