@@ -24,7 +24,6 @@ pub mod row_sum;
 pub mod rows;
 pub mod sample;
 pub mod softmax;
-pub mod token_groups;
 pub mod token_logprobs;
 pub mod tuning;
 pub mod weight;

@@ -3,7 +3,6 @@
 //! The format is described in ggml's `docs/gguf.md`. A file is checked whole when it is opened, so that a tensor that it
 //! names can be taken without further checks.
 
-mod cursor;
 mod header;
 mod metadata;
 mod value;

@@ -1,12 +1,13 @@
 //! The reward model's loss when people chose the best of n: softmax cross entropy over n rewards (Ziegler et al. 2019).
 
-use super::{require, scale_rows};
+use super::require;
 use crate::{
     Result,
     ops::{
         cross_entropy::Targets,
         head::{self, Reading, Slope},
         reduce,
+        row_sum::scale_rows,
         rows::Plan,
     },
     tape::Tape,

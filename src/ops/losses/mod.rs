@@ -5,13 +5,12 @@ pub mod pairs;
 pub mod policy;
 pub mod value;
 
-use super::{expect, reduce, require, row_sum, rows::Plan};
-use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
-
-kernels! {
-    /// Rows times a number each.
-    SCALE_ROWS = "scale_rows";
-}
+use super::{
+    expect, reduce, require,
+    row_sum::{self, scale_rows},
+    rows::Plan,
+};
+use crate::{Result, gpu::Gpu, tape::Tape, tensor::Tensor};
 
 /// What each row counts in a mean: one over the number of counted rows, or 0.
 #[derive(Clone)]
@@ -72,20 +71,6 @@ fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss
         scale_rows(&slopes, &gradient, &slot, accumulate)
     });
     Ok(Loss { mean, totals })
-}
-
-/// `out (+)= x * factors[row]` for `x` cut into as many rows as there are factors.
-///
-/// # Errors
-/// [`crate::Error::Shape`] when the sizes do not go together.
-pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
-    let (gpu, count, rows) = (x.gpu(), x.elements(), factors.elements());
-    require(rows > 0 && count % rows == 0 && out.elements() == count, "scale_rows", || {
-        format!("x {:?}, {rows} factors, out {:?}", x.shape(), out.shape())
-    })?;
-    let params = params![count: count, width: count / rows, accumulate: accumulate];
-    let binds = binds![x: x.bind(), factors: factors.bind(), out: out.bind()];
-    gpu.run(&SCALE_ROWS.plain(), binds, params, gpu.flat_grid(count))
 }
 
 /// `sum of factor * loss` as one loss: what a backward pass of several losses starts from.
