@@ -1,5 +1,5 @@
-//! Models from random numbers, from files to train on, and from files as they are stored; with copies in f16 and with
-//! adapters beside their layers.
+//! Builds models from random numbers, from files for training, and from files as they are stored; gives them f16 copies and
+//! adapters.
 
 use super::{
     block::{Affine, Block, Scale},
@@ -16,13 +16,13 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// How the matrices of a frozen model are kept on the GPU.
+/// How the matrices of a frozen model are stored on the GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// Each as its file stores it.
+    /// Each as stored in its file.
     #[default]
     AsStored,
-    /// All in this format, where their width is whole blocks of it; the others in f16.
+    /// All in this format if their width is a multiple of its block size; the others in f16.
     As(Format),
 }
 
@@ -31,20 +31,20 @@ pub trait Source {
     /// The shape of the model.
     fn config(&self) -> &Config;
 
-    /// A parameter under wgpt's name (see [`parameters::specs`](parameters::specs)), as the pieces that lie in the
-    /// file, in row order: a fused `attention.qkv` may come as queries, keys and values, each in a format of its own.
-    /// Vectors come as one row per piece. Together the pieces have the shape that the configuration says. Empty where the
-    /// model has no such parameter.
+    /// A parameter under wgpt's name (see [`parameters::specs`](parameters::specs)), in the pieces that the file holds,
+    /// in row order: a fused `attention.qkv` may come as queries, keys and values, each in its own format. Vectors come as one
+    /// row per piece. Together the pieces have the shape that the configuration gives. Empty if the model has no such
+    /// parameter.
     ///
     /// # Errors
     /// [`crate::Error::Checkpoint`] when the file lacks it, or has it in another shape or type.
     fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>>;
 
-    /// Says that a parameter will not be asked for again soon, so that the memory behind it can go.
+    /// Tells the source that a parameter will not be needed again soon, so that its memory can be released.
     fn done(&self, _name: &str) {}
 }
 
-/// Random streams of adapters begin here, far from those of weights.
+/// First random stream of adapters, far from those of weights.
 const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
 
 impl Gpt {
@@ -57,7 +57,7 @@ impl Gpt {
         Self::assemble(gpu, config, |spec| {
             stream += 1;
             let weight = place(&mut places)?;
-            // Drawing billions of numbers takes minutes; nobody would read those of an imagined device.
+            // Drawing billions of numbers takes minutes, and on an imagined device nobody would read them.
             if !gpu.is_imagined() {
                 weight.write(&spec.values(seed, stream))?;
             }
@@ -68,7 +68,7 @@ impl Gpt {
     /// A model whose weights come from `values`, by name and shape.
     ///
     /// # Errors
-    /// [`Error::Config`], and those of `values`.
+    /// [`Error::Config`], and the errors of `values`.
     pub fn build(
         gpu: &Gpu,
         config: &Config,
@@ -82,10 +82,10 @@ impl Gpt {
         })
     }
 
-    /// A model of f32 weights from wherever they lie; it can be trained.
+    /// A model with f32 weights from any source; it can be trained.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.
     pub fn from_source(gpu: &Gpu, source: &dyn Source) -> Result<Self> {
         Self::build(gpu, source.config(), |spec| {
             let values = source.parameter(&spec.name)?.iter().flat_map(Rows::to_f32).collect();
@@ -94,11 +94,11 @@ impl Gpt {
         })
     }
 
-    /// A model to compute with: its matrices stay as small as they are stored, or as `storage` says. `each` hears how
-    /// many of how many parameters are there.
+    /// A model for inference, whose matrices stay as small as they are stored, or as `storage` says. `each` is called with the
+    /// number of parameters loaded so far and their total.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.
     pub fn frozen(
         gpu: &Gpu,
         source: &dyn Source,
@@ -116,11 +116,11 @@ impl Gpt {
         })
     }
 
-    /// Gives every matrix a copy in f16. From now on whole texts are computed with those copies, and activations between the
-    /// layers are f16; sums, the residual stream and what is trained stay f32.
+    /// Gives every matrix an f16 copy. From now on whole texts are computed with those copies, and activations between the
+    /// layers are f16; sums, the residual stream and the trained weights stay f32.
     ///
     /// # Errors
-    /// [`Error::Config`] for a model whose weights are not trained, [`Error::OutOfMemory`].
+    /// [`Error::Config`] for a model that is not trained as a whole, [`Error::OutOfMemory`].
     pub fn mix(&mut self) -> Result<()> {
         if self.lora.is_some() || self.parameters.is_empty() {
             return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
@@ -156,11 +156,11 @@ impl Gpt {
         Ok(self)
     }
 
-    /// Puts adapters beside the model's layers, their values by name and shape from `values`. From now on they are the
-    /// model's [`parameters`](Gpt::parameters), and what the model had before is frozen. Earlier adapters go.
+    /// Attaches adapters to the model's layers, with values by name and shape from `values`. From now on they are the
+    /// model's [`parameters`](Gpt::parameters), and the parameters it had before are frozen. Earlier adapters are removed.
     ///
     /// # Errors
-    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and those of `values`.
+    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and the errors of `values`.
     pub fn attach_lora(
         &mut self,
         lora: Lora,
@@ -192,8 +192,8 @@ impl Gpt {
         Ok(())
     }
 
-    /// The model's own weights, not copied, with other adapters beside them: several sets of adapters over one base take the
-    /// memory of one. Adapters that the model has stay with it alone.
+    /// A model that shares this one's weights without a copy but has other adapters, so that several sets of adapters need
+    /// the base in memory only once. Adapters that this model already has are not shared.
     ///
     /// # Errors
     /// As [`Gpt::attach_lora`].
@@ -265,7 +265,7 @@ fn layer(block: &mut Block, target: Target) -> &mut Affine {
     }
 }
 
-/// Where the parameters of a model that can be trained lie.
+/// Allocates the parameters of a trainable model.
 fn places(gpu: &Gpu, config: &Config) -> Result<Vec<Tensor>> {
     config.validate()?;
     let specs = parameters::specs(config);
@@ -287,7 +287,7 @@ fn need(all: &All, name: &str) -> Result<Weight> {
     find(all, name).ok_or_else(|| Error::Config(format!("the model has no parameter '{name}'")))
 }
 
-/// Vectors are always plain.
+/// A vector, as plain f32; vectors are never packed.
 fn vector(all: &All, name: &str) -> Result<Option<Tensor>> {
     find(all, name).map(|weight| weight.plain()).transpose()
 }
@@ -315,7 +315,7 @@ fn block(config: &Config, all: &All, index: usize) -> Result<Block> {
     })
 }
 
-/// A parameter as a frozen model keeps it. Vectors and positions are small, and are added to what is f32 anyway.
+/// A parameter as a frozen model stores it. Vectors and positions are small and are added to f32 values anyway.
 fn freeze(gpu: &Gpu, spec: &ParameterSpec, parts: Vec<Rows<'_>>, storage: Storage) -> Result<Weight> {
     let &[_, width] = &spec.shape[..] else { return plain(gpu, spec, &parts) };
     if spec.name == "position.weight" || !Packed::can_hold(width) {

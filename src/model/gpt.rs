@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 pub use super::block::Pass;
 use super::{
+    Model,
     block::{Block, BlockPass, KvSource, Scale, normalise, site},
     cache::Cache,
     config::Config,
@@ -34,17 +35,17 @@ pub struct Gpt {
     pub(super) norm: Scale,
     pub(super) head: Option<Weight>,
     pub(super) parameters: Vec<(String, Tensor)>,
-    /// The parameters' copies in f16; none in a model that is not mixed.
+    /// The parameters' f16 copies; empty unless the model is mixed.
     pub(super) halves: Vec<Tensor>,
     pub(super) bytes: u64,
     pub(super) lora: Option<Lora>,
 }
 
-/// A text as the model sees it.
+/// What the model computes for a text.
 pub struct Maps {
     /// The final hidden states: `[1, context, width]`.
     pub hidden: Tensor,
-    /// One per block: `[heads, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1.
+    /// One per block, `[heads, context, context]`: row `t` of a head says how token `t` attends to each token, and sums to 1.
     pub attention: Vec<Tensor>,
 }
 
@@ -59,39 +60,32 @@ impl Gpt {
         self.bytes
     }
 
-    /// What is trained, by name, in a fixed order: the adapters of a model that has them, else every f32 parameter (all of
-    /// them in a model that can be trained).
+    /// The trained tensors by name, in a fixed order: the adapters if the model has them, otherwise every f32 parameter (which
+    /// is all of them in a trainable model).
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
 
-    /// Copies in f16 of [`Gpt::parameters`], which an optimizer must keep so; empty unless the model is mixed.
+    /// f16 copies of [`Gpt::parameters`], which an optimizer must keep up to date; empty unless the model is mixed.
     pub fn halves(&self) -> &[Tensor] {
         &self.halves
     }
 
-    /// Its adapters' shape and base, if it has adapters.
+    /// The shape and base of its adapters, if it has any.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
     }
 
-    /// Number of trained numbers.
+    /// Number of trained elements.
     pub fn size(&self) -> usize {
         self.parameters.iter().map(|(_, tensor)| tensor.elements()).sum()
     }
 
-    /// Asks `tape` for the gradient of every parameter.
-    pub fn watch(&self, tape: &Tape) {
-        for (_, tensor) in &self.parameters {
-            tape.watch(tensor);
-        }
-    }
-
-    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache the tokens follow those in it, and
-    /// it grows by them. Those of a mixed model without a cache are f16.
+    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache, the tokens follow those in it and are
+    /// added to it. A mixed model without a cache gives f16 hidden states.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the tokens run past the context, or have segments and a cache.
+    /// [`Error::Shape`] when the tokens run past the context, or when both segments and a cache are given.
     pub fn forward(&self, tape: &Tape, tokens: &Tokens, pass: Pass, mut cache: Option<&mut Cache>) -> Result<Tensor> {
         let past = cache.as_ref().map_or(0, |cache| cache.length);
         let new = tokens.ids.shape()[1];
@@ -112,7 +106,7 @@ impl Gpt {
         let padded = cache.as_ref().map(|cache| cache.segments(new)).transpose()?.flatten();
         let padded = padded.map(|segments| tokens.within(segments));
         let tokens = padded.as_ref().unwrap_or(tokens);
-        // Over a cache a mixed model computes with its f32 weights: caches have types of their own.
+        // With a cache, a mixed model computes with its f32 weights: caches have their own precision.
         let dtype = if cache.is_none() && !self.halves.is_empty() { DType::F16 } else { DType::F32 };
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
         x = dropout(tape, &x, pass.dropout, site(pass, 0))?;
@@ -153,7 +147,7 @@ impl Gpt {
         Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm, DType::F32)?, attention: maps.into_inner() })
     }
 
-    /// The block `index` over whole texts, or over what memory the pass has.
+    /// Block `index`, set up for whole texts.
     pub(super) fn block_pass(&self, index: usize, pass: Pass) -> BlockPass {
         let block = &self.blocks[index];
         BlockPass {
@@ -201,5 +195,27 @@ impl Gpt {
 
     fn head_weight(&self) -> &Weight {
         self.head.as_ref().unwrap_or(&self.embed)
+    }
+}
+
+impl Model for Gpt {
+    fn parameters(&self) -> &[(String, Tensor)] {
+        self.parameters()
+    }
+
+    fn forward(&self, tape: &Tape, tokens: &Tokens, pass: Pass) -> Result<Tensor> {
+        self.forward(tape, tokens, pass, None)
+    }
+
+    fn loss(&self, tape: &Tape, hidden: &Tensor, targets: &Targets, factor: f32) -> Result<Tensor> {
+        Ok(self.loss(tape, hidden, targets, factor)?.mean)
+    }
+
+    fn mix(&mut self) -> Result<()> {
+        self.mix()
+    }
+
+    fn halves(&self) -> &[Tensor] {
+        self.halves()
     }
 }

@@ -1,4 +1,4 @@
-//! Operations on tensors, a file per family. Each checks shapes, dispatches its kernels and, where the tape records,
+//! Operations on tensors, a file per family. Each checks shapes, dispatches its kernels and, if the tape records,
 //! pushes its backward pass right beside the forward one.
 
 pub mod activation;
@@ -30,8 +30,8 @@ pub mod weight;
 
 use crate::{Error, Result, tensor::Tensor};
 
-/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and those of kernels whose
-/// variants have kernels of their own. Where nothing would be left, the last resort of a kind is used all the same.
+/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and the kernel's name
+/// in families with several kernels. If no variant of a family is left, its last resort is used all the same.
 pub fn variant_names() -> Vec<&'static str> {
     let products = matmul::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
     let packed = packed::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
@@ -47,11 +47,17 @@ pub fn variant_names() -> Vec<&'static str> {
 }
 
 /// Refuses operands that an operation cannot work on; `reason` is only built when it is needed.
-fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Shape`] unless the condition `holds`.
+pub fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::shape(op, reason())) }
 }
 
-/// Refuses a tensor whose shape is not `shape`.
-fn expect(op: &'static str, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+/// Refuses a tensor, called `name` in the message, whose shape is not `shape`.
+///
+/// # Errors
+/// [`Error::Shape`].
+pub fn expect(op: &'static str, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
     require(tensor.shape() == shape, op, || format!("{name} is {:?}, expected {shape:?}", tensor.shape()))
 }

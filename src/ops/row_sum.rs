@@ -1,17 +1,18 @@
-//! Weighted sums of rows: log-probabilities of tokens to those of texts. Rows times a number each, which is their gradient.
+//! Weighted sums of rows, which turn log-probabilities of tokens into those of texts.
+//! Each row times a number, which is their gradient.
 
 use super::{require, rows::Plan};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Sums by row.
+    /// Sums of each row.
     WEIGHTED_ROW_SUM = "weighted_row_sum";
-    /// Rows times a number each.
+    /// Multiplies each row by its own factor.
     SCALE_ROWS = "scale_rows";
 }
 
-/// `out[row] = sum over columns of weights * x`, for `weights [rows, width]` and as many elements of `x`: `[rows]`.
-/// Weights are a mask of ones and zeros for sums, or one over each row's count for means; where they are 0, `x` may
+/// `out[row] = sum over columns of weights * x`, for `weights [rows, width]` and `x` with as many elements: `[rows]`.
+/// Weights are a mask of ones and zeros for sums, or 1 / count of each row for means; where they are 0, `x` may
 /// hold anything.
 ///
 /// # Errors
@@ -26,7 +27,7 @@ pub fn weighted_row_sum(tape: &Tape, x: &Tensor, weights: &Tensor) -> Result<Ten
     Ok(out)
 }
 
-/// The forward kernel under a given plan.
+/// The forward kernel with a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the numbers of elements differ.
@@ -41,10 +42,10 @@ pub fn forward(x: &Tensor, weights: &Tensor, plan: Plan) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `out (+)= x * factors[row]` for `x` cut into as many rows as there are factors.
+/// `out (+)= x * factors[row]`, where `x` is cut into as many rows as there are factors.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the sizes do not go together.
+/// [`crate::Error::Shape`] when the sizes do not match.
 pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
     let (gpu, count, rows) = (x.gpu(), x.elements(), factors.elements());
     require(rows > 0 && count % rows == 0 && out.elements() == count, "scale_rows", || {

@@ -19,7 +19,7 @@ use wgpt::{
     },
     ops::kv::decode,
     optim::{AdamW, Schedule},
-    train::{Settings, run, settings::Precision, trainer::Trainer},
+    train::{Settings, settings::Precision, state, trainer::Trainer},
 };
 
 /// How to choose the next token.
@@ -327,7 +327,7 @@ impl TuneArguments {
         settings: &Settings,
     ) -> Result<(Trainer, Option<f64>)> {
         if self.resume {
-            let (trainer, _, state) = run::resume(gpu, base)?;
+            let (trainer, _, state) = state::resume(gpu, base)?;
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", base.display(), state.step));
             return Ok((trainer, state.best_val_loss));

@@ -1,7 +1,7 @@
-//! What stands before the data of a GGUF file: version, metadata, and where each tensor lies. The bytes may be anything.
+//! Everything before the data of a GGUF file: version, metadata, and the position of each tensor, from untrusted bytes.
 //!
-//! Nothing is allocated before the bytes that would fill it are known to exist: a count is checked against the bytes that
-//! are left, at the least size of an element in the file.
+//! Nothing is allocated before the bytes to fill it are known to exist: a count is checked against the number of bytes
+//! left, divided by the smallest possible size of an element.
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
@@ -12,11 +12,11 @@ use super::{
 use crate::{Error, Result, formats::Format};
 
 pub(super) const MAGIC: [u8; 4] = *b"GGUF";
-/// Where the data begins, and each tensor in it, unless `general.alignment` says otherwise.
+/// Default alignment of the data and of each tensor in it; `general.alignment` overrides it.
 const ALIGNMENT: u32 = 32;
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
 pub(super) const MAX_DIMENSIONS: usize = 4;
-/// Types of ggml that wgpt does not read, for messages.
+/// ggml types that wgpt does not read, listed for error messages.
 const FOREIGN: &[(u32, &str)] = &[
     (9, "Q8_1"),
     (10, "Q2_K"),
@@ -41,14 +41,14 @@ const FOREIGN: &[(u32, &str)] = &[
     (39, "MXFP4"),
 ];
 
-/// Where a tensor lies.
+/// Name, shape, format and position of a tensor.
 #[derive(Clone, Debug)]
 pub(super) struct TensorInfo {
     pub name: String,
-    /// Outermost first.
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
     pub format: Format,
-    /// In bytes of the file.
+    /// Byte range in the file.
     pub range: Range<usize>,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Header {
     pub by_name: BTreeMap<String, usize>,
 }
 
-/// Reads the header of a file whose content is `bytes`; every tensor that it names lies within them.
+/// Parses the header of a file whose content is `bytes`, and checks that every tensor it names lies within them.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
     let wrong = |reason: String| Error::checkpoint(path, reason);
     let mut cursor = Cursor::new(bytes);
@@ -74,8 +74,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
         }
         other => return Err(wrong(format!("GGUF version {other}; wgpt reads versions 2 and 3"))),
     }
-    // The least entries: a name without letters (8), a dimension count (4), a type (4), an offset (8); a key without
-    // letters (8), a type (4), one byte. The tensors' count is checked before the bytes of the metadata are known.
+    // The smallest possible entries. Tensor: empty name (8), dimension count (4), type (4), offset (8). Metadata: empty
+    // key (8), type (4), one byte. The tensor count is checked before the size of the metadata is known.
     let tensors = cursor.count(24).map_err(|reason| wrong(format!("the number of tensors {reason}")))?;
     let entries = cursor.count(13).map_err(|reason| wrong(format!("the number of metadata entries {reason}")))?;
 
@@ -104,7 +104,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
     Ok(Header { metadata, tensors, by_name })
 }
 
-/// A name in a message, where it may be anything a broken file holds.
+/// Makes a name safe to print: a broken file may contain anything.
 fn shown(name: &str) -> String {
     let mut short: String = name.chars().take(80).flat_map(char::escape_debug).collect();
     if name.chars().nth(80).is_some() {
@@ -113,7 +113,7 @@ fn shown(name: &str) -> String {
     short
 }
 
-/// The alignment of the data, by default 32 bytes.
+/// The alignment of the data, 32 bytes by default.
 pub(super) fn alignment(metadata: &Metadata) -> Result<usize> {
     let alignment = metadata.get::<u32>(ALIGNMENT_KEY)?.unwrap_or(ALIGNMENT);
     metadata.check(alignment.is_power_of_two() && alignment <= 1 << 20, || {
@@ -122,7 +122,7 @@ pub(super) fn alignment(metadata: &Metadata) -> Result<usize> {
     Ok(alignment as usize)
 }
 
-/// The rest of a tensor's entry after its name; the range is still relative to the data.
+/// Reads a tensor's entry after its name. The returned range is still relative to the start of the data.
 fn tensor(name: String, cursor: &mut Cursor<'_>, alignment: u64) -> Result<TensorInfo, (String, String)> {
     let mut read = || -> Result<_, String> {
         let dimensions = cursor.u32()? as usize;
@@ -155,7 +155,7 @@ fn unknown(kind: u32) -> String {
     format!("has the type {kind} ({name}); wgpt reads {}", known.join(", "))
 }
 
-/// The shape in `usize` and the bytes of a tensor.
+/// The shape as `usize`, and the tensor's size in bytes.
 pub(super) fn measure(shape: &[u64], format: Format) -> Result<(Vec<usize>, usize), String> {
     if shape.contains(&0) {
         return Err(format!("has the shape {shape:?}, with a dimension of 0"));
@@ -174,7 +174,7 @@ pub(super) fn measure(shape: &[u64], format: Format) -> Result<(Vec<usize>, usiz
     Ok((shape.iter().map(|&size| size as usize).collect(), bytes as usize))
 }
 
-/// Ranges counted from the beginning of the file, all within it and none over another.
+/// Makes the ranges relative to the start of the file, and checks that they lie within it and do not overlap.
 fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec<TensorInfo>, String> {
     let held = length.saturating_sub(data);
     for tensor in &mut tensors {
@@ -193,10 +193,10 @@ fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec
     }
 }
 
-/// Arrays in arrays, at most.
+/// The deepest allowed nesting of arrays.
 const DEEPEST: usize = 8;
 
-/// A place in a file's bytes. Errors are what is wrong, without the file's name and the field's.
+/// A position in a file's bytes. Errors say what is wrong; the caller adds the names of the file and field.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -209,7 +209,7 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The place, counted from the beginning of the file.
+    /// The position, counted from the beginning of the file.
     fn at(&self) -> usize {
         self.at
     }
@@ -241,7 +241,7 @@ impl<'a> Cursor<'a> {
         self.fixed().map(u64::from_le_bytes)
     }
 
-    /// A count of things that take at least `least` bytes each.
+    /// Reads a count of elements that take at least `least` bytes each.
     fn count(&mut self, least: usize) -> Found<usize> {
         let count = self.u64()?;
         let possible = (self.left() / least) as u64;
