@@ -176,7 +176,7 @@ impl Tensor {
     /// Sets every element to `value`.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn fill(&self, value: f32) -> Result<()> {
         let gpu = &self.gpu;
         for piece in self.flat_pieces()? {
@@ -199,7 +199,7 @@ impl Tensor {
             return Err(Error::shape("scale", format!("the source is {given:?}, expected {expected:?}")));
         }
         let variant = SCALE.set("x_element", self.dtype.vec4()).set("out_element", out.dtype.vec4());
-        // Pieces by the larger of the two types, so that both are cut alike.
+        // Pieces are sized for the larger of the two types, so that both are cut alike.
         let (x, out) = (self.reshape(&[self.elements()])?, out.reshape(&[out.elements()])?);
         let widest = if x.dtype.bytes() > out.dtype.bytes() { &x } else { &out };
         for (first, held) in widest.row_pieces() {

@@ -201,7 +201,7 @@ impl Gpu {
         [groups.div_ceil(y) as u32, y as u32, 1]
     }
 
-    /// Records one dispatch of `variant` over `grid` workgroups.
+    /// Records one dispatch of `variant` over a grid of workgroups.
     ///
     /// # Errors
     /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;

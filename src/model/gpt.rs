@@ -41,11 +41,11 @@ pub struct Gpt {
     pub(super) lora: Option<Lora>,
 }
 
-/// A text as the model sees it.
+/// What the model computes for a text.
 pub struct Maps {
     /// The final hidden states: `[1, context, width]`.
     pub hidden: Tensor,
-    /// One per block: `[heads, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1.
+    /// One per block, `[heads, context, context]`: row `t` of a head says how token `t` attends to each token, and sums to 1.
     pub attention: Vec<Tensor>,
 }
 
@@ -71,7 +71,7 @@ impl Gpt {
         &self.halves
     }
 
-    /// Its adapters' shape and base, if it has adapters.
+    /// The shape and base of its adapters, if it has any.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
     }
@@ -147,7 +147,7 @@ impl Gpt {
         Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm, DType::F32)?, attention: maps.into_inner() })
     }
 
-    /// The block `index` over whole texts, or over what memory the pass has.
+    /// Block `index`, set up for whole texts.
     pub(super) fn block_pass(&self, index: usize, pass: Pass) -> BlockPass {
         let block = &self.blocks[index];
         BlockPass {

@@ -1,6 +1,6 @@
-//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the adapters
-//! are trained. Here is their shape; [`Gpt::attach_lora`](super::Gpt::attach_lora) puts them beside a model's layers. The base
-//! remains there: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
+//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the
+//! adapters are trained. Here is their shape; [`Gpt::attach_lora`](super::Gpt::attach_lora) puts them beside a model's
+//! layers. The base stays usable: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
 
 use std::path::PathBuf;
 

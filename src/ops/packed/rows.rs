@@ -11,7 +11,7 @@ use crate::{
 };
 
 kernels! {
-    /// Looks up packed rows and adds positions.
+    /// Looks packed rows up and adds positions.
     EMBED_PACKED = "embed_packed";
     /// Writes rows as f32.
     PACKED_UNPACK = "packed_unpack";
