@@ -18,7 +18,8 @@ use crate::{
 pub struct Maps {
     /// The final hidden states: `[1, context, width]`.
     pub hidden: Tensor,
-    /// One per block, `[heads, context, context]`: row `t` of a head says how token `t` attends to each token, and sums to 1.
+    /// One per block, `[heads, context, context]`: row `t` of a head says how token `t` attends to
+    /// each token, and sums to 1.
     pub attention: Vec<Tensor>,
 }
 

@@ -1,5 +1,6 @@
-//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the
-//! adapters are trained. The base stays usable: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
+//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed,
+//! and only the adapters are trained. The base stays usable:
+//! [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
 
 use std::path::PathBuf;
 
@@ -137,8 +138,8 @@ impl LoraConfig {
     /// The adapters of a model with `config`, in a fixed order: `blocks.0.attention.qkv.lora_a [rank, in]`, then
     /// `blocks.0.attention.qkv.lora_b [out, rank]`, and so on.
     ///
-    /// They are initialised as in peft and loralib: A is uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`) and B
-    /// is 0, so that the model starts out equal to its base.
+    /// They are initialised as in peft and loralib: A is uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`)
+    /// and B is 0, so that the model starts out equal to its base.
     pub fn specs(&self, config: &Config) -> Vec<ParameterSpec> {
         let first = config.layers - self.last.unwrap_or(config.layers).min(config.layers);
         let adapter = |spec: ParameterSpec| {
@@ -174,8 +175,9 @@ impl Gpt {
         Ok(self)
     }
 
-    /// Attaches adapters to the model's layers, with values by name and shape from `values`. From now on they are the
-    /// model's [`parameters`](Gpt::parameters), and the parameters it had before are frozen. Earlier adapters are removed.
+    /// Attaches adapters to the model's layers, with values by name and shape from `values`. From now on
+    /// they are the model's [`parameters`](Gpt::parameters), and the parameters it had before are frozen.
+    /// Earlier adapters are removed.
     ///
     /// # Errors
     /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and the errors of `values`.
@@ -210,8 +212,8 @@ impl Gpt {
         Ok(())
     }
 
-    /// A model that shares this one's weights without a copy but has other adapters, so that several sets of adapters need
-    /// the base in memory only once. Adapters that this model already has are not shared.
+    /// A model that shares this one's weights without a copy but has other adapters, so that several sets of adapters
+    /// need the base in memory only once. Adapters that this model already has are not shared.
     ///
     /// # Errors
     /// As [`Gpt::attach_lora`].

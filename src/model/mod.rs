@@ -28,8 +28,8 @@ pub trait Model {
     /// The trained tensors by name, in a fixed order.
     fn parameters(&self) -> &[(String, Tensor)];
 
-    /// The model's output for `tokens [rows, context]`: for every token a row, `[rows, context, ..]`, that [`Model::loss`]
-    /// takes, such as hidden states or logits.
+    /// The model's output for `tokens [rows, context]`: for every token a row, `[rows, context, ..]`, that
+    /// [`Model::loss`] takes, such as hidden states or logits.
     ///
     /// # Errors
     /// [`Error::Shape`] for tokens that do not fit the model.

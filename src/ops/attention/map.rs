@@ -8,8 +8,9 @@ kernels! {
     ATTENTION_MAP = "attention_map";
 }
 
-/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, already rotated if the model
-/// rotates: `[query, context, context]`. Row `t` of a head says how token `t` attends to each token, and sums to 1.
+/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, already
+/// rotated if the model rotates: `[query, context, context]`. Row `t` of a head says how token `t` attends
+/// to each token, and sums to 1.
 ///
 /// # Errors
 /// [`crate::Error::Shape`], also for several texts at once.

@@ -68,8 +68,8 @@ pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static Pack
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
 
-/// `[residual +] activation?(norm?(x) W^T [+ bias])` for `x [.., in]` and packed weights `[out, in]`: `[.., out]`, or half
-/// that width for [`Activation::Swiglu`].
+/// `[residual +] activation?(norm?(x) W^T [+ bias])` for `x [.., in]` and packed weights `[out, in]`: `[.., out]`, or
+/// half that width for [`Activation::Swiglu`].
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree, or for SwiGLU with weights in several pieces.
