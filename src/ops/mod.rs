@@ -51,8 +51,9 @@ pub fn variant_names() -> Vec<&'static str> {
 /// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
 const FLAT_GROUP: usize = 64;
 
-/// The grid of a flat kernel over `count` elements; more groups than fit in x (65,535) are folded into y.
-fn flat_grid(gpu: &Gpu, count: usize) -> [u32; 3] {
+/// The grid of a flat kernel, one that includes `lib/index.wgsl` and gives each of `count` elements (or vectors of four) an
+/// invocation; counts over 65,535 groups fold into y.
+pub fn flat_grid(gpu: &Gpu, count: usize) -> [u32; 3] {
     fold(gpu, count.div_ceil(FLAT_GROUP))
 }
 
@@ -66,12 +67,18 @@ fn fold(gpu: &Gpu, groups: usize) -> [u32; 3] {
     [groups.div_ceil(y) as u32, y as u32, 1]
 }
 
-/// Refuses operands that an operation cannot handle; `reason` is only built when needed.
-fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
+/// Refuses operands that an operation cannot work on; `reason` is only built when it is needed.
+///
+/// # Errors
+/// [`Error::Shape`] unless the condition `holds`.
+pub fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::shape(op, reason())) }
 }
 
-/// Refuses a tensor whose shape is not `shape`.
-fn expect(op: &'static str, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+/// Refuses a tensor, called `name` in the message, whose shape is not `shape`.
+///
+/// # Errors
+/// [`Error::Shape`].
+pub fn expect(op: &'static str, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
     require(tensor.shape() == shape, op, || format!("{name} is {:?}, expected {shape:?}", tensor.shape()))
 }
