@@ -118,8 +118,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for `model` and for `adapters`, which are names with the same model plus adapters, made by
-    /// [`Gpt::beside`] so that the weights are in memory only once.
+    /// An engine for `model` and for `adapters`: each is a name and the same model with adapters, made by [`Gpt::beside`]
+    /// so that the weights are in memory only once.
     ///
     /// # Errors
     /// [`Error::Usage`] for settings with which nothing could run, names that are empty or occur twice, and adapters of

@@ -99,7 +99,7 @@ pub const VARIANTS: &[DecodeVariant] = &[
 const SPLIT: usize = 128;
 
 impl DecodeVariant {
-    /// The variant for this adapter: on wide GPUs the split one, which would otherwise have too few workgroups.
+    /// The variant for this adapter: on wide GPUs the split one, because without splits they have too few workgroups.
     pub fn choose(gpu: &Gpu) -> Self {
         let best = &VARIANTS[if gpu.capabilities().subgroups_of(8) { 0 } else { 2 }];
         let allowed = |spec: &&Self| spec.fits(gpu.capabilities());
