@@ -252,8 +252,8 @@ fn kernels_stand_on_their_own() {
     }
 }
 
-/// WGSL zeroes a variable declared in a loop on every iteration. Not every compiler does (Chromium's did not on Vulkan), so
-/// the kernels initialise them explicitly.
+/// WGSL zeroes a variable declared in a loop on every iteration. Not every compiler does (Chromium's did not on
+/// Vulkan), so the kernels initialise them explicitly.
 #[test]
 fn variables_in_loops_have_initial_values() {
     for file in files("shaders", "wgsl") {
@@ -269,8 +269,8 @@ fn variables_in_loops_have_initial_values() {
     }
 }
 
-/// Kernels for cooperative matrices, which few adapters have, compile in every form all the same, and take no more workgroup
-/// memory than their specification says.
+/// Kernels for cooperative matrices, which few adapters have, compile in every form all the same, and take no more
+/// workgroup memory than their specification says.
 #[test]
 fn cooperative_kernels_keep_to_their_memory() {
     let mixtures =

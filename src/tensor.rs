@@ -272,8 +272,8 @@ impl Tensor {
         rows.reshape(shape)
     }
 
-    /// Everything from the first element of this tensor to the last of `last`, flat; `None` unless both lie in one buffer in
-    /// this order.
+    /// Everything from the first element of this tensor to the last of `last`, flat; `None` unless both lie in
+    /// one buffer in this order.
     pub(crate) fn through(&self, last: &Self) -> Option<Self> {
         let end = (last.offset + last.bytes()).checked_sub(self.offset)?;
         let here = Arc::ptr_eq(&self.storage, &last.storage) && self.dtype == last.dtype && last.offset >= self.offset;

@@ -272,8 +272,8 @@ impl Gpu {
         self.check()
     }
 
-    /// Submits what was recorded for submission `epoch` unless that has been done already, or everything for `None`. Returns
-    /// the submission while it is remembered.
+    /// Submits what was recorded for submission `epoch` unless that has been done already, or everything for `None`.
+    /// Returns the submission while it is remembered.
     pub(super) fn submission(&self, epoch: Option<u64>) -> Option<wgpu::SubmissionIndex> {
         let mut recorder = self.recorder();
         if epoch.is_none_or(|epoch| epoch >= recorder.epoch) {

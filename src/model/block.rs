@@ -207,8 +207,8 @@ impl BlockPass {
         }
     }
 
-    /// Attention that also fills `memory`. At the start of a text nothing is in it yet, and the training kernels suffice, which
-    /// share keys and values between queries.
+    /// Attention that also fills `memory`. At the start of a text nothing is in it yet, and the training kernels
+    /// suffice, which share keys and values between queries.
     fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let heads = self.config.attention_heads();
         let fresh = match memory {

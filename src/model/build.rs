@@ -94,8 +94,8 @@ impl Gpt {
         })
     }
 
-    /// A model for inference, whose matrices stay as small as they are stored, or as `storage` says. `each` is called with the
-    /// number of parameters loaded so far and their total.
+    /// A model for inference, whose matrices stay as small as they are stored, or as `storage` says. `each` is called
+    /// with the number of parameters loaded so far and their total.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.

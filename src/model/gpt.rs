@@ -60,8 +60,8 @@ impl Gpt {
         self.bytes
     }
 
-    /// The trained tensors by name, in a fixed order: the adapters if the model has them, otherwise every f32 parameter (which
-    /// is all of them in a trainable model).
+    /// The trained tensors by name, in a fixed order: the adapters if the model has them, otherwise every f32 parameter
+    /// (which is all of them in a trainable model).
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
@@ -81,8 +81,8 @@ impl Gpt {
         self.parameters.iter().map(|(_, tensor)| tensor.elements()).sum()
     }
 
-    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache, the tokens follow those in it and are
-    /// added to it. A mixed model without a cache gives f16 hidden states.
+    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache, the tokens follow those in it and
+    /// are added to it. A mixed model without a cache gives f16 hidden states.
     ///
     /// # Errors
     /// [`Error::Shape`] when the tokens run past the context, or when both segments and a cache are given.

@@ -44,12 +44,13 @@ impl Tokens {
         Ok(Self { ids: Tensor::from_u32(gpu, &[batch, context], ids)?, segments: None, groups, places: None })
     }
 
-    /// [`Tokens::new`] for rows that hold several texts one after another. The token at `t` of a row belongs to the text that
-    /// begins at `starts[t]`, for `starts [batch, context]`: it sees the tokens `starts[t]..=t` and has position `t -
-    /// starts[t]`, so that packing changes nothing.
+    /// [`Tokens::new`] for rows that hold several texts one after another. The token at `t` of a row belongs to the
+    /// text that begins at `starts[t]`, for `starts [batch, context]`: it sees the tokens `starts[t]..=t` and has
+    /// position `t - starts[t]`, so that packing changes nothing.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`], also when starts decrease along a row or exceed their token's index: the kernels rely on both.
+    /// [`crate::Error::Shape`], also when starts decrease along a row or exceed their token's index:
+    /// the kernels rely on both.
     pub fn with_segments(
         gpu: &Gpu,
         ids: &[u32],
