@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Everything that can go wrong in wgpt, by who can mend it.
+/// Everything that can go wrong in wgpt, divided by who can fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No adapter that can run the engine was found.
@@ -15,7 +15,7 @@ pub enum Error {
     UnknownAdapter {
         /// What the user asked for.
         wanted: String,
-        /// The adapters that exist, one after the other.
+        /// A list of the adapters that exist.
         available: String,
     },
     /// The adapter refused to open a device.
@@ -23,35 +23,35 @@ pub enum Error {
     NoDevice {
         /// The adapter's name.
         adapter: String,
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
     },
     /// The device disappeared (driver reset, unplugged, watchdog).
     #[error("the GPU device was lost ({}; last kernel: {kernel}){}", reason.trim(), way_on(saved.as_deref()))]
     DeviceLost {
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
         /// The last kernel that was recorded.
         kernel: String,
-        /// The checkpoint that a run goes on from.
+        /// The checkpoint from which the run can be resumed.
         saved: Option<PathBuf>,
     },
     /// Another rank of an MPI job is gone.
     #[error("{} (on {hosts}) {reason}{}", ranks_of(ranks), way_on(saved.as_deref()))]
     Rank {
-        /// The ranks that it is about.
+        /// The ranks concerned.
         ranks: Vec<usize>,
         /// Where they ran.
         hosts: String,
         /// What happened to them.
         reason: String,
-        /// The checkpoint that a run goes on from.
+        /// The checkpoint from which the run can be resumed.
         saved: Option<PathBuf>,
     },
     /// The adapter has no memory left.
     #[error("out of GPU memory: {0}; use a smaller --batch or --context, or --checkpoint-activations")]
     OutOfMemory(String),
-    /// A kernel's source, or a call of it, is wrong. Always a bug in wgpt or its shader.
+    /// A kernel's source, or a call to it, is wrong. Always a bug in wgpt or its shader.
     #[error("kernel {kernel}: {reason}")]
     Kernel {
         /// File name of the kernel.
@@ -102,7 +102,7 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A command-line value that makes no sense.
+    /// A command-line value that is not valid.
     #[error("{0}")]
     Usage(String),
     /// Training diverged.
@@ -123,7 +123,7 @@ pub enum Error {
         /// What went wrong, and what to do.
         reason: String,
     },
-    /// Whoever read stdout has left, as `head` does: what is still to be said is not missed.
+    /// The reader of stdout has closed it, as `head` does, so there is nobody left to write for.
     #[error("nobody reads the output any more")]
     Unread,
     /// `doctor` found a kernel that disagrees with its oracle.
@@ -137,7 +137,7 @@ fn ranks_of(ranks: &[usize]) -> String {
     format!("rank{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
 }
 
-/// What to do after a lost device or rank.
+/// How to continue after losing a device or rank.
 fn way_on(saved: Option<&Path>) -> String {
     match saved {
         Some(saved) => format!("; {} is whole: the same command with --resume goes on from there", saved.display()),

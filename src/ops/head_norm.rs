@@ -1,4 +1,4 @@
-//! RMSNorm of each query and key head, as Qwen3 has it before the rotation.
+//! RMSNorm of each query and key head, which Qwen3 applies before the rotation.
 
 use super::{
     attention::Heads,
@@ -12,11 +12,11 @@ kernels! {
     HEAD_NORM = "head_norm";
     /// The gradient of its input.
     HEAD_NORM_BACKWARD = "head_norm_backward";
-    /// The gradients of its weights, chunk by chunk.
+    /// The gradients of its weights, by chunks of tokens.
     HEAD_NORM_BACKWARD_WEIGHT = "head_norm_backward_weight";
 }
 
-/// Tokens that one invocation of the weights' gradient adds up: each has several heads.
+/// Tokens summed by one invocation of the weights' gradient; each has several heads.
 const CHUNK_TOKENS: usize = 16;
 
 /// The weights of the query heads and of the key heads, `[head width]` each.
@@ -52,7 +52,7 @@ pub fn head_norm(tape: &Tape, qkv: &Tensor, weights: &Weights, heads: Heads, eps
     Ok(out)
 }
 
-/// The forward kernel under a given plan: the normalised qkv, and 1 / root mean square of each head.
+/// The forward kernel with a given plan: the normalised qkv, and 1 / root mean square of each head.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -81,7 +81,7 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
     Ok((out, rstds))
 }
 
-/// The gradient of qkv under a given plan.
+/// The gradient of qkv with a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

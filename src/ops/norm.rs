@@ -17,7 +17,7 @@ kernels! {
     NORM = "norm";
     /// The gradient of its input.
     NORM_BACKWARD = "norm_backward";
-    /// The gradient of its weight and bias, chunk by chunk.
+    /// The gradients of its weight and bias, by chunks of rows.
     NORM_BACKWARD_WEIGHT = "norm_backward_weight";
 }
 
@@ -36,12 +36,12 @@ impl Kind {
     }
 }
 
-/// What scales and shifts the normalised elements, `[width]` each.
+/// The factors and offsets of the normalised elements, `[width]` each.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// Multiplied by.
+    /// The factors.
     pub weight: &'a Tensor,
-    /// Added, if there is one.
+    /// The offsets, if any.
     pub bias: Option<&'a Tensor>,
 }
 
@@ -80,7 +80,7 @@ pub fn norm(tape: &Tape, kind: Kind, x: &Tensor, weights: Weights<'_>, epsilon: 
     Ok(out)
 }
 
-/// The forward kernel under a given plan.
+/// The forward kernel with a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -110,7 +110,7 @@ pub fn forward(
     Ok(Forward { out, stats })
 }
 
-/// Writes (or adds) the gradient of `x` under a given plan.
+/// Writes (or adds) the gradient of `x` with a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
