@@ -1,6 +1,7 @@
 //! The one error type of the crate.
 //!
-//! A message says what was wrong, where (operation, shapes, file, byte, line) and what to do about it.
+//! A message says what was wrong and where (operation, shapes, setting, file, byte, line), for whoever called: a program, a
+//! page or a terminal. What a user of a terminal can do about it, by which option, is for the command line to add.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ pub enum Error {
     /// No adapter that can run the engine was found.
     #[error("no GPU adapter found: {0}")]
     NoAdapter(String),
-    /// `--adapter` or `WGPT_ADAPTER` names nothing on this machine.
+    /// The wanted adapter is none of this machine's.
     #[error("no adapter matches '{wanted}'; this machine has: {available}")]
     UnknownAdapter {
         /// What the user asked for.
@@ -27,7 +28,7 @@ pub enum Error {
         reason: String,
     },
     /// The device disappeared (driver reset, unplugged, watchdog).
-    #[error("the GPU device was lost ({}; last kernel: {kernel}){}", reason.trim(), way_on(saved.as_deref()))]
+    #[error("the GPU device was lost ({}; last kernel: {kernel}){}", reason.trim(), kept(saved.as_deref()))]
     DeviceLost {
         /// The driver's words.
         reason: String,
@@ -37,7 +38,7 @@ pub enum Error {
         saved: Option<PathBuf>,
     },
     /// Another rank of an MPI job is gone.
-    #[error("{} (on {hosts}) {reason}{}", ranks_of(ranks), way_on(saved.as_deref()))]
+    #[error("{} (on {hosts}) {reason}{}", ranks_of(ranks), kept(saved.as_deref()))]
     Rank {
         /// The ranks that it is about.
         ranks: Vec<usize>,
@@ -48,9 +49,45 @@ pub enum Error {
         /// The checkpoint that a run goes on from.
         saved: Option<PathBuf>,
     },
+    /// What one of many ranks ended with.
+    #[error("rank {rank}: {source}")]
+    OnRank {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        source: Box<Error>,
+    },
+    /// Ranks did not send one another what was due.
+    #[error("exchange between ranks: {0}")]
+    Exchange(String),
+    /// Several ranks were started, and the library was built without the feature `mpi`.
+    #[error("{ranks} ranks were started, but this wgpt was built without MPI")]
+    WithoutMpi {
+        /// How many were started.
+        ranks: usize,
+    },
     /// The adapter has no memory left.
-    #[error("out of GPU memory: {0}; use a smaller --batch or --context, or --checkpoint-activations")]
+    #[error("out of GPU memory: {0}")]
     OutOfMemory(String),
+    /// A tensor is over the adapter's largest buffer.
+    #[error("a tensor {shape:?} takes {bytes} bytes, the adapter allows {most} in one buffer")]
+    TooLarge {
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its bytes.
+        bytes: u64,
+        /// Those of the largest buffer.
+        most: u64,
+    },
+    /// Times are asked of an adapter that takes none.
+    #[error("{adapter} has no timestamp queries")]
+    NoTimestamps {
+        /// The adapter.
+        adapter: String,
+    },
+    /// Waiting for the GPU where nothing may wait, as in a browser.
+    #[error("the GPU cannot be waited for here")]
+    WouldBlock,
     /// A kernel's source, or a call of it, is wrong. Always a bug in wgpt or its shader.
     #[error("kernel {kernel}: {reason}")]
     Kernel {
@@ -66,6 +103,26 @@ pub enum Error {
         op: &'static str,
         /// Which shapes, and what was expected.
         reason: String,
+    },
+    /// A setting with a value that makes no sense.
+    #[error("{name} {value}: {reason}")]
+    Setting {
+        /// The setting, as the field that holds it is called.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What would do.
+        reason: String,
+    },
+    /// A run is to go on with other settings than it was started with.
+    #[error("the run was started with {name} = {then}, now it is {now}")]
+    OtherSettings {
+        /// The first setting that differs, by its path in the settings.
+        name: String,
+        /// Its value when the run was started, as JSON.
+        then: String,
+        /// Its value now.
+        now: String,
     },
     /// A configuration that cannot be trained or loaded.
     #[error("configuration: {0}")]
@@ -102,13 +159,52 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A command-line value that makes no sense.
+    /// The operating system refused something that is not about a file.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was being done, as in "cannot {action}".
+        action: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A value that JSON cannot hold, or JSON that is not what was written.
+    #[error("{what} as JSON: {source}")]
+    Json {
+        /// What was to be written or read.
+        what: &'static str,
+        /// Why it was not.
+        source: serde_json::Error,
+    },
+    /// A request that makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// The engine's queue holds as many requests as it may.
+    #[error("the engine's queue is full")]
+    QueueFull,
+    /// The thread that runs the engine ended while it was needed.
+    #[error("the engine's thread broke off")]
+    EngineEnded,
+    /// A model's scores are not numbers: its weights are broken.
+    #[error("the model's scores are not numbers: its weights are broken")]
+    BrokenWeights,
+    /// A judge failed, or gave no scores to learn from.
+    #[error("the judge `{judge}` {reason}")]
+    Judge {
+        /// The judge, as it was asked for.
+        judge: String,
+        /// What it did, as in "the judge {reason}".
+        reason: String,
+    },
+    /// A judge scores everything the same.
+    #[error("the judge gives all of {answers} answers the score {score}: there is nothing to learn")]
+    EqualScores {
+        /// The answers.
+        answers: usize,
+        /// The score of each.
+        score: f64,
+    },
     /// Training diverged.
-    #[error(
-        "training stopped at step {step}: the loss is {loss}; lower --lr or raise --warmup (the last checkpoint is kept)"
-    )]
+    #[error("training stopped at step {step}: the loss is {loss} (the last checkpoint is kept)")]
     Diverged {
         /// The step whose loss is not finite.
         step: usize,
@@ -116,19 +212,109 @@ pub enum Error {
         loss: f32,
     },
     /// A guard stopped a run that went wrong.
-    #[error("training stopped after step {step}: {reason} (the last good checkpoint is kept)")]
+    #[error("training stopped after step {step}: {cause} (the last good checkpoint is kept)")]
     Guarded {
         /// Steps done.
         step: u64,
-        /// What went wrong, and what to do.
-        reason: String,
+        /// What went wrong.
+        cause: GuardCause,
+    },
+    /// A demo was stopped before its end.
+    #[error("stopped in stage {stage}")]
+    Stopped {
+        /// The stage that is not done.
+        stage: String,
+        /// The demo's folder.
+        out: PathBuf,
     },
     /// Whoever read stdout has left, as `head` does: what is still to be said is not missed.
     #[error("nobody reads the output any more")]
     Unread,
-    /// `doctor` found a kernel that disagrees with its oracle.
-    #[error("{0}")]
-    Failed(String),
+    /// A curve that the drawing library cannot draw.
+    #[error("{what} cannot be drawn: {reason}")]
+    Drawing {
+        /// The curve.
+        what: String,
+        /// The library's words.
+        reason: String,
+    },
+    /// Kernels disagree with their oracles.
+    #[error("{wrong} of {checked} kernel variants disagree with their oracle")]
+    WrongKernels {
+        /// The variants that do.
+        wrong: usize,
+        /// All that were checked.
+        checked: usize,
+    },
+    /// An adapter disagrees with what is known of kernels, trainings or answers.
+    #[error("this adapter does not compute what it should")]
+    WrongAdapter,
+    /// No variant for a class of shapes agrees with the plainest one.
+    #[error("{class}: no variant passes its check")]
+    NoVariant {
+        /// The class of shapes.
+        class: String,
+    },
+    /// The tuner chose variants that are slower than others.
+    #[error("{over} of {choices} choices are over {most} times the best")]
+    SlowChoices {
+        /// The choices that are too slow.
+        over: usize,
+        /// All that were checked.
+        choices: usize,
+        /// The most time that a choice may take, as a multiple of the best variant's.
+        most: f64,
+    },
+    /// Shaders that could not be translated.
+    #[error("shader translation: {0}")]
+    Translation(String),
+}
+
+/// What a guard of reinforcement learning saw.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum GuardCause {
+    /// A number of a step is not finite.
+    #[error("{what} is {value}")]
+    NotFinite {
+        /// The number.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// Sampling and training see other probabilities.
+    #[error(
+        "log-probabilities differ by {nats:.2} nats between sampling and training: a kernel is wrong on this adapter"
+    )]
+    SamplingGap {
+        /// The difference.
+        nats: f64,
+    },
+    /// The policy is far from its reference.
+    #[error("the KL is {nats:.2} nats, over the limit of {most:.2}")]
+    Kl {
+        /// The mean KL of an episode.
+        nats: f64,
+        /// Its limit.
+        most: f64,
+    },
+    /// Answers repeat themselves.
+    #[error("{:.0} % of the answers repeat themselves (limit {:.0} %): the policy fools its judge", 100.0 * share, 100.0 * most)]
+    Repetition {
+        /// The share of repeated word sequences.
+        share: f64,
+        /// Its limit.
+        most: f64,
+    },
+    /// Answers have become short.
+    #[error(
+        "answers have {tokens:.1} tokens, at first they had {first:.1}: the policy fools its judge by saying nothing"
+    )]
+    Shortness {
+        /// Mean tokens of an answer.
+        tokens: f64,
+        /// The same of the first batch.
+        first: f64,
+    },
 }
 
 /// "rank 1", or "ranks 2, 3".
@@ -137,11 +323,11 @@ fn ranks_of(ranks: &[usize]) -> String {
     format!("rank{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
 }
 
-/// What to do after a lost device or rank.
-fn way_on(saved: Option<&Path>) -> String {
+/// What is left after a lost device or rank.
+fn kept(saved: Option<&Path>) -> String {
     match saved {
-        Some(saved) => format!("; {} is whole: the same command with --resume goes on from there", saved.display()),
-        None => "; nothing was damaged, run the command again".to_string(),
+        Some(saved) => format!("; {} is whole", saved.display()),
+        None => "; nothing was damaged".to_string(),
     }
 }
 
@@ -153,6 +339,26 @@ impl Error {
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Io { path, action, source }
+    }
+
+    /// An [`Error::System`] for use in `map_err`: `.map_err(Error::system("hear signals"))`.
+    pub fn system(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+
+    /// An [`Error::Json`] for use in `map_err`: `.map_err(Error::json("the run's state"))`.
+    pub fn json(what: &'static str) -> impl Fn(serde_json::Error) -> Self {
+        move |source| Self::Json { what, source }
+    }
+
+    /// An [`Error::Drawing`].
+    pub fn drawing(what: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::Drawing { what: what.into(), reason: reason.to_string() }
+    }
+
+    /// An [`Error::Setting`].
+    pub fn setting(name: &'static str, value: impl std::fmt::Display, reason: impl Into<String>) -> Self {
+        Self::Setting { name, value: value.to_string(), reason: reason.into() }
     }
 
     /// An [`Error::Shape`].

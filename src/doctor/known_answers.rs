@@ -96,9 +96,7 @@ async fn over_pages(engine: &mut Engine, prompt: &[u32], stops: &[u32]) -> Resul
         true
     };
     let request = Request::new(prompt.to_vec(), LONGEST, listener);
-    engine
-        .submit(Request { stops: stops.to_vec(), sampling: GREEDY, ..request })
-        .map_err(|refused| Error::Failed(refused.to_string()))?;
+    engine.submit(Request { stops: stops.to_vec(), sampling: GREEDY, ..request })?;
     while engine.step().await? {}
     let ids = heard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     Ok(ids)

@@ -68,11 +68,11 @@ impl Gpu {
 /// such future is done when it is asked the first time.
 ///
 /// # Errors
-/// Those of `future`; [`Error::Failed`] in a browser, where nothing may stop the page.
+/// Those of `future`; [`Error::WouldBlock`] in a browser, where nothing may stop the page.
 pub fn now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => Err(Error::Failed("the GPU cannot be waited for here".to_string())),
+        Poll::Pending => Err(Error::WouldBlock),
     }
 }
 

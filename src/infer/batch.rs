@@ -57,7 +57,7 @@ pub struct Answer {
 /// `sampling` must not cut anything off. `progress` hears how many tokens of each text are done.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::Failed`] when scores are
+/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::BrokenWeights`] when scores are
 /// not numbers, and those of the driver.
 pub async fn continue_all(
     gpu: &Gpu,

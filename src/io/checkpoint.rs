@@ -103,7 +103,7 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
     Ok(folder)
 }
 
-/// The checkpoint that a `--model` argument means: a checkpoint folder itself, a file in one, or the newest checkpoint
+/// The checkpoint that `path` means: a checkpoint folder itself, a file in one, or the newest checkpoint
 /// of a run folder.
 ///
 /// # Errors
@@ -127,7 +127,7 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     let newest = list(path)?.into_iter().map(|(_, folder)| folder).rfind(|folder| kind(folder).is_some());
     newest.ok_or_else(|| {
         let reason = format!(
-            "neither a checkpoint ({}, {}) nor a run folder with {PREFIX}* in it; `wgpt pretrain --out DIR` makes one",
+            "neither a checkpoint ({}, {}) nor a run folder with {PREFIX}* in it; `wgpt pretrain` makes one",
             Kind::Model.config(),
             Kind::Model.weights()
         );

@@ -38,7 +38,7 @@ pub struct Answer {
 /// The page: answers side by side first, then each run with its curves.
 ///
 /// # Errors
-/// [`crate::Error::Failed`] when a curve cannot be drawn.
+/// [`crate::Error::Drawing`] when a curve cannot be drawn.
 pub fn html(title: &str, chapters: &[Chapter]) -> Result<String> {
     let answered: Vec<_> = chapters.iter().filter(|chapter| !chapter.answers.is_empty()).collect();
     let mut body = String::from("<h2>The same questions after each stage</h2>\n");

@@ -110,7 +110,7 @@ impl TokenFile {
         }
         let need = context.saturating_add(1);
         let reason = format!(
-            "{} tokens, and a window of context {context} takes {need}; use more text or a smaller --context",
+            "{} tokens, and a window of context {context} takes {need}; use more text or a smaller context",
             self.count
         );
         Err(Error::data(&self.path, reason))
@@ -144,7 +144,7 @@ impl Split {
 /// with `<|endoftext|>` where the tokenizer has it. `progress` gets the bytes done and the bytes in all.
 ///
 /// # Errors
-/// [`Error::Usage`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
+/// [`Error::Setting`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
 /// or one with a character that the tokenizer lacks; [`Error::Io`].
 pub fn prepare(
     data: &Path,
@@ -203,7 +203,7 @@ pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result
 }
 
 fn check_fraction(val_fraction: f64) -> Result<()> {
-    let wrong = || Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1"));
+    let wrong = || Error::setting("val_fraction", val_fraction, "give 0 or more and less than 1");
     if (0.0..1.0).contains(&val_fraction) { Ok(()) } else { Err(wrong()) }
 }
 

@@ -83,7 +83,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&result, || words(&gpu, rows, &skipped))?;
     shared.close(&gpu)?;
     if failed > 0 {
-        return Err(Error::Failed(format!("{failed} of {} kernel variants disagree with their oracle", rows.len())));
+        return Err(Error::WrongKernels { wrong: failed, checked: rows.len() });
     }
     Ok(())
 }

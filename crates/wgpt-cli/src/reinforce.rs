@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared,
+    Shared, hints,
     lora::LoraArguments,
     output,
     ranks::{self, RankArguments},
@@ -321,7 +321,10 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
                 let words = format!("--- after {step} steps, score {score:.2} ---\n{text}\n---");
                 bar.suspend(|| output::say(words));
             }
-            Event::Suspicious(reason) if !quiet => bar.suspend(|| output::say(format_args!("careful: {reason}"))),
+            Event::Suspicious(cause) if !quiet => {
+                let hint = hints::on_guard(cause);
+                bar.suspend(|| output::say(format_args!("careful: {cause}; {hint}")));
+            }
             _ => {}
         })
         .await;

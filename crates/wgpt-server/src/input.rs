@@ -20,7 +20,7 @@ const THROWN: usize = 16 << 20;
 /// 413 for a longer one, 408 for a slower one, 400 for one that breaks off.
 pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
     let long = || {
-        let reason = format!("the body has more than {limit} bytes; see --max-body");
+        let reason = format!("the body has more than {limit} bytes, the most that this server takes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
     };
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());

@@ -94,7 +94,7 @@ impl Server {
     /// `ready` hears the address, `draining` how many requests are open when the first signal comes, `log` every request.
     ///
     /// # Errors
-    /// [`Error::Failed`] for an address that cannot be bound, and what the engine died of.
+    /// [`Error::Usage`] for an address that cannot be bound, [`Error::System`], and what the engine died of.
     pub fn run(
         self,
         address: SocketAddr,
@@ -104,7 +104,7 @@ impl Server {
     ) -> Result<Served> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).max_blocking_threads(16).enable_all().build();
-        let runtime = runtime.map_err(|error| Error::Failed(format!("no threads to serve with: {error}")))?;
+        let runtime = runtime.map_err(Error::system("start threads to serve with"))?;
         let (died, mut death) = oneshot::channel();
         let served = runtime.block_on(self.serve(address, ready, draining, Box::new(log), died, &mut death));
         // What still runs, runs for clients that have gone. With the last handle the engine's thread ends, and gives the
@@ -128,7 +128,7 @@ impl Server {
     ) -> Result<Served> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| Error::Usage(format!("cannot listen at {address}: {error}")))?;
-        let bound = listener.local_addr().map_err(app::failed)?;
+        let bound = listener.local_addr().map_err(Error::system("find out the address to serve at"))?;
         let worker = Worker::start(self.engine, self.reward, self.waiting, died)?;
         let metrics = Arc::new(Metrics::default());
         let app = Arc::new(App {
@@ -186,6 +186,6 @@ impl Server {
 fn death_of(reason: std::result::Result<Result<()>, oneshot::error::RecvError>) -> Error {
     match reason {
         Ok(Err(error)) => error,
-        _ => Error::Failed("the engine's thread broke off".to_string()),
+        _ => Error::EngineEnded,
     }
 }

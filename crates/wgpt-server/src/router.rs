@@ -94,7 +94,7 @@ pub fn router(gate: Arc<Gate>) -> Router {
         .route("/wgpt/reward", post(reward::reward))
         .route("/", get(page::index))
         .route("/web/{name}", get(page::file))
-        .fallback(|| async { Problem::missing("there is nothing here; `wgpt serve --help` lists the endpoints") })
+        .fallback(|| async { Problem::missing("there is nothing here; docs/serving.md lists the endpoints") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "GET or POST: use the other one")
         })

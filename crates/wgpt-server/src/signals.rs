@@ -15,7 +15,7 @@ impl Signals {
     /// Hears signals from now on, inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the system refuses.
+    /// [`Error::System`] where the system refuses.
     #[cfg(unix)]
     pub fn new() -> Result<Self> {
         use std::io::IsTerminal;
@@ -27,7 +27,7 @@ impl Signals {
             kinds.push(SignalKind::hangup());
         }
         let kinds = kinds.into_iter().map(signal).collect::<std::io::Result<_>>();
-        Ok(Self { kinds: kinds.map_err(|error| Error::Failed(format!("signals are not heard: {error}")))? })
+        Ok(Self { kinds: kinds.map_err(Error::system("hear signals"))? })
     }
 
     /// Until the next one.

@@ -19,13 +19,16 @@ use super::{
 };
 use wgpt::{
     Error, Result,
-    infer::engine::{Engine, Figures, Inspection, Refused, request::Request},
+    infer::engine::{Engine, Figures, Inspection, request::Request},
     text::Message,
     train::reward::RewardModel,
 };
 
 /// Requests that the engine may have in its own queue: the next ones to run.
 const FED: usize = 4;
+
+/// What a request for rewards hears from a server that gives none.
+pub const NO_REWARD: &str = "this server was started without a reward model";
 
 /// Steps in a row that may fail before the engine is given up.
 const FAILURES: usize = 3;
@@ -63,7 +66,7 @@ impl Worker {
     /// nothing when all handles are gone.
     ///
     /// # Errors
-    /// [`Error::Failed`] when the system gives no thread.
+    /// [`Error::System`] when the system gives no thread.
     pub fn start(
         engine: Engine,
         reward: Option<RewardModel>,
@@ -81,7 +84,7 @@ impl Worker {
             let _ = ended.send(result);
         };
         let builder = std::thread::Builder::new().name("engine".to_string());
-        builder.spawn(run).map_err(|error| Error::Failed(format!("the engine gets no thread: {error}")))?;
+        builder.spawn(run).map_err(Error::system("start a thread for the engine"))?;
         Ok(worker)
     }
 
@@ -201,7 +204,7 @@ impl Thread {
             Command::Reward(texts, reply) if !reply.is_closed() => {
                 let result = match &self.reward {
                     Some(reward) => reward.score(&texts).await,
-                    None => Err(Error::Usage("no reward model is loaded: start wgpt serve with --reward".to_string())),
+                    None => Err(Error::Usage(NO_REWARD.to_string())),
                 };
                 let _ = reply.send(result);
             }
@@ -220,10 +223,7 @@ impl Thread {
             match self.engine.submit(request) {
                 Ok(()) => {}
                 Err(refused) => {
-                    let reason = match refused {
-                        Refused::Full => "the engine's queue is full".to_string(),
-                        Refused::Invalid(error) => error.to_string(),
-                    };
+                    let reason = Error::from(refused).to_string();
                     let _ = sender.try_send(ChoiceEvent { choice, update: ChoiceUpdate::Failed(reason) });
                 }
             }

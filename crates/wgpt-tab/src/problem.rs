@@ -12,10 +12,12 @@ pub type Result<T> = std::result::Result<T, Problem>;
 impl From<wgpt::Error> for Problem {
     fn from(error: wgpt::Error) -> Self {
         Self(match error {
-            // The program's words tell of options; what was kept, and how to go on, is the page's to say.
+            // What was kept, and how to go on, is the page's to say.
             wgpt::Error::DeviceLost { reason, kernel, .. } => {
                 format!("the GPU device was lost ({reason}; last kernel: {kernel})")
             }
+            wgpt::Error::OutOfMemory(_) => format!("{error}; take a smaller model, batch or context"),
+            wgpt::Error::Diverged { .. } => format!("{error}; take a smaller learning rate"),
             other => other.to_string(),
         })
     }

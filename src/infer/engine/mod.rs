@@ -70,6 +70,15 @@ pub enum Refused {
     Invalid(Error),
 }
 
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::QueueFull,
+            Refused::Invalid(error) => error,
+        }
+    }
+}
+
 /// What an engine has done, and what it is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Figures {

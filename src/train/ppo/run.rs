@@ -12,6 +12,7 @@ use web_time::Instant;
 use super::{Ppo, Progress, Sample, guards::Verdict, learner::Learner, settings::Settings, statistics::Statistics};
 use crate::{
     Error, Result,
+    error::GuardCause,
     gpu::Gpu,
     interchange::{
         self,
@@ -60,7 +61,7 @@ pub enum Event<'a> {
     /// A sample and its score, after this many steps.
     Sample(u64, &'a str, f32),
     /// A guard is worried.
-    Suspicious(&'a str),
+    Suspicious(&'a GuardCause),
     /// A checkpoint was written.
     Saved(&'a Path),
 }
@@ -186,7 +187,7 @@ impl Run<'_> {
             let seconds = clock.elapsed().as_secs_f64();
             times.push(seconds);
             let verdict = self.ppo.progress.guards.check(&done.statistics, &settings.limits);
-            let mut line = serde_json::to_value(done.statistics).map_err(|error| Error::Failed(error.to_string()))?;
+            let mut line = serde_json::to_value(done.statistics).map_err(Error::json("a step's statistics"))?;
             line["seconds"] = json!(seconds);
             line["stage"] = json!(settings.algorithm.name());
             metrics.append(&line)?;
@@ -203,14 +204,14 @@ impl Run<'_> {
             }
             stopped = Vote::cast(&group, self.stop).stops()? && !ends;
             match verdict {
-                Verdict::Stop(reason) => {
+                Verdict::Stop(cause) => {
                     if group.is_first() {
                         self.draw(&log)?;
                     }
-                    metrics.append(&json!({ "step": step, "stopped_because": reason }))?;
-                    return Err(Error::Guarded { step: step + 1, reason });
+                    metrics.append(&json!({ "step": step, "stopped_because": cause.to_string() }))?;
+                    return Err(Error::Guarded { step: step + 1, cause });
                 }
-                Verdict::Suspicious(reason) => event(Event::Suspicious(&reason)),
+                Verdict::Suspicious(cause) => event(Event::Suspicious(&cause)),
                 Verdict::Fine => {}
             }
             // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.
@@ -260,7 +261,7 @@ impl Run<'_> {
             adapter: tuner.adapter().to_string(),
             choices: tuner.choices(),
         };
-        let state = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
+        let state = serde_json::to_value(&state).map_err(Error::json("the run's state"))?;
         // The value head is training state: a policy needs none to write.
         let parts = Parts { model: &learner.policy, head: &[], optimizer: &kept, state: &state };
         publish(self.out, progress.step, parts, codec, settings.keep).await.map(Some)

@@ -13,6 +13,7 @@ use crate::{
     openai::chat,
     problem::{Problem, ok},
     router::{self, Asked},
+    worker::NO_REWARD,
 };
 
 /// Most answers of a request.
@@ -25,7 +26,7 @@ const MOST: usize = 64;
 pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     if !app.facts.reward {
-        return Err(Problem::bad("no reward model is loaded: start wgpt serve with --reward"));
+        return Err(Problem::bad(NO_REWARD));
     }
     let messages = chat::messages(fields.need("messages")?)?;
     let wrong = || Problem::field("answers", format!("give 1 to {MOST} texts"));
