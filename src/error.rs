@@ -135,6 +135,16 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: String,
     },
+    /// A text that has not one window of a context.
+    #[error("{}: {tokens} tokens, and a window of context {context} takes {}", path.display(), context.saturating_add(1))]
+    TooFewTokens {
+        /// The text's file.
+        path: PathBuf,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens of a window, without the last target.
+        context: usize,
+    },
     /// A tokenizer refused its input or its file.
     #[error("tokenizer: {0}")]
     Tokenizer(String),

@@ -28,7 +28,7 @@ pub struct Batch {
 /// `counter * rows + r` of the sequence (seed, stream), so two batches of 6 hold the same windows as one of 12.
 ///
 /// # Errors
-/// [`Error::Data`](crate::Error::Data) when the file holds no window.
+/// [`Error::TooFewTokens`](crate::Error::TooFewTokens) when the file holds no window.
 pub fn random_batch(
     file: &TokenFile,
     seed: u64,

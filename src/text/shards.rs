@@ -103,17 +103,12 @@ impl TokenFile {
         }
     }
 
-    /// [`Error::Data`] with the numbers when there is not one window of `context` inputs and their targets.
+    /// [`Error::TooFewTokens`] when there is not one window of `context` inputs and their targets.
     pub(super) fn check_window(&self, context: usize) -> Result<()> {
         if self.count > context {
             return Ok(());
         }
-        let need = context.saturating_add(1);
-        let reason = format!(
-            "{} tokens, and a window of context {context} takes {need}; use more text or a smaller context",
-            self.count
-        );
-        Err(Error::data(&self.path, reason))
+        Err(Error::TooFewTokens { path: self.path.clone(), tokens: self.count, context })
     }
 }
 
@@ -130,7 +125,7 @@ impl Split {
     /// Checks that each part (validation only if there is any) holds at least one window.
     ///
     /// # Errors
-    /// [`Error::Data`] with the numbers.
+    /// [`Error::TooFewTokens`].
     pub fn check_window(&self, context: usize) -> Result<()> {
         self.train.check_window(context)?;
         if self.val.is_empty() { Ok(()) } else { self.val.check_window(context) }

@@ -34,6 +34,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::WithoutMpi { .. } => ": build it with cargo build --release --features mpi",
         Error::OutOfMemory(_) => "; use a smaller --batch or --context, or --checkpoint-activations",
         Error::TooLarge { .. } => "; use a smaller model or --batch, or another --adapter",
+        Error::TooFewTokens { .. } => "; use more text or a smaller --context",
         Error::EqualScores { .. } => "; give longer answers (--max-tokens), another --judge, or --no-normalise",
         Error::Diverged { .. } => "; lower --lr or raise --warmup",
         Error::Guarded { cause, .. } => return Some(format!("; {}", on_guard(cause))),

@@ -210,8 +210,8 @@ impl Settings {
         }
         if self.prompt_tokens + self.max_tokens > context {
             let (prompt, answer) = (self.prompt_tokens, self.max_tokens);
-            let reason = format!("with max_tokens {answer} it is more than the model's context of {context}");
-            return Err(Error::setting("prompt_tokens", prompt, reason));
+            let reason = format!("with prompt_tokens {prompt} it is more than the model's context of {context}");
+            return Err(Error::setting("max_tokens", answer, reason));
         }
         let (batch, parts, group) = (self.batch, self.minibatches * self.accumulate, self.algorithm.group());
         if batch % parts != 0 {
