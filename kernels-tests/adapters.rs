@@ -19,7 +19,7 @@ use wgpt::{
     ops::embedding::Tokens,
     tape::Tape,
     text::{Tokenizer, batches::Batch},
-    train::{Settings, run, trainer::Trainer},
+    train::{Settings, state, trainer::Trainer},
 };
 
 use crate::device::device;
@@ -48,10 +48,10 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |most, (a, b)| if (a - b).is_finite() { most.max((a - b).abs()) } else { f32::INFINITY })
 }
 
-pub fn step(trainer: &mut Trainer, settings: &Settings) -> f32 {
+pub fn step(trainer: &mut Trainer) -> f32 {
     let ids: Vec<u32> = (0..17).map(|i| i * i % 23).collect();
     let batch = Batch { inputs: ids[..16].to_vec(), targets: ids[1..].to_vec(), rows: 2, context: 8, starts: None };
-    let pending = trainer.step(settings, &[batch]).expect("a step");
+    let pending = trainer.step(&[batch]).expect("a step");
     pollster::block_on(pending.outcome()).expect("an outcome").loss
 }
 
@@ -69,11 +69,11 @@ fn there_and_back_and_merged() {
         (settings.schedule.lr, settings.schedule.warmup) = (1e-2, 0);
         let start = logits(gpu, &model);
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        let (first, last) = (step(&mut trainer, &settings), (0..4).map(|_| step(&mut trainer, &settings)).last());
+        let (first, last) = (step(&mut trainer), (0..4).map(|_| step(&mut trainer)).last());
         assert!(last.is_some_and(|last| last < first), "{name}: {first} {last:?}");
         let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
         let folder =
-            pollster::block_on(run::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
+            pollster::block_on(state::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
                 .expect("saved")
                 .expect("a rank that is alone is the first");
         assert!(!folder.join("model.safetensors").exists(), "adapters are saved alone");
@@ -83,9 +83,9 @@ fn there_and_back_and_merged() {
         let (loaded, _) = load::load(gpu, &out).expect("loaded");
         assert_eq!(trained, logits(gpu, &loaded), "{name}: the same bits from the files");
 
-        let (mut resumed, _, state) = run::resume(gpu, &out).expect("resumed");
+        let (mut resumed, _, state) = state::resume(gpu, &out).expect("resumed");
         assert_eq!((state.step, resumed.model.parameters().len()), (5, trainer.model.parameters().len()));
-        assert_eq!(step(&mut resumed, &settings).to_bits(), step(&mut trainer, &settings).to_bits(), "{name}");
+        assert_eq!(step(&mut resumed).to_bits(), step(&mut trainer).to_bits(), "{name}");
         assert_eq!(logits(gpu, &resumed.model), logits(gpu, &trainer.model), "{name}: resumed bit for bit");
 
         let merged = interchange::open(&out).expect("a model");
@@ -113,7 +113,7 @@ fn another_base_is_refused() {
     let settings = Settings::recipe(model.config().clone());
     let trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
-    pollster::block_on(run::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
+    pollster::block_on(state::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
         .expect("saved");
     let says = |error: wgpt::Result<()>, words: &str| {
         let text = error.expect_err(words).to_string();

@@ -15,7 +15,8 @@ use wgpt::{
         Settings,
         dpo::{Dpo, answer_logprobs},
         preferences::{Pair, Pairs, Row, padded},
-        task::{Task, Validation},
+        run::Validation,
+        supervised::Task,
         trainer::{Outcome, Trainer},
     },
 };

@@ -12,7 +12,7 @@ use wgpt::{
         lora::{LoraConfig, Target},
     },
     ops::kv::paged::PAGE,
-    train::{Settings as Training, run, trainer::Trainer},
+    train::{Settings as Training, state, trainer::Trainer},
 };
 
 use crate::{
@@ -38,10 +38,10 @@ fn each_name_answers_as_its_merged_model() {
             (settings.schedule.lr, settings.schedule.warmup) = (3e-2, 0);
             let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
             for _ in 0..4 {
-                step(&mut trainer, &settings);
+                step(&mut trainer);
             }
             let out = dir.path().join(format!("run{rank}"));
-            pollster::block_on(run::save(&out, &trainer, &codec, &settings, None)).expect("saved");
+            pollster::block_on(state::save(&out, &trainer, &codec, &settings, None)).expect("saved");
             out
         })
         .collect();

@@ -105,7 +105,7 @@ impl Fixture {
         let mut trainer = Trainer::new(gpu, self.model(gpu), &settings).expect("a trainer");
         let (losses, norms) = (self.numbers("losses"), self.numbers("norms"));
         for step in 0..STEPS {
-            let pending = trainer.step(&settings, &self.batches(step, rows)).expect("a step");
+            let pending = trainer.step(&self.batches(step, rows)).expect("a step");
             let outcome = pollster::block_on(pending.outcome()).expect("an outcome");
             assert!((outcome.loss - losses[step]).abs() < 1e-4, "step {step}: {} != {}", outcome.loss, losses[step]);
             assert!((outcome.norm / norms[step] - 1.0).abs() < 1e-3, "step {step}: norm {}", outcome.norm);

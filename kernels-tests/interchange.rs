@@ -200,7 +200,7 @@ fn checkpoints_go_out() {
         fs::create_dir(&run).expect("a folder");
         let settings = Settings::recipe(config);
         let codec = TextCodec::plain(tokenizer.clone());
-        let saved = wgpt::train::run::save(&run, &trainer, &codec, &settings, None);
+        let saved = wgpt::train::state::save(&run, &trainer, &codec, &settings, None);
         pollster::block_on(saved).expect("a checkpoint");
         let source = CheckpointSource::open(&run).expect("a checkpoint");
         assert!(checkpoint::resolve(&run).is_ok());

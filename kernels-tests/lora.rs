@@ -231,7 +231,7 @@ fn only_adapters_learn() {
     assert_eq!(model.parameters().len(), 2 * 4 * 2);
     let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let mut step = || {
-        let pending = trainer.step(&settings, &[batch(&config, 2, 5)]).expect("a step");
+        let pending = trainer.step(&[batch(&config, 2, 5)]).expect("a step");
         pollster::block_on(pending.outcome()).expect("an outcome").loss
     };
     let (first, last) = (step(), (0..30).map(|_| step()).last().expect("steps"));

@@ -27,7 +27,7 @@ fn read(tensor: &wgpt::tensor::Tensor) -> Vec<f32> {
 }
 
 fn step(trainer: &mut Trainer, settings: &Settings, number: u64) -> Outcome {
-    let pending = trainer.step(settings, &[batch(settings, number)]).expect("a step");
+    let pending = trainer.step(&[batch(settings, number)]).expect("a step");
     let outcome = pollster::block_on(pending.outcome()).expect("an outcome");
     trainer.observe(number, &outcome).expect("a scale that helps");
     outcome

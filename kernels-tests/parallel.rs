@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use wgpt::{
     gpu::wait,
-    model::{Config, Gpt, config::Positions, gpt::Pass},
+    model::{Config, Gpt, Model, config::Positions, gpt::Pass},
     ops::cross_entropy::Targets,
     optim::Optimizer,
     parallel::{Group, Replica},

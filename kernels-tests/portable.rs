@@ -9,7 +9,7 @@ use wgpt::{
     ops::embedding::Tokens,
     tape::Tape,
     text::{Tokenizer, shards},
-    train::{Settings, portable, pretrain::Pretrain, task::Task, trainer::Trainer},
+    train::{Settings, portable, pretrain::Pretrain, supervised::Task, trainer::Trainer},
 };
 
 use crate::device::device;

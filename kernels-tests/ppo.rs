@@ -33,10 +33,12 @@ use wgpt::{
             Ppo, Progress,
             learner::Learner,
             prompts::Prompts,
-            run::{self, Event, Run},
+            run::{self, Run},
             settings::{Algorithm, Limits as Guarded, Settings},
         },
         rlhf::kl::KlController,
+        run::Event,
+        state,
         trainer::Trainer,
     },
 };
@@ -141,7 +143,7 @@ fn ppo(gpu: &Gpu, settings: Settings, adapters: bool) -> Ppo {
     let codec = codec();
     let (policy, reference) = policy(gpu, &codec, adapters);
     let value = matches!(settings.algorithm, Algorithm::Ppo { .. });
-    let learner = Learner::new(gpu, policy, reference, value, settings.optimizer).expect("a learner");
+    let learner = Learner::new(gpu, policy, reference, value, &settings).expect("a learner");
     let ids = codec.tokenizer.encode(TEXT).expect("tokens");
     let prompts = Prompts::windows(ids, settings.prompt_tokens, settings.seed);
     let progress = Progress::new(&settings);
@@ -214,7 +216,7 @@ fn a_bandit_finds_the_best_policy() {
     };
     let reference = distribution(&model());
     let best = normal(reference.iter().zip(rewards).map(|(p, r)| p * (f64::from(r) / beta).exp()).collect());
-    let learner = Learner::new(gpu, model(), Some(model()), true, settings.optimizer).expect("a learner");
+    let learner = Learner::new(gpu, model(), Some(model()), true, &settings).expect("a learner");
     let judge =
         Function(move |said: ScoredAnswer<'_>| rewards[(said.answer.bytes().next().unwrap_or(b'a') - b'a') as usize]);
     let (prompts, progress) = (Prompts::windows(vec![0, 0], 1, 1), Progress::new(&settings));
@@ -224,7 +226,7 @@ fn a_bandit_finds_the_best_policy() {
     for _ in 0..ppo.settings.steps {
         pollster::block_on(ppo.step()).expect("a step");
     }
-    let last = divergence(&distribution(&ppo.learner.policy));
+    let last = divergence(&distribution(ppo.learner.policy()));
     assert!(first > 0.2 && last < 0.01, "KL(pi, pi*) {first} -> {last}");
 }
 
@@ -258,7 +260,7 @@ fn folder(gpu: &Gpu, codec: &TextCodec) -> tempfile::TempDir {
     let recipe = train::Settings::recipe(config(codec));
     let trainer = Trainer::new(gpu, Gpt::new(gpu, &recipe.config, 4).expect("a model"), &recipe).expect("a trainer");
     let base = folder.path().join("base");
-    let save = train::run::save(&base, &trainer, codec, &recipe, None);
+    let save = state::save(&base, &trainer, codec, &recipe, None);
     pollster::block_on(save).expect("a checkpoint");
     folder
 }
@@ -278,8 +280,8 @@ fn run_in(gpu: &Gpu, folder: &Path, name: &str, settings: &Settings, stop_at: u6
     let ppo = Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress };
     let run = Run { out: &out, base, ppo, stop: &stop };
     pollster::block_on(run.run(|event| {
-        if let Event::Step(step, _) = event {
-            stop.store(step.step + 1 >= stop_at, Ordering::Relaxed);
+        if let Event::Step(report) = event {
+            stop.store(report.step >= stop_at, Ordering::Relaxed);
         }
     }))
 }

@@ -15,8 +15,7 @@ use wgpt::{
     train::{
         Settings,
         reward::{Comparison, Label, Objective, Recipe, Reward, RewardModel, data::split, rewards, rows},
-        stage::{Stage, Summary},
-        task::Task,
+        supervised::{Summary, Supervised, Task},
         trainer::{Outcome, Trainer},
     },
 };
@@ -89,7 +88,7 @@ fn train<T>(
     gpu: &Gpu,
     comparisons: &[Comparison],
     recipe: Recipe,
-    look: impl FnOnce(&Stage<'_, Reward>, Summary, &Path) -> T,
+    look: impl FnOnce(&Supervised<'_, Reward>, Summary, &Path) -> T,
 ) -> T {
     let dir = tempfile::tempdir().expect("a folder");
     let mut settings = settings(recipe);
@@ -102,7 +101,7 @@ fn train<T>(
     // A run answers all open questions of the tuner: those of other tests stay theirs.
     let open: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
     open.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
-    let mut stage = Stage { out: dir.path(), settings, task, codec, trainer, best_val_loss: None, stop: &stop };
+    let mut stage = Supervised { out: dir.path(), settings, task, codec, trainer, best_val_loss: None, stop: &stop };
     let summary = pollster::block_on(stage.run(|_| ())).expect("a run");
     look(&stage, summary, dir.path())
 }

@@ -7,7 +7,7 @@ use wgpt::{
     gpu::Gpu,
     io::tensors::TensorFile,
     model::{
-        Config, Gpt,
+        Config, Gpt, Model,
         gpt::Pass,
         heads::{ScalarHead, Start},
     },

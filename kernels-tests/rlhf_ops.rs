@@ -5,7 +5,7 @@ use wgpt::{
     doctor::reference::rlhf as oracle,
     formats::{self, Format, Rows},
     model::{
-        Config, Gpt,
+        Config, Gpt, Model,
         gpt::Pass,
         heads::{ScalarHead, Start},
     },

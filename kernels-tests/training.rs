@@ -38,9 +38,9 @@ fn steps_after_the_first_create_nothing() {
         let settings = settings(config, 3);
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        trainer.rehearse(&settings, &[batch(&settings, 0)]).expect("a rehearsal");
+        trainer.rehearse(&[batch(&settings, 0)]).expect("a rehearsal");
         let mut step = |counter| {
-            let pending = trainer.step(&settings, &[batch(&settings, counter)]).expect("a step");
+            let pending = trainer.step(&[batch(&settings, counter)]).expect("a step");
             pollster::block_on(pending.outcome()).expect("an outcome")
         };
         step(0);
@@ -61,7 +61,7 @@ fn dropout_and_checkpointing_train_the_same_twice() {
         let model = Gpt::new(&device.gpu, &settings.config, 5).expect("a model");
         let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
         let step = |counter| {
-            let pending = trainer.step(&settings, &[batch(&settings, counter)]).expect("a step");
+            let pending = trainer.step(&[batch(&settings, counter)]).expect("a step");
             pollster::block_on(pending.outcome()).expect("an outcome").loss.to_bits()
         };
         (0..5).map(step).collect::<Vec<_>>()
@@ -92,7 +92,7 @@ fn accumulated_micro_batches_equal_one_batch() {
                     context: 16,
                 })
                 .collect();
-            pollster::block_on(trainer.step(settings, &parts).expect("a step").outcome()).expect("an outcome")
+            pollster::block_on(trainer.step(&parts).expect("a step").outcome()).expect("an outcome")
         };
         (0..4).map(step).collect::<Vec<_>>()
     };
@@ -116,7 +116,7 @@ fn every_configuration_learns_a_batch() {
                 let model = Gpt::new(&device.gpu, &settings.config, 3).expect("a model");
                 let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
                 let mut step = || {
-                    let pending = trainer.step(&settings, &[batch(&settings, 8)]).expect("a step");
+                    let pending = trainer.step(&[batch(&settings, 8)]).expect("a step");
                     pollster::block_on(pending.outcome()).expect("an outcome").loss
                 };
                 let (first, last) = (step(), (0..8).map(|_| step()).last().expect("steps"));
@@ -150,7 +150,7 @@ fn a_step_of_gpt2_124m_works() {
     gpu.poison(false);
     let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let mut step = || {
-        let pending = trainer.step(&settings, &[batch(&settings, 3)]).expect("a step");
+        let pending = trainer.step(&[batch(&settings, 3)]).expect("a step");
         pollster::block_on(pending.outcome()).expect("an outcome")
     };
     let (first, second) = (step(), step());

@@ -85,9 +85,9 @@ impl Wgpt {
         };
         let model = Model::new(&self.0, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(&self.0, model, &settings).expect("a trainer");
-        trainer.rehearse(&settings, std::slice::from_ref(&batch)).expect("a rehearsal");
+        trainer.rehearse(std::slice::from_ref(&batch)).expect("a rehearsal");
         self.tuned(move || {
-            pollster::block_on(trainer.step(&settings, std::slice::from_ref(&batch))?.outcome()).map(|_| ())
+            pollster::block_on(trainer.step(std::slice::from_ref(&batch))?.outcome()).map(|_| ())
         })
     }
 }

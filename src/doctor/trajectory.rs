@@ -108,7 +108,7 @@ impl Known {
         let mut losses = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
             let batches: Vec<_> = (0..MICRO).map(|micro| batch(step * MICRO + micro)).collect();
-            let outcome: Outcome = trainer.step(&settings, &batches)?.outcome().await?;
+            let outcome: Outcome = trainer.step(&batches)?.outcome().await?;
             trainer.observe(step as u64, &outcome)?;
             losses.push(outcome.loss);
         }

@@ -1,6 +1,7 @@
 //! The forward pass, the same for training, evaluation and decoding.
 
 use super::{
+    Model,
     block::{Block, BlockPass, KvSource, Scale, normalise, site},
     cache::Cache,
     config::Config,
@@ -103,13 +104,6 @@ impl Gpt {
         self.parameters.iter().map(|(_, tensor)| tensor.elements()).sum()
     }
 
-    /// Asks `tape` for the gradient of every parameter.
-    pub fn watch(&self, tape: &Tape) {
-        for (_, tensor) in &self.parameters {
-            tape.watch(tensor);
-        }
-    }
-
     /// The final hidden states `[batch, context, width]` of `tokens`. With a cache the tokens follow those in it, and
     /// it grows by them. Those of a mixed model without a cache are f16.
     ///
@@ -189,5 +183,27 @@ impl Gpt {
 
     fn head_weight(&self) -> &Weight {
         self.head.as_ref().unwrap_or(&self.embed)
+    }
+}
+
+impl Model for Gpt {
+    fn parameters(&self) -> &[(String, Tensor)] {
+        self.parameters()
+    }
+
+    fn forward(&self, tape: &Tape, tokens: &Tokens, pass: Pass) -> Result<Tensor> {
+        self.forward(tape, tokens, pass, None)
+    }
+
+    fn loss(&self, tape: &Tape, hidden: &Tensor, targets: &Targets, factor: f32) -> Result<Tensor> {
+        Ok(self.loss(tape, hidden, targets, factor)?.mean)
+    }
+
+    fn mix(&mut self) -> Result<()> {
+        self.mix()
+    }
+
+    fn halves(&self) -> &[Tensor] {
+        self.halves()
     }
 }

@@ -11,8 +11,9 @@ use super::{
     Settings,
     interval::wilson,
     preferences::{Epochs, Pair, Pairs, padded},
-    task::{Task, Validation},
-    trainer::{self, Pending, Trainer},
+    run::Validation,
+    supervised::Task,
+    trainer::{self, Part, Pending, Trainer},
 };
 use crate::{
     Error, Result,
@@ -196,14 +197,14 @@ impl Task for Dpo {
         let micros = own.chunks(settings.batch);
         let (count, mut parts) = (micros.len(), Vec::with_capacity(settings.accumulate));
         for (micro, members) in micros.enumerate() {
-            let (pass, share) = (trainer.pass(settings, micro, count), members.len() as f32 / of as f32);
+            let (pass, share) = (trainer.pass(micro, count), members.len() as f32 / of as f32);
             let totals = trainer.backward(micro + 1 == count, |trainer, tape| {
                 let Loss { mean, totals } = self.loss(tape, &trainer.model, members, pass)?;
                 Ok((weighted_sum(tape, &[(&mean, share)])?, totals))
             })?;
-            parts.push((totals.read(), share));
+            parts.push(Part::new(totals.read(), share));
         }
-        trainer.update(settings, parts, NAMES)
+        trainer.update(parts, NAMES)
     }
 
     /// Every length that the first epoch has.
@@ -217,7 +218,7 @@ impl Task for Dpo {
                 continue;
             }
             open.retain(|other| *other != length);
-            let pass = Pass { dropout_key: 0, ..trainer.pass(settings, 0, 1) };
+            let pass = Pass { dropout_key: 0, ..trainer.pass(0, 1) };
             // The reference may not be known yet, and its numbers do not matter here.
             let batch = self.batch(&members);
             let lora = trainer.model.lora().is_some();

@@ -135,7 +135,7 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     let mut last = None;
     for _ in 0..3 {
         imagined.ledger().map(|mut ledger| ledger.take(true));
-        last = Some(trainer.step(settings, &batches)?);
+        last = Some(trainer.step(&batches)?);
     }
     drop(last);
     gpu.tuner().ask(imagined.tuner().open());
@@ -160,7 +160,7 @@ pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, us
 
 /// Takes a step, of which only the questions to the tuner are wanted.
 pub fn rehearse(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<()> {
-    Trainer::new(gpu, model, settings)?.step(settings, &batches(settings)).map(|_| ())
+    Trainer::new(gpu, model, settings)?.step(&batches(settings)).map(|_| ())
 }
 
 /// Plans a step of `settings`. `report` is told what is timed, which one of how many. With `replay` the step is done for real,
@@ -306,7 +306,7 @@ pub async fn measure(
     trainer.join(group)?;
     let batches = batches(settings);
     let mut ends: Vec<Instant> = Vec::new();
-    let mut last = trainer.step(settings, &batches)?;
+    let mut last = trainer.step(&batches)?;
     // The first two ends: one step that compiles, one that was recorded meanwhile.
     let enough = |ends: &[Instant]| match (steps, ends) {
         (Some(steps), ends) => ends.len() >= steps + 2,
@@ -318,7 +318,7 @@ pub async fn measure(
     while !enough(&ends) {
         report(ends.len());
         // The numbers of a step are read while the next is under way.
-        let next = trainer.step(settings, &batches)?;
+        let next = trainer.step(&batches)?;
         std::mem::replace(&mut last, next).outcome().await?;
         ends.push(Instant::now());
     }

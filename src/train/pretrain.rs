@@ -1,6 +1,6 @@
 //! Pretraining: next-token prediction on plain text.
 
-use super::{Settings, task::NextToken};
+use super::{Settings, supervised::NextToken};
 use crate::{
     Result,
     text::{Batch, Split, batches},

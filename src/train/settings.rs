@@ -6,7 +6,7 @@ use crate::{
     Error, Result,
     model::{Config, lora::LoraConfig},
     optim::{AdamW, Decay, Schedule},
-    train::reward::Recipe,
+    train::{reward::Recipe, trainer::StepSettings},
 };
 
 /// How weights and activations are stored while training. Masters, sums, residual stream and moments are f32 in each.
@@ -74,6 +74,13 @@ pub struct Settings {
     /// What a reward model learns from preferences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward: Option<Recipe>,
+}
+
+impl From<&Settings> for StepSettings {
+    fn from(settings: &Settings) -> Self {
+        let Settings { schedule, optimizer, dropout, seed, checkpoint_activations, precision, .. } = *settings;
+        Self { schedule, optimizer, dropout, seed, checkpoint_activations, precision }
+    }
 }
 
 impl Settings {

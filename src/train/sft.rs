@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Settings, task::NextToken};
+use super::{Settings, supervised::NextToken};
 use crate::{
     Error, Result,
     interchange::TextCodec,

@@ -16,8 +16,7 @@ use wgpt::{
     train::{
         Settings, coordination,
         dpo::Dpo,
-        stage::{Stage, Summary},
-        task::Task,
+        supervised::{Summary, Supervised, Task},
     },
 };
 
@@ -128,7 +127,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         }
     }
     let stop = training::stop_on_interrupt();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let output = Output { summary, pairs, held_out_pairs, truncated, left };
     shared.result(&output, || {

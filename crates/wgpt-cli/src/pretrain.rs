@@ -18,7 +18,7 @@ use wgpt::{
     model::Gpt,
     parallel::Group,
     text::{Corpus, Tokenizer, shards, tokenizer::END_OF_TEXT},
-    train::{Settings, pretrain::Pretrain, run, stage::Stage, trainer::Trainer},
+    train::{Settings, pretrain::Pretrain, state, supervised::Supervised, trainer::Trainer},
 };
 
 /// Text for a first run without flags; see scripts/data.
@@ -97,7 +97,7 @@ impl Arguments {
         out: &Path,
     ) -> Result<(Trainer, Tokenizer, Settings, Option<f64>)> {
         if self.resume {
-            let (trainer, codec, state) = run::resume(gpu, out)?;
+            let (trainer, codec, state) = state::resume(gpu, out)?;
             let tokenizer = codec.tokenizer;
             let settings = precision::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
             settings.agrees_with(&state.settings)?;
@@ -148,7 +148,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
 
     let (task, codec) = (Pretrain { split }, TextCodec::plain(tokenizer));
     let stop = training::stop_on_interrupt();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     shared.result(&summary, || {
         format!(

@@ -23,7 +23,7 @@ use wgpt::{
         ppo::{
             Ppo, Progress,
             prompts::Prompts,
-            run::{self, Event, Run, Summary},
+            run::{self, Run, Summary},
             settings::{Algorithm, Limits, Settings},
         },
         reward::RewardModel,
@@ -31,6 +31,7 @@ use wgpt::{
             kl::KlController,
             response::{EARLIEST_STOP, MissingStop},
         },
+        run::{Event, Sample, StepReport},
     },
 };
 
@@ -260,7 +261,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
     shared.say(format_args!(
         "{} parameters to train, {} prompts, {} steps of {} answers of up to {} tokens -> {}",
-        learner.policy.size(),
+        learner.policy().size(),
         prompts.count(),
         settings.steps,
         settings.batch,
@@ -305,20 +306,20 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
     let summary = run
         .run(|event| match event {
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
-            Event::Normalising => bar.set_message("scoring the reference"),
-            Event::Step(numbers, seconds) => {
+            Event::Preparing => bar.set_message("scoring the reference"),
+            Event::Step(StepReport { step, seconds, numbers }) => {
                 let (score, kl, beta) = (numbers.score, numbers.kl, numbers.beta);
                 let words = format!("score {score:.3}, KL {kl:.2}, beta {beta:.3}");
                 bar.set_message(words.clone());
-                bar.set_position(numbers.step + 1);
+                bar.set_position(*step);
                 // Without a terminal there is no bar: a line now and then shows that it lives.
-                if bar.is_hidden() && !quiet && numbers.step % 10 == 0 {
-                    output::say(format_args!("step {}: {words}, {seconds:.1} s", numbers.step + 1));
+                if bar.is_hidden() && !quiet && step % 10 == 1 {
+                    output::say(format_args!("step {step}: {words}, {seconds:.1} s"));
                 }
             }
-            Event::Sample(step, text, score) if !quiet => {
+            Event::Sample(step, Sample { text, score }) if !quiet => {
                 let text = terminal::harmless(text);
-                let words = format!("--- after {step} steps, score {score:.2} ---\n{text}\n---");
+                let words = format!("--- after {step} steps, score {:.2} ---\n{text}\n---", score.unwrap_or(f32::NAN));
                 bar.suspend(|| output::say(words));
             }
             Event::Suspicious(cause) if !quiet => {

@@ -19,7 +19,7 @@ use wgpt::{
     train::{
         Settings,
         sft::{Data, Sft},
-        stage::{Stage, Summary},
+        supervised::{Summary, Supervised},
     },
 };
 
@@ -117,7 +117,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         out.display()
     ));
     let stop = training::stop_on_interrupt();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let (left_out, truncated) = (mistakes.found(), truncated.0);
     let output = Output { summary, conversations, left_out, truncated, tokens, learned_tokens };

@@ -12,7 +12,7 @@ use wgpt::{
     io::checkpoint,
     model::{Config, lora::LoraConfig},
     optim::{AdamW, Schedule},
-    train::{Settings, run, trainer::Trainer},
+    train::{Settings, state, trainer::Trainer},
 };
 
 /// What is tuned, and how.
@@ -169,7 +169,7 @@ impl TuneArguments {
         settings: &Settings,
     ) -> Result<(Trainer, Option<f64>)> {
         if self.resume {
-            let (trainer, _, state) = run::resume(gpu, base)?;
+            let (trainer, _, state) = state::resume(gpu, base)?;
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", base.display(), state.step));
             return Ok((trainer, state.best_val_loss));

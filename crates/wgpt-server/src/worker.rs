@@ -223,7 +223,7 @@ impl Thread {
             match self.engine.submit(request) {
                 Ok(()) => {}
                 Err(refused) => {
-                    let reason = Error::from(refused).to_string();
+                    let reason = refused.into_error().to_string();
                     let _ = sender.try_send(ChoiceEvent { choice, update: ChoiceUpdate::Failed(reason) });
                 }
             }

@@ -92,7 +92,7 @@ impl Reinforcer {
         };
         settings.validate(config.context)?;
         let (policy, reference) = (Gpt::from_source(gpu, &source)?, Gpt::from_source(gpu, &source)?);
-        let learner = Learner::new(gpu, policy, Some(reference), true, settings.optimizer)?;
+        let learner = Learner::new(gpu, policy, Some(reference), true, &settings)?;
         let progress = Progress::new(&settings);
         Ok(Self { ppo: Ppo { settings, learner, prompts, judge, codec, progress } })
     }
@@ -116,6 +116,6 @@ impl Reinforcer {
 
     /// The policy as a GGUF file.
     pub async fn model(&self) -> Result<Vec<u8>> {
-        Ok(portable::export(&self.ppo.learner.policy, &self.ppo.codec, "reinforced.gguf").await?)
+        Ok(portable::export(self.ppo.learner.policy(), &self.ppo.codec, "reinforced.gguf").await?)
     }
 }

@@ -12,7 +12,7 @@ use wgpt::{
     model::{Config, Gpt},
     ops::tuning,
     text::{Tokenizer, shards, tokenizer::END_OF_TEXT},
-    train::{self, Settings, portable, pretrain::Pretrain, task::Task},
+    train::{self, Settings, portable, pretrain::Pretrain, supervised::Task},
 };
 
 use crate::{

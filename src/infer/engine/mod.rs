@@ -70,11 +70,12 @@ pub enum Refused {
     Invalid(Error),
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Full => Self::QueueFull,
-            Refused::Invalid(error) => error,
+impl Refused {
+    /// The same as an error of the crate.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Full => Error::QueueFull,
+            Self::Invalid(error) => error,
         }
     }
 }

@@ -3,21 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{settings::Limits, statistics::Statistics};
-use crate::error::GuardCause;
+use crate::{error::GuardCause, train::run::Verdict};
 
 /// Nats by which rounding does not explain a difference between sampling and training.
 const LARGEST_GAP: f64 = 0.1;
-
-/// What a step looks like.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// As it should be: worth a checkpoint.
-    Fine,
-    /// Over a limit, but not for long enough to stop; no checkpoint is saved meanwhile.
-    Suspicious(GuardCause),
-    /// The run is over.
-    Stop(GuardCause),
-}
 
 /// What the guards remember. A part of the run's state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,11 +18,6 @@ pub struct Guards {
 }
 
 impl Guards {
-    /// Whether the last step was within all limits.
-    pub fn calm(&self) -> bool {
-        self.strikes == 0
-    }
-
     /// Judges a step.
     pub fn check(&mut self, step: &Statistics, limits: &Limits) -> Verdict {
         let numbers = [

@@ -38,8 +38,6 @@ use crate::{
         sampler::Sampling,
     },
     interchange::TextCodec,
-    parallel::Group,
-    train::coordination,
 };
 
 /// Episodes of the reference, for normalisation, have numbers from here on: no step reaches them.
@@ -159,7 +157,7 @@ impl Ppo {
         }
         let statistics = Statistics { beta, learning_rate: lr, ..statistics::with_updates(before, &updates) };
         self.progress.controller.update(statistics.kl, settings.batch);
-        self.progress.updates = self.learner.optimizer.step;
+        self.progress.updates = self.learner.trainer.optimizer.step;
         self.progress.step += 1;
         let text = |ids: &[u32]| self.codec.tokenizer.decode(ids);
         let sample = |(Episode { prompt, answer }, &score): (&Episode, &f32)| Sample {
@@ -190,7 +188,7 @@ impl Ppo {
             width: settings.prompt_tokens,
         };
         let sampling = Sampling { temperature: settings.temperature, seed: settings.seed, ..Sampling::default() };
-        let (gpu, policy) = (&self.learner.gpu, &self.learner.policy);
+        let (gpu, policy) = (&self.learner.trainer.gpu, self.learner.policy());
         let answers = continue_all(gpu, policy, &requests, limits, &sampling, |_| ()).await?;
         Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Episode { prompt, answer }).collect())
     }
@@ -263,18 +261,12 @@ impl Ppo {
         Ok(())
     }
 
-    /// Compiles the kernels of a step and lets the tuner choose among their variants. Changes nothing else.
+    /// Compiles the kernels of a step, and lets the tuner see every shape: this rank's share of a step, changing nothing.
     ///
     /// # Errors
     /// Those of the driver.
-    pub async fn tune(&mut self, report: impl FnMut(&str, usize, usize)) -> Result<()> {
-        let (gpu, group) = (self.learner.gpu.clone(), self.learner.group());
-        coordination::tune(&gpu, &group, async || self.rehearse(&group).await, report).await
-    }
-
-    /// This rank's share of a step, changing nothing.
-    async fn rehearse(&mut self, group: &Group) -> Result<()> {
-        let own = exchange::share(group, self.settings.batch, self.settings.algorithm.group());
+    pub async fn rehearse(&mut self) -> Result<()> {
+        let own = exchange::share(&self.learner.group(), self.settings.batch, self.settings.algorithm.group());
         let episodes = self.rollout(REFERENCE_EPISODES, own.len()).await?;
         let rollout = self.learner.read(&episodes, &self.settings).await?;
         let train_sample = |rollout: Rollout| {

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    optim::AdamW,
+    optim::{AdamW, Decay, Schedule},
     train::{
         rlhf::{kl::KlController, response::MissingStop},
-        settings::difference,
+        settings::{Precision, difference},
+        trainer::StepSettings,
     },
 };
 
@@ -144,6 +145,14 @@ pub struct Settings {
     pub judge: String,
     /// A hash of the prompts.
     pub prompts: String,
+}
+
+impl From<&Settings> for StepSettings {
+    fn from(settings: &Settings) -> Self {
+        let Settings { optimizer, seed, checkpoint_activations, lr, steps, .. } = *settings;
+        let schedule = Schedule { lr, min_lr: 0.0, warmup: 0, steps, decay: Decay::Linear };
+        Self { schedule, optimizer, dropout: 0.0, seed, checkpoint_activations, precision: Precision::F32 }
+    }
 }
 
 impl Settings {

@@ -35,10 +35,9 @@ use wgpt::{
         pretrain::Pretrain,
         reward::{self, Data, Reader, Reward, RewardModel},
         rlhf::{kl::KlController, response::MissingStop},
-        run,
         sft::{self, Sft},
-        stage::{Stage, Summary},
-        task::Task,
+        state,
+        supervised::{Summary, Supervised, Task},
         trainer::Trainer,
     },
 };
@@ -314,7 +313,7 @@ impl<'a> Story<'a> {
         if checkpoint::resolve(out).is_err() {
             return Ok((fresh()?, None));
         }
-        let (trainer, _, state) = run::resume(self.gpu, out)?;
+        let (trainer, _, state) = state::resume(self.gpu, out)?;
         settings.agrees_with(&state.settings)?;
         Ok((trainer, state.best_val_loss))
     }
@@ -328,7 +327,7 @@ impl<'a> Story<'a> {
         (trainer, best_val_loss): (Trainer, Option<f64>),
     ) -> Result<(Option<Summary>, T)> {
         std::fs::create_dir_all(out).map_err(wgpt::Error::io(out, "create"))?;
-        let mut stage = Stage { out, settings, task, codec, trainer, best_val_loss, stop: &self.stop };
+        let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss, stop: &self.stop };
         let summary = training::run(self.shared, self.gpu, &mut stage).await?;
         Ok(((!summary.stopped).then_some(summary), stage.task))
     }

@@ -28,8 +28,8 @@ use wgpt::{
     train::{
         Settings,
         reward::{Data, Evaluation, Normalised, Reader, Recipe, Reward},
-        run,
-        stage::{Stage, Summary},
+        state,
+        supervised::{Summary, Supervised},
         trainer::Trainer,
     },
 };
@@ -228,7 +228,7 @@ impl TrainArguments {
     fn trainer(&self, shared: &Shared, gpu: &Gpu, base: &Path, settings: &Settings) -> Result<(Trainer, Option<f64>)> {
         let lora = self.lora.config()?;
         if self.resume {
-            let (trainer, _, state) = run::resume(gpu, base)?;
+            let (trainer, _, state) = state::resume(gpu, base)?;
             settings.agrees_with(&state.settings)?;
             let earlier = trainer.model.lora().map(|lora| &lora.config);
             if lora.is_some() && lora.as_ref() != earlier {
@@ -303,7 +303,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Re
     ));
     let stop = training::stop_on_interrupt();
     let codec = reader.codec().clone();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let evaluation = stage.task.evaluation.as_ref();
     let output = Output {

@@ -12,11 +12,7 @@ use wgpt::{
     gpu::{Gpu, Options},
     tensor::Tensor,
     text::shards,
-    train::{
-        pretrain::Pretrain,
-        run,
-        stage::{Event, Stage},
-    },
+    train::{pretrain::Pretrain, run::Event, state, supervised::Supervised},
 };
 
 use crate::program::{Place, english, pretrain};
@@ -33,13 +29,13 @@ fn newest(run: &Path) -> Option<PathBuf> {
 
 /// Goes on with the run in `out` until the device is lost, in its tenth step from here.
 fn lose(gpu: &Gpu, place: &Place, out: &Path) -> Error {
-    let (trainer, codec, state) = run::resume(gpu, out).expect("resumed");
+    let (trainer, codec, state) = state::resume(gpu, out).expect("resumed");
     let settings = state.settings;
     let text = place.path("text.txt");
     let split =
         shards::prepare(&text, &codec.tokenizer, out, settings.val_fraction, &mut |_, _| {}).expect("token files");
     let (task, stop) = (Pretrain { split }, AtomicBool::new(false));
-    let mut stage = Stage { out, settings, task, codec, trainer, best_val_loss: state.best_val_loss, stop: &stop };
+    let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss: state.best_val_loss, stop: &stop };
     let (device, mut steps) = (gpu.device().clone(), 0);
     let ended = pollster::block_on(stage.run(|event| {
         steps += u32::from(matches!(event, Event::Step(_)));
