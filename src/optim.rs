@@ -26,10 +26,12 @@ pub struct AdamW {
 /// One parameter with its gradient and moments.
 struct Slot {
     name: String,
+    /// In a shape of its own, which is that of the others too.
     weight: Tensor,
     gradient: Tensor,
     /// First and second moments; none where another rank may have them.
     moments: Option<[Tensor; 2]>,
+    /// The copy in f16, if it has one.
     half: Option<Tensor>,
 }
 
@@ -48,7 +50,7 @@ pub struct Member {
     pub name: String,
     /// The parameter.
     pub weight: Tensor,
-    /// Its gradient.
+    /// Its gradient, in its shape.
     pub gradient: Tensor,
     /// Where its first element lies.
     pub first: usize,
@@ -131,7 +133,7 @@ impl Optimizer {
         Ok(Self { settings, slots, runs, step: 0, skipped: 0 })
     }
 
-    /// Updates every parameter; returns the global gradient norm before clipping, still on the GPU. A parameter that
+    /// Updates every parameter; returns the global gradient norm `[1]` before clipping, still on the GPU. A parameter that
     /// no gradient reached counts as one with gradient 0. With `scale` the gradients are that many times the real ones, and
     /// where their norm is not finite nothing is updated: whoever reads the norm counts that as `skipped`. `join` makes the
     /// norm that of all ranks, where this one has a share of the gradients only.

@@ -34,17 +34,23 @@ pub struct Pass {
     pub reference: bool,
 }
 
-/// A GPT on a GPU.
+/// A GPT on a GPU; `dim` is the width of a head.
 pub struct Gpt {
     pub(super) config: Config,
+    /// `[vocabulary, width]`
     pub(super) embed: Weight,
+    /// `[context, width]`: learned or sinusoidal positions.
     pub(super) position: Option<Tensor>,
+    /// `[context, dim / 2, 2]`: the angles of rotary positions.
     pub(super) rope_table: Option<Tensor>,
     pub(super) blocks: Vec<Block>,
+    /// `[width]`, after the last block.
     pub(super) norm: Scale,
+    /// `[vocabulary, width]`; none where it is the embedding.
     pub(super) head: Option<Weight>,
+    /// What is trained, in the shapes of [`parameters::specs`](super::parameters::specs), or of the adapters.
     pub(super) parameters: Vec<(String, Tensor)>,
-    /// The parameters' copies in f16; none in a model that is not mixed.
+    /// The parameters' copies in f16, in their shapes; none in a model that is not mixed.
     pub(super) halves: Vec<Tensor>,
     pub(super) bytes: u64,
     pub(super) lora: Option<Lora>,
@@ -151,7 +157,8 @@ impl Gpt {
         normalise(tape, &self.config, &x, &self.norm, dtype)
     }
 
-    /// The loss of the final hidden states against `targets`; see [`cross_entropy::head_loss`].
+    /// The loss of the final hidden states `[.., width]` against `targets [rows]`, one for each of them; see
+    /// [`cross_entropy::head_loss`].
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -159,7 +166,8 @@ impl Gpt {
         cross_entropy::head_loss(tape, hidden, self.head_weight(), targets, factor)
     }
 
-    /// Log-probabilities of `targets` given the final hidden states; see [`token_logprobs::token_logprobs`].
+    /// Log-probabilities `[rows]` of `targets [rows]` given as many final hidden states `[.., width]`; see
+    /// [`token_logprobs::token_logprobs`].
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -173,7 +181,7 @@ impl Gpt {
         token_logprobs::token_logprobs(tape, hidden, self.head_weight(), targets, temperature)
     }
 
-    /// Scores of every token of the vocabulary: `[.., vocabulary]`.
+    /// Scores of every token of the vocabulary, from the final hidden states `[.., width]`: `[.., vocabulary]`.
     ///
     /// # Errors
     /// [`Error::Shape`].

@@ -87,7 +87,7 @@ impl ScalarHead {
         Ok(out)
     }
 
-    /// A number for each of these rows only, as for the last token of each text: `[rows.count()]`.
+    /// A number for each of these rows of `hidden [.., width]` only, as for the last token of each text: `[rows.count()]`.
     ///
     /// # Errors
     /// As [`ScalarHead::apply`] and [`gather`].

@@ -23,6 +23,7 @@ use crate::{
 
 /// The pools of a whole model; page `n` of every layer belongs to the same tokens. They take memory as they fill.
 pub struct Pages {
+    /// One per block: keys and values `[capacity, kv_heads, PAGE, dim]`.
     layers: Vec<Paged>,
     gpu: Gpu,
     /// Key and value heads, width of a head.
@@ -122,8 +123,8 @@ impl Gpt {
         normalise(&tape, config, &x.reshape(&[runs.len(), config.width])?, &self.norm, DType::F32)
     }
 
-    /// Embeddings of tokens that stand at any positions: each is a text of its own that begins as far before the last
-    /// position as the token's own position says.
+    /// Embeddings `[tokens, 1, width]` of tokens that stand at any positions: each is a text of its own that begins as far
+    /// before the last position as the token's own position says.
     fn embed_places(&self, tape: &Tape, gpu: &Gpu, ids: &[u32], runs: &[Run<'_>]) -> Result<Tensor> {
         let tokens = Tokens::new(gpu, ids, ids.len(), 1, false)?;
         let Some(table) = &self.position else { return embedding::embed(tape, &tokens, &self.embed, None, 0) };

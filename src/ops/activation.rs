@@ -37,7 +37,7 @@ pub fn swiglu(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The gradient of [`swiglu`]'s input.
+/// The gradient of [`swiglu`]'s input `x [.., 2 width]`, in its shape, from `grad_out [.., width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -53,7 +53,7 @@ pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     Ok(grad_x)
 }
 
-/// `gelu(x)` into a new tensor, without a backward pass of its own: [`gelu_backward`] is for who records one.
+/// `gelu(x)` into a new tensor of x's shape, without a backward pass of its own: [`gelu_backward`] is for who records one.
 ///
 /// # Errors
 /// [`crate::Error::OutOfMemory`].
@@ -63,7 +63,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `grad_out * gelu'(x)` for the values `x` before the activation.
+/// `grad_out * gelu'(x)` for the values `x` before the activation; all of one shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.

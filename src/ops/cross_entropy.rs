@@ -32,13 +32,13 @@ impl Targets {
 
 /// What [`head_loss`] computes.
 pub struct Loss {
-    /// Mean negative log-likelihood over the scored targets, 0 without any: one element.
+    /// `[1]`: mean negative log-likelihood over the scored targets, 0 without any.
     pub mean: Tensor,
     /// `[rows, 4]`; the last column is each row's loss.
     pub stats: Tensor,
 }
 
-/// Cross entropy of `x weight^T` against `targets`, for `x [.., in]`, `weight [vocabulary, in]`.
+/// Cross entropy of `x weight^T` against `targets [rows]`, for `x [.., in]`, `weight [vocabulary, in]`.
 ///
 /// `factor` scales the gradient, not the reported mean (1 / number of accumulated micro-batches). With one chunk the
 /// logits are kept for the backward pass, with more they are computed again.

@@ -12,7 +12,8 @@ kernels! {
     DROPOUT = "dropout";
 }
 
-/// Zeroes each element with probability `rate` and divides the others by `1 - rate`. `key` chooses the mask.
+/// Zeroes each element of `x`, of any shape, with probability `rate` and divides the others by `1 - rate`. `key` chooses the
+/// mask.
 ///
 /// # Errors
 /// [`Error::Config`] unless `0 <= rate < 1`.

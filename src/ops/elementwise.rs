@@ -26,7 +26,7 @@ pub fn fill(out: &Tensor, value: f32) -> Result<()> {
     Ok(())
 }
 
-/// `out = factor * x`, or `out += factor * x`.
+/// `out = factor * x`, or `out += factor * x`, for as many elements, in whatever shapes.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the numbers of elements differ.

@@ -29,9 +29,13 @@ pub struct Tokens {
 /// Rows by the id that they hold, on the GPU; see [`TokenGroups`].
 #[derive(Clone)]
 pub(super) struct Groups {
+    /// `[rows]`: the distinct ids, then padding.
     ids: Tensor,
+    /// `[rows + 1]`: where each id's rows begin in `order`, then padding.
     starts: Tensor,
+    /// `[rows]`: all rows, by id.
     order: Tensor,
+    /// Distinct ids.
     count: usize,
 }
 
@@ -94,7 +98,8 @@ impl Groups {
     }
 }
 
-/// `table[id] (+ positions[past + t - start])` for every token, where `start` is its segment's: `[batch, context, width]`.
+/// `table[id] (+ positions[past + t - start])` for every token, where `start` is its segment's: `[batch, context, width]`, from
+/// `table [vocabulary, width]` and `positions [places, width]`.
 ///
 /// A packed table is frozen.
 ///
@@ -175,7 +180,7 @@ pub(super) fn look_up(tokens: &Tokens, table: &Tensor, positions: Option<&Tensor
     Ok(out)
 }
 
-/// Adds the rows of `grad_out` to the rows of `slot` that their tokens name.
+/// Adds the rows of `grad_out [.., width]` to the rows of `slot [vocabulary, width]` that their tokens name.
 pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Result<()> {
     let (gpu, width) = (slot.gpu(), slot.width());
     let columns = width / elements(width);

@@ -26,7 +26,8 @@ impl Adapter {
         self.a.shape()[0]
     }
 
-    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T`, which the backward pass reads.
+    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the backward
+    /// pass reads.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the widths disagree.
@@ -45,7 +46,7 @@ impl Adapter {
     }
 
     /// The gradients of A and B (with `need_leaves`), and the adapter's part of the gradient of `x` (with `need_x`), from
-    /// the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned.
+    /// the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned, `inner [rows, rank]`.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].

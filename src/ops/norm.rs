@@ -36,24 +36,24 @@ impl Kind {
     }
 }
 
-/// What scales and shifts the normalised elements, `[width]` each.
+/// What scales and shifts the normalised elements.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// Multiplied by.
+    /// `[width]`: multiplied by.
     pub weight: &'a Tensor,
-    /// Added, if there is one.
+    /// `[width]`: added, if there is one.
     pub bias: Option<&'a Tensor>,
 }
 
 /// What the forward kernel writes.
 pub struct Forward {
-    /// The normalised rows.
+    /// The normalised rows: `[.., width]`.
     pub out: Tensor,
     /// (mean, 1 / standard deviation) of each row: `[rows, 2]`.
     pub stats: Tensor,
 }
 
-/// Normalises the rows of `x [.., width]`, which are f32; the result is stored as `dtype`.
+/// Normalises the rows of `x [.., width]`, which are f32; the result, in x's shape, is stored as `dtype`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -80,7 +80,7 @@ pub fn norm(tape: &Tape, kind: Kind, x: &Tensor, weights: Weights<'_>, epsilon: 
     Ok(out)
 }
 
-/// The forward kernel under a given plan.
+/// The forward kernel over `x [.., width]` under a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -110,7 +110,8 @@ pub fn forward(
     Ok(Forward { out, stats })
 }
 
-/// Writes (or adds) the gradient of `x` under a given plan.
+/// Writes (or adds) the gradient of `x [.., width]` under a given plan, from `weight [width]`, `stats [rows, 2]` and
+/// `grad_out` in x's shape, which is that of `grad_x` too.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -133,7 +134,8 @@ pub fn backward(
     x.gpu().run(&variant, binds, params, plan.grid(x.gpu(), x.height()))
 }
 
-/// Writes (or adds) the gradients of weight and bias.
+/// Writes (or adds) the gradients of weight and bias, `[width]` each, from `x [.., width]`, `stats [rows, 2]` and `grad_out` in
+/// x's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

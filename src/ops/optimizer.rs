@@ -34,7 +34,7 @@ pub struct Step {
     pub unscale: Option<f32>,
 }
 
-/// What a step changes, and the gradient: tensors of one size.
+/// What a step changes, and the gradient: tensors of as many elements each, in whatever shapes.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The parameters.
@@ -49,7 +49,7 @@ pub struct State {
     pub half: Option<Tensor>,
 }
 
-/// Updates weights and moments in place; `norm` is the global norm of the gradients without their scale.
+/// Updates weights and moments in place; `norm [1]` is the global norm of the gradients without their scale.
 ///
 /// # Errors
 /// Those of the driver.

@@ -43,7 +43,8 @@ pub fn table(
 
 /// Rotates the query and key heads of `qkv [batch, context, (heads + 2 kv_heads) D]`; row `t` stands at position
 /// `past + t`, less its segment's start if there are `segments [batch, context]`: relative angles would be the same
-/// without that, but so packing changes not even the rounding, and no angle is one that the model has not seen.
+/// without that, but so packing changes not even the rounding, and no angle is one that the model has not seen. The table is
+/// that of [`table`], the result in qkv's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when positions run past the table or the widths disagree.

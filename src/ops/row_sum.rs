@@ -24,7 +24,7 @@ pub fn weighted_row_sum(tape: &Tape, x: &Tensor, weights: &Tensor) -> Result<Ten
     Ok(out)
 }
 
-/// The forward kernel under a given plan.
+/// The forward kernel under a given plan: `[rows]`, from `weights [rows, width]` and as many elements of `x`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the numbers of elements differ.

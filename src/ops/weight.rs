@@ -10,13 +10,13 @@ use crate::{
 /// A matrix `[out, in]` as a layer holds it.
 #[derive(Clone, Debug)]
 pub enum Weight {
-    /// f32; can be trained.
+    /// f32 `[out, in]`; can be trained.
     Plain(Tensor),
     /// f32, which is trained, and its copy in f16, which activations in f16 are multiplied by; see [`crate::optim`].
     Mixed {
-        /// What is trained and saved.
+        /// `[out, in]`: what is trained and saved.
         master: Tensor,
-        /// The master rounded; the optimizer keeps it so.
+        /// `[out, in]`: the master rounded; the optimizer keeps it so.
         half: Tensor,
     },
     /// As its file stores it, or quantised at load; frozen.
@@ -61,7 +61,7 @@ impl Weight {
         }
     }
 
-    /// All of it as f32: itself, or a temporary that should not be kept.
+    /// All of it as f32 `[out, in]`: itself, or a temporary that should not be kept.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -72,7 +72,8 @@ impl Weight {
         }
     }
 
-    /// What `x` is multiplied by: the f16 copy for activations in f16 where there is one, [`Weight::plain`] otherwise.
+    /// What `x [.., in]` is multiplied by, `[out, in]`: the f16 copy for activations in f16 where there is one,
+    /// [`Weight::plain`] otherwise.
     ///
     /// # Errors
     /// As [`Weight::plain`].
@@ -83,7 +84,7 @@ impl Weight {
         }
     }
 
-    /// Rows `first..first + count` of [`Weight::operand`].
+    /// Rows `first..first + count` of [`Weight::operand`]: `[count, in]`.
     ///
     /// # Errors
     /// As [`Weight::plain_rows`].
@@ -94,7 +95,7 @@ impl Weight {
         }
     }
 
-    /// Rows `first..first + count` as f32; see [`Weight::plain`].
+    /// Rows `first..first + count` as f32 `[count, in]`; see [`Weight::plain`].
     ///
     /// # Errors
     /// As [`Tensor::rows`] and [`unpack`].

@@ -28,14 +28,14 @@ const SPAN: usize = 256;
 /// Most ranges of a text.
 const SPLITS: usize = 32;
 
-/// The pool of one layer: `[pages, key_value, PAGE, dim]` of keys, and as much of values.
+/// The pool of one layer.
 #[derive(Clone, Debug)]
 pub struct Paged {
-    /// Keys, rotated where the model rotates.
+    /// `[pages, key_value, PAGE, dim]`: keys, rotated where the model rotates.
     pub keys: Tensor,
-    /// Values.
+    /// `[pages, key_value, PAGE, dim]`: values.
     pub values: Tensor,
-    /// How both are stored; with [`Precision::Half`] the tensors hold words of two numbers.
+    /// How both are stored; with [`Precision::Half`] the tensors hold words of two numbers, `dim / 2` a row.
     pub precision: Precision,
     /// Pages, key and value heads, width of a head.
     pub shape: [usize; 3],
@@ -83,7 +83,7 @@ pub struct Rows {
     places: Tensor,
     /// `[tiles, 4]`: see the kernel.
     tiles: Tensor,
-    /// The runs' pages, one after the other.
+    /// `[pages]`: those of the runs, one run after the other.
     tables: Tensor,
     /// Most rows of a tile.
     queries: usize,

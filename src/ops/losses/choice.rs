@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Mean over the questions of `-log softmax(rewards)[best]`, for `rewards [questions, n]` (or its elements in this
-/// order) and the index of each question's best answer. Questions whose best is ignored do not count; one element.
+/// order) and the index of each question's best answer, `best [questions]`: `[1]`. Questions whose best is ignored do not
+/// count.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the number of rewards is not a multiple of the questions'.

@@ -43,7 +43,7 @@ impl RowWeights {
         Ok(Self { weights: Tensor::from_f32(gpu, &[counts.len()], &weights)?, counted })
     }
 
-    /// The weighted mean of numbers by row, for reports: one element.
+    /// The weighted mean of numbers by row, `x [rows]`, for reports: `[1]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when there is not one number per row.
@@ -55,9 +55,10 @@ impl RowWeights {
 
 /// A loss and its statistics, still on the GPU.
 pub struct Loss {
-    /// One element; the output that a tape starts backward from, or a part of [`weighted_sum`].
+    /// `[1]`: the output that a tape starts backward from, or a part of [`weighted_sum`].
     pub mean: Tensor,
-    /// The loss and what else was summed up, for the loss's own `Statistics`. Start the copy early, wait for it late.
+    /// `[columns]`: the loss and what else was summed up, for the loss's own `Statistics`. Start the copy early, wait for
+    /// it late.
     pub totals: Tensor,
 }
 
@@ -74,7 +75,7 @@ fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss
     Ok(Loss { mean, totals })
 }
 
-/// `out (+)= x * factors[row]` for `x` cut into as many rows as there are factors.
+/// `out (+)= x * factors[row]` for `factors [rows]`, and `x` cut into as many rows; `out` has x's elements.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the sizes do not go together.
@@ -88,7 +89,7 @@ pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) 
     gpu.run(&SCALE_ROWS.plain(), binds, params, flat_grid(gpu, count))
 }
 
-/// `sum of factor * loss` as one loss: what a backward pass of several losses starts from.
+/// `sum of factor * loss` over losses `[1]` as one loss `[1]`: what a backward pass of several losses starts from.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when a loss is not one element, or there are none.

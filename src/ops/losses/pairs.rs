@@ -13,9 +13,9 @@ kernels! {
 pub struct Pairs<'a> {
     /// Factor of the difference; 1 for rewards, 0.1 as a rule for DPO.
     pub beta: f32,
-    /// The reference's numbers `[pairs, 2]`, subtracted first: DPO.
+    /// `[pairs, 2]`: the reference's numbers, subtracted first: DPO.
     pub reference: Option<&'a Tensor>,
-    /// By how much each pair `[pairs]` should differ at least.
+    /// `[pairs]`: by how much each pair should differ at least.
     pub margins: Option<&'a Tensor>,
     /// Coefficient of `(x_chosen + x_rejected)^2`, which keeps rewards round zero.
     pub centring: f32,

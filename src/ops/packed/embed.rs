@@ -15,7 +15,8 @@ kernels! {
     EMBED_PACKED = "embed_packed";
 }
 
-/// `table[id] (+ positions[past + t])` for every token, as [`crate::ops::embedding::embed`]: `[batch, context, width]`.
+/// `table[id] (+ positions[past + t])` for every token, as [`crate::ops::embedding::embed`]: `[batch, context, width]`, from
+/// `table [vocabulary, width]` and `positions [places, width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.

@@ -28,7 +28,7 @@ pub struct Packed {
 /// Consecutive rows in one layout.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// The rows, as words.
+    /// `[rows, words]`: the rows, as words; `[rows, width]` of f32 for a [view](Packed::view).
     pub words: Tensor,
     /// How they lie there.
     pub layout: Layout,
@@ -68,8 +68,8 @@ impl Packed {
         Ok(Self { pieces, rows: first, width })
     }
 
-    /// An f32 matrix seen as packed rows, without a copy; none for widths that are no whole blocks and matrices over one
-    /// binding.
+    /// An f32 matrix `[rows, width]` seen as packed rows, without a copy; none for widths that are no whole blocks and
+    /// matrices over one binding.
     pub fn view(plain: &Tensor) -> Option<Self> {
         let &[rows, width] = plain.shape() else { return None };
         if width % 32 != 0 || width == 0 || plain.bytes() > plain.gpu().capabilities().binding {

@@ -50,7 +50,7 @@ pub struct Fused<'a> {
     pub bias: Option<&'a Tensor>,
     /// After the bias.
     pub activation: Activation,
-    /// Added last, of the result's shape.
+    /// `[.., out]`, or half of it for [`Activation::Swiglu`]: added last.
     pub residual: Option<&'a Tensor>,
 }
 
