@@ -1,4 +1,4 @@
-//! The adapter's roofs (copy bandwidth, multiply-adds, cost of a dispatch and a submission), then every kernel.
+//! The adapter's rooflines (copy bandwidth, multiply-adds, cost of a dispatch and a submission), then every kernel.
 
 use crate::common::{STILL, clock, data};
 use criterion::{Criterion, Throughput};
@@ -166,7 +166,7 @@ fn flat_kernels(criterion: &mut Criterion, gpu: &Gpu) {
     group.finish();
 }
 
-/// Roofs first, then the kernels under them.
+/// Rooflines first, then the kernels that they limit.
 pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
     roofline(criterion, gpu);
     matmuls(criterion, gpu);

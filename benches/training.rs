@@ -1,4 +1,4 @@
-//! Whole training steps, tuned: the nano-char setting and a wider one.
+//! Whole training steps, tuned: the nano-char configuration and a wider one.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use wgpt::{
     train::{Settings, trainer::Trainer},
 };
 
-/// Medians over few samples; a sample is one or more whole runs.
+/// Medians of few samples; a sample is one or more whole runs.
 pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
     let mut group = criterion.benchmark_group("training step");
     group.measurement_time(Duration::from_secs(5));

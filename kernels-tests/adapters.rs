@@ -1,4 +1,4 @@
-//! Adapters in files: saved alone, found again beside their base, resumed, merged, and refused by any other base.
+//! Adapters in files: saved alone, loaded again with their base, resumed, merged, and refused with any other base.
 
 use std::{fs, path::Path};
 
@@ -24,7 +24,8 @@ use wgpt::{
 
 use crate::device::device;
 
-/// A model of the fixtures, with a tokenizer, at `path`: a folder in f32, or (by its ending) a GGUF file in Q8_0.
+/// Writes a model of the fixtures with a tokenizer to `path`: a folder in f32, or, if its extension says so, a GGUF file in
+/// Q8_0.
 pub fn place(name: &str, path: &Path) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/hf");
     let source = interchange::open(&fixtures.join(name)).expect("the fixture");
@@ -56,7 +57,7 @@ pub fn step(trainer: &mut Trainer) -> f32 {
 }
 
 #[test]
-fn there_and_back_and_merged() {
+fn adapters_round_trip_and_merge() {
     let device = device();
     let gpu = &device.gpu;
     for (name, base) in [("gpt2", "base"), ("llama-grouped", "base"), ("qwen3", "base"), ("llama", "base.gguf")] {

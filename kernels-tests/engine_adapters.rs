@@ -1,4 +1,4 @@
-//! One model, several adapters by name: each answers as the model that it makes of its base.
+//! One model with several named adapters: each answers like its base with the adapter merged.
 
 use wgpt::{
     infer::{
@@ -55,7 +55,7 @@ fn each_name_answers_as_its_merged_model() {
     let vocabulary = engine.model().config().vocabulary;
     let text = prompt(PAGE + 9, 2, vocabulary);
     let drawn = Sampling { temperature: 0.7, seed: 4, ..Sampling::default() };
-    // Twice, so that the second time pages are known.
+    // Twice, so that pages are known the second time.
     for round in 0..2 {
         let mut asked = Vec::new();
         for (index, name) in [None, Some("a"), Some("b"), Some("a"), None].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A run in one piece of bytes: it goes on bit for bit, and its model is the same in a GGUF file.
+//! A training run saved as one byte string: it continues bit for bit, and its model is the same in a GGUF file.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn step(task: &mut Pretrain, trainer: &mut Trainer, settings: &Settings) -> f32 
 }
 
 #[test]
-fn there_and_back() {
+fn a_run_survives_a_round_trip() {
     let device = device();
     let gpu = &device.gpu;
     let text = TEXT.repeat(4);

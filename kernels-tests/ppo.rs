@@ -1,4 +1,4 @@
-//! Sampling in batches, and reinforcement learning as a whole: on models so small that a step takes milliseconds.
+//! Sampling in batches, and reinforcement learning as a whole, on models so small that a step takes milliseconds.
 
 use std::{
     path::Path,
@@ -55,7 +55,7 @@ fn config(codec: &TextCodec) -> Config {
     Config { kv_heads: 1, ..Config::gpt2(codec.tokenizer.vocab_size(), 24, 2, 2, 16) }
 }
 
-/// A model whose choices are clear: weights ten times as large as at the start of training.
+/// A model with clear preferences: its weights are ten times as large as at the start of training.
 fn sharp(gpu: &Gpu, config: &Config) -> Gpt {
     let mut stream = 0;
     let model = Gpt::build(gpu, config, |spec| {
@@ -68,7 +68,7 @@ fn sharp(gpu: &Gpu, config: &Config) -> Gpt {
 }
 
 #[test]
-fn a_batch_goes_on_as_its_texts_would_alone() {
+fn a_batch_continues_as_its_texts_would_alone() {
     let device = device();
     let gpu = &device.gpu;
     for config in [Config::gpt2(13, 24, 2, 2, 16), Config { kv_heads: 1, ..Config::llama(13, 24, 2, 2, 16) }] {
@@ -91,7 +91,7 @@ fn a_batch_goes_on_as_its_texts_would_alone() {
             let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
             assert!(answer.logprobs.iter().zip(&alone.logprobs).all(near));
         }
-        // Drawn tokens do not depend on who runs beside them, nor on the padding; an answer ends with its stop token.
+        // Drawn tokens do not depend on the other texts or on padding; an answer ends with its stop token.
         let together = run(&requests, 1.0, limits);
         assert_eq!(run(&requests[1..2], 1.0, Limits { width: 9, ..limits })[0].tokens, together[1].tokens);
         assert!(together.iter().any(|answer| answer.tokens != run(&requests, 0.0, limits)[0].tokens));
@@ -110,7 +110,7 @@ fn a_batch_goes_on_as_its_texts_would_alone() {
     assert!(refused(&[], 2) && refused(&[1; 5], 5) && !refused(&[1; 5], 4));
 }
 
-/// How often the letter a is said.
+/// How often the letter a occurs.
 fn letters(said: ScoredAnswer<'_>) -> f32 {
     said.answer.matches('a').count() as f32
 }
@@ -150,8 +150,8 @@ fn ppo(gpu: &Gpu, settings: Settings, adapters: bool) -> Ppo {
     Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress }
 }
 
-/// Rows I and N of the acceptance figures: the first update has ratio 1 and clips nothing, and accumulation changes nothing.
-/// Sampling and training see the same distributions.
+/// The first update has ratio 1 and clips nothing, so sampling and training see the same distributions; and accumulation
+/// changes nothing (rows I and N of the acceptance figures).
 #[test]
 fn the_first_ratio_is_1_and_micro_batches_change_nothing() {
     let device = device();
@@ -179,7 +179,7 @@ fn the_first_ratio_is_1_and_micro_batches_change_nothing() {
     }
 }
 
-/// Row J: with a fixed beta the best policy is known, pi* = ref exp(r / beta) / Z.
+/// With a fixed beta the best policy is known, pi* = ref exp(r / beta) / Z (row J of the acceptance figures).
 #[test]
 fn a_bandit_finds_the_best_policy() {
     let device = device();
@@ -235,7 +235,7 @@ fn normal(weights: Vec<f64>) -> Vec<f64> {
     weights.into_iter().map(|weight| weight / sum).collect()
 }
 
-/// Answers are compared with others to the same prompt, and what is rewarded becomes more frequent.
+/// Answers are compared with others to the same prompt, and rewarded ones become more frequent.
 #[test]
 fn groups_teach_without_values() {
     let device = device();
@@ -254,7 +254,7 @@ fn groups_teach_without_values() {
     assert!((first.first_ratio - 1.0).abs() < 1e-5 && first.value_loss == 0.0);
 }
 
-/// A folder with a base model in it.
+/// A folder that contains a base model.
 fn folder(gpu: &Gpu, codec: &TextCodec) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let recipe = train::Settings::recipe(config(codec));
@@ -286,14 +286,15 @@ fn run_in(gpu: &Gpu, folder: &Path, name: &str, settings: &Settings, stop_at: u6
     }))
 }
 
-/// The log, less what time it took.
+/// The log, without timings.
 fn log(folder: &Path, name: &str) -> Vec<Value> {
     let mut lines = metrics::read(&folder.join(name).join("metrics.jsonl")).expect("a log");
     lines.iter_mut().filter_map(Value::as_object_mut).for_each(|line| drop(line.remove("seconds")));
     lines
 }
 
-/// The second half of row N: weights, moments, value head, beta, random numbers and prompts go on where they were.
+/// Weights, moments, value head, beta, random numbers and prompts continue where they were (second half of row N of the
+/// acceptance figures).
 #[test]
 fn a_resumed_run_is_the_same_run() {
     let device = device();

@@ -1,4 +1,4 @@
-//! The source tree keeps its shape: dependencies point one way, files stay small, kernels stand on their own.
+//! Rules for the source tree: dependencies point one way, files stay small, kernels stand on their own.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use wgpt::{
     tensor::DType::{F16, F32},
 };
 
-/// What each module of the library may use; `error` and `trusted` are everybody's. A module that is not listed fails the test.
+/// What each module of the library may use; every module may use `error`. A module that is not listed fails the test.
 const EDGES: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("hash", &[]),
@@ -16,10 +16,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("content", &["trusted"]),
     ("random", &[]),
     ("assets", &[]),
-    // Files are written whole or not at all.
+    // Files are written atomically.
     ("formats", &["content", "random", "io::atomic"]),
     ("gpu", &["trusted"]),
-    // A fresh tensor is poisoned, and gradients are added, by the elementwise kernels.
+    // The elementwise kernels poison fresh tensors and add gradients.
     ("tensor", &["gpu", "ops::elementwise"]),
     ("arena", &["gpu", "tensor"]),
     ("tape", &["gpu", "tensor", "ops::elementwise"]),
@@ -99,7 +99,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a source file is text")
 }
 
-/// The paths below `crate::` that a file uses, with grouped imports spelled out two levels deep.
+/// The paths below `crate::` that a file uses, with one level of grouped imports expanded.
 fn uses(text: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for (at, _) in text.match_indices("crate::") {
@@ -170,7 +170,7 @@ fn files_stay_small() {
 }
 
 #[test]
-fn unsafe_stands_in_one_file() {
+fn unsafe_is_in_one_file() {
     let all = ["src", "crates", "kernels-tests", "benches"].iter().flat_map(|folder| files(folder, "rs"));
     let itself = Path::new("kernels-tests/structure.rs");
     for file in all.filter(|file| !file.ends_with("trusted.rs") && !file.ends_with(itself)) {
@@ -178,13 +178,13 @@ fn unsafe_stands_in_one_file() {
     }
 }
 
-/// Texts of the library and of the browser's engine that look like options and are none: properties of style sheets.
+/// Texts in the library and the browser's engine that look like options but are not: properties in style sheets.
 const NO_OPTIONS: &[(&str, &[&str])] =
     &[("src/report/page.rs", &["line", "soft"]), ("src/report/timeline.rs", &["line"])];
 
-/// The library's errors reach pages and other programs as well as terminals: only the program speaks of its options.
+/// The library's messages also reach web pages and other programs; only the command line names its options.
 #[test]
-fn only_the_program_speaks_of_its_options() {
+fn only_the_program_names_its_options() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for file in ["src", "crates/wgpt-tab"].iter().flat_map(|folder| files(folder, "rs")) {
         let relative = file.strip_prefix(root).expect("below the root");
@@ -195,13 +195,13 @@ fn only_the_program_speaks_of_its_options() {
             for (at, _) in code.match_indices("--") {
                 let name: String = code[at + 2..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
                 let option = name.starts_with(|c: char| c.is_ascii_lowercase()) && !known.contains(&name.as_str());
-                assert!(!option, "{}:{}: --{name} is the program's to name", relative.display(), number + 1);
+                assert!(!option, "{}:{}: --{name} is for crates/wgpt-cli to name", relative.display(), number + 1);
             }
         }
     }
 }
 
-/// Every kernel says in its first line what it computes, parses, and keeps to WebGPU's limits, with and without
+/// Every kernel says in its first line what it computes, parses, and keeps within WebGPU's limits, with and without
 /// immediates.
 #[test]
 fn kernels_stand_on_their_own() {
@@ -210,14 +210,14 @@ fn kernels_stand_on_their_own() {
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         assert!(text.starts_with(&format!("// {name}: ")), "{name} does not begin with what it computes");
         for form in [Form::native(true), Form::native(false)] {
-            // A matmul kernel's element type is its variant's.
+            // The element types of a matmul kernel come from its variant.
             let variants = matmul::variants::VARIANTS.iter().filter(|spec| spec.kernel.name == name);
             let mut texts: Vec<_> =
                 variants.map(|spec| spec.variant(Types::SINGLE).text(form).expect("composes")).collect();
             if texts.is_empty() {
                 texts.push(compose::compose(&text, &[], form).expect("composes"));
             }
-            // Rows by vectors and within a subgroup, where the kernel has a choice.
+            // Rows by vectors and within a subgroup, if the kernel has the choice.
             for (include, file) in [("elements", "lib/elements_vec4.wgsl"), ("rows", "lib/rows_subgroup.wgsl")] {
                 if text.contains(&format!("// @include {include} = \"lib/{include}.wgsl\"")) {
                     let file = [(include, format!("\"{file}\""))];
@@ -234,10 +234,10 @@ fn kernels_stand_on_their_own() {
     }
 }
 
-/// WGSL zeroes a variable that is declared in a loop every time round. Not every compiler does (Chromium's did not on Vulkan), so
-/// the kernels say it.
+/// WGSL zeroes a variable declared in a loop on every iteration. Not every compiler does (Chromium's did not on Vulkan), so
+/// the kernels initialise them explicitly.
 #[test]
-fn variables_in_loops_say_what_they_begin_as() {
+fn variables_in_loops_have_initial_values() {
     for file in files("shaders", "wgsl") {
         for (number, line) in read(&file).lines().enumerate() {
             let inner = line.starts_with("        ") && line.trim_start().starts_with("var ");
@@ -251,8 +251,8 @@ fn variables_in_loops_say_what_they_begin_as() {
     }
 }
 
-/// Kernels for cooperative matrices, which few adapters have, compile in every form all the same, and take the workgroup memory
-/// that their specification says.
+/// Kernels for cooperative matrices, which few adapters have, compile in every form all the same, and take no more workgroup
+/// memory than their specification says.
 #[test]
 fn cooperative_kernels_keep_to_their_memory() {
     let mixtures =

@@ -21,7 +21,7 @@ fn settings(config: Config, batch: usize) -> Settings {
     Settings { batch, schedule, seed: 1, ..Settings::recipe(config) }
 }
 
-/// Random tokens of the sizes that `settings` train on.
+/// Random tokens in the batch size and context of `settings`.
 pub fn batch(settings: &Settings, counter: u64) -> Batch {
     let (rows, context) = (settings.batch, settings.context);
     let vocabulary = settings.config.vocabulary as u64;
@@ -161,12 +161,12 @@ fn a_step_of_gpt2_124m_works() {
     gpu.trim();
 }
 
-/// One class of each operation is tuned; the choice is among the variants that fit, and is the fastest that passed.
+/// One class of each operation is tuned; the choice is among the variants that fit, and is the fastest that passes.
 #[test]
-fn the_tuner_answers_what_was_asked() {
+fn the_tuner_answers_its_questions() {
     let device = device();
     let gpu = &device.gpu;
-    // Nobody else's open questions: this test is about three of its own, of classes that no other test meets.
+    // Close the open questions of other tests: this test is about three of its own, in classes that no other test uses.
     let shape = Shape::new(200, 36, 300).trans_b();
     let earlier: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
     earlier.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));

@@ -1,4 +1,4 @@
-//! Variants that are left unused by name: nothing of them is chosen, and something always is.
+//! Variants can be left unused by name: then they are not chosen, but some variant always is.
 
 use wgpt::{
     doctor::variants::variants,
@@ -16,7 +16,7 @@ use wgpt::{
 
 use crate::device::device;
 
-/// What an adapter chooses for a few shapes, by name.
+/// The names of the variants that an adapter chooses for a few shapes.
 fn choices(gpu: &Gpu) -> Vec<&'static str> {
     let heads = Heads { query: 4, key_value: 4, dim: 32 };
     vec![
@@ -30,7 +30,7 @@ fn choices(gpu: &Gpu) -> Vec<&'static str> {
 }
 
 #[test]
-fn what_is_named_is_not_chosen() {
+fn named_variants_are_not_chosen() {
     let device = device();
     let without = |unused: &[&str]| {
         let unused = unused.iter().map(|name| (*name).to_string()).collect();
@@ -41,7 +41,7 @@ fn what_is_named_is_not_chosen() {
     for (first, second) in first.iter().zip(&second) {
         assert_ne!(first, second);
     }
-    // Whatever is named, there are kernels for everything.
+    // Even if every variant is named, there is a kernel for everything.
     assert_eq!(choices(&without(&variant_names())).len(), first.len());
 }
 
@@ -54,7 +54,7 @@ fn kernels_are_left_unused_as_well() {
     assert!(found.iter().all(|variant| variant.kernel.name != "matmul_tiled"));
 }
 
-/// A name that two kinds of variants share would leave both unused.
+/// If two families shared a name, it would leave both variants unused.
 #[test]
 fn names_are_distinct() {
     let names = variant_names();

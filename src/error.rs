@@ -1,22 +1,22 @@
 //! The one error type of the crate.
 //!
-//! A message says what was wrong and where (operation, shapes, setting, file, byte, line), for whoever called: a program, a
-//! page or a terminal. What a user of a terminal can do about it, by which option, is for the command line to add.
+//! A message says what was wrong and where (operation, shapes, setting, file, byte, line). It may be shown in a terminal, on a
+//! web page or by another program, so it does not name command-line options; the command line adds those that help.
 
 use std::path::{Path, PathBuf};
 
-/// Everything that can go wrong in wgpt, by who can mend it.
+/// Everything that can go wrong in wgpt, divided by who can fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No adapter that can run the engine was found.
     #[error("no GPU adapter found: {0}")]
     NoAdapter(String),
-    /// The wanted adapter is none of this machine's.
+    /// No adapter of this machine matches the one that was asked for.
     #[error("no adapter matches '{wanted}'; this machine has: {available}")]
     UnknownAdapter {
         /// What the user asked for.
         wanted: String,
-        /// The adapters that exist, one after the other.
+        /// A list of the adapters that exist.
         available: String,
     },
     /// The adapter refused to open a device.
@@ -24,32 +24,32 @@ pub enum Error {
     NoDevice {
         /// The adapter's name.
         adapter: String,
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
     },
     /// The device disappeared (driver reset, unplugged, watchdog).
     #[error("the GPU device was lost ({}; last kernel: {kernel}){}", reason.trim(), kept(saved.as_deref()))]
     DeviceLost {
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
         /// The last kernel that was recorded.
         kernel: String,
-        /// The checkpoint that a run goes on from.
+        /// The checkpoint from which the run can be resumed.
         saved: Option<PathBuf>,
     },
     /// Another rank of an MPI job is gone.
     #[error("{} (on {hosts}) {reason}{}", ranks_of(ranks), kept(saved.as_deref()))]
     Rank {
-        /// The ranks that it is about.
+        /// The ranks concerned.
         ranks: Vec<usize>,
         /// Where they ran.
         hosts: String,
         /// What happened to them.
         reason: String,
-        /// The checkpoint that a run goes on from.
+        /// The checkpoint from which the run can be resumed.
         saved: Option<PathBuf>,
     },
-    /// What one of many ranks ended with.
+    /// An error on one of several ranks.
     #[error("rank {rank}: {source}")]
     OnRank {
         /// The rank.
@@ -57,38 +57,38 @@ pub enum Error {
         /// Its error.
         source: Box<Error>,
     },
-    /// Ranks did not send one another what was due.
+    /// Communication between ranks failed, or a rank sent something unexpected.
     #[error("exchange between ranks: {0}")]
     Exchange(String),
     /// Several ranks were started, and the library was built without the feature `mpi`.
     #[error("{ranks} ranks were started, but this wgpt was built without MPI")]
     WithoutMpi {
-        /// How many were started.
+        /// The number of ranks.
         ranks: usize,
     },
     /// The adapter has no memory left.
     #[error("out of GPU memory: {0}")]
     OutOfMemory(String),
-    /// A tensor is over the adapter's largest buffer.
+    /// A tensor does not fit the adapter's largest buffer.
     #[error("a tensor {shape:?} takes {bytes} bytes, the adapter allows {most} in one buffer")]
     TooLarge {
         /// Its shape.
         shape: Vec<usize>,
-        /// Its bytes.
+        /// Its size in bytes.
         bytes: u64,
-        /// Those of the largest buffer.
+        /// The size of the largest buffer.
         most: u64,
     },
-    /// Times are asked of an adapter that takes none.
+    /// Kernels are to be timed on an adapter without timestamp queries.
     #[error("{adapter} has no timestamp queries")]
     NoTimestamps {
         /// The adapter.
         adapter: String,
     },
-    /// Waiting for the GPU where nothing may wait, as in a browser.
+    /// Code that must not block, as in a browser, would have to wait for the GPU.
     #[error("the GPU cannot be waited for here")]
     WouldBlock,
-    /// A kernel's source, or a call of it, is wrong. Always a bug in wgpt or its shader.
+    /// A kernel's source, or a call to it, is wrong. Always a bug in wgpt or its shader.
     #[error("kernel {kernel}: {reason}")]
     Kernel {
         /// File name of the kernel.
@@ -104,17 +104,17 @@ pub enum Error {
         /// Which shapes, and what was expected.
         reason: String,
     },
-    /// A setting with a value that makes no sense.
+    /// A setting whose value is not valid.
     #[error("{name} {value}: {reason}")]
     Setting {
-        /// The setting, as the field that holds it is called.
+        /// The setting, by the name of its field.
         name: &'static str,
         /// Its value.
         value: String,
-        /// What would do.
+        /// What is wrong with it, or which values are valid.
         reason: String,
     },
-    /// A run is to go on with other settings than it was started with.
+    /// A run is to be resumed with other settings than it was started with.
     #[error("the run was started with {name} = {then}, now it is {now}")]
     OtherSettings {
         /// The first setting that differs, by its path in the settings.
@@ -135,14 +135,14 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: String,
     },
-    /// A text that has not one window of a context.
+    /// A text that is shorter than one window.
     #[error("{}: {tokens} tokens, and a window of context {context} takes {}", path.display(), context.saturating_add(1))]
     TooFewTokens {
         /// The text's file.
         path: PathBuf,
-        /// Its tokens.
+        /// The number of its tokens.
         tokens: usize,
-        /// Tokens of a window, without the last target.
+        /// Tokens per window; the last target is one more.
         context: usize,
     },
     /// A tokenizer refused its input or its file.
@@ -177,22 +177,22 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A value that JSON cannot hold, or JSON that is not what was written.
+    /// A value that cannot be converted to or from JSON.
     #[error("{what} as JSON: {source}")]
     Json {
-        /// What was to be written or read.
+        /// The value.
         what: &'static str,
-        /// Why it was not.
+        /// The reason.
         source: serde_json::Error,
     },
-    /// A request that makes no sense.
+    /// A request that is not valid.
     #[error("{0}")]
     Usage(String),
     /// The engine's queue holds as many requests as it may.
     #[error("the engine's queue is full")]
     QueueFull,
     /// The thread that runs the engine ended while it was needed.
-    #[error("the engine's thread broke off")]
+    #[error("the engine's thread ended unexpectedly")]
     EngineEnded,
     /// A model's scores are not numbers: its weights are broken.
     #[error("the model's scores are not numbers: its weights are broken")]
@@ -200,17 +200,17 @@ pub enum Error {
     /// A judge failed, or gave no scores to learn from.
     #[error("the judge `{judge}` {reason}")]
     Judge {
-        /// The judge, as it was asked for.
+        /// The judge, as it was specified.
         judge: String,
         /// What it did, as in "the judge {reason}".
         reason: String,
     },
-    /// A judge scores everything the same.
+    /// A judge gives all answers the same score.
     #[error("the judge gives all of {answers} answers the score {score}: there is nothing to learn")]
     EqualScores {
-        /// The answers.
+        /// The number of answers.
         answers: usize,
-        /// The score of each.
+        /// Their score.
         score: f64,
     },
     /// Training diverged.
@@ -232,12 +232,12 @@ pub enum Error {
     /// A demo was stopped before its end.
     #[error("stopped in stage {stage}")]
     Stopped {
-        /// The stage that is not done.
+        /// The unfinished stage.
         stage: String,
         /// The demo's folder.
         out: PathBuf,
     },
-    /// Whoever read stdout has left, as `head` does: what is still to be said is not missed.
+    /// The reader of stdout has closed it, as `head` does, so there is nobody left to write for.
     #[error("nobody reads the output any more")]
     Unread,
     /// A curve that the drawing library cannot draw.
@@ -245,18 +245,18 @@ pub enum Error {
     Drawing {
         /// The curve.
         what: String,
-        /// The library's words.
+        /// The library's message.
         reason: String,
     },
     /// Kernels disagree with their oracles.
     #[error("{wrong} of {checked} kernel variants disagree with their oracle")]
     WrongKernels {
-        /// The variants that do.
+        /// The number of wrong variants.
         wrong: usize,
-        /// All that were checked.
+        /// The number of variants checked.
         checked: usize,
     },
-    /// An adapter disagrees with what is known of kernels, trainings or answers.
+    /// An adapter failed some check of kernels, training or decoding.
     #[error("this adapter does not compute what it should")]
     WrongAdapter,
     /// No variant for a class of shapes agrees with the plainest one.
@@ -268,11 +268,11 @@ pub enum Error {
     /// The tuner chose variants that are slower than others.
     #[error("{over} of {choices} choices are over {most} times the best")]
     SlowChoices {
-        /// The choices that are too slow.
+        /// The number of choices that are too slow.
         over: usize,
-        /// All that were checked.
+        /// The number of choices checked.
         choices: usize,
-        /// The most time that a choice may take, as a multiple of the best variant's.
+        /// The longest time that a choice may take, as a multiple of the best variant's.
         most: f64,
     },
     /// Shaders that could not be translated.
@@ -280,7 +280,7 @@ pub enum Error {
     Translation(String),
 }
 
-/// What a guard of reinforcement learning saw.
+/// Why a guard stops a run of reinforcement learning.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GuardCause {
     /// A number of a step is not finite.
@@ -291,7 +291,7 @@ pub enum GuardCause {
         /// Its value.
         value: f64,
     },
-    /// Sampling and training see other probabilities.
+    /// Sampling and training disagree about probabilities.
     #[error(
         "log-probabilities differ by {nats:.2} nats between sampling and training: a kernel is wrong on this adapter"
     )]
@@ -322,7 +322,7 @@ pub enum GuardCause {
     Shortness {
         /// Mean tokens of an answer.
         tokens: f64,
-        /// The same of the first batch.
+        /// The same for the first batch.
         first: f64,
     },
 }
@@ -333,7 +333,7 @@ fn ranks_of(ranks: &[usize]) -> String {
     format!("rank{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
 }
 
-/// What is left after a lost device or rank.
+/// What a lost device or rank left behind.
 fn kept(saved: Option<&Path>) -> String {
     match saved {
         Some(saved) => format!("; {} is whole", saved.display()),

@@ -1,4 +1,4 @@
-//! How tensors lie in files: number formats, blocks of quantised values, GGUF files.
+//! How tensors are stored in files: number formats, blocks of quantised values, GGUF files.
 
 mod format;
 mod rows;

@@ -1,16 +1,16 @@
-//! How much the adapter can still hold. No API tells, so it is tried.
+//! Finds out how much memory the adapter has left. No API tells, so it is tried.
 
 use super::Gpu;
 use crate::Result;
 
-/// Bytes of one trial buffer: all adapters allow as much.
+/// Bytes of one trial buffer, small enough for every adapter.
 const PART: u64 = 128 << 20;
 
 impl Gpu {
-    /// Whether `bytes` more can be allocated: takes them in buffers, and lets them go again.
+    /// Whether `bytes` more can be allocated: allocates them as buffers and releases them again.
     ///
     /// # Errors
-    /// Whatever else the driver complains about.
+    /// Returns any other error of the driver.
     pub async fn has_room(&self, bytes: u64) -> Result<bool> {
         let mut parts = Vec::new();
         let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! Kernels, their variants, and the pipelines made of them.
+//! Kernels, their variants, and the pipelines compiled from them.
 
 use std::{
     borrow::Cow,
@@ -14,7 +14,7 @@ use crate::{Error, Result, trusted};
 /// A file below `shaders/`.
 #[derive(Debug)]
 pub struct Kernel {
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     pub name: &'static str,
     /// The file's text.
     pub source: &'static str,
@@ -122,7 +122,7 @@ impl Variant {
         self
     }
 
-    /// The variant as a name for files, without an ending; what is off is left out.
+    /// The variant as a file name without extension; flags that are off are left out.
     pub fn file_name(&self) -> String {
         let word = |(name, value): &(&'static str, Constant)| {
             let name = name.trim_end_matches("_element");
@@ -140,7 +140,7 @@ impl Variant {
             .join(".")
     }
 
-    /// The composed WGSL text, for whoever compiles it.
+    /// The composed WGSL text, in the form that its compiler accepts.
     ///
     /// # Errors
     /// [`Error::Kernel`] for an unknown include or constant.
@@ -158,17 +158,17 @@ impl Variant {
 /// A compiled variant.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// Distinct for each pipeline of a process.
+    /// Distinct for each pipeline of the process.
     pub id: u32,
-    /// The variant in words, for profiles and errors.
+    /// The variant's name and constants, for profiles and errors.
     pub label: String,
-    /// What the text declares.
+    /// What the kernel's text declares.
     pub interface: reflect::Interface,
     /// The compute pipeline.
     pub pipeline: wgpu::ComputePipeline,
     /// The layout of group 0.
     pub layout: wgpu::BindGroupLayout,
-    /// Group 1, the parameters, where the adapter has no immediates.
+    /// Group 1, the parameters, if the adapter has no immediates.
     pub uniform: Option<wgpu::BindGroup>,
 }
 
@@ -176,7 +176,7 @@ impl Pipeline {
     /// Composes, reflects and compiles `variant`.
     ///
     /// # Errors
-    /// [`Error::Kernel`] with the compiler's words.
+    /// [`Error::Kernel`] with the compiler's message.
     pub fn new(gpu: &Gpu, variant: &Variant) -> Result<Arc<Self>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let immediates = gpu.capabilities().immediates;
@@ -200,7 +200,7 @@ impl Pipeline {
                 [..if uniform.is_some() { 2 } else { 1 }],
             immediate_size: if immediates { interface.params_bytes } else { 0 },
         });
-        // Parsed once: the same module was reflected. A browser compiles the text itself.
+        // The module that was reflected is compiled, so the text is parsed once. A browser compiles the text itself.
         let source = match cfg!(target_family = "wasm") {
             false => wgpu::ShaderSource::Naga(Cow::Owned(module)),
             true => wgpu::ShaderSource::Wgsl(Cow::Owned(variant.text(Form::BROWSER)?)),

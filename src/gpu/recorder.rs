@@ -1,7 +1,7 @@
-//! Commands in order: dispatches, uploads and copies go into one encoder and few submissions.
+//! Records commands in order: dispatches, uploads and copies go into one encoder and few submissions.
 //!
 //! Invariant: whatever the host writes for a submission goes through the two rings below and is copied inside the
-//! encoder. A plain `write_buffer` into a tensor would land before work that was recorded earlier.
+//! encoder. A plain `write_buffer` into a tensor would take effect before work that was recorded earlier.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -64,7 +64,7 @@ impl Recorder {
         }
     }
 
-    /// The ring that group 1 binds.
+    /// The parameter ring, which group 1 binds.
     pub fn params_ring(&self) -> &wgpu::Buffer {
         &self.params
     }
@@ -169,7 +169,7 @@ impl Recorder {
         }
         let submission = gpu.queue().submit([encoder.finish()]);
         self.submissions.push_back((self.epoch, submission));
-        // Two dozen submissions are far more than readbacks that can still be under way.
+        // Far fewer readbacks than two dozen are ever in flight at once.
         if self.submissions.len() > 24 {
             self.submissions.pop_front();
         }
@@ -182,7 +182,7 @@ impl Recorder {
 }
 
 impl Gpu {
-    /// Records one dispatch of `variant` over `grid` workgroups.
+    /// Records one dispatch of `variant` over a grid of workgroups.
     ///
     /// # Errors
     /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
@@ -240,10 +240,10 @@ impl Gpu {
         self.recorder().encoder(self).clear_buffer(target.storage.buffer(), target.offset, Some(target.size));
     }
 
-    /// Hands everything recorded so far to the GPU and frees what it has finished with.
+    /// Submits everything recorded so far to the GPU and runs the callbacks that are due.
     ///
     /// # Errors
-    /// Whatever the driver complained about meanwhile.
+    /// Returns any error that the driver has reported meanwhile.
     pub fn submit(&self) -> Result<()> {
         if self.notes(|| Note::Submit) {
             return self.check();
@@ -253,8 +253,8 @@ impl Gpu {
         self.check()
     }
 
-    /// Hands over what was recorded for submission `epoch`, if that has not been done, or everything; the submission, while it
-    /// is remembered.
+    /// Submits what was recorded for submission `epoch` unless that has been done already, or everything for `None`. Returns
+    /// the submission while it is remembered.
     pub(super) fn submission(&self, epoch: Option<u64>) -> Option<wgpu::SubmissionIndex> {
         let mut recorder = self.recorder();
         if epoch.is_none_or(|epoch| epoch >= recorder.epoch) {

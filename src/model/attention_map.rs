@@ -1,4 +1,4 @@
-//! What each token of a text looks at, layer by layer.
+//! How each token of a text attends to the others, layer by layer.
 
 use std::cell::RefCell;
 
@@ -14,11 +14,11 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// A text as the model sees it.
+/// What the model computes for a text.
 pub struct Maps {
     /// The final hidden states: `[1, context, width]`.
     pub hidden: Tensor,
-    /// One per block: `[heads, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1.
+    /// One per block, `[heads, context, context]`: row `t` of a head says how token `t` attends to each token, and sums to 1.
     pub attention: Vec<Tensor>,
 }
 

@@ -1,4 +1,4 @@
-//! One block of the transformer: as a chain of recorded operations, and as the few fused dispatches that decode a token.
+//! One block of the transformer, as a chain of recorded operations and as the few fused dispatches that decode a token.
 
 use std::cell::RefCell;
 
@@ -32,7 +32,7 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// The weight of a normalisation and, where the configuration has them, a bias.
+/// The weight of a normalisation and, if the configuration has biases, its bias.
 #[derive(Clone)]
 pub(super) struct Scale {
     /// `[width]`
@@ -41,7 +41,7 @@ pub(super) struct Scale {
     pub bias: Option<Tensor>,
 }
 
-/// A linear layer, where the configuration has them a bias, and where one was attached an adapter.
+/// A linear layer, with a bias if the configuration has biases, and with an adapter if one was attached.
 #[derive(Clone)]
 pub(super) struct Affine {
     /// `[out, in]`
@@ -53,7 +53,7 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    /// What goes with its product.
+    /// What is fused into its product.
     fn fuse(&self) -> Fuse<'_> {
         Fuse { bias: self.bias.as_ref(), adapter: self.adapter.as_ref(), ..Fuse::default() }
     }
@@ -84,7 +84,7 @@ impl Block {
         [&mut self.qkv.weight, &mut self.out.weight, &mut self.up.weight, &mut self.down.weight]
     }
 
-    /// What a gradient may be asked for.
+    /// The tensors that may get a gradient.
     pub fn leaves(&self) -> Vec<Tensor> {
         let scales = [&self.norm1, &self.norm2].map(|scale| [Some(scale.weight.clone()), scale.bias.clone()]);
         let layers = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| {
@@ -109,7 +109,7 @@ impl Block {
 }
 
 impl Config {
-    /// How queries, keys and values share a row.
+    /// How a row holds queries, keys and values.
     pub(super) fn attention_heads(&self) -> Heads {
         Heads { query: self.heads, key_value: self.kv_heads, dim: self.head_dim() }
     }
@@ -122,7 +122,7 @@ impl Config {
     }
 }
 
-/// The configuration's normalisation of the rows of `x [.., width]`, in x's shape; its result is stored as `dtype`.
+/// Applies the configuration's normalisation to `x [.., width]`, in x's shape; the result is stored as `dtype`.
 pub(super) fn normalise(tape: &Tape, config: &Config, x: &Tensor, scale: &Scale, dtype: DType) -> Result<Tensor> {
     let weights = norm::Weights { weight: &scale.weight, bias: scale.bias.as_ref() };
     norm::norm(tape, config.norm_kind(), x, weights, config.norm_epsilon, dtype)
@@ -133,14 +133,15 @@ pub(super) fn site(pass: Pass, site: u32) -> u32 {
     pass.dropout_key.wrapping_add(site.wrapping_mul(0x9e37_79b9))
 }
 
-/// Where attention finds the tokens before those of a pass.
+/// Where attention finds the tokens before those of this pass.
 #[derive(Clone, Copy)]
 pub(super) enum KvSource<'a> {
     /// In a cache whose sequences all have the same length.
     Cache(&'a Cached),
-    /// In pages, each text at a length of its own.
+    /// In pages, where each text has its own length.
     Pages(&'a Paged, &'a Rows),
-    /// Nowhere: the pass is whole texts. What each token looks at is kept here, `[heads, context, context]` a block.
+    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here, `[heads, context, context]` per
+    /// block.
     Maps(&'a RefCell<Vec<Tensor>>),
 }
 
@@ -162,7 +163,7 @@ pub(super) struct BlockPass {
 }
 
 impl BlockPass {
-    /// The block `index` of `model` over whole texts, or over what memory the pass has.
+    /// Block `index` of `model`, set up for whole texts.
     pub fn new(model: &Gpt, index: usize, pass: Pass) -> Self {
         let block = &model.blocks[index];
         Self {
@@ -218,9 +219,9 @@ impl BlockPass {
         }
     }
 
-    /// Attention that also fills the memory: `qkv [batch, context, (heads + 2 kv_heads) dim]` to
-    /// `[batch, context, heads dim]`. At the start of a text there is nothing in it yet, and the kernels of training do:
-    /// they share keys and values between queries.
+    /// Attention that also fills `memory`: `qkv [batch, context, (heads + 2 kv_heads) dim]` to `[batch, context, heads dim]`.
+    /// At the start of a text nothing is in it yet, and the training kernels suffice, which share keys and values between
+    /// queries.
     fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let heads = self.config.attention_heads();
         let fresh = match memory {
@@ -233,7 +234,7 @@ impl BlockPass {
             }
             KvSource::Pages(pool, rows) => {
                 let q = paged::append(qkv, self.table.as_ref(), heads, pool, rows)?;
-                // Segments say that all texts of the pass begin in it.
+                // Segments mean that all texts of the pass begin in it.
                 if self.segments.is_none() || qkv.height() <= FEW {
                     return paged::attend(&q, heads, pool, rows, self.config.context);
                 }
@@ -248,8 +249,8 @@ impl BlockPass {
         attention::attention(tape, &fresh, heads, self.segments.as_ref())
     }
 
-    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, through
-    /// dropout if there is any.
+    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, with dropout
+    /// if there is any.
     fn project(&self, tape: &Tape, x: &Tensor, inner: &Tensor, affine: &Affine, place: u32) -> Result<Tensor> {
         if self.pass.dropout == 0.0 {
             return linear(tape, inner, &affine.weight, Fuse { residual: Some(x), ..affine.fuse() });
@@ -259,7 +260,7 @@ impl BlockPass {
         add(tape, x, &dropout::dropout(tape, &branch, self.pass.dropout, key)?)
     }
 
-    /// [`BlockPass::run`] for few tokens in six dispatches: norm, product, bias and activation are one kernel.
+    /// [`BlockPass::run`] for few tokens, in six dispatches: norm, product, bias and activation are one kernel.
     fn step(&self, weights: &[Packed; 4], x: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
         let [qkv_weight, out_weight, up_weight, down_weight] = weights;
@@ -293,7 +294,7 @@ impl BlockPass {
 }
 
 impl Block {
-    /// The weights of the four layers as packed rows, where all can be seen so and none has an adapter.
+    /// The weights of the four layers as packed rows; `None` unless all can be seen that way and none has an adapter.
     fn packed(&self) -> Option<[Packed; 4]> {
         let alone = |layer: &Affine| layer.adapter.is_none().then(|| layer.weight.packed()).flatten();
         let [qkv, out, up, down] = [&self.qkv, &self.out, &self.up, &self.down].map(alone);

@@ -1,4 +1,4 @@
-//! Models from random numbers, from files to train on, and from files as they are stored.
+//! Builds models from random numbers, from files for training, and from files as they are stored.
 
 use super::{
     block::{Affine, Block, Scale},
@@ -15,13 +15,13 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// How the matrices of a frozen model are kept on the GPU.
+/// How the matrices of a frozen model are stored on the GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// Each as its file stores it.
+    /// Each as stored in its file.
     #[default]
     AsStored,
-    /// All in this format, where their width is whole blocks of it; the others in f16.
+    /// All in this format if their width is a multiple of its block size; the others in f16.
     As(Format),
 }
 
@@ -35,7 +35,7 @@ impl Gpt {
         Self::assemble(gpu, config, |spec| {
             stream += 1;
             let weight = place(&mut places)?;
-            // Drawing billions of numbers takes minutes; nobody would read those of an imagined device.
+            // Drawing billions of numbers takes minutes, and on an imagined device nobody would read them.
             if !gpu.is_imagined() {
                 weight.write(&spec.values(seed, stream))?;
             }
@@ -46,7 +46,7 @@ impl Gpt {
     /// A model whose weights come from `values`, by name and shape.
     ///
     /// # Errors
-    /// [`Error::Config`], and those of `values`.
+    /// [`Error::Config`], and the errors of `values`.
     pub fn build(
         gpu: &Gpu,
         config: &Config,
@@ -60,10 +60,10 @@ impl Gpt {
         })
     }
 
-    /// A model of f32 weights from wherever they lie; it can be trained.
+    /// A model with f32 weights from any source; it can be trained.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.
     pub fn from_source(gpu: &Gpu, source: &dyn Source) -> Result<Self> {
         Self::build(gpu, source.config(), |spec| {
             let values = source.parameter(&spec.name)?.iter().flat_map(Rows::to_f32).collect();
@@ -72,11 +72,11 @@ impl Gpt {
         })
     }
 
-    /// A model to compute with: its matrices stay as small as they are stored, or as `storage` says. `each` hears how
-    /// many of how many parameters are there.
+    /// A model for inference, whose matrices stay as small as they are stored, or as `storage` says. `each` is called with the
+    /// number of parameters loaded so far and their total.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.
     pub fn frozen(
         gpu: &Gpu,
         source: &dyn Source,
@@ -135,7 +135,7 @@ impl Gpt {
     }
 }
 
-/// Where the parameters of a model that can be trained lie.
+/// Allocates the parameters of a trainable model.
 fn places(gpu: &Gpu, config: &Config) -> Result<Vec<Tensor>> {
     config.validate()?;
     let specs = parameters::specs(config);
@@ -157,7 +157,7 @@ fn need(all: &All, name: &str) -> Result<Weight> {
     find(all, name).ok_or_else(|| Error::Config(format!("the model has no parameter '{name}'")))
 }
 
-/// Vectors are always plain.
+/// A vector, as plain f32; vectors are never packed.
 fn vector(all: &All, name: &str) -> Result<Option<Tensor>> {
     find(all, name).map(|weight| weight.plain()).transpose()
 }
@@ -185,7 +185,7 @@ fn block(config: &Config, all: &All, index: usize) -> Result<Block> {
     })
 }
 
-/// A parameter as a frozen model keeps it. Vectors and positions are small, and are added to what is f32 anyway.
+/// A parameter as a frozen model stores it. Vectors and positions are small and are added to f32 values anyway.
 fn freeze(gpu: &Gpu, spec: &ParameterSpec, parts: Vec<Rows<'_>>, storage: Storage) -> Result<Weight> {
     let &[_, width] = &spec.shape[..] else { return plain(gpu, spec, &parts) };
     if spec.name == "position.weight" || !Packed::can_hold(width) {

@@ -26,11 +26,11 @@ use crate::{
 pub struct Pass {
     /// Probability of dropping an activation.
     pub dropout: f32,
-    /// Chooses the dropout masks of this pass.
+    /// Determines the dropout masks of this pass.
     pub dropout_key: u32,
-    /// Blocks keep nothing and are run again in the backward pass.
+    /// Whether blocks keep nothing and are run again in the backward pass.
     pub checkpoint: bool,
-    /// Leaves adapters out: the frozen model that they were attached to, bit for bit.
+    /// Whether adapters are left out, which gives the frozen model that they were attached to, bit for bit.
     pub reference: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct Gpt {
     pub(super) head: Option<Weight>,
     /// What is trained, in the shapes of [`parameters::specs`](super::parameters::specs), or of the adapters.
     pub(super) parameters: Vec<(String, Tensor)>,
-    /// The parameters' copies in f16, in their shapes; none in a model that is not mixed.
+    /// The parameters' f16 copies, in their shapes; empty unless the model is mixed.
     pub(super) halves: Vec<Tensor>,
     pub(super) bytes: u64,
     pub(super) lora: Option<Lora>,
@@ -67,22 +67,22 @@ impl Gpt {
         self.bytes
     }
 
-    /// What is trained, by name, in a fixed order: the adapters of a model that has them, else every f32 parameter (all of
-    /// them in a model that can be trained).
+    /// The trained tensors by name, in a fixed order: the adapters if the model has them, otherwise every f32 parameter (which
+    /// is all of them in a trainable model).
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
 
-    /// Copies in f16 of [`Gpt::parameters`], which an optimizer must keep so; empty unless the model is mixed.
+    /// f16 copies of [`Gpt::parameters`], which an optimizer must keep up to date; empty unless the model is mixed.
     pub fn halves(&self) -> &[Tensor] {
         &self.halves
     }
 
-    /// Gives every matrix a copy in f16. From now on whole texts are computed with those copies, and activations between the
-    /// layers are f16; sums, the residual stream and what is trained stay f32.
+    /// Gives every matrix an f16 copy. From now on whole texts are computed with those copies, and activations between the
+    /// layers are f16; sums, the residual stream and the trained weights stay f32.
     ///
     /// # Errors
-    /// [`Error::Config`] for a model whose weights are not trained, [`Error::OutOfMemory`].
+    /// [`Error::Config`] for a model that is not trained as a whole, [`Error::OutOfMemory`].
     pub fn mix(&mut self) -> Result<()> {
         if self.lora.is_some() || self.parameters.is_empty() {
             return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
@@ -105,16 +105,16 @@ impl Gpt {
         Ok(())
     }
 
-    /// Number of trained numbers.
+    /// Number of trained elements.
     pub fn size(&self) -> usize {
         self.parameters.iter().map(|(_, tensor)| tensor.elements()).sum()
     }
 
-    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache the tokens follow those in it, and
-    /// it grows by them. Those of a mixed model without a cache are f16.
+    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache, the tokens follow those in it and are
+    /// added to it. A mixed model without a cache gives f16 hidden states.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the tokens run past the context, or have segments and a cache.
+    /// [`Error::Shape`] when the tokens run past the context, or when both segments and a cache are given.
     pub fn forward(&self, tape: &Tape, tokens: &Tokens, pass: Pass, mut cache: Option<&mut Cache>) -> Result<Tensor> {
         let past = cache.as_ref().map_or(0, |cache| cache.length);
         let new = tokens.ids.shape()[1];
@@ -135,7 +135,7 @@ impl Gpt {
         let padded = cache.as_ref().map(|cache| cache.segments(new)).transpose()?.flatten();
         let padded = padded.map(|segments| tokens.within(segments));
         let tokens = padded.as_ref().unwrap_or(tokens);
-        // Over a cache a mixed model computes with its f32 weights: caches have types of their own.
+        // With a cache, a mixed model computes with its f32 weights: caches have their own precision.
         let dtype = if cache.is_none() && !self.halves.is_empty() { DType::F16 } else { DType::F32 };
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
         x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;

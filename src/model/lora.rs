@@ -1,5 +1,5 @@
-//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the adapters
-//! are trained. The base remains there: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
+//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the
+//! adapters are trained. The base stays usable: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
 
 use std::path::PathBuf;
 
@@ -13,18 +13,18 @@ use super::{
 };
 use crate::{Error, Result, ops::lora::Adapter, tensor::Tensor};
 
-/// Random streams of adapters begin here, far from those of weights.
+/// First random stream of adapters, far from those of weights.
 const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
 
-/// A linear layer of every block.
+/// A kind of linear layer, which every block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// Queries, keys and values in one: one A for the three.
+    /// Queries, keys and values together: one A for all three.
     Qkv,
     /// The attention's output.
     Out,
-    /// The first layer of the MLP (with SwiGLU gate and up in one).
+    /// The first layer of the MLP (with SwiGLU, gate and up together).
     Up,
     /// The second layer of the MLP.
     Down,
@@ -34,7 +34,7 @@ impl Target {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Qkv, Self::Out, Self::Up, Self::Down];
 
-    /// As users write it.
+    /// The name as users write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Qkv => "qkv",
@@ -54,10 +54,10 @@ impl Target {
         }
     }
 
-    /// The targets in `list`, as in `qkv,out`; `all` for all.
+    /// Parses a list such as `qkv,out`; `all` means all targets.
     ///
     /// # Errors
-    /// [`Error::Config`] naming what is no target.
+    /// [`Error::Config`] naming the unknown target.
     pub fn parse(list: &str) -> Result<Vec<Self>> {
         if list.trim() == "all" {
             return Ok(Self::ALL.to_vec());
@@ -80,9 +80,9 @@ pub struct LoraConfig {
     pub rank: usize,
     /// An adapter's product is scaled by alpha / rank.
     pub alpha: f32,
-    /// Which layers have one.
+    /// The layers that have adapters.
     pub targets: Vec<Target>,
-    /// In how many of the last blocks; none for all. What lies before them needs no backward pass.
+    /// How many of the last blocks have adapters; `None` for all. Blocks before them need no backward pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<usize>,
 }
@@ -90,13 +90,13 @@ pub struct LoraConfig {
 /// The model that adapters were made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// Where it lay.
+    /// Its path at the time.
     pub path: PathBuf,
-    /// What its weights are told by.
+    /// A fingerprint that identifies its weights.
     pub fingerprint: String,
 }
 
-/// Adapters: their shape, and whose they are.
+/// Adapters: their shape, and the model that they belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
     /// Rank, alpha, targets.
@@ -112,7 +112,7 @@ impl LoraConfig {
         self.alpha / self.rank as f32
     }
 
-    /// Refuses adapters that a model of `config` cannot have.
+    /// Refuses adapters that a model with `config` cannot have.
     ///
     /// # Errors
     /// [`Error::Config`] naming the setting and what would do.
@@ -134,11 +134,11 @@ impl LoraConfig {
         Ok(())
     }
 
-    /// The adapters of a model of `config` in a fixed order: `blocks.0.attention.qkv.lora_a [rank, in]`, then
+    /// The adapters of a model with `config`, in a fixed order: `blocks.0.attention.qkv.lora_a [rank, in]`, then
     /// `blocks.0.attention.qkv.lora_b [out, rank]`, and so on.
     ///
-    /// They start as peft's and loralib's do: A uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`), B 0, so that
-    /// the model is its base at first.
+    /// They are initialised as in peft and loralib: A is uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`) and B
+    /// is 0, so that the model starts out equal to its base.
     pub fn specs(&self, config: &Config) -> Vec<ParameterSpec> {
         let first = config.layers - self.last.unwrap_or(config.layers).min(config.layers);
         let adapter = |spec: ParameterSpec| {
@@ -174,11 +174,11 @@ impl Gpt {
         Ok(self)
     }
 
-    /// Puts adapters beside the model's layers, their values by name and shape from `values`. From now on they are the
-    /// model's [`parameters`](Gpt::parameters), and what the model had before is frozen. Earlier adapters go.
+    /// Attaches adapters to the model's layers, with values by name and shape from `values`. From now on they are the
+    /// model's [`parameters`](Gpt::parameters), and the parameters it had before are frozen. Earlier adapters are removed.
     ///
     /// # Errors
-    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and those of `values`.
+    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and the errors of `values`.
     pub fn attach_lora(
         &mut self,
         lora: Lora,
@@ -210,8 +210,8 @@ impl Gpt {
         Ok(())
     }
 
-    /// The model's own weights, not copied, with other adapters beside them: several sets of adapters over one base take the
-    /// memory of one. Adapters that the model has stay with it alone.
+    /// A model that shares this one's weights without a copy but has other adapters, so that several sets of adapters need
+    /// the base in memory only once. Adapters that this model already has are not shared.
     ///
     /// # Errors
     /// As [`Gpt::attach_lora`].
@@ -233,7 +233,7 @@ impl Gpt {
         Ok(other)
     }
 
-    /// Its adapters' shape and base, if it has adapters.
+    /// The shape and base of its adapters, if it has any.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
     }
@@ -249,7 +249,7 @@ impl Block {
         }
     }
 
-    /// The block as it was before adapters were attached.
+    /// The block without its adapters.
     pub fn without_adapters(&self) -> Self {
         let mut block = self.clone();
         for target in Target::ALL {

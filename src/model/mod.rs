@@ -25,36 +25,36 @@ use crate::{
 
 /// A model that [`Trainer`](crate::train::trainer::Trainer) can train on batches of text: [`Gpt`], or your own.
 pub trait Model {
-    /// What is trained, by name, in a fixed order.
+    /// The trained tensors by name, in a fixed order.
     fn parameters(&self) -> &[(String, Tensor)];
 
-    /// What the model makes of `tokens [rows, context]`: for every token a row `[rows, context, ..]` that [`Model::loss`]
+    /// The model's output for `tokens [rows, context]`: for every token a row, `[rows, context, ..]`, that [`Model::loss`]
     /// takes, such as hidden states or logits.
     ///
     /// # Errors
     /// [`Error::Shape`] for tokens that do not fit the model.
     fn forward(&self, tape: &Tape, tokens: &Tokens, pass: gpt::Pass) -> Result<Tensor>;
 
-    /// The mean loss of the targets that count: one element. Its gradients are multiplied by `factor`, the loss is not.
+    /// The mean loss over the scored targets, as one element. Gradients are multiplied by `factor`, the loss is not.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `output` and `targets` do not fit each other.
+    /// [`Error::Shape`] when `output` and `targets` do not match.
     fn loss(&self, tape: &Tape, output: &Tensor, targets: &Targets, factor: f32) -> Result<Tensor>;
 
-    /// Asks `tape` for the gradient of every parameter.
+    /// Makes `tape` compute the gradient of every parameter.
     fn watch(&self, tape: &Tape) {
         self.parameters().iter().for_each(|(_, parameter)| tape.watch(parameter));
     }
 
-    /// Gives every matrix a copy in f16 that [`Model::forward`] computes with from now on (mixed precision).
+    /// Gives every matrix an f16 copy, with which [`Model::forward`] computes from now on (mixed precision).
     ///
     /// # Errors
-    /// [`Error::Config`] for a model that is trained in f32 only.
+    /// [`Error::Config`] for a model that can only be trained in f32.
     fn mix(&mut self) -> Result<()> {
         Err(Error::Config("this model is trained in f32 only".to_string()))
     }
 
-    /// The copies in f16 of [`Model::parameters`], which the optimizer keeps up to date; empty unless the model is mixed.
+    /// The f16 copies of [`Model::parameters`], which the optimizer keeps up to date; empty unless the model is mixed.
     fn halves(&self) -> &[Tensor] {
         &[]
     }

@@ -1,4 +1,4 @@
-//! Where a model's weights come from: whatever kind of file holds them.
+//! Where a model's weights come from, whatever kind of file holds them.
 
 use super::Config;
 use crate::{Result, formats::Rows};
@@ -8,15 +8,15 @@ pub trait Source {
     /// The shape of the model.
     fn config(&self) -> &Config;
 
-    /// A parameter under wgpt's name (see [`parameters::specs`](super::parameters::specs)), as the pieces that lie in the
-    /// file, in row order: a fused `attention.qkv` may come as queries, keys and values, each in a format of its own.
-    /// Vectors come as one row per piece. Together the pieces have the shape that the configuration says. Empty where the
-    /// model has no such parameter.
+    /// A parameter under wgpt's name (see [`parameters::specs`](super::parameters::specs)), in the pieces that the file holds,
+    /// in row order: a fused `attention.qkv` may come as queries, keys and values, each in its own format. Vectors come as one
+    /// row per piece. Together the pieces have the shape that the configuration gives. Empty if the model has no such
+    /// parameter.
     ///
     /// # Errors
     /// [`crate::Error::Checkpoint`] when the file lacks it, or has it in another shape or type.
     fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>>;
 
-    /// Says that a parameter will not be asked for again soon, so that the memory behind it can go.
+    /// Tells the source that a parameter will not be needed again soon, so that its memory can be released.
     fn done(&self, _name: &str) {}
 }

@@ -1,4 +1,4 @@
-//! SwiGLU and GELU. Where nothing comes between a product and GELU, its forward pass is an epilogue of matmul.
+//! SwiGLU and GELU. When GELU directly follows a product, its forward pass is an epilogue of matmul.
 
 use super::{expect, flat_grid, require};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
@@ -14,7 +14,7 @@ kernels! {
     GELU_BACKWARD = "gelu_backward";
 }
 
-/// `silu(gate) * up` of rows that hold gate, then up: `[.., 2 width] -> [.., width]` (Shazeer 2020).
+/// `silu(gate) * up` for rows that hold gate, then up: `[.., 2 width] -> [.., width]` (Shazeer 2020).
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the innermost dimension is odd.
@@ -53,7 +53,8 @@ pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     Ok(grad_x)
 }
 
-/// `gelu(x)` into a new tensor of x's shape, without a backward pass of its own: [`gelu_backward`] is for who records one.
+/// `gelu(x)` in a new tensor of x's shape, without recording a backward pass; callers that record one use
+/// [`gelu_backward`].
 ///
 /// # Errors
 /// [`crate::Error::OutOfMemory`].
@@ -63,7 +64,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `grad_out * gelu'(x)` for the values `x` before the activation; all of one shape.
+/// `grad_out * gelu'(x)`, where `x` holds the values before the activation; all have the same shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.

@@ -1,4 +1,4 @@
-//! Dropout from a counter: the backward pass draws the same mask again instead of storing it.
+//! Dropout with a counter-based mask: the backward pass draws the same mask again instead of storing it.
 
 use super::flat_grid;
 use crate::{
@@ -12,8 +12,8 @@ kernels! {
     DROPOUT = "dropout";
 }
 
-/// Zeroes each element of `x`, of any shape, with probability `rate` and divides the others by `1 - rate`. `key` chooses the
-/// mask.
+/// Zeroes each element of `x`, of any shape, with probability `rate` and divides the others by `1 - rate`. `key` determines
+/// the mask.
 ///
 /// # Errors
 /// [`Error::Config`] unless `0 <= rate < 1`.

@@ -15,7 +15,7 @@ kernels! {
 /// Sets every element of `out` to `value`.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn fill(out: &Tensor, value: f32) -> Result<()> {
     let gpu = out.gpu();
     for piece in out.flat_pieces()? {
@@ -34,7 +34,7 @@ pub fn copy(x: &Tensor, out: &Tensor, factor: f32, accumulate: bool) -> Result<(
     let gpu = out.gpu();
     expect("scale", "the source", &x.reshape(&[x.elements()])?, &[out.elements()])?;
     let variant = SCALE.set("x_element", x.dtype().vec4()).set("out_element", out.dtype().vec4());
-    // Pieces by the larger of the two types, so that both are cut alike.
+    // Pieces are sized for the larger of the two types, so that both are cut alike.
     let (x, out) = (x.reshape(&[x.elements()])?, out.reshape(&[out.elements()])?);
     let widest = if x.dtype().bytes() > out.dtype().bytes() { &x } else { &out };
     for (first, held) in widest.row_pieces() {
@@ -46,7 +46,7 @@ pub fn copy(x: &Tensor, out: &Tensor, factor: f32, accumulate: bool) -> Result<(
     Ok(())
 }
 
-/// `a + b` in f32, elementwise over one shape; `b` may be f16.
+/// `a + b` in f32, elementwise; both have the same shape, and `b` may be f16.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.

@@ -1,4 +1,4 @@
-//! RMSNorm of each query and key head, as Qwen3 has it before the rotation.
+//! RMSNorm of each query and key head, which Qwen3 applies before the rotation.
 
 use super::{
     attention::Heads,
@@ -12,11 +12,11 @@ kernels! {
     HEAD_NORM = "head_norm";
     /// The gradient of its input.
     HEAD_NORM_BACKWARD = "head_norm_backward";
-    /// The gradients of its weights, chunk by chunk.
+    /// The gradients of its weights, by chunks of tokens.
     HEAD_NORM_BACKWARD_WEIGHT = "head_norm_backward_weight";
 }
 
-/// Tokens that one invocation of the weights' gradient adds up: each has several heads.
+/// Tokens summed by one invocation of the weights' gradient; each has several heads.
 const CHUNK_TOKENS: usize = 16;
 
 /// The weights of the query heads and of the key heads.
@@ -53,7 +53,7 @@ pub fn head_norm(tape: &Tape, qkv: &Tensor, weights: &Weights, heads: Heads, eps
     Ok(out)
 }
 
-/// The forward kernel under a given plan: the normalised `qkv [.., (heads + 2 kv_heads) D]`, and 1 / root mean square of each
+/// The forward kernel with a given plan: the normalised `qkv [.., (heads + 2 kv_heads) D]`, and 1 / root mean square of each
 /// head, `[rows (heads + 2 kv_heads)]`.
 ///
 /// # Errors
@@ -83,7 +83,7 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
     Ok((out, rstds))
 }
 
-/// The gradient of `qkv [.., (heads + 2 kv_heads) D]` under a given plan, from what [`forward`] gave for each head and
+/// The gradient of `qkv [.., (heads + 2 kv_heads) D]` with a given plan, from what [`forward`] returned for each head and
 /// `grad_out` in qkv's shape.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Low-rank adapters: what is added to a linear layer's product (Hu et al. 2021, "LoRA").
+//! Low-rank adapters, added to a linear layer's product (Hu et al. 2021, "LoRA").
 //!
 //! `y += scale B (A x)` with `A [rank, in]`, `B [out, rank]` and `scale = alpha / rank`. Only A and B are trained, so the
 //! layer's weight may be packed.
@@ -27,7 +27,7 @@ impl Adapter {
     }
 
     /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the backward
-    /// pass reads.
+    /// pass needs.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the widths disagree.
@@ -45,7 +45,7 @@ impl Adapter {
         Ok(inner)
     }
 
-    /// The gradients of A and B (with `need_leaves`), and the adapter's part of the gradient of `x` (with `need_x`), from
+    /// Computes the gradients of A and B (if `need_leaves`) and the adapter's part of the gradient of `x` (if `need_x`) from
     /// the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned, `inner [rows, rank]`.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ kernels! {
     NORM = "norm";
     /// The gradient of its input.
     NORM_BACKWARD = "norm_backward";
-    /// The gradient of its weight and bias, chunk by chunk.
+    /// The gradients of its weight and bias, by chunks of rows.
     NORM_BACKWARD_WEIGHT = "norm_backward_weight";
 }
 
@@ -36,12 +36,12 @@ impl Kind {
     }
 }
 
-/// What scales and shifts the normalised elements.
+/// The factors and offsets of the normalised elements.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// `[width]`: multiplied by.
+    /// `[width]`: the factors.
     pub weight: &'a Tensor,
-    /// `[width]`: added, if there is one.
+    /// `[width]`: the offsets, if any.
     pub bias: Option<&'a Tensor>,
 }
 
@@ -80,7 +80,7 @@ pub fn norm(tape: &Tape, kind: Kind, x: &Tensor, weights: Weights<'_>, epsilon: 
     Ok(out)
 }
 
-/// The forward kernel over `x [.., width]` under a given plan.
+/// The forward kernel over `x [.., width]` with a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -110,8 +110,8 @@ pub fn forward(
     Ok(Forward { out, stats })
 }
 
-/// Writes (or adds) the gradient of `x [.., width]` under a given plan, from `weight [width]`, `stats [rows, 2]` and
-/// `grad_out` in x's shape, which is that of `grad_x` too.
+/// Writes (or adds) the gradient of `x [.., width]` with a given plan, from `weight [width]`, `stats [rows, 2]` and
+/// `grad_out` in x's shape, which is also that of `grad_x`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -1,15 +1,15 @@
-//! Weighted sums of rows: log-probabilities of tokens to those of texts.
+//! Weighted sums of rows, which turn log-probabilities of tokens into those of texts.
 
 use super::{losses::scale_rows, require, rows::Plan};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Sums by row.
+    /// Sums of each row.
     WEIGHTED_ROW_SUM = "weighted_row_sum";
 }
 
-/// `out[row] = sum over columns of weights * x`, for `weights [rows, width]` and as many elements of `x`: `[rows]`.
-/// Weights are a mask of ones and zeros for sums, or one over each row's count for means; where they are 0, `x` may
+/// `out[row] = sum over columns of weights * x`, for `weights [rows, width]` and `x` with as many elements: `[rows]`.
+/// Weights are a mask of ones and zeros for sums, or 1 / count of each row for means; where they are 0, `x` may
 /// hold anything.
 ///
 /// # Errors
@@ -24,7 +24,7 @@ pub fn weighted_row_sum(tape: &Tape, x: &Tensor, weights: &Tensor) -> Result<Ten
     Ok(out)
 }
 
-/// The forward kernel under a given plan: `[rows]`, from `weights [rows, width]` and as many elements of `x`.
+/// The forward kernel with a given plan: `[rows]`, from `weights [rows, width]` and as many elements of `x`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the numbers of elements differ.

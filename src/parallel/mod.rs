@@ -1,7 +1,7 @@
-//! Several GPUs that train one model: every rank of an MPI job has the whole model and a share of each batch, and gradients
-//! meet in host memory, so that the ranks' adapters need have nothing in common.
+//! Trains one model on several GPUs: every rank of an MPI job has the whole model and a share of each batch. Gradients
+//! are exchanged through host memory, so the ranks' adapters need not be alike.
 //!
-//! Everything here works for a rank that is alone as well: without the feature `mpi` there is no other.
+//! Everything here also works with a single rank; without the feature `mpi` there is no other case.
 
 #[cfg(any(feature = "mpi", test))]
 mod f16;
@@ -24,13 +24,13 @@ pub use self::{
     share::share,
 };
 
-/// How numbers travel between ranks.
+/// How numbers are sent between ranks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wire {
-    /// As they are.
+    /// Unchanged, as f32.
     #[default]
     F32,
-    /// In half the bytes, rounded twice: before they are added in f32, and after.
+    /// As f16, half the bytes, rounded twice: before they are added in f32, and afterwards.
     F16,
 }
 
@@ -39,12 +39,12 @@ pub enum Wire {
 pub struct Options {
     /// Seconds of silence after which a rank counts as lost.
     pub timeout: f64,
-    /// How gradients travel.
+    /// How gradients are sent.
     pub wire: Wire,
-    /// Steps between meetings; at 1 every gradient is the mean over all ranks, above it each rank takes steps of its own and an
-    /// outer step joins them (see [`Outer`]).
+    /// Steps between meetings. At 1, every gradient is the mean over all ranks; above 1, each rank takes its own steps
+    /// and an outer step joins them (see [`Outer`]).
     pub sync_every: u64,
-    /// Each rank keeps the moments of its share of the parameters only, and updates only that.
+    /// Each rank keeps only the moments of its share of the parameters, and updates only that share.
     pub shard_optimizer: bool,
 }
 

@@ -1,9 +1,9 @@
-//! Who does what: contiguous shares in the order of ranks.
+//! Distributes work: contiguous shares in the order of ranks.
 
 use std::ops::Range;
 
-/// The share of `count` things that falls to `rank` of `size`: shares follow each other, cover everything once, and differ by at
-/// most one.
+/// The share of `count` items that `rank` of `size` gets. Shares are consecutive, cover every item once, and differ in
+/// length by at most one.
 pub fn share(count: usize, rank: usize, size: usize) -> Range<usize> {
     let edge = |rank: usize| (count as u128 * rank as u128 / size.max(1) as u128) as usize;
     edge(rank)..edge(rank + 1)

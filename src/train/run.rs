@@ -294,12 +294,15 @@ async fn train<S: Stage>(
         // The step before is read while this one runs.
         let before = pending.replace((step, now));
         let done = step + 1;
-        // A wish to stop is heard where the ranks meet.
-        stopped = meets && Vote::cast(&group, stop).stops()? && done < steps;
-        let ends = stopped || done == steps;
-        let validates = val_every.is_some_and(|every| done % every == 0 || done == steps);
-        let due = ends || done % save_every == 0;
-        let flush = if ends || validates || due || !S::OVERLAPS { pending.take() } else { None };
+        // The ranks decide where they meet whether to stop.
+        let vote = || Ok::<_, Error>(meets && Vote::cast(&group, stop).stops()? && done < steps);
+        if S::OVERLAPS {
+            stopped = vote()?;
+        }
+        let last = done == steps;
+        let validates = val_every.is_some_and(|every| done % every == 0 || last);
+        let due = stopped || last || done % save_every == 0;
+        let flush = if validates || due || !S::OVERLAPS { pending.take() } else { None };
         let mut read = Vec::new();
         for (step, pending) in before.into_iter().chain(flush) {
             read.push((step, stage.numbers(step, pending).await?));
@@ -322,6 +325,10 @@ async fn train<S: Stage>(
             first_numbers.get_or_insert_with(|| report.numbers.clone());
             last_numbers = Some(report.numbers);
         }
+        if !S::OVERLAPS {
+            stopped = vote()?;
+        }
+        let (ends, due) = (stopped || last, stopped || due);
         if validates || due {
             stage.replica_mut().meet()?;
         }
@@ -359,7 +366,7 @@ async fn train<S: Stage>(
         };
         // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.
         if ends || due && fine {
-            if done == steps && group.is_first() {
+            if last && group.is_first() {
                 stage.finish(out).await?;
             }
             if let Some(folder) = stage.save(out).await? {

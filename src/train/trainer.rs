@@ -10,7 +10,7 @@ use crate::{
         cross_entropy::{self, Targets},
         embedding::Tokens,
     },
-    optim::{AdamW, Optimizer, Schedule},
+    optim::{AdamW, Decay, Optimizer, Schedule},
     parallel::{Group, Kept, Replica, Wire},
     random,
     tape::{Gradients, Tape},
@@ -37,6 +37,21 @@ pub struct StepSettings {
     pub checkpoint_activations: bool,
     /// How weights and activations are stored.
     pub precision: Precision,
+}
+
+impl StepSettings {
+    /// nanoGPT's recipe for small models: AdamW with betas 0.9 and 0.99, weight decay 0.1, clipping at 1, no dropout, in f32;
+    /// learning rate `lr` down to a tenth of it over `steps`, by half a cosine, after a tenth of them as warm-up.
+    pub fn new(lr: f32, steps: u64, seed: u64) -> Self {
+        Self {
+            schedule: Schedule { lr, min_lr: lr / 10.0, warmup: steps / 10, steps, decay: Decay::Cosine },
+            optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
+            dropout: 0.0,
+            seed,
+            checkpoint_activations: false,
+            precision: Precision::F32,
+        }
+    }
 }
 
 /// A model with its optimizer: everything that a step changes.

@@ -1,8 +1,8 @@
-//! Errors as a user of the command line reads them: in the library's words, with the options that help.
+//! Error messages of the command line: the library's message plus the options that help.
 
 use wgpt::{Error, error::GuardCause};
 
-/// An error and what to do about it.
+/// The message of an error, with advice.
 pub(crate) fn words(error: &Error) -> String {
     match error {
         Error::OnRank { rank, source } => format!("rank {rank}: {}", words(source)),
@@ -23,7 +23,7 @@ fn option(name: &str) -> String {
     format!("--{}", name.replace('_', "-"))
 }
 
-/// What helps, in words that follow the error's.
+/// Advice that follows the error's message.
 fn hint(error: &Error) -> Option<String> {
     let text = match error {
         Error::UnknownAdapter { .. } => "; give --adapter an index or a part of a name",
@@ -47,7 +47,7 @@ fn hint(error: &Error) -> Option<String> {
     Some(text.to_string())
 }
 
-/// What helps against what a guard saw.
+/// Advice about a guard's cause.
 pub(crate) fn on_guard(cause: &GuardCause) -> &'static str {
     match cause {
         GuardCause::NotFinite { .. } => "lower --lr",

@@ -23,7 +23,7 @@ use crate::{
     talk,
 };
 
-/// What is reinforced, and how: as `wgpt ppo`, with fewer samples.
+/// The judge and the settings of PPO, as in `wgpt ppo` but with fewer samples.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wishes {
@@ -59,11 +59,11 @@ pub struct Reinforcer {
 }
 
 impl Reinforcer {
-    /// A policy that is still its reference.
+    /// Starts with a policy that equals its reference.
     pub(crate) fn begin(gpu: &Gpu, gguf: Vec<u8>, wishes: Wishes) -> Result<Self> {
         let (source, codec) = talk::open(gguf)?;
         let judge = match wishes.judge.split(':').next() {
-            // The others need files, programs or right answers.
+            // The other judges need files, programs or reference answers.
             Some("lexicon" | "length" | "pattern") => judge::open(&wishes.judge)?,
             _ => return Err(Problem(format!("judge {}: give lexicon, length:N or pattern:TEXT", wishes.judge))),
         };
@@ -100,12 +100,12 @@ impl Reinforcer {
 
 #[wasm_bindgen]
 impl Reinforcer {
-    /// Scores samples of the reference, and counts scores as deviations from their mean from then on.
+    /// Scores samples of the reference; from then on scores are deviations from their mean.
     pub async fn normalise(&mut self) -> Result<()> {
         Ok(self.ppo.normalise().await?)
     }
 
-    /// One round: answers, scores, and what is learned from them.
+    /// One round: answers, scores, and an update from them.
     pub async fn round(&mut self) -> Result<String> {
         let step = self.ppo.step().await?;
         let mut round = serde_json::to_value(step.statistics).map_err(|error| Problem(error.to_string()))?;

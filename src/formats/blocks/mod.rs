@@ -1,4 +1,4 @@
-//! Blocks of stored values to f32 and back, by the formulas of ggml in its order of operations.
+//! Converts blocks of stored values to f32 and back, with ggml's formulas in ggml's order of operations.
 
 mod by256;
 mod by32;
@@ -8,10 +8,10 @@ mod q4k;
 use super::Format;
 use crate::{Error, Result};
 
-/// Turns whole blocks into f32.
+/// Converts whole blocks to f32.
 ///
 /// # Panics
-/// When `bytes` are not exactly the blocks of `out.len()` elements.
+/// If `bytes` does not have exactly the size of `out.len()` elements in whole blocks.
 pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) {
     assert!(out.len() % format.block() == 0, "{} elements are no whole blocks of {format}", out.len());
     assert_eq!(bytes.len(), format.row_bytes(out.len()), "bytes of {} elements of {format}", out.len());
@@ -30,12 +30,12 @@ pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Stores values as F32, F16, BF16 (rounded to nearest even), Q8_0, Q4_1 (rounded as ggml's reference does) or Q4_K
+/// Converts values to F32, F16, BF16 (rounded to nearest even), Q8_0, Q4_1 (rounded as ggml's reference does) or Q4_K
 /// (ggml's search for scales and offsets, `q4k.rs`).
 ///
 /// # Errors
-/// [`Error::Usage`] for the formats that are only read; [`Error::Shape`] when the values are no whole blocks or a value
-/// that would share a scale is not finite.
+/// [`Error::Usage`] for formats that wgpt only reads; [`Error::Shape`] if the number of values is not a multiple of the
+/// block size, or if a value that would share a scale is not finite.
 pub fn quantise(format: Format, values: &[f32]) -> Result<Vec<u8>> {
     const OP: &str = "quantise";
     if values.len() % format.block() != 0 {
@@ -61,7 +61,7 @@ pub fn quantise(format: Format, values: &[f32]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// `block` for each block of `BYTES` bytes and `WIDTH` elements.
+/// Calls `block` for each block of `BYTES` bytes and `WIDTH` elements.
 fn each<const BYTES: usize, const WIDTH: usize>(
     bytes: &[u8],
     out: &mut [f32],
@@ -92,7 +92,7 @@ mod tests {
         out
     }
 
-    /// The root of the mean squared error, relative to the values' deviation of 1.
+    /// The root of the mean squared error, relative to the values' standard deviation of 1.
     #[test]
     fn errors_are_those_of_the_number_of_bits() {
         let values = gaussian(256 * 64);

@@ -2,7 +2,7 @@
 
 use half::slice::HalfFloatSliceExt;
 
-// Bytes are taken as they lie in memory.
+// Values are read in native byte order; files are little-endian.
 const _: () = assert!(cfg!(target_endian = "little"));
 
 pub(super) fn f32(bytes: &[u8], out: &mut [f32]) {
@@ -10,7 +10,7 @@ pub(super) fn f32(bytes: &[u8], out: &mut [f32]) {
 }
 
 pub(super) fn f16(bytes: &[u8], out: &mut [f32]) {
-    // The conversion of a slice uses the processor's instructions, but needs aligned values.
+    // The slice conversion uses vector instructions, but needs aligned values.
     match bytemuck::try_cast_slice::<u8, half::f16>(bytes) {
         Ok(halves) => halves.convert_to_f32_slice(out),
         Err(_) => pairs(bytes, out, |pair| half::f16::from_le_bytes(pair).to_f32()),

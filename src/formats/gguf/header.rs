@@ -1,4 +1,4 @@
-//! What stands before the data of a GGUF file: version, metadata, and where each tensor lies.
+//! Everything before the data of a GGUF file: version, metadata, and the position of each tensor.
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
@@ -6,11 +6,11 @@ use super::{cursor::Cursor, metadata::Metadata};
 use crate::{Error, Result, formats::Format};
 
 pub(super) const MAGIC: [u8; 4] = *b"GGUF";
-/// Where the data begins, and each tensor in it, unless `general.alignment` says otherwise.
+/// Default alignment of the data and of each tensor in it; `general.alignment` overrides it.
 const ALIGNMENT: u32 = 32;
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
 pub(super) const MAX_DIMENSIONS: usize = 4;
-/// Types of ggml that wgpt does not read, for messages.
+/// ggml types that wgpt does not read, listed for error messages.
 const FOREIGN: &[(u32, &str)] = &[
     (9, "Q8_1"),
     (10, "Q2_K"),
@@ -35,14 +35,14 @@ const FOREIGN: &[(u32, &str)] = &[
     (39, "MXFP4"),
 ];
 
-/// Where a tensor lies.
+/// Name, shape, format and position of a tensor.
 #[derive(Clone, Debug)]
 pub(super) struct TensorInfo {
     pub name: String,
-    /// Outermost first.
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
     pub format: Format,
-    /// In bytes of the file.
+    /// Byte range in the file.
     pub range: Range<usize>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Header {
     pub by_name: BTreeMap<String, usize>,
 }
 
-/// Reads the header of a file whose content is `bytes`; every tensor that it names lies within them.
+/// Parses the header of a file whose content is `bytes`, and checks that every tensor it names lies within them.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
     let wrong = |reason: String| Error::checkpoint(path, reason);
     let mut cursor = Cursor::new(bytes);
@@ -68,8 +68,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
         }
         other => return Err(wrong(format!("GGUF version {other}; wgpt reads versions 2 and 3"))),
     }
-    // The least entries: a name without letters (8), a dimension count (4), a type (4), an offset (8); a key without
-    // letters (8), a type (4), one byte. The tensors' count is checked before the bytes of the metadata are known.
+    // The smallest possible entries. Tensor: empty name (8), dimension count (4), type (4), offset (8). Metadata: empty
+    // key (8), type (4), one byte. The tensor count is checked before the size of the metadata is known.
     let tensors = cursor.count(24).map_err(|reason| wrong(format!("the number of tensors {reason}")))?;
     let entries = cursor.count(13).map_err(|reason| wrong(format!("the number of metadata entries {reason}")))?;
 
@@ -98,7 +98,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
     Ok(Header { metadata, tensors, by_name })
 }
 
-/// A name in a message, where it may be anything a broken file holds.
+/// Makes a name safe to print: a broken file may contain anything.
 fn shown(name: &str) -> String {
     let mut short: String = name.chars().take(80).flat_map(char::escape_debug).collect();
     if name.chars().nth(80).is_some() {
@@ -107,7 +107,7 @@ fn shown(name: &str) -> String {
     short
 }
 
-/// The alignment of the data, by default 32 bytes.
+/// The alignment of the data, 32 bytes by default.
 pub(super) fn alignment(metadata: &Metadata) -> Result<usize> {
     let alignment = metadata.get::<u32>(ALIGNMENT_KEY)?.unwrap_or(ALIGNMENT);
     metadata.check(alignment.is_power_of_two() && alignment <= 1 << 20, || {
@@ -116,7 +116,7 @@ pub(super) fn alignment(metadata: &Metadata) -> Result<usize> {
     Ok(alignment as usize)
 }
 
-/// The rest of a tensor's entry after its name; the range is still relative to the data.
+/// Reads a tensor's entry after its name. The returned range is still relative to the start of the data.
 fn tensor(name: String, cursor: &mut Cursor<'_>, alignment: u64) -> Result<TensorInfo, (String, String)> {
     let mut read = || -> Result<_, String> {
         let dimensions = cursor.u32()? as usize;
@@ -149,7 +149,7 @@ fn unknown(kind: u32) -> String {
     format!("has the type {kind} ({name}); wgpt reads {}", known.join(", "))
 }
 
-/// The shape in `usize` and the bytes of a tensor.
+/// The shape as `usize`, and the tensor's size in bytes.
 pub(super) fn measure(shape: &[u64], format: Format) -> Result<(Vec<usize>, usize), String> {
     if shape.contains(&0) {
         return Err(format!("has the shape {shape:?}, with a dimension of 0"));
@@ -168,7 +168,7 @@ pub(super) fn measure(shape: &[u64], format: Format) -> Result<(Vec<usize>, usiz
     Ok((shape.iter().map(|&size| size as usize).collect(), bytes as usize))
 }
 
-/// Ranges counted from the beginning of the file, all within it and none over another.
+/// Makes the ranges relative to the start of the file, and checks that they lie within it and do not overlap.
 fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec<TensorInfo>, String> {
     let held = length.saturating_sub(data);
     for tensor in &mut tensors {

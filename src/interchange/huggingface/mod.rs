@@ -1,4 +1,4 @@
-//! Model folders of Hugging Face: config.json, model.safetensors or shards of it, tokenizer.json.
+//! Hugging Face model folders: config.json, model.safetensors or its shards, tokenizer.json.
 
 mod config;
 mod fields;

@@ -1,15 +1,15 @@
-//! What each token looks at, as numbers to show; computing with them is the other kernels' work.
+//! Attention probabilities for display only; the other kernels never store them.
 
 use super::Heads;
 use crate::{Result, binds, kernels, ops::require, params, tensor::Tensor};
 
 kernels! {
-    /// Probabilities of every query over every key.
+    /// Probabilities of every query over all keys.
     ATTENTION_MAP = "attention_map";
 }
 
-/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, rotated where the model
-/// rotates: `[query, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1.
+/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, already rotated if the model
+/// rotates: `[query, context, context]`. Row `t` of a head says how token `t` attends to each token, and sums to 1.
 ///
 /// # Errors
 /// [`crate::Error::Shape`], also for several texts at once.

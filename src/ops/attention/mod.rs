@@ -1,4 +1,4 @@
-//! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
+//! Causal attention over fused queries, keys and values, which never builds a T x T matrix.
 
 pub mod map;
 pub mod variants;
@@ -7,7 +7,7 @@ use self::variants as kernels;
 use super::{expect, require};
 use crate::{Result, binds, gpu::Variant, params, tape::Tape, tensor::Tensor};
 
-/// How many heads share a row of qkv, and how wide each is.
+/// How many heads a row of qkv holds, and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Heads {
     /// Query heads.
@@ -24,7 +24,7 @@ impl Heads {
         (self.query + 2 * self.key_value) * self.dim
     }
 
-    /// Scores are scaled by `1 / sqrt(dim)`.
+    /// The factor of the scores, `1 / sqrt(dim)`.
     pub fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
@@ -44,7 +44,7 @@ pub(super) fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
     })
 }
 
-/// `segments` are those of the rows of `x [batch, context, ..]`.
+/// Checks the shape of the `segments` of the rows of `x [batch, context, ..]`.
 pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()> {
     match segments {
         Some(segments) => expect("attention", "the segments", segments, &x.shape()[..2]),
@@ -52,13 +52,13 @@ pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()
     }
 }
 
-/// Each token of `qkv [batch, context, (query + 2 key_value) * dim]` attends to itself and what comes before it:
-/// `[batch, context, query * dim]`. With `segments [batch, context]` of u32 the token at `t` sees only the positions
-/// `segments[t]..=t` of its row; along a row they must never fall nor pass `t` (see
+/// Each token of `qkv [batch, context, (query + 2 key_value) * dim]` attends to itself and the tokens before it:
+/// `[batch, context, query * dim]`. With `segments [batch, context]` of u32, the token at `t` sees only the positions
+/// `segments[t]..=t` of its row; along a row they must never decrease or exceed `t` (see
 /// [`super::embedding::Tokens::with_segments`]).
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when qkv's width is not that of `heads`.
+/// [`crate::Error::Shape`] when the width of qkv does not match `heads`.
 pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Tensor> {
     let Forward { out, lse } = forward(qkv, heads, segments)?;
     let (qkv_kept, out_kept, segments) = (qkv.clone(), out.clone(), segments.cloned());
@@ -69,8 +69,8 @@ pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tens
     Ok(out)
 }
 
-/// The forward kernel of the variant that is fastest here, over `qkv [batch, context, (query + 2 key_value) * dim]` with
-/// `segments [batch, context]`.
+/// The forward kernel, by the variant that is fastest on this adapter, over
+/// `qkv [batch, context, (query + 2 key_value) * dim]` with `segments [batch, context]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -79,7 +79,7 @@ pub fn forward(qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<
     forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1], qkv.dtype()), qkv, heads, segments)
 }
 
-/// [`forward`] by a given variant.
+/// [`forward`] with a given variant.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -121,7 +121,7 @@ pub fn backward(
     backward_with(spec, qkv, out, lse, grad_out, heads, segments)
 }
 
-/// [`backward`] by a given variant.
+/// [`backward`] with a given variant.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -1,4 +1,4 @@
-//! Losses over one number per token or per text: each one node, whose forward pass also writes the slopes.
+//! Losses over one number per token or per text: each is one node, whose forward pass also computes the slopes.
 
 pub mod choice;
 pub mod pairs;
@@ -9,11 +9,11 @@ use super::{expect, flat_grid, reduce, require, row_sum, rows::Plan};
 use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Rows times a number each.
+    /// Multiplies each row by its own factor.
     SCALE_ROWS = "scale_rows";
 }
 
-/// What each row counts in a mean: one over the number of counted rows, or 0.
+/// The weight of each row in a mean: 1 / number of counted rows, or 0.
 #[derive(Clone)]
 pub struct RowWeights {
     /// `[rows]`, f32.
@@ -23,7 +23,7 @@ pub struct RowWeights {
 }
 
 impl RowWeights {
-    /// Weights for the mean over the rows that `counts` selects. With none the mean is 0, not NaN.
+    /// Weights for the mean over the rows that `counts` selects. If it selects none, the mean is 0, not NaN.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -31,7 +31,7 @@ impl RowWeights {
         Self::share(gpu, counts, counts.iter().filter(|counts| **counts).count())
     }
 
-    /// Weights for these rows' part of a mean over `total` rows, most of which may be in other micro-batches: the parts
+    /// Weights for these rows' part of a mean over `total` rows, most of which may be in other micro-batches. The parts
     /// add up to the mean over all, however the rows are split.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl RowWeights {
         Ok(Self { weights: Tensor::from_f32(gpu, &[counts.len()], &weights)?, counted })
     }
 
-    /// The weighted mean of numbers by row, `x [rows]`, for reports: `[1]`.
+    /// The weighted mean of one number per row, `x [rows]`, for reports: `[1]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when there is not one number per row.
@@ -55,14 +55,13 @@ impl RowWeights {
 
 /// A loss and its statistics, still on the GPU.
 pub struct Loss {
-    /// `[1]`: the output that a tape starts backward from, or a part of [`weighted_sum`].
+    /// `[1]`: where a tape's backward pass starts, or a part of [`weighted_sum`].
     pub mean: Tensor,
-    /// `[columns]`: the loss and what else was summed up, for the loss's own `Statistics`. Start the copy early, wait for
-    /// it late.
+    /// `[columns]`: the loss and the other sums, for the loss's own `Statistics`. Start the copy early, wait for it late.
     pub totals: Tensor,
 }
 
-/// Sums up `terms [rows, columns]`, whose first column is the loss; `slopes` are the loss's gradient in `x`.
+/// Sums `terms [rows, columns]`, whose first column is the loss, over the rows; `slopes` is the loss's gradient in `x`.
 fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss> {
     let totals = Tensor::empty_f32(tape.gpu(), &[terms.width()])?;
     reduce::column_sum(terms, &totals, false)?;
@@ -75,10 +74,10 @@ fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss
     Ok(Loss { mean, totals })
 }
 
-/// `out (+)= x * factors[row]` for `factors [rows]`, and `x` cut into as many rows; `out` has x's elements.
+/// `out (+)= x * factors[row]` for `factors [rows]`, where `x` is cut into as many rows; `out` has as many elements as `x`.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the sizes do not go together.
+/// [`crate::Error::Shape`] when the sizes do not match.
 pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
     let (gpu, count, rows) = (x.gpu(), x.elements(), factors.elements());
     require(rows > 0 && count % rows == 0 && out.elements() == count, "scale_rows", || {
@@ -89,7 +88,7 @@ pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) 
     gpu.run(&SCALE_ROWS.plain(), binds, params, flat_grid(gpu, count))
 }
 
-/// `sum of factor * loss` over losses `[1]` as one loss `[1]`: what a backward pass of several losses starts from.
+/// `sum of factor * loss` over losses `[1]` as one loss `[1]`, from which a backward pass over several losses starts.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when a loss is not one element, or there are none.

@@ -4,7 +4,7 @@ use super::{Loss, RowWeights, expect, flat_grid, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Terms and slopes by row.
+    /// Terms and slopes of each row.
     VALUE_LOSS = "value_loss";
 }
 
@@ -69,10 +69,10 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// From [`Loss::totals`].
+    /// The statistics in [`Loss::totals`].
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn of(totals: Readback) -> Result<Self> {
         let numbers = totals.numbers::<f32>().await?;
         let at = |column: usize| numbers.get(column).copied().unwrap_or(f32::NAN);

@@ -11,12 +11,12 @@ use crate::{
 };
 
 kernels! {
-    /// Looks packed rows up and adds positions.
+    /// Looks up packed rows and adds positions.
     EMBED_PACKED = "embed_packed";
 }
 
-/// `table[id] (+ positions[past + t])` for every token, as [`crate::ops::embedding::embed`]: `[batch, context, width]`, from
-/// `table [vocabulary, width]` and `positions [places, width]`.
+/// `table[id] (+ positions[past + t])` for every token, like [`crate::ops::embedding::embed`]: `[batch, context, width]`,
+/// from `table [vocabulary, width]` and `positions [places, width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.

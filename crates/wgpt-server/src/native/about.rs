@@ -1,4 +1,4 @@
-//! `/wgpt/about`: the model, the adapter, and what can be done with them.
+//! `/wgpt/about`: the model, the GPU, and the available features.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{app::App, problem::ok};
 
-/// Tells it.
+/// Reports them.
 pub async fn about(State(app): State<Arc<App>>) -> Response {
     let config = &app.facts.config;
     let [name, backend, driver] = &app.facts.gpu;

@@ -1,4 +1,4 @@
-//! `/wgpt/feedback`: the ratings in numbers, the newest ones, and all of them as a file.
+//! `/wgpt/feedback`: statistics of the ratings, the newest ones, and an export of all.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -22,10 +22,10 @@ use crate::{
 };
 use wgpt::{Error, feedback::Rating};
 
-/// How many of the newest ratings are shown.
+/// Number of newest ratings shown.
 const RECENT: usize = 50;
 
-/// The database, read without keeping its writers waiting; none before the first rating.
+/// Opens the database for reading, which does not block its writers; [`None`] before the first rating.
 fn open(app: &App) -> Result<Option<Store>, Problem> {
     match app.feedback.exists() {
         true => Ok(Some(Store::open(&app.feedback)?)),
@@ -36,7 +36,7 @@ fn open(app: &App) -> Result<Option<Store>, Problem> {
 /// Counts, agreement, and the newest ratings.
 ///
 /// # Errors
-/// 500 for a database that cannot be read.
+/// 500 if the database cannot be read.
 pub async fn overview(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let value = App::aside(move || {
         let store = open(&app)?;
@@ -68,7 +68,7 @@ fn shown(rating: &Rating) -> Value {
     })
 }
 
-/// All ratings as JSONL; `format` in the query is one of those of `wgpt feedback export`.
+/// All ratings as JSONL; the query parameter `format` is one of the formats of `wgpt feedback export`.
 ///
 /// # Errors
 /// 400 for an unknown format.
@@ -81,7 +81,7 @@ pub async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Res
         "best-of" => Format::BestOf,
         "hh-rlhf" => Format::HhRlhf,
         "ratings" => Format::Ratings,
-        _ => return Err(Problem::field("format", "give pairs, scores, best-of, hh-rlhf or ratings")),
+        _ => return Err(Problem::field("format", "must be pairs, scores, best-of, hh-rlhf or ratings")),
     };
     let lines = App::aside(move || {
         let Some(store) = open(&app)? else { return Ok(Vec::new()) };

@@ -1,4 +1,4 @@
-//! `/wgpt/inside`: what the model looks at, and what it expects after every token.
+//! `/wgpt/inside`: the model's attention, and its predictions after every token.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::{
 };
 use wgpt::infer::engine::LONGEST;
 
-/// Looks into the model as it reads `text` or `messages`; `top` likely tokens (10, at most 50) are told after each.
+/// Runs the model on `text` or `messages` and reports its attention and, after each token, the `top` most likely next
+/// tokens (10 by default, at most 50).
 ///
 /// # Errors
 /// 400 for a text that is empty or too long.
@@ -31,7 +32,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let ids = App::aside(move || match (text, messages) {
         (Some(text), None) => Ok(reader.codec.read(&text)?),
         (None, Some(messages)) => reader.prompt(&messages),
-        _ => Err(Problem::bad("give \"text\" or \"messages\"")),
+        _ => Err(Problem::bad("give either \"text\" or \"messages\"")),
     });
     let ids = ids.await?;
     let longest = LONGEST.min(app.facts.window);
@@ -42,7 +43,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let inspection = app.worker.inspect(ids.clone(), top).await?;
     let value = App::aside(move || {
         let tokenizer = &model.codec.tokenizer;
-        // A byte for each probability is as fine as a screen shows it.
+        // One byte per probability is as precise as a screen can show.
         let attention: Vec<u8> = inspection.attention.iter().map(|share| (share * 255.0).round() as u8).collect();
         let row = |row: &Vec<_>| row.iter().map(|candidate| likely(tokenizer, candidate)).collect::<Vec<Value>>();
         Ok(json!({

@@ -1,4 +1,4 @@
-//! What the page asks for beside OpenAI's endpoints.
+//! Endpoints of the page, beside OpenAI's.
 
 pub mod about;
 pub mod feedback;

@@ -1,4 +1,4 @@
-//! `/wgpt/reward`: what the reward model thinks of answers.
+//! `/wgpt/reward`: the reward model's scores of answers.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use crate::{
     worker::NO_REWARD,
 };
 
-/// Most answers of a request.
+/// Maximum number of answers per request.
 const MOST: usize = 64;
 
 /// The reward of each of `answers` to `messages`.
 ///
 /// # Errors
-/// 400 where no reward model is loaded, or for what is no conversation.
+/// 400 if no reward model is loaded, or if the messages are not a conversation.
 pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     if !app.facts.reward {
         return Err(Problem::bad(NO_REWARD));
     }
     let messages = chat::messages(fields.need("messages")?)?;
-    let wrong = || Problem::field("answers", format!("give 1 to {MOST} texts"));
+    let wrong = || Problem::field("answers", format!("must be a list of 1 to {MOST} texts"));
     let answers = fields.list("answers")?;
     if !(1..=MOST).contains(&answers.len()) {
         return Err(wrong());

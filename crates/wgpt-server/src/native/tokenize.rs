@@ -1,4 +1,4 @@
-//! `/tokenize`: a text as the model reads it.
+//! `/tokenize`: a text as the model's tokens.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::{
     router::{self, Asked},
 };
 
-/// The tokens of `text`, with what the model puts before a text. Special tokens are read by their names.
+/// The tokens of `text`, including what the model puts before a text. Special tokens are recognised by name.
 ///
 /// # Errors
-/// 400 for a text that the tokenizer cannot read.
+/// 400 for a text that the tokenizer cannot encode.
 pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
