@@ -6,7 +6,7 @@
 use wgpt::{
     Result, binds,
     gpu::{Gpu, Kernel, Options},
-    ops::{expect, flat_grid},
+    ops::expect,
     params,
     tape::{Gradients, Tape},
     tensor::Tensor,
@@ -68,7 +68,7 @@ fn main(
 fn softsign(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let (gpu, count) = (tape.gpu(), x.elements());
     let out = Tensor::empty_f32(gpu, x.shape())?;
-    gpu.run(&SOFTSIGN.plain(), binds![x: x.bind(), out: out.bind()], params![count: count], flat_grid(gpu, count))?;
+    gpu.run(&SOFTSIGN.plain(), binds![x: x.bind(), out: out.bind()], params![count: count], gpu.flat_grid(count))?;
     let input = x.clone();
     // Recorded only if someone wants the gradient of `x`.
     tape.push(&[x], &out, move |gradients, gradient| {
@@ -86,7 +86,7 @@ fn softsign_backward(x: &Tensor, grad_out: &Tensor, grad_x: &Tensor, accumulate:
         &SOFTSIGN_BACKWARD.plain(),
         binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()],
         params![count: count, accumulate: accumulate],
-        flat_grid(gpu, count),
+        gpu.flat_grid(count),
     )
 }
 

@@ -21,7 +21,7 @@ fn imagining_only_takes_notes() {
     for _ in 0..3 {
         elementwise::add(&tape, &tensor, &tensor).expect("a note");
     }
-    elementwise::fill(&tensor, 1.0).expect("another");
+    tensor.fill(1.0).expect("another");
     assert_eq!(pollster::block_on(tensor.rows(4, 5).expect("rows").to_f32()).expect("zeros"), vec![0.0; 5 << 10]);
     pollster::block_on(imagined.finish()).expect("nothing to wait for");
     let works = imagined.ledger().expect("an imagined device has a ledger").take(false).works;

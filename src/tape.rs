@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use crate::{Result, gpu::Gpu, ops::elementwise, tensor::Tensor};
+use crate::{Result, gpu::Gpu, tensor::Tensor};
 
 type Backward = Box<dyn FnOnce(&mut Gradients, Tensor) -> Result<()>>;
 
@@ -223,7 +223,7 @@ impl Gradients {
             return Ok(());
         }
         let (target, accumulate) = self.slot(tensor)?;
-        elementwise::copy(&gradient, &target, 1.0, accumulate)
+        gradient.scale_into(&target, 1.0, accumulate)
     }
 
     /// The gradient of `tensor`, if anything reached it.

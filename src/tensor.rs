@@ -5,9 +5,17 @@ use std::sync::Arc;
 use half::f16;
 
 use crate::{
-    Error, Result,
+    Error, Result, binds,
     gpu::{Bind, Constant, Gpu, Storage, pool::Purpose, readback::Readback},
+    kernels, params,
 };
+
+kernels! {
+    /// `out = value`
+    FILL = "fill";
+    /// `out (+)= factor * x`
+    SCALE = "scale";
+}
 
 /// Element types in GPU memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +91,7 @@ impl Tensor {
         gpu.check()?;
         let tensor = Self { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype, id: gpu.next_id() };
         if gpu.poisons() && dtype != DType::U32 {
-            crate::ops::elementwise::fill(&tensor, f32::NAN)?;
+            tensor.fill(f32::NAN)?;
         }
         Ok(tensor)
     }
@@ -162,6 +170,44 @@ impl Tensor {
         if self.elements() > 0 {
             self.gpu.clear(self.bind());
         }
+    }
+
+    /// Sets every element to `value`.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn fill(&self, value: f32) -> Result<()> {
+        let gpu = &self.gpu;
+        for piece in self.flat_pieces()? {
+            let count = piece.vectors();
+            let variant = FILL.set("element", self.dtype.vec4());
+            let params = params![count: count, value: value];
+            gpu.run(&variant, binds![out: piece.bind4()], params, gpu.flat_grid(count))?;
+        }
+        Ok(())
+    }
+
+    /// `out = factor * self`, or `out += factor * self`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the numbers of elements differ.
+    pub fn scale_into(&self, out: &Self, factor: f32, accumulate: bool) -> Result<()> {
+        let gpu = &self.gpu;
+        if self.elements() != out.elements() {
+            let (given, expected) = ([self.elements()], [out.elements()]);
+            return Err(Error::shape("scale", format!("the source is {given:?}, expected {expected:?}")));
+        }
+        let variant = SCALE.set("x_element", self.dtype.vec4()).set("out_element", out.dtype.vec4());
+        // Pieces by the larger of the two types, so that both are cut alike.
+        let (x, out) = (self.reshape(&[self.elements()])?, out.reshape(&[out.elements()])?);
+        let widest = if x.dtype.bytes() > out.dtype.bytes() { &x } else { &out };
+        for (first, held) in widest.row_pieces() {
+            let (x, out) = (x.rows(first, held)?, out.rows(first, held)?);
+            let count = out.vectors();
+            let params = params![count: count, factor: factor, accumulate: accumulate];
+            gpu.run(&variant, binds![x: x.bind4(), out: out.bind4()], params, gpu.flat_grid(count))?;
+        }
+        Ok(())
     }
 
     /// Starts a copy to the host.

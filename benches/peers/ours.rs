@@ -109,7 +109,7 @@ impl Peer for Wgpt {
             }
             Case::Copy { length } => {
                 let (from, to) = (self.data(&[length]), self.empty(&[length]));
-                self.tuned(move || elementwise::copy(&from, &to, 1.0, false))
+                self.tuned(move || from.scale_into(&to, 1.0, false))
             }
             Case::Matmul { m, n, k } => {
                 let (a, b, out) = (self.data(&[m, k]), self.data(&[k, n]), self.empty(&[m, n]));
@@ -151,7 +151,7 @@ impl Peer for Wgpt {
                 // The gradient overwrites the logits, so every call needs fresh ones; a framework's output is fresh too.
                 let logits = self.empty(&[rows, width]);
                 self.tuned(move || {
-                    elementwise::copy(&x, &logits, 1.0, false)?;
+                    x.scale_into(&logits, 1.0, false)?;
                     let plan = Plan::choose(&gpu, rows, width);
                     head::accumulate(&logits, &targets.ids, &stats, 0, Reading::LOSS, plan)?;
                     head::backward(&logits, &targets.ids, &stats, 0, Reading::LOSS, slope, plan)

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result,
-    ops::{activation, dropout, elementwise, optimizer, reduce, roofline},
+    ops::{activation, elementwise, optimizer, reduce, roofline},
     tape::Tape,
 };
 
@@ -20,12 +20,12 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let (x, y) = (doctor.store(&[length], &a)?, doctor.store(&[length], &b)?);
         let what = format!("[{length}]");
         let out = doctor.poisoned_as(&[length], doctor.element)?;
-        elementwise::fill(&out, 2.5)?;
+        out.fill(2.5)?;
         doctor.compare(("fill", "flat"), &what, &out, &vec![2.5; length], 1).await?;
         let out = doctor.poisoned(&[length])?;
-        elementwise::copy(&x, &out, -1.5, false)?;
+        x.scale_into(&out, -1.5, false)?;
         doctor.compare(("scale", "flat"), &what, &out, &oracle::scale(&a, -1.5, None), 1).await?;
-        elementwise::copy(&y, &out, 0.5, true)?;
+        y.scale_into(&out, 0.5, true)?;
         let expected = oracle::scale(&b, 0.5, Some(&oracle::scale(&a, -1.5, None)));
         doctor.compare(("scale", "flat"), &format!("{what} accumulated"), &out, &expected, 1).await?;
         let residual = doctor.upload(&[length], &a)?;
@@ -35,7 +35,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let wide: Vec<f64> = a.iter().map(|x| x * 6.0).collect();
         let actual = activation::gelu_backward(&doctor.store(&[length], &wide)?, &y)?;
         doctor.compare(("gelu_backward", "flat"), &what, &actual, &oracle::gelu_backward(&wide, &b), 1).await?;
-        let actual = dropout::dropout(&tape, &x, 0.25, 99)?;
+        let actual = elementwise::dropout(&tape, &x, 0.25, 99)?;
         doctor.compare(("dropout", "flat"), &what, &actual, &oracle::dropout(&a, 0.25, 99), 1).await?;
         adamw(doctor, length).await?;
         if doctor.half() {
@@ -146,8 +146,8 @@ async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.upload(&[length], &vec![0.1; length])?,
         doctor.upload(&[length], &vec![0.1; length])?,
     ];
-    doctor.time(("fill", "flat"), Work::Bytes(bytes), || elementwise::fill(&out[0], 1.0)).await?;
-    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || elementwise::copy(&x, &out[0], 1.5, false)).await?;
+    doctor.time(("fill", "flat"), Work::Bytes(bytes), || out[0].fill(1.0)).await?;
+    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || x.scale_into(&out[0], 1.5, false)).await?;
     doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), || elementwise::add(&tape, &x, &x).map(|_| ())).await?;
     doctor.time(("gelu", "flat"), Work::Bytes(2.0 * bytes), || activation::gelu(&x).map(|_| ())).await?;
     let call = || activation::gelu_backward(&x, &x).map(|_| ());

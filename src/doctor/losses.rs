@@ -81,11 +81,11 @@ async fn row_sums(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize
     let what = format!("[{rows}, {width}]");
     let out = doctor.upload(&[rows, width], &before)?;
     let (factor, plain) = (doctor.upload(&[rows], &factors)?, doctor.upload(&[rows, width], &x)?);
-    losses::scale_rows(&plain, &factor, &out, true)?;
+    row_sum::scale_rows(&plain, &factor, &out, true)?;
     let added = oracle::scale_rows(&x, &factors, Some(&before));
     doctor.compare(("scale_rows", "flat"), &format!("{what} accumulated"), &out, &added, 1).await?;
     let out = doctor.poisoned(&[rows, width])?;
-    losses::scale_rows(&plain, &factor, &out, false)?;
+    row_sum::scale_rows(&plain, &factor, &out, false)?;
     let once = oracle::scale_rows(&x, &factors, None);
     doctor.compare(("scale_rows", "flat"), &what, &out, &once, 1).await?;
     // Elements with weight 0 may hold anything.

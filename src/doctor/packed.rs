@@ -13,7 +13,7 @@ use crate::{
         packed::{
             Packed,
             product::{Activation, Fused, Norm, product_with},
-            unpack::unpack,
+            rows::{embed, unpack},
             variants::{PackedVariant, VARIANTS},
         },
     },
@@ -105,12 +105,12 @@ async fn tables(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usi
     let tokens = Tokens::new(doctor.gpu, &ids, 2, 3, false)?;
     let positions = doctor.data(7 * width);
     let gpu_positions = doctor.upload(&[7, width], &positions)?;
-    let out = crate::ops::packed::embed::embed(&tokens, &packed, Some(&gpu_positions), 4)?;
+    let out = embed(&tokens, &packed, Some(&gpu_positions), 4)?;
     let expected = position::embed(&ids, &values, width, Some(&positions), 3, 4);
     doctor.compare((&kernel(format), "embed"), &what, &out, &expected, 1).await?;
     // In the second sequence a text begins at the second token; the first token belongs to another text.
     let tokens = tokens.within(Tensor::from_u32(doctor.gpu, &[2, 3], &[0, 0, 0, 0, 5, 5])?);
-    let out = crate::ops::packed::embed::embed(&tokens, &packed, Some(&gpu_positions), 4)?;
+    let out = embed(&tokens, &packed, Some(&gpu_positions), 4)?;
     let expected = position::embed_at(&ids, &values, width, Some(&positions), &[4, 5, 6, 4, 0, 1]);
     doctor.compare((&kernel(format), "embed"), &format!("{what} in segments"), &out, &expected, 1).await
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Result,
     ops::{
-        attention::{Heads, map::attention_map},
+        attention::{Heads, attention_map},
         kv::{
             decode::{Precision, VARIANTS},
             paged::{self, PAGE, Paged, Rows, Run},

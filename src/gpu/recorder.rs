@@ -21,6 +21,9 @@ const PARAMS_RING: u64 = 1 << 20;
 /// Dispatches per submission: the GPU starts on the first while the host records the next.
 const DISPATCHES: u32 = 512;
 
+/// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
+const FLAT_GROUP: usize = 64;
+
 /// The open encoder and what belongs to its submission.
 pub struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
@@ -182,7 +185,23 @@ impl Recorder {
 }
 
 impl Gpu {
-    /// Records one dispatch of `variant` over a grid of workgroups.
+    /// The grid of a flat kernel, one that includes `lib/index.wgsl` and gives each of `count` elements (or vectors of four) an
+    /// invocation.
+    pub fn flat_grid(&self, count: usize) -> [u32; 3] {
+        self.grid(count.div_ceil(FLAT_GROUP))
+    }
+
+    /// `groups` workgroups as a grid of at most two dimensions: counts over the adapter's limit fold into y.
+    pub fn grid(&self, groups: usize) -> [u32; 3] {
+        let most = self.capabilities().groups as usize;
+        if groups <= most {
+            return [groups as u32, 1, 1];
+        }
+        let y = groups.div_ceil(most);
+        [groups.div_ceil(y) as u32, y as u32, 1]
+    }
+
+    /// Records one dispatch of `variant` over `grid` workgroups.
     ///
     /// # Errors
     /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;

@@ -2,17 +2,13 @@
 
 use std::cell::RefCell;
 
-use super::{
-    config::{Activation, Config, Norm as NormKind},
-    gpt::{Gpt, Pass},
-};
+use super::config::{Activation, Config, Norm as NormKind};
 use crate::{
     Result,
     ops::{
         activation,
-        attention::{self, Heads, map::attention_map},
-        dropout,
-        elementwise::add,
+        attention::{self, Heads, attention_map},
+        elementwise::{add, dropout},
         head_norm,
         kv::{
             decode::{self, Cached},
@@ -32,7 +28,20 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// The weight of a normalisation and, if the configuration has biases, its bias.
+/// How a forward pass runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass {
+    /// Probability of dropping an activation.
+    pub dropout: f32,
+    /// Chooses the dropout masks of this pass.
+    pub dropout_key: u32,
+    /// Blocks keep nothing and are run again in the backward pass.
+    pub checkpoint: bool,
+    /// Leaves adapters out: the frozen model that they were attached to, bit for bit.
+    pub reference: bool,
+}
+
+/// The weight of a normalisation and, where the configuration has them, a bias.
 #[derive(Clone)]
 pub(super) struct Scale {
     /// `[width]`
@@ -84,7 +93,16 @@ impl Block {
         [&mut self.qkv.weight, &mut self.out.weight, &mut self.up.weight, &mut self.down.weight]
     }
 
-    /// The tensors that may get a gradient.
+    /// The block as it was before adapters were attached.
+    pub fn without_adapters(&self) -> Self {
+        let mut block = self.clone();
+        for layer in [&mut block.qkv, &mut block.out, &mut block.up, &mut block.down] {
+            layer.adapter = None;
+        }
+        block
+    }
+
+    /// What a gradient may be asked for.
     pub fn leaves(&self) -> Vec<Tensor> {
         let scales = [&self.norm1, &self.norm2].map(|scale| [Some(scale.weight.clone()), scale.bias.clone()]);
         let layers = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| {
@@ -163,22 +181,6 @@ pub(super) struct BlockPass {
 }
 
 impl BlockPass {
-    /// Block `index` of `model`, set up for whole texts.
-    pub fn new(model: &Gpt, index: usize, pass: Pass) -> Self {
-        let block = &model.blocks[index];
-        Self {
-            config: model.config.clone(),
-            block: if pass.reference { block.without_adapters() } else { block.clone() },
-            table: model.rope_table.clone(),
-            pass,
-            index,
-            past: 0,
-            segments: None,
-            starts: None,
-            dtype: DType::F32,
-        }
-    }
-
     /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`, for `x [batch, context, width]`, in its shape.
     pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<KvSource<'_>>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
@@ -257,7 +259,7 @@ impl BlockPass {
         }
         let branch = linear(tape, inner, &affine.weight, affine.fuse())?;
         let key = site(self.pass, self.index as u32 * 2 + place);
-        add(tape, x, &dropout::dropout(tape, &branch, self.pass.dropout, key)?)
+        add(tape, x, &dropout(tape, &branch, self.pass.dropout, key)?)
     }
 
     /// [`BlockPass::run`] for few tokens, in six dispatches: norm, product, bias and activation are one kernel.

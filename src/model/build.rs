@@ -1,17 +1,18 @@
-//! Builds models from random numbers, from files for training, and from files as they are stored.
+//! Models from random numbers, from files to train on, and from files as they are stored; with copies in f16 and with
+//! adapters beside their layers.
 
 use super::{
     block::{Affine, Block, Scale},
     config::{Config, Positions},
     gpt::Gpt,
+    lora::{Lora, Target},
     parameters::{self, ParameterSpec},
-    source::Source,
 };
 use crate::{
     Error, Result, arena,
     formats::{self, Format, Rows},
     gpu::Gpu,
-    ops::{head_norm, packed::Packed, rope, weight::Weight},
+    ops::{head_norm, lora::Adapter, packed::Packed, rope, weight::Weight},
     tensor::{DType, Tensor},
 };
 
@@ -24,6 +25,27 @@ pub enum Storage {
     /// All in this format if their width is a multiple of its block size; the others in f16.
     As(Format),
 }
+
+/// A stored model.
+pub trait Source {
+    /// The shape of the model.
+    fn config(&self) -> &Config;
+
+    /// A parameter under wgpt's name (see [`parameters::specs`](parameters::specs)), as the pieces that lie in the
+    /// file, in row order: a fused `attention.qkv` may come as queries, keys and values, each in a format of its own.
+    /// Vectors come as one row per piece. Together the pieces have the shape that the configuration says. Empty where the
+    /// model has no such parameter.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] when the file lacks it, or has it in another shape or type.
+    fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>>;
+
+    /// Says that a parameter will not be asked for again soon, so that the memory behind it can go.
+    fn done(&self, _name: &str) {}
+}
+
+/// Random streams of adapters begin here, far from those of weights.
+const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
 
 impl Gpt {
     /// A new model, its weights drawn from `seed`.
@@ -94,6 +116,105 @@ impl Gpt {
         })
     }
 
+    /// Gives every matrix a copy in f16. From now on whole texts are computed with those copies, and activations between the
+    /// layers are f16; sums, the residual stream and what is trained stay f32.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a model whose weights are not trained, [`Error::OutOfMemory`].
+    pub fn mix(&mut self) -> Result<()> {
+        if self.lora.is_some() || self.parameters.is_empty() {
+            return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
+        }
+        let gpu = self.norm.weight.gpu().clone();
+        let shapes: Vec<_> = self.parameters.iter().map(|(_, master)| master.shape()).collect();
+        let halves = arena::of_parameters(&gpu, &shapes, DType::F16)?;
+        for ((_, master), half) in self.parameters.iter().zip(&halves) {
+            master.scale_into(half, 1.0, false)?;
+        }
+        let of_blocks = self.blocks.iter_mut().flat_map(Block::weights);
+        for weight in of_blocks.chain([&mut self.embed]).chain(&mut self.head) {
+            let Weight::Plain(master) = weight else { continue };
+            let found = self.parameters.iter().zip(&halves).find(|((_, other), _)| other.id() == master.id());
+            if let Some((_, half)) = found {
+                *weight = Weight::Mixed { master: master.clone(), half: half.clone() };
+            }
+        }
+        self.halves = halves;
+        Ok(())
+    }
+
+    /// The model with fresh adapters, drawn from `seed`; see [`Gpt::attach_lora`].
+    ///
+    /// # Errors
+    /// As [`Gpt::attach_lora`].
+    pub fn with_lora(mut self, lora: Lora, seed: u64) -> Result<Self> {
+        let mut stream = STREAM;
+        self.attach_lora(lora, |spec| {
+            stream += 1;
+            Ok(spec.values(seed, stream))
+        })?;
+        Ok(self)
+    }
+
+    /// Puts adapters beside the model's layers, their values by name and shape from `values`. From now on they are the
+    /// model's [`parameters`](Gpt::parameters), and what the model had before is frozen. Earlier adapters go.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and those of `values`.
+    pub fn attach_lora(
+        &mut self,
+        lora: Lora,
+        mut values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>,
+    ) -> Result<()> {
+        lora.config.validate(&self.config)?;
+        let gpu = self.norm.weight.gpu().clone();
+        let mut parameters = Vec::new();
+        for spec in lora.config.specs(&self.config) {
+            let tensor = Tensor::from_f32(&gpu, &spec.shape, &values(&spec)?)?;
+            gpu.submit()?;
+            parameters.push((spec.name, tensor));
+        }
+        let find = |name: String| {
+            let found = parameters.iter().find(|(other, _)| *other == name);
+            found.map(|(_, tensor)| tensor.clone())
+        };
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            for target in Target::ALL {
+                let name = format!("blocks.{index}.{}", target.layer());
+                let (a, b) = (find(format!("{name}.lora_a")), find(format!("{name}.lora_b")));
+                let scale = lora.config.scale();
+                layer(block, target).adapter = a.zip(b).map(|(a, b)| Adapter { a, b, scale });
+            }
+        }
+        self.bytes += parameters.iter().map(|(_, tensor)| tensor.bytes()).sum::<u64>();
+        self.parameters = parameters;
+        self.lora = Some(lora);
+        Ok(())
+    }
+
+    /// The model's own weights, not copied, with other adapters beside them: several sets of adapters over one base take the
+    /// memory of one. Adapters that the model has stay with it alone.
+    ///
+    /// # Errors
+    /// As [`Gpt::attach_lora`].
+    pub fn beside(&self, lora: Lora, values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>) -> Result<Self> {
+        let mut other = Self {
+            config: self.config.clone(),
+            embed: self.embed.clone(),
+            position: self.position.clone(),
+            rope_table: self.rope_table.clone(),
+            blocks: self.blocks.iter().map(Block::without_adapters).collect(),
+            norm: self.norm.clone(),
+            head: self.head.clone(),
+            parameters: Vec::new(),
+            bytes: self.bytes,
+            halves: self.halves.clone(),
+            lora: None,
+        };
+        other.attach_lora(lora, values)?;
+        Ok(other)
+    }
+
     fn assemble(gpu: &Gpu, config: &Config, mut weight: impl FnMut(&ParameterSpec) -> Result<Weight>) -> Result<Self> {
         config.validate()?;
         let mut all = Vec::new();
@@ -135,7 +256,16 @@ impl Gpt {
     }
 }
 
-/// Allocates the parameters of a trainable model.
+fn layer(block: &mut Block, target: Target) -> &mut Affine {
+    match target {
+        Target::Qkv => &mut block.qkv,
+        Target::Out => &mut block.out,
+        Target::Up => &mut block.up,
+        Target::Down => &mut block.down,
+    }
+}
+
+/// Where the parameters of a model that can be trained lie.
 fn places(gpu: &Gpu, config: &Config) -> Result<Vec<Tensor>> {
     config.validate()?;
     let specs = parameters::specs(config);

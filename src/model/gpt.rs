@@ -1,17 +1,21 @@
 //! The forward pass, the same for training, evaluation and decoding.
 
+use std::cell::RefCell;
+
+pub use super::block::Pass;
 use super::{
-    Model,
     block::{Block, BlockPass, KvSource, Scale, normalise, site},
     cache::Cache,
     config::Config,
     lora::Lora,
+    trainable::Model,
 };
 use crate::{
-    Error, Result, arena,
+    Error, Result,
+    gpu::Gpu,
     ops::{
         cross_entropy::{self, Loss, Targets},
-        dropout, elementwise,
+        elementwise::dropout,
         embedding::{self, Tokens},
         linear::{Fuse, linear},
         token_logprobs::{self, TokenLogprobs},
@@ -20,19 +24,6 @@ use crate::{
     tape::Tape,
     tensor::{DType, Tensor},
 };
-
-/// How a forward pass runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pass {
-    /// Probability of dropping an activation.
-    pub dropout: f32,
-    /// Determines the dropout masks of this pass.
-    pub dropout_key: u32,
-    /// Whether blocks keep nothing and are run again in the backward pass.
-    pub checkpoint: bool,
-    /// Whether adapters are left out, which gives the frozen model that they were attached to, bit for bit.
-    pub reference: bool,
-}
 
 /// A GPT on a GPU; `dim` is the width of a head.
 pub struct Gpt {
@@ -54,6 +45,14 @@ pub struct Gpt {
     pub(super) halves: Vec<Tensor>,
     pub(super) bytes: u64,
     pub(super) lora: Option<Lora>,
+}
+
+/// A text as the model sees it.
+pub struct Maps {
+    /// The final hidden states: `[1, context, width]`.
+    pub hidden: Tensor,
+    /// One per block: `[heads, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1.
+    pub attention: Vec<Tensor>,
 }
 
 impl Gpt {
@@ -78,31 +77,9 @@ impl Gpt {
         &self.halves
     }
 
-    /// Gives every matrix an f16 copy. From now on whole texts are computed with those copies, and activations between the
-    /// layers are f16; sums, the residual stream and the trained weights stay f32.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a model that is not trained as a whole, [`Error::OutOfMemory`].
-    pub fn mix(&mut self) -> Result<()> {
-        if self.lora.is_some() || self.parameters.is_empty() {
-            return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
-        }
-        let gpu = self.norm.weight.gpu().clone();
-        let shapes: Vec<_> = self.parameters.iter().map(|(_, master)| master.shape()).collect();
-        let halves = arena::of_parameters(&gpu, &shapes, DType::F16)?;
-        for ((_, master), half) in self.parameters.iter().zip(&halves) {
-            elementwise::copy(master, half, 1.0, false)?;
-        }
-        let of_blocks = self.blocks.iter_mut().flat_map(Block::weights);
-        for weight in of_blocks.chain([&mut self.embed]).chain(&mut self.head) {
-            let Weight::Plain(master) = weight else { continue };
-            let found = self.parameters.iter().zip(&halves).find(|((_, other), _)| other.id() == master.id());
-            if let Some((_, half)) = found {
-                *weight = Weight::Mixed { master: master.clone(), half: half.clone() };
-            }
-        }
-        self.halves = halves;
-        Ok(())
+    /// Its adapters' shape and base, if it has adapters.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
     }
 
     /// Number of trained elements.
@@ -138,10 +115,10 @@ impl Gpt {
         // With a cache, a mixed model computes with its f32 weights: caches have their own precision.
         let dtype = if cache.is_none() && !self.halves.is_empty() { DType::F16 } else { DType::F32 };
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
-        x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
+        x = dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for index in 0..self.blocks.len() {
             let (segments, starts) = (tokens.segments.clone(), starts.clone());
-            let block_pass = BlockPass { past, segments, starts, dtype, ..BlockPass::new(self, index, pass) };
+            let block_pass = BlockPass { past, segments, starts, dtype, ..self.block_pass(index, pass) };
             let leaves = block_pass.block.leaves();
             x = match cache.as_mut() {
                 Some(cache) => block_pass.run(tape, &x, Some(KvSource::Cache(&cache.layers[index])))?,
@@ -155,6 +132,41 @@ impl Gpt {
             cache.length += new;
         }
         normalise(tape, &self.config, &x, &self.norm, dtype)
+    }
+
+    /// Reads the text `ids` and keeps the attention probabilities of every layer: `layers * heads * context^2` numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are no tokens or more than the context, [`Error::OutOfMemory`].
+    pub fn maps(&self, gpu: &Gpu, ids: &[u32]) -> Result<Maps> {
+        if ids.is_empty() || ids.len() > self.config.context {
+            let reason = format!("{} tokens: give 1 to {}, the model's context", ids.len(), self.config.context);
+            return Err(Error::shape("maps", reason));
+        }
+        let (tape, maps) = (Tape::off(gpu), RefCell::default());
+        let tokens = Tokens::new(gpu, ids, 1, ids.len(), false)?;
+        let mut x = embedding::embed(&tape, &tokens, &self.embed, self.position.as_ref(), 0)?;
+        for index in 0..self.blocks.len() {
+            let block_pass = self.block_pass(index, Pass::default());
+            x = block_pass.run(&tape, &x, Some(KvSource::Maps(&maps)))?;
+        }
+        Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm, DType::F32)?, attention: maps.into_inner() })
+    }
+
+    /// The block `index` over whole texts, or over what memory the pass has.
+    pub(super) fn block_pass(&self, index: usize, pass: Pass) -> BlockPass {
+        let block = &self.blocks[index];
+        BlockPass {
+            config: self.config.clone(),
+            block: if pass.reference { block.without_adapters() } else { block.clone() },
+            table: self.rope_table.clone(),
+            pass,
+            index,
+            past: 0,
+            segments: None,
+            starts: None,
+            dtype: DType::F32,
+        }
     }
 
     /// The loss of the final hidden states `[.., width]` against `targets [rows]`, one for each of them; see

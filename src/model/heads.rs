@@ -4,7 +4,6 @@ use crate::{
     Error, Result,
     gpu::Gpu,
     ops::{
-        elementwise,
         gather::{RowIndex, gather},
         linear::{Fuse, linear},
     },
@@ -77,12 +76,12 @@ impl ScalarHead {
             return Ok(raw);
         }
         let out = Tensor::empty_f32(tape.gpu(), raw.shape())?;
-        elementwise::fill(&out, self.shift)?;
-        elementwise::copy(&raw, &out, self.gain, true)?;
+        out.fill(self.shift)?;
+        raw.scale_into(&out, self.gain, true)?;
         let (input, gain) = (raw.clone(), self.gain);
         tape.push(&[&raw], &out, move |gradients, gradient| {
             let (slot, accumulate) = gradients.slot(&input)?;
-            elementwise::copy(&gradient, &slot, gain, accumulate)
+            gradient.scale_into(&slot, gain, accumulate)
         });
         Ok(out)
     }

@@ -1,20 +1,16 @@
-//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the
-//! adapters are trained. The base stays usable: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
+//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the adapters
+//! are trained. Here is their shape; [`Gpt::attach_lora`](super::Gpt::attach_lora) puts them beside a model's layers. The base
+//! remains there: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    block::{Affine, Block},
     config::Config,
-    gpt::Gpt,
     parameters::{self, Init, ParameterSpec},
 };
-use crate::{Error, Result, ops::lora::Adapter, tensor::Tensor};
-
-/// First random stream of adapters, far from those of weights.
-const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
+use crate::{Error, Result};
 
 /// A kind of linear layer, which every block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,7 +41,7 @@ impl Target {
     }
 
     /// The layer's name in a block's parameters.
-    fn layer(self) -> &'static str {
+    pub(super) fn layer(self) -> &'static str {
         match self {
             Self::Qkv => "attention.qkv",
             Self::Out => "attention.out",
@@ -157,105 +153,6 @@ impl LoraConfig {
             ])
         };
         parameters::specs(config).into_iter().filter_map(adapter).flatten().collect()
-    }
-}
-
-impl Gpt {
-    /// The model with fresh adapters, drawn from `seed`; see [`Gpt::attach_lora`].
-    ///
-    /// # Errors
-    /// As [`Gpt::attach_lora`].
-    pub fn with_lora(mut self, lora: Lora, seed: u64) -> Result<Self> {
-        let mut stream = STREAM;
-        self.attach_lora(lora, |spec| {
-            stream += 1;
-            Ok(spec.values(seed, stream))
-        })?;
-        Ok(self)
-    }
-
-    /// Attaches adapters to the model's layers, with values by name and shape from `values`. From now on they are the
-    /// model's [`parameters`](Gpt::parameters), and the parameters it had before are frozen. Earlier adapters are removed.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and the errors of `values`.
-    pub fn attach_lora(
-        &mut self,
-        lora: Lora,
-        mut values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>,
-    ) -> Result<()> {
-        lora.config.validate(&self.config)?;
-        let gpu = self.norm.weight.gpu().clone();
-        let mut parameters = Vec::new();
-        for spec in lora.config.specs(&self.config) {
-            let tensor = Tensor::from_f32(&gpu, &spec.shape, &values(&spec)?)?;
-            gpu.submit()?;
-            parameters.push((spec.name, tensor));
-        }
-        let find = |name: String| {
-            let found = parameters.iter().find(|(other, _)| *other == name);
-            found.map(|(_, tensor)| tensor.clone())
-        };
-        for (index, block) in self.blocks.iter_mut().enumerate() {
-            for target in Target::ALL {
-                let name = format!("blocks.{index}.{}", target.layer());
-                let (a, b) = (find(format!("{name}.lora_a")), find(format!("{name}.lora_b")));
-                let scale = lora.config.scale();
-                block.layer(target).adapter = a.zip(b).map(|(a, b)| Adapter { a, b, scale });
-            }
-        }
-        self.bytes += parameters.iter().map(|(_, tensor)| tensor.bytes()).sum::<u64>();
-        self.parameters = parameters;
-        self.lora = Some(lora);
-        Ok(())
-    }
-
-    /// A model that shares this one's weights without a copy but has other adapters, so that several sets of adapters need
-    /// the base in memory only once. Adapters that this model already has are not shared.
-    ///
-    /// # Errors
-    /// As [`Gpt::attach_lora`].
-    pub fn beside(&self, lora: Lora, values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>) -> Result<Self> {
-        let mut other = Self {
-            config: self.config.clone(),
-            embed: self.embed.clone(),
-            position: self.position.clone(),
-            rope_table: self.rope_table.clone(),
-            blocks: self.blocks.iter().map(Block::without_adapters).collect(),
-            norm: self.norm.clone(),
-            head: self.head.clone(),
-            parameters: Vec::new(),
-            bytes: self.bytes,
-            halves: self.halves.clone(),
-            lora: None,
-        };
-        other.attach_lora(lora, values)?;
-        Ok(other)
-    }
-
-    /// The shape and base of its adapters, if it has any.
-    pub fn lora(&self) -> Option<&Lora> {
-        self.lora.as_ref()
-    }
-}
-
-impl Block {
-    fn layer(&mut self, target: Target) -> &mut Affine {
-        match target {
-            Target::Qkv => &mut self.qkv,
-            Target::Out => &mut self.out,
-            Target::Up => &mut self.up,
-            Target::Down => &mut self.down,
-        }
-    }
-
-    /// The block without its adapters.
-    pub fn without_adapters(&self) -> Self {
-        let mut block = self.clone();
-        for target in Target::ALL {
-            block.layer(target).adapter = None;
-        }
-        block
     }
 }
 

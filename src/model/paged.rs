@@ -110,7 +110,7 @@ impl Gpt {
         let fresh = runs.iter().all(|run| run.first == 0) && count <= config.context;
         let segments = fresh.then(|| segments(&gpu, runs)).transpose()?;
         for (index, layer) in pages.layers.iter().enumerate() {
-            let block_pass = BlockPass { segments: segments.clone(), ..BlockPass::new(self, index, Pass::default()) };
+            let block_pass = BlockPass { segments: segments.clone(), ..self.block_pass(index, Pass::default()) };
             x = block_pass.run(&tape, &x, Some(KvSource::Pages(layer, &rows)))?;
         }
         if runs.len() < count {

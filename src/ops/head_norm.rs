@@ -2,7 +2,7 @@
 
 use super::{
     attention::Heads,
-    expect, flat_grid, reduce, require,
+    expect, reduce, require,
     rows::{Plan, stored},
 };
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
@@ -148,7 +148,7 @@ pub fn backward_weights(
         normed: heads.query + heads.key_value, chunk_tokens: CHUNK_TOKENS,
     ];
     let variant = HEAD_NORM_BACKWARD_WEIGHT.set("element", qkv.dtype().scalar());
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     reduce::column_sum(&query_sums, grad_query, add_query)?;
     reduce::column_sum(&key_sums, grad_key, add_key)
 }

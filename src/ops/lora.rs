@@ -4,7 +4,6 @@
 //! layer's weight may be packed.
 
 use super::{
-    elementwise,
     matmul::{Epilogue, Shape, matmul},
     require,
 };
@@ -81,6 +80,6 @@ impl Adapter {
 
 fn scaled(x: &Tensor, factor: f32) -> Result<Tensor> {
     let out = Tensor::empty_f32(x.gpu(), x.shape())?;
-    elementwise::copy(x, &out, factor, false)?;
+    x.scale_into(&out, factor, false)?;
     Ok(out)
 }

@@ -4,7 +4,6 @@
 pub mod activation;
 pub mod attention;
 pub mod cross_entropy;
-pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gather;
@@ -25,12 +24,11 @@ pub mod row_sum;
 pub mod rows;
 pub mod sample;
 pub mod softmax;
-pub mod token_groups;
 pub mod token_logprobs;
 pub mod tuning;
 pub mod weight;
 
-use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
+use crate::{Error, Result, tensor::Tensor};
 
 /// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and the kernel's name
 /// in families with several kernels. If no variant of a family is left, its last resort is used all the same.
@@ -46,25 +44,6 @@ pub fn variant_names() -> Vec<&'static str> {
         }
     }
     names
-}
-
-/// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
-const FLAT_GROUP: usize = 64;
-
-/// The grid of a flat kernel, one that includes `lib/index.wgsl` and gives each of `count` elements (or vectors of four) an
-/// invocation; counts over 65,535 groups fold into y.
-pub fn flat_grid(gpu: &Gpu, count: usize) -> [u32; 3] {
-    fold(gpu, count.div_ceil(FLAT_GROUP))
-}
-
-/// `groups` workgroups as a grid of at most two dimensions.
-fn fold(gpu: &Gpu, groups: usize) -> [u32; 3] {
-    let most = gpu.capabilities().groups as usize;
-    if groups <= most {
-        return [groups as u32, 1, 1];
-    }
-    let y = groups.div_ceil(most);
-    [groups.div_ceil(y) as u32, y as u32, 1]
 }
 
 /// Refuses operands that an operation cannot work on; `reason` is only built when it is needed.

@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm over the innermost dimension.
 
 use super::{
-    expect, flat_grid, reduce,
+    expect, reduce,
     rows::{self, Plan},
 };
 use crate::{
@@ -161,7 +161,7 @@ pub fn backward_weight(
     let params = params![count: count, rows: height, columns: columns, chunk_rows: chunk_rows];
     let variant = NORM_BACKWARD_WEIGHT.set("BIAS", grad_bias.is_some());
     let variant = rows::by_elements(variant.set("grad_out_element", rows::stored(grad_out.dtype(), width)), width);
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     reduce::column_sum(&weight_sums, grad_weight, add_weight)?;
     if let Some((grad_bias, accumulate)) = grad_bias {
         reduce::column_sum(&bias_sums, &grad_bias, accumulate)?;

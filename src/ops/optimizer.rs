@@ -1,6 +1,5 @@
 //! The optimizer's kernel.
 
-use super::flat_grid;
 use crate::{
     Result, binds, kernels, params,
     tensor::{DType, Tensor},
@@ -78,7 +77,7 @@ pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
             correction1: step.correction1, correction2: step.correction2, max_norm: step.max_norm,
             unscale: step.unscale.unwrap_or(1.0),
         ];
-        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+        gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     }
     Ok(())
 }

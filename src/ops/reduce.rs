@@ -1,7 +1,7 @@
 //! Sums: columns, scalars, squares. Without atomics, so the order of additions never changes.
 
 use super::{
-    expect, flat_grid, require,
+    expect, require,
     rows::{by_elements, elements, stored},
 };
 use crate::{Result, binds, gpu::Gpu, kernels, params, tensor::Tensor};
@@ -64,7 +64,7 @@ fn column_sum_pass(
         &by_elements(COLUMN_SUM.set("x_element", stored(x.dtype(), width)), width),
         binds![x: x.bind(), out: out.bind()],
         params,
-        flat_grid(gpu, count),
+        gpu.flat_grid(count),
     )
 }
 

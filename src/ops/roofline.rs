@@ -1,6 +1,5 @@
 //! The adapter's rooflines for arithmetic and memory, and how much of either a dispatch needs.
 
-use super::elementwise;
 use crate::{
     Result, binds,
     gpu::{Constant, Gpu, imagine::Work},
@@ -70,7 +69,7 @@ impl Roofs {
         let products = MultiplyAdds::new(gpu)?;
         let flop = MultiplyAdds::FLOP as f64 / gpu.time(5, 1, || products.run()).await?;
         let (from, to) = (Tensor::zeros(gpu, &[COPIED / 4])?, Tensor::zeros(gpu, &[COPIED / 4])?);
-        let bytes = 2.0 * COPIED as f64 / gpu.time(5, 1, || elementwise::copy(&from, &to, 1.0, false)).await?;
+        let bytes = 2.0 * COPIED as f64 / gpu.time(5, 1, || from.scale_into(&to, 1.0, false)).await?;
         Ok(Self { flop, bytes })
     }
 

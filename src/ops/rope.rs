@@ -1,6 +1,6 @@
 //! Rotary position embedding (Su et al. 2021), pairs `(i, i + D/2)` as in the Llama family.
 
-use super::{flat_grid, require};
+use super::require;
 use crate::{
     Result, binds,
     gpu::Gpu,
@@ -90,6 +90,6 @@ fn rotate(
         all_heads: heads.query + 2 * heads.key_value, context: x.shape()[1], past: past, direction: direction,
     ];
     let binds = binds![x: x.bind(), table: table.bind(), starts: segments.unwrap_or(x).bind(), out: out.bind()];
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     Ok(out)
 }

@@ -1,11 +1,13 @@
-//! Weighted sums of rows, which turn log-probabilities of tokens into those of texts.
+//! Weighted sums of rows: log-probabilities of tokens to those of texts. Rows times a number each, which is their gradient.
 
-use super::{losses::scale_rows, require, rows::Plan};
+use super::{require, rows::Plan};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
     /// Sums of each row.
     WEIGHTED_ROW_SUM = "weighted_row_sum";
+    /// Rows times a number each.
+    SCALE_ROWS = "scale_rows";
 }
 
 /// `out[row] = sum over columns of weights * x`, for `weights [rows, width]` and `x` with as many elements: `[rows]`.
@@ -37,4 +39,18 @@ pub fn forward(x: &Tensor, weights: &Tensor, plan: Plan) -> Result<Tensor> {
     let binds = binds![x: x.bind(), weights: weights.bind(), out: out.bind()];
     gpu.run(&plan.variant(&WEIGHTED_ROW_SUM, width), binds, params![rows: rows, width: width], plan.grid(gpu, rows))?;
     Ok(out)
+}
+
+/// `out (+)= x * factors[row]` for `factors [rows]`, where `x` is cut into as many rows; `out` has as many elements as `x`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the sizes do not go together.
+pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
+    let (gpu, count, rows) = (x.gpu(), x.elements(), factors.elements());
+    require(rows > 0 && count % rows == 0 && out.elements() == count, "scale_rows", || {
+        format!("x {:?}, {rows} factors, out {:?}", x.shape(), out.shape())
+    })?;
+    let params = params![count: count, width: count / rows, accumulate: accumulate];
+    let binds = binds![x: x.bind(), factors: factors.bind(), out: out.bind()];
+    gpu.run(&SCALE_ROWS.plain(), binds, params, gpu.flat_grid(count))
 }

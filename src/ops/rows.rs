@@ -1,7 +1,6 @@
 //! How the row kernels divide their rows: one row per invocation or many lanes per row (`lib/row_index.wgsl`), summed
 //! through workgroup memory or within a subgroup, and read as single elements or vectors of four (`lib/elements*.wgsl`).
 
-use super::fold;
 use crate::{
     gpu::{Constant, Gpu, Kernel, Variant},
     tensor::DType,
@@ -101,6 +100,6 @@ impl Plan {
 
     /// The grid for `rows` rows.
     pub fn grid(self, gpu: &Gpu, rows: usize) -> [u32; 3] {
-        fold(gpu, rows.div_ceil(self.rows as usize))
+        gpu.grid(rows.div_ceil(self.rows as usize))
     }
 }

@@ -1,6 +1,6 @@
 //! Chooses the next token of every row on the GPU, so that only eight bytes per row go to the host.
 
-use super::{expect, flat_grid, require, rows::Plan};
+use super::{expect, require, rows::Plan};
 use crate::{
     Result, binds, kernels, params,
     tensor::{DType, Tensor},
@@ -65,5 +65,5 @@ pub fn penalise(logits: &Tensor, ids: &Tensor, penalty: f32) -> Result<()> {
     expect("penalise", "the ids", ids, &[logits.height(), per_row])?;
     let binds = binds![ids: ids.bind(), logits: logits.bind()];
     let params = params![count: ids.elements(), per_row: per_row, width: logits.width(), penalty: penalty];
-    gpu.run(&PENALISE.plain(), binds, params, flat_grid(gpu, ids.elements()))
+    gpu.run(&PENALISE.plain(), binds, params, gpu.flat_grid(ids.elements()))
 }

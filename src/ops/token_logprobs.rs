@@ -2,7 +2,7 @@
 
 use super::{
     cross_entropy::Targets,
-    expect, flat_grid,
+    expect,
     head::{Head, Reading, Slope},
     require,
     weight::Weight,
@@ -61,6 +61,6 @@ pub fn finish(stats: &Tensor, ids: &Tensor) -> Result<TokenLogprobs> {
     let (logprobs, entropies) = (Tensor::empty_f32(gpu, &[rows])?, Tensor::empty_f32(gpu, &[rows])?);
     let binds =
         binds![targets: ids.bind(), stats: stats.bind(), logprobs: logprobs.bind(), entropies: entropies.bind()];
-    gpu.run(&TOKEN_LOGPROBS.plain(), binds, params![count: rows], flat_grid(gpu, rows))?;
+    gpu.run(&TOKEN_LOGPROBS.plain(), binds, params![count: rows], gpu.flat_grid(rows))?;
     Ok(TokenLogprobs { logprobs, entropies })
 }

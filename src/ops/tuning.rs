@@ -154,7 +154,7 @@ async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, rules: Rules) -> Result
     let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
     // From the plainest variant to the most complex, so that the first is the reference for the others.
     for spec in matmul::variants::VARIANTS.iter().rev().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
-        super::elementwise::fill(&out, if used == Use::Accumulate { 0.5 } else { f32::NAN })?;
+        out.fill(if used == Use::Accumulate { 0.5 } else { f32::NAN })?;
         matmul::matmul_with(spec, shape, &a, &b, &out, epilogue)?;
         let values = out.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);

@@ -1,6 +1,6 @@
 //! A weight matrix, trained or frozen.
 
-use super::packed::{Packed, unpack::unpack};
+use super::packed::{Packed, rows::unpack};
 use crate::{
     Result,
     tape::Tape,

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Options, Wire, share};
+use super::{Options, Wire};
 use crate::{Error, Result};
 
 /// A request to the communication thread.
@@ -282,6 +282,13 @@ impl<T> Reply<T> {
     }
 }
 
+/// The share of `count` things that falls to `rank` of `size`: shares follow each other, cover everything once, and differ by at
+/// most one.
+fn share(count: usize, rank: usize, size: usize) -> std::ops::Range<usize> {
+    let edge = |rank: usize| (count as u128 * rank as u128 / size.max(1) as u128) as usize;
+    edge(rank)..edge(rank + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,5 +302,15 @@ mod tests {
         assert_eq!(group.from_first(vec![3]).unwrap(), [3]);
         assert_eq!((group.first_alone(|| Ok(4)).unwrap(), group.sent(), group.hosts()), (4, 0, 1));
         group.leave(None);
+    }
+
+    #[test]
+    fn shares_cover_everything_once() {
+        for (count, size) in [(12, 4), (7, 3), (2, 5), (0, 2), (5, 1)] {
+            let all: Vec<_> = (0..size).flat_map(|rank| share(count, rank, size)).collect();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+            let sizes: Vec<_> = (0..size).map(|rank| share(count, rank, size).len()).collect();
+            assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
+        }
     }
 }

@@ -13,7 +13,6 @@ mod mpi;
 mod outer;
 mod replica;
 mod shards;
-mod share;
 
 pub use self::{
     gradients::GradientSum,
@@ -21,7 +20,6 @@ pub use self::{
     outer::Outer,
     replica::Replica,
     shards::{Kept, Shards},
-    share::share,
 };
 
 /// How numbers are sent between ranks.

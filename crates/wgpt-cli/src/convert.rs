@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::{Shared, terminal};
+use super::{Shared, output};
 use wgpt::{
     Error, Result,
     formats::{Format, Rows},
@@ -76,7 +76,7 @@ impl Source for Counted<'_> {
 
 /// Writes a model to `out`, and says so.
 pub(super) fn write(shared: &Shared, source: &dyn Source, codec: &TextCodec, out: &Path, format: Format) -> Result<()> {
-    let bar = terminal::bar(parameters::specs(source.config()).len() as u64, shared.quiet);
+    let bar = output::bar(parameters::specs(source.config()).len() as u64, shared.quiet);
     bar.set_message("writing");
     let source = &Counted { source, done: RefCell::default(), bar: bar.clone() };
     if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {

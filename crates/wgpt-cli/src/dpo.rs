@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::{
     Shared,
+    options::{Defaults, TuneArguments},
+    output,
     preferences::{Left, Source},
-    ranks, terminal, training,
-    tune::{Defaults, TuneArguments},
+    ranks, training,
 };
 use wgpt::{
     Error, Result,
@@ -109,7 +110,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         (true, _) => {}
         (false, true) => task.recall(&out)?,
         (false, false) => {
-            let bar = terminal::bar((pairs + held_out_pairs) as u64, shared.quiet);
+            let bar = output::bar((pairs + held_out_pairs) as u64, shared.quiet);
             let tuned = |class: &str, index: usize, count: usize| {
                 bar.set_message(format!("tuning {}/{count}: {class}", index + 1));
             };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Shared, sampling::LoadArguments, terminal};
+use super::{Shared, options::LoadArguments, output};
 use wgpt::{
     Error, Result,
     infer::embed::{self, cosine},
@@ -70,7 +70,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         Pooling::Mean => embed::Pooling::Mean,
         Pooling::Last => embed::Pooling::Last,
     };
-    let bar = terminal::bar(texts.len() as u64, shared.quiet);
+    let bar = output::bar(texts.len() as u64, shared.quiet);
     let mut output = Output { dimensions: model.config().width, tokens: Vec::new(), embeddings: Vec::new() };
     for text in &texts {
         let ids = codec.read(text)?;

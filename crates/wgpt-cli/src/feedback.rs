@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Shared, rate::reply, terminal};
+use super::{Shared, output, rate::reply};
 use wgpt::{
     Error, Result,
     feedback::{Stored, Tally},
@@ -148,7 +148,7 @@ fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &Import
     let mut store = Store::create(&database.feedback)?;
     let (mut results, mut all) = (Vec::new(), Imported::default());
     for (file, size) in files.iter().zip(sizes) {
-        let bar = terminal::bar(size, shared.quiet);
+        let bar = output::bar(size, shared.quiet);
         bar.set_message("bytes");
         let done = import(&mut store, file, rater, |bytes| bar.set_position(bytes))?;
         bar.finish_and_clear();
@@ -174,7 +174,7 @@ fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &Import
 
 /// Reasons below a line of counts.
 fn told<R: Ord + Copy + std::fmt::Display>(tally: &Tally<R>, unit: &str) -> String {
-    tally.lines(unit).iter().map(|line| format!("\n{}", terminal::harmless(line))).collect()
+    tally.lines(unit).iter().map(|line| format!("\n{}", output::harmless(line))).collect()
 }
 
 fn hand_out(shared: &Shared, ExportArguments { out, format, database }: &ExportArguments) -> Result<()> {
@@ -225,8 +225,8 @@ fn row(Stored { id, stored, rating }: &Stored) -> String {
     match rating {
         Ok(rating) => {
             let time = strftime("%Y-%m-%d %H:%M", rating.time.unwrap_or(*stored) / 1000);
-            let (who, said) = (terminal::beginning(&rating.rater, 12), reply::typed(rating.verdict()));
-            let prompt = terminal::beginning(rating.prompt().last(), 56);
+            let (who, said) = (output::beginning(&rating.rater, 12), reply::typed(rating.verdict()));
+            let prompt = output::beginning(rating.prompt().last(), 56);
             format!("{id:>7}  {time}  {who:<12}  {:<7}  {said:<9}  {prompt}", rating.verdict().kind())
         }
         Err(refusal) => format!("{id:>7}  damaged: {refusal}"),
@@ -242,12 +242,12 @@ fn statistics(shared: &Shared, StatsArguments { database }: &StatsArguments) -> 
         }
         lines.extend(all.kinds.iter().map(|(kind, count)| format!("{count:>7}  {kind}")));
         lines.push("by rater".to_string());
-        lines.extend(all.raters.iter().map(|(name, count)| format!("{count:>7}  {}", terminal::beginning(name, 60))));
+        lines.extend(all.raters.iter().map(|(name, count)| format!("{count:>7}  {}", output::beginning(name, 60))));
         lines.push("by model     shown      won     lost     tied   scores     mean".to_string());
         for (name, model) in &all.models {
             let mean = model.mean_score.map_or("-".to_string(), |mean| format!("{mean:.2}"));
             let counts = [model.shown, model.won, model.lost, model.tied, model.scores].map(|n| format!("{n:>9}"));
-            lines.push(format!("         {}{mean:>9}  {}", counts.concat(), terminal::beginning(name, 60)));
+            lines.push(format!("         {}{mean:>9}  {}", counts.concat(), output::beginning(name, 60)));
         }
         let agreement = &all.agreement;
         lines.push(match agreement.share {

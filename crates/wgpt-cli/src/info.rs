@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    Shared,
-    memory::{self, mib},
-};
+use super::{Shared, output::mib};
 use wgpt::{
     Result,
     formats::Format,
@@ -154,7 +151,7 @@ fn bytes_in(spec: &ParameterSpec, format: Format) -> u64 {
 }
 
 async fn need(gpu: &Gpu, weights: &'static str, bytes: u64, beside: u64) -> Result<Need> {
-    Ok(Need { weights, bytes, fits: memory::fits(gpu, bytes + beside).await? })
+    Ok(Need { weights, bytes, fits: gpu.fits(bytes + beside).await? })
 }
 
 fn words(output: &Output) -> String {

@@ -5,6 +5,7 @@
 // Both end the program where nobody reads: see output.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod cache;
 mod chat;
 mod convert;
 mod demo;
@@ -13,39 +14,29 @@ mod dpo;
 mod embed;
 mod eval;
 mod feedback;
-mod full;
 mod generate;
 mod grpo;
 mod hints;
 mod info;
-mod io_cache;
-mod lora;
-mod memory;
 mod merge;
+mod options;
 mod output;
 mod plan;
 mod plan_ranks;
 mod ppo;
-mod precision;
 mod preferences;
 mod pretrain;
-mod profile;
 mod ranks;
 mod rate;
 mod recipe;
 mod reinforce;
 mod report;
 mod reward;
-mod sampling;
 mod serve;
 mod sft;
 mod shaders;
-mod shipped;
-mod terminal;
 mod tokenize;
 mod training;
-mod tune;
-mod tuner;
 
 use std::process::ExitCode;
 
@@ -185,13 +176,13 @@ impl Shared {
     /// Opens the adapter that the user asked for, and remembers what was tuned on it.
     async fn open(&self) -> Result<Gpu> {
         let gpu = self.open_untuned().await?;
-        io_cache::load(&gpu);
+        cache::load(&gpu);
         Ok(gpu)
     }
 
     /// Opens it without what was tuned.
     async fn open_untuned(&self) -> Result<Gpu> {
-        let (adapter, compiled) = (self.adapter.clone(), Some(io_cache::compiled as _));
+        let (adapter, compiled) = (self.adapter.clone(), Some(cache::compiled as _));
         let gpu = Gpu::open(&Options { adapter, compiled, nth: self.nth, ..Options::from_environment() }).await?;
         let names = ops::variant_names();
         if let Some(name) = gpu.capabilities().unused.iter().find(|name| !names.contains(&name.as_str())) {
@@ -208,9 +199,9 @@ impl Shared {
 
     /// Ends a command that used a GPU: the profile, if asked for, and what the tuner learned.
     fn close(&self, gpu: &Gpu) -> Result<()> {
-        io_cache::save(gpu);
+        cache::save(gpu);
         if self.profile {
-            output::talk(profile::table(&gpu.profile_table()?));
+            output::talk(output::profile(&gpu.profile_table()?));
         }
         Ok(())
     }

@@ -4,12 +4,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared, io_cache,
-    memory::{self, mib},
+    Shared, cache, options,
+    output::{self, mib},
     plan_ranks::{self, ForecastArguments, Rank, Ranks},
-    precision, ranks,
+    ranks,
     recipe::Recipe,
-    terminal,
 };
 use wgpt::{
     Error, Result,
@@ -109,7 +108,7 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     let count = arguments.ranks.count(group);
     let settings = arguments.ranks.share(&whole, count.unwrap_or(1))?;
     let gpu = shared.open().await?;
-    let settings = precision::on_adapter(shared, &gpu, settings);
+    let settings = options::on_adapter(shared, &gpu, settings);
     // The first rank measures while the others wait: it is alone on the machine.
     let measured = match group.is_first() {
         true => Some(measure(shared, &gpu, &settings).await?),
@@ -152,7 +151,7 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
 
 /// A rank's step, whether the adapter has the memory for it, and what a forecast needs to know.
 async fn measure(shared: &Shared, gpu: &Gpu, settings: &Settings) -> Result<(Plan, Option<bool>, Rank)> {
-    let bar = terminal::bar(1, shared.quiet);
+    let bar = output::bar(1, shared.quiet);
     let report = |what: &str, index: usize, count: usize| {
         bar.set_length(count as u64);
         bar.set_position(index as u64);
@@ -160,9 +159,9 @@ async fn measure(shared: &Shared, gpu: &Gpu, settings: &Settings) -> Result<(Pla
     };
     let imagined = plan::imagine(gpu, settings, report).await;
     // What the tuner learned is kept even if the plan failed.
-    io_cache::save(gpu);
+    cache::save(gpu);
     let imagined = imagined?;
-    let fits = memory::fits(gpu, imagined.memory.held).await?;
+    let fits = gpu.fits(imagined.memory.held).await?;
     let plan = plan::plan(gpu, settings, &imagined, fits == Some(true), report).await;
     shared.close(gpu)?;
     bar.finish_and_clear();
@@ -176,7 +175,7 @@ async fn steps(shared: &Shared, group: &Group, settings: &Settings, steps: Optio
     let gpu = shared.open().await?;
     // Ranks must agree on the number.
     let steps = steps.or((group.size() > 1).then_some(15)).map(|steps| steps.max(1));
-    let bar = terminal::bar(steps.unwrap_or(7) as u64 + 2, shared.quiet);
+    let bar = output::bar(steps.unwrap_or(7) as u64 + 2, shared.quiet);
     let measured = plan::measure(&gpu, group, settings, steps, |step| bar.set_position(step as u64)).await?;
     bar.finish_and_clear();
     Ok(measured)

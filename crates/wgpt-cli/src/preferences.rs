@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, terminal};
+use super::{Shared, output};
 use wgpt::{
     Error, Result,
     feedback::{LeftOut, Mistake, Preference, RatingSource, Samples, Tally, preferences_of},
@@ -51,7 +51,7 @@ impl Source {
         let (Samples { samples, left_out }, mistakes, unit) = match &self.feedback {
             Some(path) => (Store::open(path)?.preferences()?, Tally::default(), "rating"),
             None => {
-                let bar = terminal::bar(std::fs::metadata(self.path()).map_or(0, |data| data.len()), shared.quiet);
+                let bar = output::bar(std::fs::metadata(self.path()).map_or(0, |data| data.len()), shared.quiet);
                 bar.set_message("bytes");
                 let (samples, mistakes) = preferences_of(self.path(), |bytes| bar.set_position(bytes))?;
                 bar.finish_and_clear();
@@ -68,7 +68,7 @@ impl Source {
             return Err(Error::data(self.path(), format!("no preference to learn from: {}", reason.join(" "))));
         }
         if !told.is_empty() {
-            let lines: String = told.iter().map(|line| format!("\n{}", terminal::harmless(line))).collect();
+            let lines: String = told.iter().map(|line| format!("\n{}", output::harmless(line))).collect();
             shared.say(format_args!("left out:{lines}"));
         }
         if pairs.truncated > 0 {
@@ -80,7 +80,7 @@ impl Source {
 }
 
 fn rows(shared: &Shared, samples: &[Preference], codec: &TextCodec, limit: usize) -> Result<Pairs> {
-    let bar = terminal::bar(samples.len() as u64, shared.quiet);
+    let bar = output::bar(samples.len() as u64, shared.quiet);
     bar.set_message("preferences as tokens");
     let pairs = Pairs::new(samples, codec, limit, |done| bar.set_position(done as u64));
     bar.finish_and_clear();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{
-    Shared, precision,
+    Shared, options,
     ranks::{self, RankArguments},
     recipe::Recipe,
     training,
@@ -99,7 +99,7 @@ impl Arguments {
         if self.resume {
             let (trainer, codec, state) = state::resume(gpu, out)?;
             let tokenizer = codec.tokenizer;
-            let settings = precision::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
+            let settings = options::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", out.display(), state.step));
             return Ok((trainer, tokenizer, settings, state.best_val_loss));
@@ -109,7 +109,7 @@ impl Arguments {
             return Err(Error::checkpoint(out, reason));
         }
         let tokenizer = self.make_tokenizer(shared, data)?;
-        let settings = precision::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
+        let settings = options::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
         settings.validate()?;
         let model = Gpt::new(gpu, &settings.config, settings.seed)?;
         Ok((Trainer::new(gpu, model, &settings)?, tokenizer, settings, None))

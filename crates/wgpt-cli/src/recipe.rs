@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::precision::PrecisionArgument;
+use super::options::PrecisionArgument;
 use wgpt::{
     model::{Config, config::Positions},
     optim::{AdamW, Schedule},

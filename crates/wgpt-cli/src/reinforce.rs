@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::{
     Shared, hints,
-    lora::LoraArguments,
+    options::LoraArguments,
     output,
     ranks::{self, RankArguments},
-    terminal, training,
+    training,
 };
 use wgpt::{
     Error, Result,
@@ -299,7 +299,7 @@ fn base(arguments: &Arguments, state: Option<&run::State>) -> Result<PathBuf> {
 
 /// Runs to the end with a progress bar.
 pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Summary> {
-    let bar = terminal::bar(run.ppo.settings.steps, shared.quiet);
+    let bar = output::bar(run.ppo.settings.steps, shared.quiet);
     bar.set_position(run.ppo.progress.step);
     bar.reset_eta();
     let quiet = shared.quiet;
@@ -318,7 +318,7 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
                 }
             }
             Event::Sample(step, Sample { text, score }) if !quiet => {
-                let text = terminal::harmless(text);
+                let text = output::harmless(text);
                 let words = format!("--- after {step} steps, score {:.2} ---\n{text}\n---", score.unwrap_or(f32::NAN));
                 bar.suspend(|| output::say(words));
             }

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, feedback::Database, output, sampling::LoadArguments, shipped};
+use super::{Shared, cache, feedback::Database, options::LoadArguments, output};
 use wgpt::{
     Error, Result,
     gpu::Gpu,
@@ -161,7 +161,7 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
             return Err(Error::Usage(format!("--{name} 0: give at least 1")));
         }
     }
-    let base = shipped::or_talker(arguments.model.as_ref())?;
+    let base = cache::or_talker(arguments.model.as_ref())?;
     let (model, codec) = shared.load(gpu, &base, &arguments.load)?;
     let mut models = vec![ServedModel::new(name_of(&base), None, codec)?];
     let mut adapters = Vec::new();

@@ -7,9 +7,8 @@ use serde::Serialize;
 
 use super::{
     Shared,
-    precision::{self, PrecisionArgument},
-    ranks, terminal, training,
-    tune::{Defaults, TuneArguments},
+    options::{self, Defaults, PrecisionArgument, TuneArguments},
+    output, ranks, training,
 };
 use wgpt::{
     Error, Result,
@@ -90,7 +89,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let settings = tune.settings(&config, recipe, &own)?;
     let TextCodec { tokenizer, conventions } = TextCodec::open(&base)?;
     let codec = TextCodec { conventions: conventions.taught(&tokenizer)?, tokenizer };
-    let bar = terminal::bar(0, shared.quiet);
+    let bar = output::bar(0, shared.quiet);
     let data = Data::load(&arguments.data, &codec, settings.context, |line| {
         bar.set_message(format!("reading conversations, line {line}"));
     })?;
@@ -104,7 +103,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let settings = tune.schedule(settings, steps, fingerprint)?;
 
     let gpu = shared.open().await?;
-    let settings = precision::on_adapter(shared, &gpu, settings);
+    let settings = options::on_adapter(shared, &gpu, settings);
     let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
     trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;

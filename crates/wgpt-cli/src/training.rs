@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{Shared, output, terminal};
+use super::{Shared, output};
 use wgpt::{
     Result,
     gpu::Gpu,
@@ -32,7 +32,7 @@ pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
 
 /// Runs a stage to its end with a progress bar.
 pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervised<'_, T>) -> Result<Summary> {
-    let bar = terminal::bar(stage.settings.schedule.steps, shared.quiet);
+    let bar = output::bar(stage.settings.schedule.steps, shared.quiet);
     bar.set_position(stage.trainer.optimizer.step);
     bar.reset_eta();
     let tokens = stage.task.tokens_per_step(&stage.settings) as f64;

@@ -26,7 +26,7 @@ use super::{
     app::App,
     guard::{self, Hosts},
     input::{self, Fields},
-    native::{about, feedback, inside, rate, reward, runs, tokenize},
+    native::{feedback, model, rate, runs},
     openai::{ask::Spent, chat, completions, embeddings, models},
     page,
     problem::{Problem, ok},
@@ -81,17 +81,17 @@ pub fn router(gate: Arc<Gate>) -> Router {
         .route("/v1/embeddings", post(embeddings::embed))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{name}", get(models::one))
-        .route("/tokenize", post(tokenize::tokenize))
+        .route("/tokenize", post(model::tokenize))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .route("/wgpt/about", get(about::about))
-        .route("/wgpt/inside", post(inside::inside))
+        .route("/wgpt/about", get(model::about))
+        .route("/wgpt/inside", post(model::inside))
         .route("/wgpt/rate", post(rate::rate))
         .route("/wgpt/feedback", get(feedback::overview))
         .route("/wgpt/feedback/export", get(feedback::export))
         .route("/wgpt/runs", get(runs::list))
         .route("/wgpt/runs/{name}", get(runs::one))
-        .route("/wgpt/reward", post(reward::reward))
+        .route("/wgpt/reward", post(model::reward))
         .route("/", get(page::index))
         .route("/web/{name}", get(page::file))
         .fallback(|| async { Problem::missing("no such path; docs/serving.md lists the endpoints") })

@@ -2,8 +2,9 @@
 
 mod by256;
 mod by32;
-mod plain;
 mod q4k;
+
+use half::slice::HalfFloatSliceExt;
 
 use super::Format;
 use crate::{Error, Result};
@@ -16,9 +17,9 @@ pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) {
     assert!(out.len() % format.block() == 0, "{} elements are no whole blocks of {format}", out.len());
     assert_eq!(bytes.len(), format.row_bytes(out.len()), "bytes of {} elements of {format}", out.len());
     match format {
-        Format::F32 => plain::f32(bytes, out),
-        Format::F16 => plain::f16(bytes, out),
-        Format::BF16 => plain::bf16(bytes, out),
+        Format::F32 => plain_f32(bytes, out),
+        Format::F16 => plain_f16(bytes, out),
+        Format::BF16 => plain_bf16(bytes, out),
         Format::Q8_0 => each(bytes, out, by32::q8_0),
         Format::Q4_0 => each(bytes, out, by32::q4_0),
         Format::Q4_1 => each(bytes, out, by32::q4_1),
@@ -75,6 +76,31 @@ fn each<const BYTES: usize, const WIDTH: usize>(
 /// The f16 at `bytes[at..at + 2]`.
 fn half_at(bytes: &[u8], at: usize) -> f32 {
     half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+}
+
+// Bytes are taken as they lie in memory.
+const _: () = assert!(cfg!(target_endian = "little"));
+
+fn plain_f32(bytes: &[u8], out: &mut [f32]) {
+    bytemuck::cast_slice_mut(out).copy_from_slice(bytes);
+}
+
+fn plain_f16(bytes: &[u8], out: &mut [f32]) {
+    // The conversion of a slice uses the processor's instructions, but needs aligned values.
+    match bytemuck::try_cast_slice::<u8, half::f16>(bytes) {
+        Ok(halves) => halves.convert_to_f32_slice(out),
+        Err(_) => pairs(bytes, out, |pair| half::f16::from_le_bytes(pair).to_f32()),
+    }
+}
+
+fn plain_bf16(bytes: &[u8], out: &mut [f32]) {
+    pairs(bytes, out, |[low, high]| f32::from_bits(u32::from_le_bytes([0, 0, low, high])));
+}
+
+fn pairs(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; 2]) -> f32) {
+    for (out, &pair) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *out = value(pair);
+    }
 }
 
 #[cfg(test)]

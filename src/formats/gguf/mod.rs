@@ -3,7 +3,6 @@
 //! The format is described in ggml's `docs/gguf.md`. The whole header is checked when a file is opened, so tensors that
 //! it names can be read without further checks.
 
-mod cursor;
 mod header;
 mod metadata;
 mod value;

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::fields::Fields;
 use crate::{
     Error, Result,
     interchange::{TextCodec, family::Family},
@@ -15,7 +15,55 @@ use crate::{
 
 const KNOWN: &str = "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM";
 
-/// Whether this is transformers' config.json; wgpt's own has neither field.
+/// An object of a JSON file, and errors that name its fields.
+struct Fields<'a> {
+    /// For messages.
+    path: &'a Path,
+    /// What stands before a field's name in messages, as in `rope_parameters.`.
+    prefix: &'static str,
+    /// The object.
+    value: &'a Value,
+}
+
+impl<'a> Fields<'a> {
+    /// An error about a field that is there.
+    fn refuse(&self, name: &str, computes: &str) -> Error {
+        let value = self.value.get(name).unwrap_or(&Value::Null);
+        Error::checkpoint(self.path, format!("{}{name} is {value}; wgpt computes {computes}", self.prefix))
+    }
+
+    /// A field; [`None`] when it is absent or null.
+    fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(value) = self.value.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+        let wrong = |error| Error::checkpoint(self.path, format!("{}{name} is {value}: {error}", self.prefix));
+        serde_json::from_value(value.clone()).map(Some).map_err(wrong)
+    }
+
+    /// A field that must be there.
+    fn require<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let missing = || Error::checkpoint(self.path, format!("{}{name} is missing", self.prefix));
+        self.get(name)?.ok_or_else(missing)
+    }
+
+    /// Refuses a field that is there and not null, unless `fine`.
+    fn only(&self, name: &str, fine: impl Fn(&Value) -> bool, computes: &str) -> Result<()> {
+        match self.value.get(name) {
+            Some(value) if !value.is_null() && !fine(value) => Err(self.refuse(name, computes)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A nested object.
+    fn object(&self, name: &str, prefix: &'static str) -> Result<Option<Fields<'a>>> {
+        match self.value.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value @ Value::Object(_)) => Ok(Some(Fields { path: self.path, prefix, value })),
+            Some(_) => Err(self.refuse(name, "an object there")),
+        }
+    }
+}
+
+/// Whether this is a config.json of transformers (wgpt's own names neither).
 pub fn is_foreign(value: &Value) -> bool {
     value.get("architectures").is_some() || value.get("model_type").is_some()
 }

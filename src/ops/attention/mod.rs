@@ -1,13 +1,17 @@
-//! Causal attention over fused queries, keys and values, which never builds a T x T matrix.
+//! Causal attention over fused queries, keys and values; no T x T matrix ever exists, but for [`attention_map`].
 
-pub mod map;
 pub mod variants;
 
 use self::variants as kernels;
 use super::{expect, require};
 use crate::{Result, binds, gpu::Variant, params, tape::Tape, tensor::Tensor};
 
-/// How many heads a row of qkv holds, and how wide each is.
+crate::kernels! {
+    /// Probabilities of every query over every key.
+    ATTENTION_MAP = "attention_map";
+}
+
+/// How many heads share a row of qkv, and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Heads {
     /// Query heads.
@@ -156,4 +160,23 @@ pub fn backward_with(
     let by_key = spec.grid(context, heads.key_value, batch);
     gpu.run(&stored(spec.backward_kv(heads)).set("SEGMENTS", on), binds, params, by_key)?;
     Ok(grad_qkv)
+}
+
+/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, rotated where the model
+/// rotates: `[query, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1. These are numbers to
+/// show; computing with them is the other kernels' work.
+///
+/// # Errors
+/// [`crate::Error::Shape`], also for several texts at once.
+pub fn attention_map(qkv: &Tensor, heads: Heads) -> Result<Tensor> {
+    check(qkv, heads)?;
+    require(qkv.shape()[0] == 1 && heads.dim % 4 == 0, "attention_map", || {
+        format!("{:?} for {heads:?}: give one text, and heads whose width is a multiple of 4", qkv.shape())
+    })?;
+    let (gpu, context) = (qkv.gpu(), qkv.shape()[1]);
+    let out = Tensor::empty_f32(gpu, &[heads.query, context, context])?;
+    let params = params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()];
+    let grid = [context as u32, heads.query as u32, 1];
+    gpu.run(&ATTENTION_MAP.set("D", heads.dim as u32), binds![qkv: qkv.bind(), out: out.bind()], params, grid)?;
+    Ok(out)
 }

@@ -6,7 +6,7 @@ use crate::{
     kernels,
     ops::{
         attention::{self, Heads},
-        expect, flat_grid, require,
+        expect, require,
     },
     params,
     tensor::{DType, Tensor},
@@ -163,7 +163,7 @@ pub(super) fn joined(
         &ATTENTION_MERGE.set("D", heads.dim as u32),
         binds,
         params![count: count, splits: splits],
-        flat_grid(gpu, count),
+        gpu.flat_grid(count),
     )?;
     Ok(out)
 }
@@ -207,7 +207,7 @@ pub fn append(
     let params = params![
         count: count, heads: heads.query, kv_heads: heads.key_value, context: context, past: past, capacity: capacity,
     ];
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     Ok(q)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     kernels,
     ops::{
         attention::{self, Heads},
-        flat_grid, require,
+        require,
     },
     params,
     tensor::Tensor,
@@ -168,7 +168,7 @@ pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, pool: &Paged, 
         keys: pool.keys.bind(), values: pool.values.bind(),
     ];
     let params = params![count: invocations, heads: heads.query, kv_heads: heads.key_value];
-    gpu.run(&variant, binds, params, flat_grid(gpu, invocations))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(invocations))?;
     Ok(q)
 }
 

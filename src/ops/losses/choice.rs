@@ -1,13 +1,13 @@
 //! The reward model's loss when people choose the best of n: softmax cross entropy over n rewards (Ziegler et al. 2019).
 
-use super::{require, scale_rows};
+use super::require;
 use crate::{
     Result,
     ops::{
         cross_entropy::Targets,
-        elementwise,
         head::{self, Reading, Slope},
         reduce,
+        row_sum::scale_rows,
         rows::Plan,
     },
     tape::Tape,
@@ -35,7 +35,7 @@ pub fn choice_loss(tape: &Tape, rewards: &Tensor, best: &Targets) -> Result<Tens
     tape.push(&[rewards], &mean, move |gradients, gradient| {
         // The kernel works in place, and the rewards may be used elsewhere too.
         let slopes = Tensor::empty_f32(table.gpu(), table.shape())?;
-        elementwise::copy(&table, &slopes, 1.0, false)?;
+        table.scale_into(&slopes, 1.0, false)?;
         head::backward(&slopes, &ids, &stats, 0, Reading::LOSS, Slope { factor, rows: None }, plan)?;
         let (slot, accumulate) = gradients.slot(&rewards_kept)?;
         scale_rows(&slopes, &gradient, &slot, accumulate)

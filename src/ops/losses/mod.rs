@@ -5,13 +5,12 @@ pub mod pairs;
 pub mod policy;
 pub mod value;
 
-use super::{expect, flat_grid, reduce, require, row_sum, rows::Plan};
-use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
-
-kernels! {
-    /// Multiplies each row by its own factor.
-    SCALE_ROWS = "scale_rows";
-}
+use super::{
+    expect, reduce, require,
+    row_sum::{self, scale_rows},
+    rows::Plan,
+};
+use crate::{Result, gpu::Gpu, tape::Tape, tensor::Tensor};
 
 /// The weight of each row in a mean: 1 / number of counted rows, or 0.
 #[derive(Clone)]
@@ -74,20 +73,6 @@ fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss
     Ok(Loss { mean, totals })
 }
 
-/// `out (+)= x * factors[row]` for `factors [rows]`, where `x` is cut into as many rows; `out` has as many elements as `x`.
-///
-/// # Errors
-/// [`crate::Error::Shape`] when the sizes do not match.
-pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
-    let (gpu, count, rows) = (x.gpu(), x.elements(), factors.elements());
-    require(rows > 0 && count % rows == 0 && out.elements() == count, "scale_rows", || {
-        format!("x {:?}, {rows} factors, out {:?}", x.shape(), out.shape())
-    })?;
-    let params = params![count: count, width: count / rows, accumulate: accumulate];
-    let binds = binds![x: x.bind(), factors: factors.bind(), out: out.bind()];
-    gpu.run(&SCALE_ROWS.plain(), binds, params, flat_grid(gpu, count))
-}
-
 /// `sum of factor * loss` over losses `[1]` as one loss `[1]`, from which a backward pass over several losses starts.
 ///
 /// # Errors
@@ -97,7 +82,7 @@ pub fn weighted_sum(tape: &Tape, losses: &[(&Tensor, f32)]) -> Result<Tensor> {
     let out = Tensor::empty_f32(tape.gpu(), &[1])?;
     for (index, (loss, factor)) in losses.iter().enumerate() {
         expect("weighted_sum", "a loss", loss, &[1])?;
-        super::elementwise::copy(loss, &out, *factor, index > 0)?;
+        loss.scale_into(&out, *factor, index > 0)?;
     }
     let inputs: Vec<_> = losses.iter().map(|(loss, _)| *loss).collect();
     let tracked = losses.iter().filter(|(loss, _)| tape.tracks(loss));
@@ -105,7 +90,7 @@ pub fn weighted_sum(tape: &Tape, losses: &[(&Tensor, f32)]) -> Result<Tensor> {
     tape.push(&inputs, &out, move |gradients, gradient| {
         for (loss, factor) in parts {
             let (slot, accumulate) = gradients.slot(&loss)?;
-            super::elementwise::copy(&gradient, &slot, factor, accumulate)?;
+            gradient.scale_into(&slot, factor, accumulate)?;
         }
         Ok(())
     });

@@ -1,6 +1,6 @@
 //! Log-sigmoid losses over pairs: the reward model's, and DPO's (Rafailov et al. 2023).
 
-use super::{Loss, expect, flat_grid, require, total};
+use super::{Loss, expect, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -52,7 +52,7 @@ pub fn pair_loss(tape: &Tape, x: &Tensor, how: Pairs<'_>) -> Result<Loss> {
     ];
     let variant = PAIR_LOSS.set("REFERENCE", how.reference.is_some()).set("MARGINS", how.margins.is_some());
     let params = params![count: pairs, beta: how.beta, centring: how.centring, factor: 1.0 / pairs as f32];
-    gpu.run(&variant, binds, params, flat_grid(gpu, pairs))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(pairs))?;
     total(tape, x, &terms, slopes)
 }
 

@@ -1,6 +1,6 @@
 //! The clipped surrogate loss of PPO (Schulman et al. 2017) and, with a KL term, of GRPO (Shao et al. 2024).
 
-use super::{Loss, RowWeights, expect, flat_grid, require, total};
+use super::{Loss, RowWeights, expect, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -47,7 +47,7 @@ pub fn policy_loss(tape: &Tape, logprobs: &Tensor, policy: Policy<'_>) -> Result
         reference: reference.bind(), weights: policy.weights.weights.bind(), terms: terms.bind(), slopes: slopes.bind(),
     ];
     let variant = POLICY_LOSS.set("REFERENCE", policy.reference.is_some());
-    gpu.run(&variant, binds, params![count: rows, clip: policy.clip, beta: beta], flat_grid(gpu, rows))?;
+    gpu.run(&variant, binds, params![count: rows, clip: policy.clip, beta: beta], gpu.flat_grid(rows))?;
     total(tape, logprobs, &terms, slopes)
 }
 

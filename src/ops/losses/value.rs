@@ -1,6 +1,6 @@
 //! Squared errors of values: PPO's clipped value loss, and the reward model's loss on ratings.
 
-use super::{Loss, RowWeights, expect, flat_grid, require, total};
+use super::{Loss, RowWeights, expect, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -51,7 +51,7 @@ fn squared(
         terms: terms.bind(), slopes: slopes.bind(),
     ];
     let params = params![count: rows, clip: bound, factor: factor];
-    gpu.run(&VALUE_LOSS.set("CLIP", clip.is_some()), binds, params, flat_grid(gpu, rows))?;
+    gpu.run(&VALUE_LOSS.set("CLIP", clip.is_some()), binds, params, gpu.flat_grid(rows))?;
     total(tape, values, &terms, slopes)
 }
 

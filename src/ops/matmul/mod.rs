@@ -172,7 +172,7 @@ pub fn matmul_with(
     // The parts take the place of A, and adding them is a sum over k.
     let joined = Shape { k: ranges, ..shape };
     let steps = Steps { a_batch: batch * m * n, range: ranges, ..Steps::default() };
-    dispatch(variant, joined, steps, (&parts, &parts, out), epilogue, super::flat_grid(gpu, batch * m * n / width))
+    dispatch(variant, joined, steps, (&parts, &parts, out), epilogue, gpu.flat_grid(batch * m * n / width))
 }
 
 /// The strides of rows and batches of A and B in memory, and the length of each range of k.

@@ -1,9 +1,8 @@
 //! Weights that stay quantised (or in half precision) in GPU memory, and operations on them.
 
-pub mod embed;
 pub mod layout;
 pub mod product;
-pub mod unpack;
+pub mod rows;
 pub mod variants;
 
 use layout::Layout;

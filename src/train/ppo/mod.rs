@@ -25,10 +25,8 @@ use self::{
 use super::{
     judge::{Judge, ScoredAnswer},
     rlhf::{
-        advantages::{gae, group_advantages},
+        advantages::{gae, group_advantages, moments, token_rewards, whiten},
         kl::KlController,
-        rewards::token_rewards,
-        whiten::{moments, whiten},
     },
 };
 use crate::{

@@ -1,10 +1,10 @@
-//! What one can do in a chat besides talking.
+//! What one can do in a chat besides talking: settings, tokens in colour, and the bars of a choice.
 
-use super::show;
+use super::super::output;
 use wgpt::{
     Result,
-    conversation::{Answer, Conversation},
-    text::Message,
+    conversation::{Answer, Choice, Conversation},
+    text::{Message, Tokenizer},
 };
 
 /// A line that begins with a slash.
@@ -71,10 +71,10 @@ impl Command {
                 conversation.restart(system);
                 "a new conversation".to_string()
             }
-            Self::Tokens => last.map_or(NOTHING.to_string(), |last| show::tokens(conversation.tokenizer(), last)),
+            Self::Tokens => last.map_or(NOTHING.to_string(), |last| tokens(conversation.tokenizer(), last)),
             Self::Why(position) => match last {
                 Some(last) => match conversation.why(last, position - 1).await? {
-                    Some(choice) => show::why(conversation.tokenizer(), &choice),
+                    Some(choice) => why(conversation.tokenizer(), &choice),
                     None => "the answer is not that long".to_string(),
                 },
                 None => NOTHING.to_string(),
@@ -83,6 +83,35 @@ impl Command {
             Self::Quit => String::new(),
         })
     }
+}
+
+/// Backgrounds that neighbours differ in (256-colour palette).
+const BACKGROUNDS: [u8; 4] = [24, 58, 53, 22];
+
+/// The last exchange, token by token: alternating backgrounds, ids below.
+fn tokens(tokenizer: &Tokenizer, answer: &Answer) -> String {
+    let colours = std::env::var_os("NO_COLOR").is_none();
+    let all: Vec<u32> = answer.prompt().iter().chain(&answer.generated.tokens).copied().collect();
+    let paint = |index: usize, text: &str| match colours {
+        true => format!("\x1b[48;5;{}m{text}\x1b[0m", BACKGROUNDS[index % BACKGROUNDS.len()]),
+        false => format!("[{text}]"),
+    };
+    let visible = |id: u32| tokenizer.token_text(id).replace('\n', "⏎").replace('\t', "⇥");
+    let text: String = all.iter().enumerate().map(|(index, &id)| paint(index, &visible(id))).collect();
+    let ids: Vec<_> = all.iter().map(|id| id.to_string()).collect();
+    format!("{text}\n{}\n{} tokens", ids.join(" "), all.len())
+}
+
+/// What a token was chosen from.
+fn why(tokenizer: &Tokenizer, choice: &Choice) -> String {
+    let mut lines =
+        vec![format!("{:?} was chosen, at temperature {}, from:", tokenizer.token_text(choice.id), choice.temperature)];
+    for candidate in &choice.candidates {
+        let share = f64::from(candidate.logprob).exp();
+        let token = format!("{:?}", tokenizer.token_text(candidate.id));
+        lines.push(format!("{token:>18} {:5.1}% {}", share * 100.0, output::share(share, 40)));
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `wgpt chat`
 
 mod command;
-mod show;
 
 use std::{
     io::{BufRead, IsTerminal},
@@ -17,9 +16,9 @@ use serde::Serialize;
 
 use self::command::Command;
 use super::{
-    Shared, output,
-    sampling::{LoadArguments, SamplingArguments},
-    shipped, terminal,
+    Shared, cache,
+    options::{LoadArguments, SamplingArguments},
+    output,
 };
 use wgpt::{
     Result,
@@ -77,7 +76,7 @@ struct Line<'a> {
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let sampling = arguments.sampling.sampling()?;
-    let path = shipped::or_talker(arguments.model.as_ref())?;
+    let path = cache::or_talker(arguments.model.as_ref())?;
     let gpu = shared.open().await?;
     let (model, codec) = shared.load(&gpu, &path, &arguments.load)?;
     let system = arguments.system.as_ref().map(|text| Message::new("system", text));
@@ -135,7 +134,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         }
         stop.store(false, Ordering::Relaxed);
         answering.store(true, Ordering::Relaxed);
-        let bar = terminal::bar(0, shared.quiet);
+        let bar = output::bar(0, shared.quiet);
         let progress = |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{Shared, pretrain, reinforce, terminal, training},
+    super::{Shared, output, pretrain, reinforce, training},
     Told,
     answers::{self, Drawn, Said},
     ratings,
@@ -119,7 +119,7 @@ impl<'a> Story<'a> {
     /// One answer to each of the prompts that are asked after every stage.
     pub async fn answers(&self, stage: &str) -> Result<Vec<String>> {
         let prompts: Vec<_> = self.asked().map(|preference| preference.prompt.as_str()).collect();
-        let bar = terminal::bar(prompts.len() as u64, self.shared.quiet);
+        let bar = output::bar(prompts.len() as u64, self.shared.quiet);
         bar.set_message("answers");
         let drawn = self.drawn(ANSWERS);
         let (folder, codec) = (self.folder(stage), &self.codec);

@@ -31,7 +31,7 @@ struct Line {
 
 /// The shipped ratings of answers that begin a conversation and are no sums, which take larger models.
 pub(super) fn preferences() -> Result<Vec<Preference>> {
-    let lines = PREFERENCES.lines().map(|line| serde_json::from_str::<Line>(line));
+    let lines = PREFERENCES.lines().map(serde_json::from_str::<Line>);
     let lines = lines.map(|line| line.map_err(Error::json("the shipped preferences")));
     let first = |line: Line| {
         let prompt = line.prompt.as_str()?.to_string();

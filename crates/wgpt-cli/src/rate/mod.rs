@@ -1,7 +1,6 @@
 //! `wgpt rate`
 
 pub(super) mod reply;
-mod sample;
 mod tasks;
 
 use std::{
@@ -17,9 +16,8 @@ use self::reply::{HELP, Reply, letter};
 use super::{
     Shared,
     feedback::Database,
+    options::{LoadArguments, SamplingArguments},
     output,
-    sampling::{LoadArguments, SamplingArguments},
-    terminal,
 };
 use wgpt::{
     Error, Result,
@@ -131,7 +129,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             if let Some(warning) = conversation.warning() {
                 shared.say(format_args!("{warning}"));
             }
-            rating.all(&tasks, Some((&mut conversation, sample::name(path)))).await?;
+            rating.all(&tasks, Some((&mut conversation, tasks::name(path)))).await?;
             shared.close(&gpu)?;
         }
         _ => rating.all(&tasks, None).await?,
@@ -168,7 +166,7 @@ pub(super) async fn of_two(
     let output = Output { feedback: database.to_path_buf(), rater: user(), prompts: tasks.len(), ..Output::default() };
     let how = How { answers: 2, again: false, seed: sampling.seed };
     let mut rating = Session { shared, how, store: &mut store, output, introduced: false };
-    rating.all(&tasks, Some((&mut conversation, sample::name(path)))).await
+    rating.all(&tasks, Some((&mut conversation, tasks::name(path)))).await
 }
 
 /// How answers are shown.
@@ -202,7 +200,7 @@ impl Session<'_> {
             let count = self.how.answers;
             let answers = match &mut model {
                 Some((conversation, name)) if answers.is_empty() => {
-                    match sample::answers(self.shared, conversation, prompt, name, count).await {
+                    match tasks::answers(self.shared, conversation, prompt, name, count).await {
                         // Some templates refuse some conversations, and some tokenizers some letters.
                         Err(error @ (Error::Template(_) | Error::Tokenizer(_))) => {
                             self.shared.say(format_args!("prompt {}: {error}", index + 1));
@@ -277,7 +275,7 @@ impl Session<'_> {
 
     /// A text for the rater; beside JSON it goes to stderr, as all talk does.
     fn print(&self, text: &str) -> Result<()> {
-        let text = terminal::harmless(text);
+        let text = output::harmless(text);
         if self.shared.json {
             output::say(text);
             return Ok(());

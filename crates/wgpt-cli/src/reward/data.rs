@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::super::{Shared, terminal};
+use super::super::{Shared, output};
 use wgpt::{
     Error, Result,
     feedback::answered,
@@ -48,7 +48,7 @@ impl DataArguments {
 
     /// The ratings as tokens, and how many lines and ratings were left out; why is told.
     pub fn load(&self, shared: &Shared, reader: &Reader) -> Result<(Data, u64)> {
-        let bar = terminal::bar(0, shared.quiet);
+        let bar = output::bar(0, shared.quiet);
         let (mut notes, mut left_out) = (Vec::new(), 0);
         let store = match &self.data {
             None => Store::open(&self.feedback)?,
@@ -77,7 +77,7 @@ impl DataArguments {
         bar.finish_and_clear();
         notes.extend(data.remarks());
         if !notes.is_empty() {
-            let notes: Vec<_> = notes.iter().map(|note| terminal::harmless(note)).collect();
+            let notes: Vec<_> = notes.iter().map(|note| output::harmless(note)).collect();
             shared.say(format_args!("left out or cut:\n{}", notes.join("\n")));
         }
         left_out += data.left_out.total() + data.mistakes.total();

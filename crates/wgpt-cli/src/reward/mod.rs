@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::{
     Shared,
-    lora::LoraArguments,
+    options::LoraArguments,
+    output,
     ranks::{self, RankArguments},
-    terminal, training,
+    training,
 };
 use wgpt::{
     Error, Result,
@@ -238,7 +239,7 @@ impl TrainArguments {
             shared.say(format_args!("resuming {} after step {}", base.display(), state.step));
             return Ok((trainer, state.best_val_loss));
         }
-        let bar = terminal::bar(0, shared.quiet);
+        let bar = output::bar(0, shared.quiet);
         bar.set_message("loading");
         let model = load::tunable(gpu, base, lora.as_ref(), settings.seed, |done, all| {
             bar.set_length(all as u64);

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Shared, doctor, hints, shipped};
+use super::{
+    super::{Shared, cache, hints},
+    kernels,
+};
 use wgpt::{
     Error, Result,
     doctor::{
@@ -40,7 +43,7 @@ pub(super) async fn run(shared: &Shared, report: Option<&Path>) -> Result<()> {
     let result = json!({
         "passed": passed, "version": env!("CARGO_PKG_VERSION"), "system": system(), "adapter": gpu.description(),
         "driver": gpu.info().driver_info, "reduced": Options::from_environment().reduced(), "features": features(&gpu, true),
-        "capabilities": gpu.capabilities(), "kernels": rows, "skips": doctor::skipped(gpu.capabilities()),
+        "capabilities": gpu.capabilities(), "kernels": rows, "skips": kernels::skipped(gpu.capabilities()),
         "trajectories": trajectories, "answers": answers, "choices": gpu.tuner().choices(),
         "error": error.as_ref().map(hints::words),
     });
@@ -66,12 +69,12 @@ fn words(list: &[&str]) -> String {
 impl Findings {
     async fn collect(&mut self, shared: &Shared, gpu: &Gpu) -> Result<()> {
         let mut doctor = Doctor::new(gpu, false);
-        let checked = doctor::check(shared, &mut doctor).await;
+        let checked = kernels::check(shared, &mut doctor).await;
         self.rows = doctor.rows().to_vec();
         checked?;
         shared.say(format_args!("kernels are done; training {} steps", trajectory::STEPS));
         self.trajectories = trajectory::follow(gpu).await?;
-        self.answers = known_answers::ask(gpu, &shipped::or_talker(None)?).await?;
+        self.answers = known_answers::ask(gpu, &cache::or_talker(None)?).await?;
         Ok(())
     }
 
@@ -108,7 +111,7 @@ impl Findings {
         line("limits", limits.join(", "));
         let failed = self.rows.iter().filter(|row| !row.pass).count();
         line("kernels", format!("{} variants passed, {failed} failed", self.rows.len() - failed));
-        for skip in doctor::skipped(capabilities) {
+        for skip in kernels::skipped(capabilities) {
             line("skipped", skip);
         }
         for found in &self.trajectories {

@@ -1,11 +1,11 @@
-//! Rows of a packed table by token id.
+//! Rows of a packed matrix as f32: those that tokens name, and those of a range.
 
 use super::{Packed, layout::Layout};
 use crate::{
     Result, binds,
     gpu::Constant,
     kernels,
-    ops::{embedding::Tokens, expect, flat_grid, require},
+    ops::{embedding::Tokens, expect, require},
     params,
     tensor::Tensor,
 };
@@ -13,6 +13,8 @@ use crate::{
 kernels! {
     /// Looks up packed rows and adds positions.
     EMBED_PACKED = "embed_packed";
+    /// Writes rows as f32.
+    PACKED_UNPACK = "packed_unpack";
 }
 
 /// `table[id] (+ positions[past + t])` for every token, like [`crate::ops::embedding::embed`]: `[batch, context, width]`,
@@ -46,7 +48,38 @@ pub fn embed(tokens: &Tokens, table: &Packed, positions: Option<&Tensor>, past: 
             count: count, k: width, row_quads: piece.row_quads(width), blocks: blocks,
             first: piece.first, held: piece.rows, context: context, past: past,
         ];
-        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+        gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
+    }
+    Ok(out)
+}
+
+/// Rows `first..first + count` as f32: `[count, width]`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] for rows past the end; [`crate::Error::OutOfMemory`].
+pub fn unpack(weights: &Packed, first: usize, count: usize) -> Result<Tensor> {
+    let (gpu, width) = (weights.gpu(), weights.width());
+    require(first + count <= weights.rows(), "unpack", || {
+        format!("rows {first}..{} of {}", first + count, weights.rows())
+    })?;
+    let out = Tensor::empty_f32(gpu, &[count, width])?;
+    let blocks = Layout::blocks(width);
+    for (start, held) in out.row_pieces() {
+        let piece_out = out.rows(start, held)?;
+        for piece in weights.pieces() {
+            let (from, to) = (piece.first.max(first + start), (piece.first + piece.rows).min(first + start + held));
+            if from >= to {
+                continue;
+            }
+            let rows = to - from;
+            let params = params![
+                count: rows * blocks, k: width, row_quads: piece.row_quads(width), blocks: blocks,
+                start: from - piece.first, out_start: from - first - start,
+            ];
+            let variant = PACKED_UNPACK.set("format", Constant::File(piece.layout.names().1));
+            let binds = binds![weights: piece.bind(), out: piece_out.bind()];
+            gpu.run(&variant, binds, params, gpu.flat_grid(rows * blocks))?;
+        }
     }
     Ok(out)
 }

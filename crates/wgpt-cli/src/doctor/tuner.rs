@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Shared, terminal};
+use super::super::{Shared, output};
 use wgpt::{
     Error, Result,
     doctor::audit::{self, Finding, MOST},
@@ -18,7 +18,7 @@ pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) ->
     let gpu = shared.open_untuned().await?;
     let mut cases = audit::cases(&gpu).await?;
     cases.retain(|case| case.question.0.contains(wanted));
-    let bar = terminal::bar(cases.len() as u64, shared.quiet);
+    let bar = output::bar(cases.len() as u64, shared.quiet);
     let mut findings = Vec::new();
     for case in &cases {
         bar.set_message(case.question.0.clone());

@@ -1,11 +1,12 @@
-//! What the tuner learned and what was compiled, kept in the user's cache folder by adapter and driver.
+//! The program's folder in the user's cache: what the tuner learned and what was compiled, by adapter and driver, and the model
+//! that comes with the program, for a first talk without any download.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use wgpt::{gpu::Gpu, io::atomic, wgpu};
+use wgpt::{Error, Result, assets::TALKER, gpu::Gpu, io::atomic, wgpu};
 
 /// Counts up when variants or classes change their names or meaning, so that old choices are not taken for new ones.
 const VERSION: u32 = 3;
@@ -69,4 +70,24 @@ fn keep(file: &Path, bytes: &[u8]) {
         let _ = std::fs::create_dir_all(folder);
     }
     let _ = atomic::write(file, bytes);
+}
+
+/// The file of a model that the user named, or else of the one that comes with the program, which is put into the user's
+/// cache folder (without one, into the folder for temporary files) when it is not there yet.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written.
+pub(super) fn or_talker(named: Option<&PathBuf>) -> Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.clone());
+    }
+    let folder = folder().unwrap_or_else(|| std::env::temp_dir().join("wgpt"));
+    let path = folder.join("talker.gguf");
+    // Another version of the program may have left another one.
+    if std::fs::read(&path).is_ok_and(|found| found == TALKER) {
+        return Ok(path);
+    }
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+    atomic::write(&path, TALKER)?;
+    Ok(path)
 }
