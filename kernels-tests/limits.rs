@@ -23,12 +23,12 @@ fn a_tensor_over_the_largest_buffer_is_refused() {
     let device = device();
     let most = device.gpu.capabilities().buffer;
     let error = Tensor::empty_f32(&device.gpu, &[most as usize / 4 + 1]).expect_err("it fits no buffer");
-    assert!(matches!(error, Error::Shape { .. }), "{error:?}");
+    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("the adapter allows {most} in one buffer")), "{error}");
     device.gpu.check().expect("the driver was not asked");
 }
 
-/// Weights are bound range by range; other tensors over a binding are refused with advice, before the driver sees them.
+/// Weights are bound range by range; other tensors over a binding are refused before the driver sees them.
 #[test]
 fn a_tensor_over_the_largest_binding_is_refused() {
     let device = device();
@@ -43,6 +43,6 @@ fn a_tensor_over_the_largest_binding_is_refused() {
     let error = elementwise::add(&Tape::off(&imagined), &large, &large).expect_err("it cannot be bound");
     assert!(matches!(error, Error::OutOfMemory(_)), "{error:?}");
     let said = error.to_string();
-    assert!(said.contains(&format!("binds at most {}", limits.binding)) && said.contains("--batch"), "{said}");
+    assert!(said.contains(&format!("binds at most {}", limits.binding)), "{said}");
     large.scale_into(&large, 2.0, false).expect("range by range");
 }

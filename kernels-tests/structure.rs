@@ -219,6 +219,29 @@ fn unsafe_is_in_one_file() {
     }
 }
 
+/// Texts in the library and the browser's engine that look like options but are not: properties in style sheets.
+const NO_OPTIONS: &[(&str, &[&str])] =
+    &[("src/report/page.rs", &["line", "soft"]), ("src/report/timeline.rs", &["line"])];
+
+/// The library's messages also reach web pages and other programs; only the command line names its options.
+#[test]
+fn only_the_program_names_its_options() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["src", "crates/wgpt-tab"].iter().flat_map(|folder| files(folder, "rs")) {
+        let relative = file.strip_prefix(root).expect("below the root");
+        let known = NO_OPTIONS.iter().find(|(name, _)| relative == Path::new(name)).map_or(&[][..], |(_, known)| known);
+        for (number, line) in read(&file).lines().enumerate() {
+            let code =
+                if line.trim_start().starts_with("//") { "" } else { line.split(" // ").next().unwrap_or_default() };
+            for (at, _) in code.match_indices("--") {
+                let name: String = code[at + 2..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+                let option = name.starts_with(|c: char| c.is_ascii_lowercase()) && !known.contains(&name.as_str());
+                assert!(!option, "{}:{}: --{name} is for crates/wgpt-cli to name", relative.display(), number + 1);
+            }
+        }
+    }
+}
+
 /// Every kernel says in its first line what it computes, parses, and keeps within WebGPU's limits, with and without
 /// immediates.
 #[test]

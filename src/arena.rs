@@ -42,7 +42,7 @@ fn arena(gpu: &Gpu, shapes: &[&[usize]], dtype: DType) -> Result<Vec<Tensor>> {
 /// weight decay applies to matrices only, so what one pass updates alike lies together.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] for a tensor over the adapter's largest buffer, [`crate::Error::OutOfMemory`].
+/// [`crate::Error::TooLarge`] for a tensor over the adapter's largest buffer, [`crate::Error::OutOfMemory`].
 pub fn of_parameters(gpu: &Gpu, shapes: &[&[usize]], dtype: DType) -> Result<Vec<Tensor>> {
     let order = update_order(shapes);
     let sorted: Vec<_> = order.iter().map(|&index| shapes[index]).collect();

@@ -26,10 +26,12 @@ pub struct AdamW {
 /// One parameter with its gradient and moments.
 struct Slot {
     name: String,
+    /// In a shape of its own, which is that of the others too.
     weight: Tensor,
     gradient: Tensor,
     /// First and second moments; `None` when other ranks may hold them.
     moments: Option<[Tensor; 2]>,
+    /// The copy in f16, if it has one.
     half: Option<Tensor>,
 }
 
@@ -48,7 +50,7 @@ pub struct Member {
     pub name: String,
     /// The parameter.
     pub weight: Tensor,
-    /// Its gradient.
+    /// Its gradient, in its shape.
     pub gradient: Tensor,
     /// The offset of its first element.
     pub first: usize,
@@ -131,10 +133,10 @@ impl Optimizer {
         Ok(Self { settings, slots, runs, step: 0, skipped: 0 })
     }
 
-    /// Updates every parameter; returns the global gradient norm before clipping, still on the GPU. A parameter that no
-    /// gradient reached counts as having gradient 0. With `scale`, the gradients are that many times the real ones, and
-    /// nothing is updated if their norm is not finite: the caller, who reads the norm, counts that in `skipped`. `join`
-    /// turns the norm into that of all ranks when this one has only a share of the gradients.
+    /// Updates every parameter; returns the global gradient norm `[1]` before clipping, still on the GPU. A parameter that
+    /// no gradient reached counts as having gradient 0. With `scale`, the gradients are that many times the real ones, and
+    /// nothing is updated if their norm is not finite: the caller, who reads the norm, counts that in `skipped`. `join` turns
+    /// the norm into that of all ranks when this one has only a share of the gradients.
     ///
     /// # Errors
     /// Returns the errors of the driver and of `join`.

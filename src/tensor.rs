@@ -71,7 +71,7 @@ impl Tensor {
     /// A tensor with arbitrary contents (NaN on a device that poisons).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the tensor is over the adapter's largest buffer, [`Error::OutOfMemory`].
+    /// [`Error::TooLarge`] when the tensor is over the adapter's largest buffer, [`Error::OutOfMemory`].
     pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Self> {
         Self::allocate(gpu, shape, dtype, Purpose::Compute)
     }
@@ -85,8 +85,7 @@ impl Tensor {
         let bytes = elements as u64 * dtype.bytes();
         let most = gpu.capabilities().buffer;
         if bytes > most || u32::try_from(elements).is_err() {
-            let reason = format!("{shape:?} takes {bytes} bytes, the adapter allows {most} in one buffer");
-            return Err(Error::shape("tensor", reason + "; use a smaller model or --batch, or another --adapter"));
+            return Err(Error::TooLarge { shape: shape.to_vec(), bytes, most });
         }
         let storage = gpu.allocate(bytes, purpose);
         gpu.check()?;

@@ -104,13 +104,13 @@ fn siblings(class: &str, shape: &[u32]) -> Vec<Vec<u32>> {
 fn fastest(class: &str, timed: &tuning::Timed) -> Result<(&'static str, f64)> {
     let passed = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
     let best = passed.min_by(|left, right| left.1.total_cmp(&right.1));
-    best.ok_or_else(|| Error::Failed(format!("{class}: no variant passes its check; see wgpt doctor")))
+    best.ok_or_else(|| Error::NoVariant { class: class.to_string() })
 }
 
 /// Answers a question from scratch, and times everything that the choice is used for.
 ///
 /// # Errors
-/// Returns the driver's errors; [`Error::Failed`] when no variant passes its check.
+/// Returns the driver's errors; [`Error::NoVariant`] when no variant passes its check.
 pub async fn audit(gpu: &Gpu, case: &Case) -> Result<Vec<Finding>> {
     let (class, shapes) = &case.question;
     let mut findings = Vec::new();

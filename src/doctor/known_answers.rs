@@ -13,7 +13,7 @@ use crate::{
     gpu::Gpu,
     infer::{
         engine::{
-            Engine,
+            Engine, Refused,
             request::{Event, Request},
         },
         generate::{Limits, generate},
@@ -96,9 +96,8 @@ async fn over_pages(engine: &mut Engine, prompt: &[u32], stops: &[u32]) -> Resul
         true
     };
     let request = Request::new(prompt.to_vec(), LONGEST, listener);
-    engine
-        .submit(Request { stops: stops.to_vec(), sampling: GREEDY, ..request })
-        .map_err(|refused| Error::Failed(refused.to_string()))?;
+    let request = Request { stops: stops.to_vec(), sampling: GREEDY, ..request };
+    engine.submit(request).map_err(Refused::into_error)?;
     while engine.step().await? {}
     let ids = heard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     Ok(ids)

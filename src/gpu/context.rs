@@ -342,10 +342,10 @@ impl Gpu {
     /// Starts (or restarts) timing every dispatch.
     ///
     /// # Errors
-    /// [`Error::Usage`] on an adapter without timestamps.
+    /// [`Error::NoTimestamps`].
     pub fn start_profile(&self) -> Result<()> {
         if !self.capabilities().timestamps {
-            return Err(Error::Usage(format!("--profile: {} has no timestamp queries", self.description())));
+            return Err(Error::NoTimestamps { adapter: self.description() });
         }
         self.submit()?;
         self.recorder().profile = Some(Profile::new(self.device(), self.queue()));

@@ -69,11 +69,11 @@ impl Gpu {
 /// such future is ready when it is polled for the first time.
 ///
 /// # Errors
-/// Returns the errors of `future`; [`Error::Failed`] in a browser, where nothing may block the page.
+/// Returns the errors of `future`; [`Error::WouldBlock`] in a browser, where nothing may block the page.
 pub fn now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => Err(Error::Failed("the GPU cannot be waited for here".to_string())),
+        Poll::Pending => Err(Error::WouldBlock),
     }
 }
 

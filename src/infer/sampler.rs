@@ -54,20 +54,20 @@ impl Sampling {
     /// Refuses settings that describe no distribution.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::Setting`].
     pub fn validate(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return Err(Error::Usage(format!("--temperature {}: give 0 or more", self.temperature)));
+            return Err(Error::setting("temperature", self.temperature, "give 0 or more"));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Err(Error::Usage(format!("--top-p {}: give more than 0 and at most 1", self.top_p)));
+            return Err(Error::setting("top_p", self.top_p, "give more than 0 and at most 1"));
         }
         if !(0.0..=1.0).contains(&self.min_p) {
-            return Err(Error::Usage(format!("--min-p {}: give 0 to 1", self.min_p)));
+            return Err(Error::setting("min_p", self.min_p, "give 0 to 1"));
         }
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
-            let reason = format!("--repetition-penalty {}: give more than 0; 1 is none", self.repetition_penalty);
-            return Err(Error::Usage(reason));
+            let penalty = self.repetition_penalty;
+            return Err(Error::setting("repetition_penalty", penalty, "give more than 0; 1 is none"));
         }
         Ok(())
     }
@@ -86,11 +86,11 @@ impl Sampling {
     /// scores the lowest id is taken, so the choice is a function of its inputs. The scores stay on the GPU.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Failed`] for scores that are not numbers, and the driver's errors.
+    /// [`Error::Shape`], [`Error::BrokenWeights`] for scores that are not numbers, and the driver's errors.
     pub async fn choose(&self, logits: &Tensor, texts: &[&[u32]], keys: &[u32]) -> Result<Vec<Candidate>> {
         let chosen = Self::candidates(&self.draw(logits, texts, keys)?.to_u32().await?);
         match chosen.iter().any(|chosen| chosen.logprob.is_nan()) {
-            true => Err(Error::Failed("the model's scores are not numbers: its weights are broken".to_string())),
+            true => Err(Error::BrokenWeights),
             false => Ok(chosen),
         }
     }

@@ -172,7 +172,7 @@ pub fn fingerprint(source: &dyn Source) -> Result<String> {
     let mut state = hash::START;
     let mut add = |bytes: &[u8]| state = hash::add(state, bytes);
     let config = source.config();
-    add(&serde_json::to_vec(config).map_err(|error| Error::Config(error.to_string()))?);
+    add(&serde_json::to_vec(config).map_err(Error::json("the model's configuration"))?);
     let last = format!("blocks.{}.", config.layers.saturating_sub(1));
     for ParameterSpec { name, .. } in parameters::specs(config) {
         if name.starts_with("blocks.") && !name.starts_with("blocks.0.") && !name.starts_with(&last) {

@@ -104,8 +104,8 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
     Ok(folder)
 }
 
-/// The checkpoint that a `--model` argument refers to: a checkpoint folder itself, a file in one, or the newest
-/// checkpoint of a run folder.
+/// The checkpoint that `path` refers to: a checkpoint folder itself, a file in one, or the newest checkpoint of a run
+/// folder.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if there is nothing, or nothing that wgpt recognises.
@@ -128,7 +128,7 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     let newest = list(path)?.into_iter().map(|(_, folder)| folder).rfind(|folder| kind(folder).is_some());
     newest.ok_or_else(|| {
         let reason = format!(
-            "neither a checkpoint ({}, {}) nor a run folder with {PREFIX}* in it; `wgpt pretrain --out DIR` makes one",
+            "neither a checkpoint ({}, {}) nor a run folder with {PREFIX}* in it; `wgpt pretrain` makes one",
             Kind::Model.config(),
             Kind::Model.weights()
         );

@@ -44,15 +44,20 @@ pub struct Pass {
 /// The weight of a normalisation and, if the configuration has biases, its bias.
 #[derive(Clone)]
 pub(super) struct Scale {
+    /// `[width]`
     pub weight: Tensor,
+    /// `[width]`
     pub bias: Option<Tensor>,
 }
 
 /// A linear layer, with a bias if the configuration has biases, and with an adapter if one was attached.
 #[derive(Clone)]
 pub(super) struct Affine {
+    /// `[out, in]`
     pub weight: Weight,
+    /// `[out]`
     pub bias: Option<Tensor>,
+    /// `[rank, in]` and `[out, rank]`
     pub adapter: Option<Adapter>,
 }
 
@@ -63,15 +68,22 @@ impl Affine {
     }
 }
 
-/// The parameters of one block.
+/// The parameters of one block; `dim` is the width of a head.
 #[derive(Clone)]
 pub(super) struct Block {
+    /// `[width]`, before attention.
     pub norm1: Scale,
+    /// `[(heads + 2 kv_heads) dim, width]`
     pub qkv: Affine,
+    /// `[dim]` for queries and for keys.
     pub head_norm: Option<head_norm::Weights>,
+    /// `[width, heads dim]`
     pub out: Affine,
+    /// `[width]`, before the MLP.
     pub norm2: Scale,
+    /// `[hidden, width]`; with SwiGLU `[2 hidden, width]`, gates first.
     pub up: Affine,
+    /// `[width, hidden]`
     pub down: Affine,
 }
 
@@ -128,7 +140,7 @@ impl Config {
     }
 }
 
-/// Applies the configuration's normalisation; the result is stored as `dtype`.
+/// Applies the configuration's normalisation to `x [.., width]`, in x's shape; the result is stored as `dtype`.
 pub(super) fn normalise(tape: &Tape, config: &Config, x: &Tensor, scale: &Scale, dtype: DType) -> Result<Tensor> {
     let weights = norm::Weights { weight: &scale.weight, bias: scale.bias.as_ref() };
     norm::norm(tape, config.norm_kind(), x, weights, config.norm_epsilon, dtype)
@@ -146,7 +158,8 @@ pub(super) enum KvSource<'a> {
     Cache(&'a Cached),
     /// In pages, where each text has its own length.
     Pages(&'a Paged, &'a Rows),
-    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here.
+    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here, `[heads, context, context]` per
+    /// block.
     Maps(&'a RefCell<Vec<Tensor>>),
 }
 
@@ -154,6 +167,7 @@ pub(super) enum KvSource<'a> {
 pub(super) struct BlockPass {
     pub config: Config,
     pub block: Block,
+    /// `[context, dim / 2, 2]`: the angles of rotary positions.
     pub table: Option<Tensor>,
     pub pass: Pass,
     pub index: usize,
@@ -167,7 +181,7 @@ pub(super) struct BlockPass {
 }
 
 impl BlockPass {
-    /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
+    /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`, for `x [batch, context, width]`, in its shape.
     pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<KvSource<'_>>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
         if let Some(memory @ (KvSource::Cache(_) | KvSource::Pages(..))) = memory
@@ -207,8 +221,9 @@ impl BlockPass {
         }
     }
 
-    /// Attention that also fills `memory`. At the start of a text nothing is in it yet, and the training kernels
-    /// suffice, which share keys and values between queries.
+    /// Attention that also fills `memory`: `qkv [batch, context, (heads + 2 kv_heads) dim]` to `[batch, context, heads dim]`.
+    /// At the start of a text nothing is in it yet, and the training kernels suffice, which share keys and values between
+    /// queries.
     fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let heads = self.config.attention_heads();
         let fresh = match memory {
@@ -236,7 +251,8 @@ impl BlockPass {
         attention::attention(tape, &fresh, heads, self.segments.as_ref())
     }
 
-    /// Adds `inner W^T + b` to the residual stream, with dropout if there is any.
+    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, with dropout
+    /// if there is any.
     fn project(&self, tape: &Tape, x: &Tensor, inner: &Tensor, affine: &Affine, place: u32) -> Result<Tensor> {
         if self.pass.dropout == 0.0 {
             return linear(tape, inner, &affine.weight, Fuse { residual: Some(x), ..affine.fuse() });

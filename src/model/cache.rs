@@ -11,7 +11,7 @@ use crate::{
 /// The cache of a whole model. All rows of a batch have the same length; shorter texts are padded on the left and begin
 /// later ([`Cache::begin_at`]). Its memory grows as it fills.
 pub struct Cache {
-    /// One per block.
+    /// One per block: keys and values `[batch, kv_heads, capacity, dim]`.
     pub layers: Vec<Cached>,
     /// Tokens in the cache.
     pub length: usize,
@@ -23,6 +23,7 @@ pub struct Cache {
     precision: Precision,
     blocks: usize,
     capacity: usize,
+    /// `[batch]`, on the host and on the GPU.
     starts: Option<(Vec<u32>, Tensor)>,
 }
 

@@ -25,17 +25,23 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// A GPT on a GPU.
+/// A GPT on a GPU; `dim` is the width of a head.
 pub struct Gpt {
     pub(super) config: Config,
+    /// `[vocabulary, width]`
     pub(super) embed: Weight,
+    /// `[context, width]`: learned or sinusoidal positions.
     pub(super) position: Option<Tensor>,
+    /// `[context, dim / 2, 2]`: the angles of rotary positions.
     pub(super) rope_table: Option<Tensor>,
     pub(super) blocks: Vec<Block>,
+    /// `[width]`, after the last block.
     pub(super) norm: Scale,
+    /// `[vocabulary, width]`; none where it is the embedding.
     pub(super) head: Option<Weight>,
+    /// What is trained, in the shapes of [`parameters::specs`](super::parameters::specs), or of the adapters.
     pub(super) parameters: Vec<(String, Tensor)>,
-    /// The parameters' f16 copies; empty unless the model is mixed.
+    /// The parameters' f16 copies, in their shapes; empty unless the model is mixed.
     pub(super) halves: Vec<Tensor>,
     pub(super) bytes: u64,
     pub(super) lora: Option<Lora>,
@@ -163,7 +169,8 @@ impl Gpt {
         }
     }
 
-    /// The loss of the final hidden states against `targets`; see [`cross_entropy::head_loss`].
+    /// The loss of the final hidden states `[.., width]` against `targets [rows]`, one for each of them; see
+    /// [`cross_entropy::head_loss`].
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -171,7 +178,8 @@ impl Gpt {
         cross_entropy::head_loss(tape, hidden, self.head_weight(), targets, factor)
     }
 
-    /// Log-probabilities of `targets` given the final hidden states; see [`token_logprobs::token_logprobs`].
+    /// Log-probabilities `[rows]` of `targets [rows]` given as many final hidden states `[.., width]`; see
+    /// [`token_logprobs::token_logprobs`].
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -185,7 +193,7 @@ impl Gpt {
         token_logprobs::token_logprobs(tape, hidden, self.head_weight(), targets, temperature)
     }
 
-    /// Scores of every token of the vocabulary: `[.., vocabulary]`.
+    /// Scores of every token of the vocabulary, from the final hidden states `[.., width]`: `[.., vocabulary]`.
     ///
     /// # Errors
     /// [`Error::Shape`].

@@ -23,6 +23,7 @@ use crate::{
 
 /// The pools of a whole model; page `n` of every layer belongs to the same tokens. Their memory grows as they fill.
 pub struct Pages {
+    /// One per block: keys and values `[capacity, kv_heads, PAGE, dim]`.
     layers: Vec<Paged>,
     gpu: Gpu,
     /// Key and value heads, width of a head.
@@ -123,8 +124,8 @@ impl Gpt {
         normalise(&tape, config, &x.reshape(&[runs.len(), config.width])?, &self.norm, DType::F32)
     }
 
-    /// Embeddings of tokens at arbitrary positions: each token stands at the last position of a text of its own, which
-    /// begins early enough to give the token its own position.
+    /// Embeddings `[tokens, 1, width]` of tokens at arbitrary positions: each token stands at the last position of a text of
+    /// its own, which begins early enough to give the token its own position.
     fn embed_places(&self, tape: &Tape, gpu: &Gpu, ids: &[u32], runs: &[Run<'_>]) -> Result<Tensor> {
         let tokens = Tokens::new(gpu, ids, ids.len(), 1, false)?;
         let Some(table) = &self.position else { return embedding::embed(tape, &tokens, &self.embed, None, 0) };

@@ -37,7 +37,7 @@ pub fn swiglu(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The gradient of [`swiglu`]'s input.
+/// The gradient of [`swiglu`]'s input `x [.., 2 width]`, in its shape, from `grad_out [.., width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -53,7 +53,8 @@ pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     Ok(grad_x)
 }
 
-/// `gelu(x)` in a new tensor, without recording a backward pass; callers that record one use [`gelu_backward`].
+/// `gelu(x)` in a new tensor of x's shape, without recording a backward pass; callers that record one use
+/// [`gelu_backward`].
 ///
 /// # Errors
 /// [`crate::Error::OutOfMemory`].
@@ -63,7 +64,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `grad_out * gelu'(x)`, where `x` holds the values before the activation.
+/// `grad_out * gelu'(x)`, where `x` holds the values before the activation; all have the same shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.

@@ -32,13 +32,13 @@ impl Targets {
 
 /// What [`head_loss`] computes.
 pub struct Loss {
-    /// Mean negative log-likelihood over the scored targets, 0 if there are none; one element.
+    /// `[1]`: mean negative log-likelihood over the scored targets, 0 if there are none.
     pub mean: Tensor,
     /// `[rows, 4]`; the last column is each row's loss.
     pub stats: Tensor,
 }
 
-/// Cross entropy of `x weight^T` against `targets`, for `x [.., in]`, `weight [vocabulary, in]`.
+/// Cross entropy of `x weight^T` against `targets [rows]`, for `x [.., in]`, `weight [vocabulary, in]`.
 ///
 /// `factor` scales the gradient (by 1 / number of accumulated micro-batches), not the reported mean. A single chunk of
 /// logits is kept for the backward pass; several are computed again.

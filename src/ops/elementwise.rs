@@ -39,7 +39,8 @@ pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Zeroes each element with probability `rate` and divides the others by `1 - rate`. `key` determines the mask.
+/// Zeroes each element of `x`, of any shape, with probability `rate` and divides the others by `1 - rate`. `key` determines
+/// the mask.
 ///
 /// # Errors
 /// [`Error::Config`] unless `0 <= rate < 1`.

@@ -28,9 +28,13 @@ pub struct Tokens {
 /// Rows grouped by their id, on the GPU; see [`TokenGroups`].
 #[derive(Clone)]
 pub(super) struct Groups {
+    /// `[rows]`: the distinct ids, then padding.
     ids: Tensor,
+    /// `[rows + 1]`: where each id's rows begin in `order`, then padding.
     starts: Tensor,
+    /// `[rows]`: all rows, by id.
     order: Tensor,
+    /// Distinct ids.
     count: usize,
 }
 
@@ -95,7 +99,7 @@ impl Groups {
 }
 
 /// `table[id] (+ positions[past + t - start])` for every token, where `start` is where its segment starts:
-/// `[batch, context, width]`.
+/// `[batch, context, width]`, from `table [vocabulary, width]` and `positions [places, width]`.
 ///
 /// A packed table is frozen.
 ///
@@ -176,7 +180,7 @@ pub(super) fn look_up(tokens: &Tokens, table: &Tensor, positions: Option<&Tensor
     Ok(out)
 }
 
-/// Adds each row of `grad_out` to the row of `slot` that its token names.
+/// Adds each row of `grad_out [.., width]` to the row of `slot [vocabulary, width]` that its token names.
 pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Result<()> {
     let (gpu, width) = (slot.gpu(), slot.width());
     let columns = width / elements(width);

@@ -48,14 +48,19 @@ pub struct Slope<'a> {
 
 /// A pass over the vocabulary, and what its backward pass needs.
 pub(super) struct Head {
+    /// `[.., in]`
     x: Tensor,
+    /// `[vocabulary, in]`
     weight: Weight,
     need_x: bool,
+    /// The same as f32, where its gradient is wanted.
     need_weight: Option<Tensor>,
+    /// `[rows]`
     ids: Tensor,
     reading: Reading,
+    /// The vocabulary: (first, count).
     chunks: Vec<(usize, usize)>,
-    /// The logits if one chunk holds them all; several chunks are computed again.
+    /// The logits `[rows, vocabulary]` if one chunk holds them all; several chunks are computed again.
     kept: Option<Tensor>,
     /// `[rows, 4]`; see `cross_entropy.wgsl`.
     pub stats: Tensor,
@@ -145,7 +150,7 @@ fn chunk_logits(x: &Tensor, weight: &Weight, first: usize, held: usize) -> Resul
     Ok(logits)
 }
 
-/// Adds one chunk of logits (ids from `first` on) to `stats [rows, 4]`.
+/// Adds one chunk of `logits [rows, held]` (ids from `first` on) for `targets [rows]` to `stats [rows, 4]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -165,7 +170,8 @@ pub fn accumulate(
     gpu.run(&variant, binds, params, plan.grid(gpu, rows))
 }
 
-/// Turns one chunk of logits into the gradient of `slope` times their rows' cross entropy, in place, with a given plan.
+/// Turns one chunk of `logits [rows, held]` (ids from `first` on) into the gradient of `slope` times their rows' cross
+/// entropy, in place, with a given plan, from `targets [rows]` and `stats [rows, 4]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the slopes are not one per row.

@@ -25,7 +25,8 @@ impl Adapter {
         self.a.shape()[0]
     }
 
-    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T`, which the backward pass needs.
+    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the backward
+    /// pass needs.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the widths disagree.
@@ -43,8 +44,8 @@ impl Adapter {
         Ok(inner)
     }
 
-    /// Computes the gradients of A and B (if `need_leaves`) and the adapter's part of the gradient of `x` (if `need_x`)
-    /// from the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned.
+    /// Computes the gradients of A and B (if `need_leaves`) and the adapter's part of the gradient of `x` (if `need_x`) from
+    /// the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned, `inner [rows, rank]`.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].

@@ -36,24 +36,24 @@ impl Kind {
     }
 }
 
-/// The factors and offsets of the normalised elements, `[width]` each.
+/// The factors and offsets of the normalised elements.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// The factors.
+    /// `[width]`: the factors.
     pub weight: &'a Tensor,
-    /// The offsets, if any.
+    /// `[width]`: the offsets, if any.
     pub bias: Option<&'a Tensor>,
 }
 
 /// What the forward kernel writes.
 pub struct Forward {
-    /// The normalised rows.
+    /// The normalised rows: `[.., width]`.
     pub out: Tensor,
     /// (mean, 1 / standard deviation) of each row: `[rows, 2]`.
     pub stats: Tensor,
 }
 
-/// Normalises the rows of `x [.., width]`, which are f32; the result is stored as `dtype`.
+/// Normalises the rows of `x [.., width]`, which are f32; the result, in x's shape, is stored as `dtype`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -80,7 +80,7 @@ pub fn norm(tape: &Tape, kind: Kind, x: &Tensor, weights: Weights<'_>, epsilon: 
     Ok(out)
 }
 
-/// The forward kernel with a given plan.
+/// The forward kernel over `x [.., width]` with a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -110,7 +110,8 @@ pub fn forward(
     Ok(Forward { out, stats })
 }
 
-/// Writes (or adds) the gradient of `x` with a given plan.
+/// Writes (or adds) the gradient of `x [.., width]` with a given plan, from `weight [width]`, `stats [rows, 2]` and
+/// `grad_out` in x's shape, which is also that of `grad_x`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -133,7 +134,8 @@ pub fn backward(
     x.gpu().run(&variant, binds, params, plan.grid(x.gpu(), x.height()))
 }
 
-/// Writes (or adds) the gradients of weight and bias.
+/// Writes (or adds) the gradients of weight and bias, `[width]` each, from `x [.., width]`, `stats [rows, 2]` and `grad_out` in
+/// x's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -33,7 +33,7 @@ pub struct Step {
     pub unscale: Option<f32>,
 }
 
-/// What a step changes, and the gradient; all tensors have the same size.
+/// What a step changes, and the gradient; all tensors have the same number of elements, in any shape.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The parameters.
@@ -48,7 +48,7 @@ pub struct State {
     pub half: Option<Tensor>,
 }
 
-/// Updates weights and moments in place; `norm` is the global norm of the unscaled gradients.
+/// Updates weights and moments in place; `norm [1]` is the global norm of the unscaled gradients.
 ///
 /// # Errors
 /// Returns the driver's errors.

@@ -68,7 +68,8 @@ fn column_sum_pass(
     )
 }
 
-/// `factor * sum of x[first + stride i]`, `i < count`, or its square root if `root`, as a tensor of one element.
+/// `factor * sum of x[first + stride i]`, `i < count`, over the elements of `x` in order, or its square root if `root`:
+/// `[1]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the range is not within `x`.
@@ -88,7 +89,7 @@ pub fn square_blocks(x: &Tensor) -> Result<usize> {
     Ok(x.flat_pieces()?.iter().map(|piece| piece.elements().div_ceil(SQUARE_BLOCK)).sum())
 }
 
-/// Writes the sum of squares of each block of `x` to `sums[slot..]`; returns the next free slot.
+/// Writes the sum of squares of each block of `x`, of any shape, to `sums [slots]` from `slot` on; returns the next free slot.
 ///
 /// # Errors
 /// Returns the driver's errors.
@@ -104,7 +105,7 @@ pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> 
     Ok(slot)
 }
 
-/// The norm of all `tensors` together, `factor sqrt(sum of squares)`, as a tensor of one element.
+/// The norm of all `tensors` together, `factor sqrt(sum of squares)`, as `[1]`.
 ///
 /// # Errors
 /// Returns the driver's errors.

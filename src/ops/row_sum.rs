@@ -27,7 +27,7 @@ pub fn weighted_row_sum(tape: &Tape, x: &Tensor, weights: &Tensor) -> Result<Ten
     Ok(out)
 }
 
-/// The forward kernel with a given plan.
+/// The forward kernel with a given plan: `[rows]`, from `weights [rows, width]` and as many elements of `x`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the numbers of elements differ.
@@ -42,7 +42,7 @@ pub fn forward(x: &Tensor, weights: &Tensor, plan: Plan) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `out (+)= x * factors[row]`, where `x` is cut into as many rows as there are factors.
+/// `out (+)= x * factors[row]` for `factors [rows]`, where `x` is cut into as many rows; `out` has as many elements as `x`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the sizes do not match.

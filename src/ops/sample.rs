@@ -55,8 +55,8 @@ pub fn sample(logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Divides positive scores of the tokens `ids [rows, n]` by `penalty` and multiplies the others, in place. No id may
-/// occur twice in a row; `u32::MAX` means no id.
+/// Divides positive scores of the tokens `ids [rows, n]` by `penalty` and multiplies the others, in place in
+/// `logits [rows, vocabulary]`. No id may occur twice in a row; `u32::MAX` means no id.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -10,7 +10,7 @@ kernels! {
     SOFTMAX_BACKWARD = "softmax_backward";
 }
 
-/// `exp(x) / sum(exp(x))` over the innermost dimension.
+/// `exp(x) / sum(exp(x))` over the innermost dimension of `x [.., width]`, in its shape.
 ///
 /// # Errors
 /// Returns the driver's errors.
@@ -25,7 +25,7 @@ pub fn softmax(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The forward kernel with a given plan.
+/// The forward kernel over `x [.., width]` with a given plan.
 ///
 /// # Errors
 /// Returns the driver's errors.
@@ -42,7 +42,7 @@ pub fn forward(x: &Tensor, plan: Plan) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The gradient with respect to softmax's input, from its output `y`.
+/// The gradient with respect to softmax's input, from its output `y [.., width]` and `grad_out` in y's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.

@@ -22,7 +22,7 @@ pub struct TokenLogprobs {
     pub entropies: Tensor,
 }
 
-/// Log-probability of each target under `softmax(x weight^T / temperature)`, for `x [.., in]` (hidden states) and
+/// Log-probability of each of `targets [rows]` under `softmax(x weight^T / temperature)`, for `x [.., in]` (hidden states) and
 /// `weight [vocabulary, in]` (a model's head), and the entropy of that distribution.
 ///
 /// The vocabulary is processed in chunks, as in [`super::cross_entropy::head_loss`]. Sampling must use the same
@@ -51,7 +51,7 @@ pub fn token_logprobs(
     Ok(result)
 }
 
-/// The result, from the statistics `[rows, 4]` of the whole vocabulary, read with `entropy`.
+/// The result, from the statistics `[rows, 4]` of the whole vocabulary, read with `entropy`, for the targets `ids [rows]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -10,13 +10,13 @@ use crate::{
 /// A matrix `[out, in]` as a layer holds it.
 #[derive(Clone, Debug)]
 pub enum Weight {
-    /// f32; can be trained.
+    /// f32 `[out, in]`; can be trained.
     Plain(Tensor),
     /// A trained f32 matrix and its f16 copy, with which f16 activations are multiplied; see [`crate::optim`].
     Mixed {
-        /// The matrix that is trained and saved.
+        /// `[out, in]`: the matrix that is trained and saved.
         master: Tensor,
-        /// The master rounded to f16; the optimizer keeps it up to date.
+        /// `[out, in]`: the master rounded to f16; the optimizer keeps it up to date.
         half: Tensor,
     },
     /// Stored as in its file, or quantised at load; frozen.
@@ -61,7 +61,7 @@ impl Weight {
         }
     }
 
-    /// The whole matrix as f32: itself, or a temporary that should not be kept.
+    /// The whole matrix as f32 `[out, in]`: itself, or a temporary that should not be kept.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -72,7 +72,8 @@ impl Weight {
         }
     }
 
-    /// What `x` is multiplied by: the f16 copy if there is one and `x` is f16, [`Weight::plain`] otherwise.
+    /// What `x [.., in]` is multiplied by, `[out, in]`: the f16 copy if there is one and `x` is f16, [`Weight::plain`]
+    /// otherwise.
     ///
     /// # Errors
     /// As [`Weight::plain`].
@@ -83,7 +84,7 @@ impl Weight {
         }
     }
 
-    /// Rows `first..first + count` of [`Weight::operand`].
+    /// Rows `first..first + count` of [`Weight::operand`]: `[count, in]`.
     ///
     /// # Errors
     /// As [`Weight::plain_rows`].
@@ -94,7 +95,7 @@ impl Weight {
         }
     }
 
-    /// Rows `first..first + count` as f32; see [`Weight::plain`].
+    /// Rows `first..first + count` as f32 `[count, in]`; see [`Weight::plain`].
     ///
     /// # Errors
     /// As [`Tensor::rows`] and [`unpack`].

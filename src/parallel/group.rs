@@ -87,17 +87,14 @@ impl Group {
     /// The ranks that a launcher started, or a group of one rank.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there are other ranks but this program was built without MPI, [`Error::Failed`] if MPI does
+    /// [`Error::WithoutMpi`] if there are other ranks but this program was built without MPI, [`Error::Exchange`] if MPI does
     /// not start.
     pub fn join(options: Options) -> Result<Self> {
         match launched() {
             #[cfg(feature = "mpi")]
             Some(count) if count > 1 => super::mpi::join(options),
             #[cfg(not(feature = "mpi"))]
-            Some(count) if count > 1 => Err(Error::Usage(format!(
-                "{count} ranks were started, but this wgpt was built without MPI: build it with cargo build --release \
-                 --features mpi"
-            ))),
+            Some(count) if count > 1 => Err(Error::WithoutMpi { ranks: count }),
             _ => {
                 let _ = options;
                 Ok(Self::alone())
@@ -278,7 +275,7 @@ impl<T> Reply<T> {
                 Err(mpsc::RecvTimeoutError::Timeout) => group.check()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     group.check()?;
-                    return Err(Error::Failed("the thread that talks to the other ranks has ended".to_string()));
+                    return Err(Error::Exchange("the thread that talks to the other ranks has ended".to_string()));
                 }
             }
         }

@@ -50,9 +50,9 @@ pub fn join(options: Options) -> Result<Group> {
     std::thread::Builder::new()
         .name("mpi".to_string())
         .spawn(move || serve(options, &todo, &introduce, shared))
-        .map_err(|error| Error::Failed(format!("no thread for MPI: {error}")))?;
+        .map_err(Error::system("start a thread for MPI"))?;
     let Introduction { rank, size, local, hosts } =
-        introduced.recv().map_err(|_| Error::Failed("MPI could not begin".to_string()))?;
+        introduced.recv().map_err(|_| Error::Exchange("MPI could not begin".to_string()))?;
     let ranks = Ranks { rank, size, local, hosts, options, jobs: Mutex::new(jobs), trouble, sent: AtomicU64::new(0) };
     Ok(Group(Some(Arc::new(ranks))))
 }

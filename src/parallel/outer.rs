@@ -24,6 +24,7 @@ struct Slot {
     half: Option<Tensor>,
     /// Its value after the last outer step.
     before: Vec<f32>,
+    /// The momentum, in the parameter's shape.
     velocity: Tensor,
 }
 

@@ -11,10 +11,10 @@ const SIZE: (u32, u32) = (480, 480);
 /// and the diagonal, which a calibrated model follows. Empty bins are skipped.
 ///
 /// # Errors
-/// [`Error::Failed`] if the drawing library fails.
+/// [`Error::Drawing`] if the drawing library fails.
 pub fn chart(bins: &[(usize, f64, f64)]) -> Result<String> {
     let mut svg = String::new();
-    draw(&mut svg, bins).map_err(|e| Error::Failed(format!("the calibration cannot be drawn: {e}")))?;
+    draw(&mut svg, bins).map_err(|e| Error::drawing("the calibration", e))?;
     Ok(svg)
 }
 

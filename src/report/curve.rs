@@ -27,7 +27,7 @@ pub(super) type Points = Vec<(f64, f64)>;
 /// lines of `metrics.jsonl`. Lines without them, and losses that are not finite, are skipped.
 ///
 /// # Errors
-/// [`Error::Usage`] if no line has a loss; [`Error::Failed`] if the drawing library fails.
+/// [`Error::Usage`] if no line has a loss; [`Error::Drawing`] if the drawing library fails.
 pub fn loss_curve(lines: &[Value]) -> Result<String> {
     let series = |key: &str| -> Points {
         let point = |line: &Value| Some((line["step"].as_f64()?, line[key].as_f64()?));
@@ -43,7 +43,7 @@ pub fn loss_curve(lines: &[Value]) -> Result<String> {
     let unit = format!("loss (nats per {of})");
     let mut svg = String::new();
     draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), &unit, &train, &val)
-        .map_err(|e| Error::Failed(format!("the loss curve cannot be drawn: {e}")))?;
+        .map_err(|e| Error::drawing("the loss curve", e))?;
     Ok(svg)
 }
 

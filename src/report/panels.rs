@@ -51,8 +51,7 @@ pub fn reinforces(lines: &[Value]) -> bool {
 /// Lines without the metric are skipped.
 ///
 /// # Errors
-/// [`Error::Usage`] if no line has any of the metrics; [`Error::Failed`] if the drawing library fails.
-/// [`Error::Usage`] when no line has any of them; [`Error::Failed`] when the drawing library fails.
+/// [`Error::Usage`] if no line has any of the metrics; [`Error::Drawing`] if the drawing library fails.
 pub fn draw(lines: &[Value], panels: &[Panel]) -> Result<String> {
     let series = |key: &str| -> Points {
         lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect()
@@ -67,8 +66,7 @@ pub fn draw(lines: &[Value], panels: &[Panel]) -> Result<String> {
     let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
     let parts = area.split_evenly((panels.len().div_ceil(2), 2));
     for ((panel, points), part) in all.iter().zip(&parts).filter(|((_, points), _)| !points.is_empty()) {
-        chart(part, panel, points)
-            .map_err(|e| Error::Failed(format!("the curve of {} cannot be drawn: {e}", panel.key)))?;
+        chart(part, panel, points).map_err(|e| Error::drawing(format!("the curve of {}", panel.key), e))?;
     }
     drop((area, parts));
     Ok(svg)

@@ -38,7 +38,7 @@ pub struct Answer {
 /// The page: first the answers side by side, then each run with its curves.
 ///
 /// # Errors
-/// [`crate::Error::Failed`] if a curve cannot be drawn.
+/// [`crate::Error::Drawing`] if a curve cannot be drawn.
 pub fn html(title: &str, chapters: &[Chapter]) -> Result<String> {
     let answered: Vec<_> = chapters.iter().filter(|chapter| !chapter.answers.is_empty()).collect();
     let mut body = String::from("<h2>The same questions after each stage</h2>\n");

@@ -28,8 +28,7 @@ pub struct Batch {
 /// sample `counter * rows + r` of the sequence (seed, stream), so two batches of 6 hold the same windows as one of 12.
 ///
 /// # Errors
-/// [`Error::Data`](crate::Error::Data) if the file is shorter than one window.
-/// [`Error::Data`](crate::Error::Data) when the file holds no window.
+/// [`Error::TooFewTokens`](crate::Error::TooFewTokens) if the file is shorter than one window.
 pub fn random_batch(
     file: &TokenFile,
     seed: u64,

@@ -56,7 +56,7 @@ impl Mistake {
             Self::Refused => "the chat template refuses it",
             Self::UnknownCharacter => "the tokenizer does not know a character of it",
             Self::Untraceable => "the chat template does not show an answer as it stands",
-            Self::TooLong => "no answer begins within --context",
+            Self::TooLong => "no answer begins within the context",
         }
     }
 }

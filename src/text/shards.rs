@@ -103,18 +103,12 @@ impl TokenFile {
         }
     }
 
-    /// Returns [`Error::Data`] with the numbers if the file is too short for one window of `context` inputs and their
-    /// targets.
+    /// Returns [`Error::TooFewTokens`] if the file is too short for one window of `context` inputs and their targets.
     pub(super) fn check_window(&self, context: usize) -> Result<()> {
         if self.count > context {
             return Ok(());
         }
-        let need = context.saturating_add(1);
-        let reason = format!(
-            "{} tokens, and a window of context {context} takes {need}; use more text or a smaller --context",
-            self.count
-        );
-        Err(Error::data(&self.path, reason))
+        Err(Error::TooFewTokens { path: self.path.clone(), tokens: self.count, context })
     }
 }
 
@@ -131,7 +125,7 @@ impl Split {
     /// Checks that each part holds at least one window; an empty validation part is allowed.
     ///
     /// # Errors
-    /// [`Error::Data`] with the numbers.
+    /// [`Error::TooFewTokens`].
     pub fn check_window(&self, context: usize) -> Result<()> {
         self.train.check_window(context)?;
         if self.val.is_empty() { Ok(()) } else { self.val.check_window(context) }
@@ -145,7 +139,7 @@ impl Split {
 /// ends with `<|endoftext|>` if the tokenizer has it. `progress` is called with the bytes done and the total.
 ///
 /// # Errors
-/// [`Error::Usage`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
+/// [`Error::Setting`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
 /// or one with a character that the tokenizer lacks; [`Error::Io`].
 pub fn prepare(
     data: &Path,
@@ -204,7 +198,7 @@ pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result
 }
 
 fn check_fraction(val_fraction: f64) -> Result<()> {
-    let wrong = || Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1"));
+    let wrong = || Error::setting("val_fraction", val_fraction, "give 0 or more and less than 1");
     if (0.0..1.0).contains(&val_fraction) { Ok(()) } else { Err(wrong()) }
 }
 

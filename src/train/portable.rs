@@ -37,7 +37,7 @@ pub async fn save(
         return Err(Error::Config("adapters and reward heads are saved in folders only".to_string()));
     }
     let state = State::of(trainer, settings, best_val_loss);
-    let state = serde_json::to_string(&state).map_err(|error| Error::Config(error.to_string()))?;
+    let state = serde_json::to_string(&state).map_err(Error::json("the run's state"))?;
     let metadata = [("state", state), ("tokenizer", tokenizer.to_json())];
     let metadata = metadata.map(|(key, value)| (key.to_string(), value)).into();
     let mut all = trainer.model.parameters().to_vec();

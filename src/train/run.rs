@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    error::GuardCause,
     gpu::Gpu,
     io::{atomic, metrics},
     parallel::{Group, Replica},
@@ -154,14 +155,14 @@ pub struct Validation {
 }
 
 /// What a step looks like to a stage's guards.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// As it should be: worth a checkpoint.
     Fine,
     /// Over a limit, but not for long enough to stop; no checkpoint is saved meanwhile.
-    Suspicious(String),
+    Suspicious(GuardCause),
     /// The run is over.
-    Stop(String),
+    Stop(GuardCause),
 }
 
 /// What a model wrote.
@@ -187,7 +188,7 @@ pub enum Event<'a, N> {
     /// A sample was drawn after this many steps.
     Sample(u64, &'a Sample),
     /// A guard is worried.
-    Suspicious(&'a str),
+    Suspicious(&'a GuardCause),
     /// A checkpoint was written.
     Saved(&'a Path),
 }
@@ -351,16 +352,16 @@ async fn train<S: Stage>(
         last_validation = validation.or(last_validation);
         let fine = match verdict {
             Verdict::Fine => true,
-            Verdict::Suspicious(reason) => {
-                event(Event::Suspicious(&reason));
+            Verdict::Suspicious(cause) => {
+                event(Event::Suspicious(&cause));
                 false
             }
-            Verdict::Stop(reason) => {
+            Verdict::Stop(cause) => {
                 if group.is_first() {
                     draw(stage, out, &log)?;
                 }
-                metrics.append(&json!({ "step": step, "stopped_because": reason }))?;
-                return Err(Error::Guarded { step: done, reason });
+                metrics.append(&json!({ "step": step, "stopped_because": cause.to_string() }))?;
+                return Err(Error::Guarded { step: done, cause });
             }
         };
         // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.

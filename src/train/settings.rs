@@ -161,38 +161,36 @@ impl Settings {
     /// Refuses settings that cannot be trained with.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the setting and what would do.
+    /// [`Error::Setting`]; [`Error::Config`] for a model that cannot be.
     pub fn validate(&self) -> Result<()> {
         self.config.validate()?;
         let sizes = [
-            ("--batch", self.batch),
-            ("--accumulate", self.accumulate),
-            ("--context", self.context),
-            ("--val-batches", self.val_batches),
-            ("--val-every", self.val_every as usize),
-            ("--save-every", self.save_every as usize),
+            ("batch", self.batch),
+            ("accumulate", self.accumulate),
+            ("context", self.context),
+            ("val_batches", self.val_batches),
+            ("val_every", self.val_every as usize),
+            ("save_every", self.save_every as usize),
+            ("steps", self.schedule.steps as usize),
         ];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::Config(format!("{name} 0: give at least 1")));
-        }
-        if self.schedule.steps == 0 {
-            return Err(Error::Config("--steps 0: give at least 1".to_string()));
+            return Err(Error::setting(name, 0, "give at least 1"));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::Config(format!("--dropout {}: give 0 or more and less than 1", self.dropout)));
+            return Err(Error::setting("dropout", self.dropout, "give 0 or more and less than 1"));
         }
         if let Some(beta) = self.beta.filter(|beta| !(beta.is_finite() && *beta > 0.0)) {
-            return Err(Error::Config(format!("--beta {beta}: give a positive number")));
+            return Err(Error::setting("beta", beta, "give a positive number"));
         }
         if let Some(lora) = &self.lora {
             lora.validate(&self.config)?;
             if self.precision == Precision::F16 {
-                let reason = "--precision f16: adapters are trained in f32; leave it or --lora out";
-                return Err(Error::Config(reason.to_string()));
+                let reason = "adapters are trained in f32; leave it or the adapters out";
+                return Err(Error::setting("precision", "f16", reason));
             }
         }
         if !(self.schedule.lr.is_finite() && self.schedule.lr > 0.0) {
-            return Err(Error::Config(format!("--lr {}: give a positive number", self.schedule.lr)));
+            return Err(Error::setting("lr", self.schedule.lr, "give a positive number"));
         }
         Ok(())
     }
@@ -206,7 +204,7 @@ impl Settings {
     /// reports, validates and saves may change, and it may be made longer only by its own schedule.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::OtherSettings`].
     pub fn agrees_with(&self, earlier: &Self) -> Result<()> {
         let free = |settings: &Self| Self {
             val_every: 1,
@@ -220,10 +218,7 @@ impl Settings {
         let (now, then) = (json(self), json(earlier));
         match difference("", &now, &then) {
             None => Ok(()),
-            Some((name, now, then)) => Err(Error::Config(format!(
-                "--resume: the run was started with {name} = {then}, now it is {now}; use the same settings, or another \
-                 --out for a new run"
-            ))),
+            Some((name, now, then)) => Err(Error::OtherSettings { name, then: then.to_string(), now: now.to_string() }),
         }
     }
 }

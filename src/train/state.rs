@@ -154,7 +154,7 @@ pub async fn save(
         .zip(&head_values)
         .map(|((name, shape), data)| NamedTensor { name, shape, data })
         .collect();
-    let json = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
+    let json = serde_json::to_value(&state).map_err(Error::json("the run's state"))?;
     let parts = Parts { model: &trainer.model, head: &head, optimizer: &kept, state: &json };
     publish(out, state.step, parts, codec, settings.keep).await.map(Some)
 }
@@ -232,7 +232,7 @@ pub(super) async fn publish<'a>(
     };
     let contents = Contents {
         kind,
-        config: &config.map_err(|error| Error::Config(error.to_string()))?,
+        config: &config.map_err(Error::json("the model's configuration"))?,
         tokenizer: vocabulary.as_bytes(),
         codec: files.as_ref().map_or(&[], |files| &files[..]),
         model: &named(model.parameters(), &weights),

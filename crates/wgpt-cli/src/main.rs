@@ -16,6 +16,7 @@ mod eval;
 mod feedback;
 mod generate;
 mod grpo;
+mod hints;
 mod info;
 mod merge;
 mod options;
@@ -160,11 +161,12 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) | Err(Error::Unread) => ExitCode::SUCCESS,
         Err(error) => {
+            let words = hints::words(&error);
             if shared.json {
                 // The exit status and stderr tell it too.
-                let _ = output::line(serde_json::json!({ "error": error.to_string() }));
+                let _ = output::line(serde_json::json!({ "error": words }));
             }
-            output::say(format_args!("wgpt: {error}"));
+            output::say(format_args!("wgpt: {words}"));
             ExitCode::FAILURE
         }
     }
@@ -224,7 +226,7 @@ impl Shared {
             return Ok(());
         }
         if self.json {
-            let text = serde_json::to_string(json).map_err(|error| Error::Failed(error.to_string()))?;
+            let text = serde_json::to_string(json).map_err(Error::json("the result"))?;
             return output::line(text);
         }
         let words = words();

@@ -87,6 +87,6 @@ pub(super) async fn join(
 fn named(group: &Group, error: Error) -> Error {
     match group.size() {
         1 => error,
-        _ => Error::Failed(format!("rank {}: {error}", group.rank())),
+        _ => Error::OnRank { rank: group.rank(), source: Box::new(error) },
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared,
+    Shared, hints,
     options::LoraArguments,
     output,
     ranks::{self, RankArguments},
@@ -322,7 +322,10 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
                 let words = format!("--- after {step} steps, score {:.2} ---\n{text}\n---", score.unwrap_or(f32::NAN));
                 bar.suspend(|| output::say(words));
             }
-            Event::Suspicious(reason) if !quiet => bar.suspend(|| output::say(format_args!("careful: {reason}"))),
+            Event::Suspicious(cause) if !quiet => {
+                let hint = hints::on_guard(cause);
+                bar.suspend(|| output::say(format_args!("careful: {cause}; {hint}")));
+            }
             _ => {}
         })
         .await;

@@ -110,7 +110,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&result, || words(&sets, &names, arguments.only.is_some()))?;
     let errors = sets.iter().flat_map(|set| &set.variants).map(|entry| entry.errors.len()).sum::<usize>();
     if errors > 0 {
-        return Err(Error::Failed(format!("{errors} translations failed")));
+        return Err(Error::Translation(format!("{errors} failed")));
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ fn translate(found: &[Variant], form: Form, languages: &[Language], folder: Opti
         let running: Vec<_> = parts.map(|work| scope.spawn(move || part(work))).collect();
         let mut entries = Vec::new();
         for running in running {
-            let done = running.join().map_err(|_| Error::Failed("naga panicked".to_string()))?;
+            let done = running.join().map_err(|_| Error::Translation("naga panicked".to_string()))?;
             entries.extend(done?);
         }
         Ok(entries)

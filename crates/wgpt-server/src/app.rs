@@ -19,7 +19,7 @@ use super::{
 };
 use crate::feedback::Store;
 use wgpt::{
-    Error, Result,
+    Result,
     gpu::Gpu,
     infer::engine::Engine,
     interchange::TextCodec,
@@ -211,11 +211,6 @@ pub fn name_of(path: &std::path::Path) -> String {
         last = above.unwrap_or(last);
     }
     last.strip_suffix(".gguf").unwrap_or(&last).to_string()
-}
-
-/// [`Error::Failed`], for errors that should not occur.
-pub fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Failed(error.to_string())
 }
 
 #[cfg(test)]

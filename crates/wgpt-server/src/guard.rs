@@ -23,7 +23,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The names of a server bound to `address`, plus `allowed` (`--allow-host`).
+    /// The names of a server bound to `address`, plus `allowed`.
     pub fn new(address: SocketAddr, allowed: &[String]) -> Self {
         let own = ["localhost".to_string(), "127.0.0.1".into(), "::1".into(), address.ip().to_string()];
         let names = own.into_iter().chain(allowed.iter().map(|name| name.to_ascii_lowercase())).collect();
@@ -50,7 +50,9 @@ impl Hosts {
         let host = one(header::HOST).or(uri.host()).unwrap_or("");
         if !self.knows(host) || uri.authority().is_some_and(|authority| !self.knows(authority.as_str())) {
             let shown: String = host.chars().take(100).collect();
-            return Err(forbidden(format!("'{shown}' is not a name of this server; --allow-host adds names")));
+            return Err(forbidden(format!(
+                "'{shown}' is not a name of this server; names are added when it is started"
+            )));
         }
         let Some(origin) = one(header::ORIGIN) else { return Ok(()) };
         let authority = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));

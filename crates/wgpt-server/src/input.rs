@@ -21,7 +21,7 @@ const THROWN: usize = 16 << 20;
 /// 413 if it is longer, 408 if it takes longer, 400 if it is cut off.
 pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
     let long = || {
-        let reason = format!("the body has more than {limit} bytes; see --max-body");
+        let reason = format!("the body has more than {limit} bytes, the most that this server takes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
     };
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());

@@ -95,7 +95,7 @@ impl Server {
     /// the first signal, and `log` for every request.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the address cannot be bound, and the error that ended the engine.
+    /// [`Error::Usage`] if the address cannot be bound, [`Error::System`], and the error that ended the engine.
     pub fn run(
         self,
         address: SocketAddr,
@@ -105,7 +105,7 @@ impl Server {
     ) -> Result<Served> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).max_blocking_threads(16).enable_all().build();
-        let runtime = runtime.map_err(|error| Error::Failed(format!("cannot start the server's threads: {error}")))?;
+        let runtime = runtime.map_err(Error::system("start the server's threads"))?;
         let (died, mut death) = oneshot::channel();
         let served = runtime.block_on(self.serve(address, ready, draining, Box::new(log), died, &mut death));
         // Requests still running belong to clients that have disconnected. When the last handle is dropped, the
@@ -129,7 +129,7 @@ impl Server {
     ) -> Result<Served> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| Error::Usage(format!("cannot listen on {address}: {error}")))?;
-        let bound = listener.local_addr().map_err(app::failed)?;
+        let bound = listener.local_addr().map_err(Error::system("tell the server's address"))?;
         let worker = Worker::start(self.engine, self.reward, self.waiting, died)?;
         let metrics = Arc::new(Metrics::default());
         let app = Arc::new(App {
@@ -187,6 +187,6 @@ impl Server {
 fn death_of(reason: std::result::Result<Result<()>, oneshot::error::RecvError>) -> Error {
     match reason {
         Ok(Err(error)) => error,
-        _ => Error::Failed("the engine's thread ended unexpectedly".to_string()),
+        _ => Error::EngineEnded,
     }
 }

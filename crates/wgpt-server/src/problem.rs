@@ -90,7 +90,9 @@ impl IntoResponse for Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::Usage(_) | Error::Tokenizer(_) | Error::Template(_) => Self::bad(error.to_string()),
+            Error::Usage(_) | Error::Setting { .. } | Error::Tokenizer(_) | Error::Template(_) => {
+                Self::bad(error.to_string())
+            }
             other => Self::fault(other.to_string()),
         }
     }
@@ -133,6 +135,7 @@ mod tests {
         assert_eq!(error["error"]["type"], "invalid_request_error");
         assert_eq!((&error["error"]["param"], &error["error"]["code"]), (&json!("top_p"), &Value::Null));
         assert_eq!(Problem::from(Error::Usage("no".into())).status, StatusCode::BAD_REQUEST);
+        assert_eq!(Problem::from(Error::setting("top_p", 2, "give 0 to 1")).status, StatusCode::BAD_REQUEST);
         assert_eq!(Problem::from(Error::OutOfMemory("no".into())).json()["error"]["type"], "server_error");
     }
 }

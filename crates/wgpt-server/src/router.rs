@@ -94,7 +94,7 @@ pub fn router(gate: Arc<Gate>) -> Router {
         .route("/wgpt/reward", post(model::reward))
         .route("/", get(page::index))
         .route("/web/{name}", get(page::file))
-        .fallback(|| async { Problem::missing("no such path; `wgpt serve --help` lists the endpoints") })
+        .fallback(|| async { Problem::missing("no such path; docs/serving.md lists the endpoints") })
         .method_not_allowed_fallback(|| async {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,

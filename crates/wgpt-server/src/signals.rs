@@ -15,7 +15,7 @@ impl Signals {
     /// Starts receiving signals. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Failed`] if the system refuses.
+    /// [`Error::System`] if the system refuses.
     #[cfg(unix)]
     pub fn new() -> Result<Self> {
         use std::io::IsTerminal;
@@ -28,7 +28,7 @@ impl Signals {
             kinds.push(SignalKind::hangup());
         }
         let kinds = kinds.into_iter().map(signal).collect::<std::io::Result<_>>();
-        Ok(Self { kinds: kinds.map_err(|error| Error::Failed(format!("signals cannot be received: {error}")))? })
+        Ok(Self { kinds: kinds.map_err(Error::system("receive signals"))? })
     }
 
     /// Waits for the next signal.

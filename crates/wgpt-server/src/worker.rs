@@ -19,13 +19,16 @@ use super::{
 };
 use wgpt::{
     Error, Result,
-    infer::engine::{Engine, Figures, Inspection, Refused, request::Request},
+    infer::engine::{Engine, Figures, Inspection, request::Request},
     text::Message,
     train::reward::RewardModel,
 };
 
 /// Maximum number of requests in the engine's own queue: those that run next.
 const FED: usize = 4;
+
+/// The answer to a request for rewards if the server has no reward model.
+pub const NO_REWARD: &str = "this server was started without a reward model";
 
 /// Number of consecutive failed steps after which the engine is considered dead.
 const FAILURES: usize = 3;
@@ -63,7 +66,7 @@ impl Worker {
     /// the engine, or `Ok` once all handles are dropped.
     ///
     /// # Errors
-    /// [`Error::Failed`] if the system cannot start a thread.
+    /// [`Error::System`] if the system cannot start a thread.
     pub fn start(
         engine: Engine,
         reward: Option<RewardModel>,
@@ -81,7 +84,7 @@ impl Worker {
             let _ = ended.send(result);
         };
         let builder = std::thread::Builder::new().name("engine".to_string());
-        builder.spawn(run).map_err(|error| Error::Failed(format!("cannot start the engine's thread: {error}")))?;
+        builder.spawn(run).map_err(Error::system("start the engine's thread"))?;
         Ok(worker)
     }
 
@@ -205,9 +208,7 @@ impl Thread {
             Command::Reward(texts, reply) if !reply.is_closed() => {
                 let result = match &self.reward {
                     Some(reward) => reward.score(&texts).await,
-                    None => {
-                        Err(Error::Usage("no reward model is loaded: start `wgpt serve` with --reward".to_string()))
-                    }
+                    None => Err(Error::Usage(NO_REWARD.to_string())),
                 };
                 let _ = reply.send(result);
             }
@@ -226,10 +227,7 @@ impl Thread {
             match self.engine.submit(request) {
                 Ok(()) => {}
                 Err(refused) => {
-                    let reason = match refused {
-                        Refused::Full => "the engine's queue is full".to_string(),
-                        Refused::Invalid(error) => error.to_string(),
-                    };
+                    let reason = refused.into_error().to_string();
                     let _ = sender.try_send(ChoiceEvent { choice, update: ChoiceUpdate::Failed(reason) });
                 }
             }

@@ -12,10 +12,12 @@ pub type Result<T> = std::result::Result<T, Problem>;
 impl From<wgpt::Error> for Problem {
     fn from(error: wgpt::Error) -> Self {
         Self(match error {
-            // The library's message mentions command-line options and checkpoints, which do not apply to the page.
+            // A page has no checkpoints to continue from.
             wgpt::Error::DeviceLost { reason, kernel, .. } => {
                 format!("the GPU device was lost ({reason}; last kernel: {kernel})")
             }
+            wgpt::Error::OutOfMemory(_) => format!("{error}; take a smaller model, batch or context"),
+            wgpt::Error::Diverged { .. } => format!("{error}; take a smaller learning rate"),
             other => other.to_string(),
         })
     }

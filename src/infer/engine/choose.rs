@@ -6,7 +6,7 @@
 
 use super::{request::TokenEvent, sequence::Sequence};
 use crate::{
-    Result,
+    Error, Result,
     gpu::readback::Readback,
     infer::sampler::{self, Candidate, Sampling},
     ops::gather::{RowIndex, gather},
@@ -181,7 +181,7 @@ fn take(logits: &Tensor, rows: &[usize]) -> Result<Tensor> {
 /// same distribution as theirs: the model's, at temperature 1.
 fn told(row: &Row, mut chosen: Candidate, top: usize) -> std::result::Result<TokenEvent, String> {
     if chosen.logprob.is_nan() {
-        return Err("the model's scores are not numbers: its weights are broken".to_string());
+        return Err(Error::BrokenWeights.to_string());
     }
     if row.masked.as_ref().is_some_and(|masked| masked[chosen.id as usize]) {
         return Err("the constraint left no token that may come next".to_string());

@@ -71,6 +71,16 @@ pub enum Refused {
     Invalid(Error),
 }
 
+impl Refused {
+    /// The refusal as an error of the crate.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Full => Error::QueueFull,
+            Self::Invalid(error) => error,
+        }
+    }
+}
+
 /// Counts of what an engine has done and is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Figures {

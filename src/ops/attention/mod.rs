@@ -38,7 +38,7 @@ impl Heads {
 pub struct Forward {
     /// `[batch, context, query * dim]`
     pub out: Tensor,
-    /// Log-sum-exp of each query's scores: `[batch, query, context]`.
+    /// `[batch, query, context]`: log-sum-exp of each query's scores.
     pub lse: Tensor,
 }
 
@@ -56,9 +56,10 @@ pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()
     }
 }
 
-/// Each token attends to itself and the tokens before it: `[batch, context, query * dim]`. With `segments [batch,
-/// context]` of u32, the token at `t` sees only the positions `segments[t]..=t` of its row; along a row they must never
-/// decrease or exceed `t` (see [`super::embedding::Tokens::with_segments`]).
+/// Each token of `qkv [batch, context, (query + 2 key_value) * dim]` attends to itself and the tokens before it:
+/// `[batch, context, query * dim]`. With `segments [batch, context]` of u32, the token at `t` sees only the positions
+/// `segments[t]..=t` of its row; along a row they must never decrease or exceed `t` (see
+/// [`super::embedding::Tokens::with_segments`]).
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the width of qkv does not match `heads`.
@@ -72,7 +73,8 @@ pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tens
     Ok(out)
 }
 
-/// The forward kernel, by the variant that is fastest on this adapter.
+/// The forward kernel, by the variant that is fastest on this adapter, over
+/// `qkv [batch, context, (query + 2 key_value) * dim]` with `segments [batch, context]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -105,7 +107,8 @@ pub fn forward_with(
     Ok(Forward { out, lse })
 }
 
-/// The gradient of qkv, by recomputation from the saved log-sum-exp.
+/// The gradient of `qkv [batch, context, (query + 2 key_value) * dim]`, in its shape, by recomputation from the saved `out
+/// [batch, context, query * dim]` and `lse [batch, query, context]`, for `grad_out` in out's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

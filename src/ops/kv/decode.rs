@@ -49,14 +49,14 @@ impl Precision {
     }
 }
 
-/// Keys and values of the tokens seen so far, `[batch, key_value, capacity, dim]` each.
+/// Keys and values of the tokens seen so far.
 #[derive(Clone, Debug)]
 pub struct Cached {
-    /// Keys, rotated if the model rotates.
+    /// `[batch, key_value, capacity, dim]`: keys, rotated if the model rotates.
     pub keys: Tensor,
-    /// Values.
+    /// `[batch, key_value, capacity, dim]`: values.
     pub values: Tensor,
-    /// How both are stored; with [`Precision::Half`], the tensors hold words of two numbers.
+    /// How both are stored; with [`Precision::Half`], the tensors hold words of two numbers, `dim / 2` per row.
     pub precision: Precision,
     /// Batch, key and value heads, positions, width of a head.
     pub shape: [usize; 4],
@@ -168,9 +168,9 @@ pub(super) fn joined(
     Ok(out)
 }
 
-/// Puts the new tokens' keys and values into the cache at `past` and returns their queries `[batch, context,
-/// heads * dim]`. With a `table` (see [`crate::ops::rope::table`]), queries and keys are rotated, by positions counted
-/// from `segments [batch, context]` if given.
+/// Puts the keys and values of the new tokens' `qkv [batch, context, (query + 2 key_value) * dim]` into the cache at `past`
+/// and returns their queries `[batch, context, query * dim]`. With a `table` (see [`crate::ops::rope::table`]), queries and
+/// keys are rotated, by positions counted from `segments [batch, context]` if given.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the cache or the table is too short.
@@ -211,8 +211,9 @@ pub fn append(
     Ok(q)
 }
 
-/// Attention of the queries `q [batch, context, heads * dim]` of the tokens at `past..` over the cache, which already
-/// holds their keys and values. `starts [batch]` are the first positions that each sequence sees; 0 if `None`.
+/// Attention of the queries `q [batch, context, query * dim]` of the tokens at `past..` over the cache, which already
+/// holds their keys and values, in q's shape. `starts [batch]` are the first positions that each sequence sees; 0 if
+/// `None`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -28,14 +28,14 @@ const SPAN: usize = 256;
 /// Maximum number of ranges of a text.
 const SPLITS: usize = 32;
 
-/// The pool of one layer: keys `[pages, key_value, PAGE, dim]`, and values of the same shape.
+/// The pool of one layer.
 #[derive(Clone, Debug)]
 pub struct Paged {
-    /// Keys, rotated if the model rotates.
+    /// `[pages, key_value, PAGE, dim]`: keys, rotated if the model rotates.
     pub keys: Tensor,
-    /// Values.
+    /// `[pages, key_value, PAGE, dim]`: values.
     pub values: Tensor,
-    /// How both are stored; with [`Precision::Half`], the tensors hold words of two numbers.
+    /// How both are stored; with [`Precision::Half`], the tensors hold words of two numbers, `dim / 2` per row.
     pub precision: Precision,
     /// Pages, key and value heads, width of a head.
     pub shape: [usize; 3],
@@ -83,7 +83,7 @@ pub struct Rows {
     places: Tensor,
     /// `[tiles, 4]`; see `attention_paged.wgsl`.
     tiles: Tensor,
-    /// The runs' pages, one after the other.
+    /// `[pages]`: those of the runs, one run after the other.
     tables: Tensor,
     /// Maximum number of rows of a tile.
     queries: usize,

@@ -14,8 +14,9 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Mean over the questions of `-log softmax(rewards)[best]`, as one element, for `rewards [questions, n]` (or its
-/// elements in this order) and the index of each question's best answer. Questions whose best is ignored do not count.
+/// Mean over the questions of `-log softmax(rewards)[best]`, as `[1]`, for `rewards [questions, n]` (or its elements in
+/// this order) and the index of each question's best answer, `best [questions]`. Questions whose best is ignored do not
+/// count.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the number of rewards is not a multiple of the number of questions.

@@ -42,7 +42,7 @@ impl RowWeights {
         Ok(Self { weights: Tensor::from_f32(gpu, &[counts.len()], &weights)?, counted })
     }
 
-    /// The weighted mean of one number per row, for reports: one element.
+    /// The weighted mean of one number per row, `x [rows]`, for reports: `[1]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when there is not one number per row.
@@ -54,9 +54,9 @@ impl RowWeights {
 
 /// A loss and its statistics, still on the GPU.
 pub struct Loss {
-    /// One element, from which a tape's backward pass starts, or a part of [`weighted_sum`].
+    /// `[1]`: where a tape's backward pass starts, or a part of [`weighted_sum`].
     pub mean: Tensor,
-    /// The loss and the other sums, for the loss's own `Statistics`. Start the copy early, wait for it late.
+    /// `[columns]`: the loss and the other sums, for the loss's own `Statistics`. Start the copy early, wait for it late.
     pub totals: Tensor,
 }
 
@@ -73,7 +73,7 @@ fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss
     Ok(Loss { mean, totals })
 }
 
-/// `sum of factor * loss` as one loss, from which a backward pass over several losses starts.
+/// `sum of factor * loss` over losses `[1]` as one loss `[1]`, from which a backward pass over several losses starts.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when a loss is not one element, or there are none.

@@ -13,7 +13,7 @@ kernels! {
 pub struct Pairs<'a> {
     /// Factor of the difference: 1 for rewards, usually 0.1 for DPO.
     pub beta: f32,
-    /// The reference's numbers `[pairs, 2]`, subtracted first, for DPO.
+    /// `[pairs, 2]`: the reference's numbers, subtracted first, for DPO.
     pub reference: Option<&'a Tensor>,
     /// `[pairs]`: the minimum difference wanted for each pair.
     pub margins: Option<&'a Tensor>,

@@ -8,23 +8,24 @@ kernels! {
     POLICY_LOSS = "policy_loss";
 }
 
-/// What the log-probabilities of tokens are compared with. All tensors are `[rows]`, one token per row.
+/// What the log-probabilities of tokens are compared with, one token per row.
 #[derive(Clone, Copy)]
 pub struct Policy<'a> {
-    /// Log-probabilities when the tokens were sampled.
+    /// `[rows]`: log-probabilities when the tokens were sampled.
     pub old_logprobs: &'a Tensor,
-    /// How much better than expected each token turned out.
+    /// `[rows]`: how much better than expected each token turned out.
     pub advantages: &'a Tensor,
-    /// Which tokens count: those in the responses.
+    /// `[rows]`: which tokens count: those in the responses.
     pub weights: &'a RowWeights,
     /// Ratios count only within `1 - clip..1 + clip`; usually 0.2.
     pub clip: f32,
-    /// The reference's log-probabilities, and the coefficient of `exp(d) - d - 1` with `d = log ref - log pi`.
+    /// The reference's log-probabilities `[rows]`, and the coefficient of `exp(d) - d - 1` with `d = log ref - log pi`.
     pub reference: Option<(&'a Tensor, f32)>,
 }
 
 /// Weighted mean (over the rows of [`Policy::weights`]) of
-/// `max(-A ratio, -A clip(ratio, 1 - c, 1 + c)) + beta (exp(d) - d - 1)` with `ratio = exp(logprobs - old_logprobs)`.
+/// `max(-A ratio, -A clip(ratio, 1 - c, 1 + c)) + beta (exp(d) - d - 1)` with `ratio = exp(logprobs - old_logprobs)`,
+/// for `logprobs [rows]`.
 ///
 /// Log-ratios and `d` are clamped to +-20; clamped values have no gradient. With means over all tokens of a batch this
 /// is GRPO with token-normalised means; without a reference it is PPO's loss.

@@ -27,7 +27,7 @@ pub struct Packed {
 /// Consecutive rows in one layout.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// The rows, as words.
+    /// `[rows, words]`: the rows, as words; `[rows, width]` of f32 for a [view](Packed::view).
     pub words: Tensor,
     /// How they are laid out.
     pub layout: Layout,
@@ -67,7 +67,7 @@ impl Packed {
         Ok(Self { pieces, rows: first, width })
     }
 
-    /// An f32 matrix seen as packed rows, without a copy; `None` if the width is not in whole blocks or the
+    /// An f32 matrix `[rows, width]` seen as packed rows, without a copy; `None` if the width is not in whole blocks or the
     /// matrix exceeds one binding.
     pub fn view(plain: &Tensor) -> Option<Self> {
         let &[rows, width] = plain.shape() else { return None };

@@ -50,7 +50,7 @@ pub struct Fused<'a> {
     pub bias: Option<&'a Tensor>,
     /// Applied after the bias.
     pub activation: Activation,
-    /// Added last; has the shape of the result.
+    /// `[.., out]`, or half of it for [`Activation::Swiglu`]; added last.
     pub residual: Option<&'a Tensor>,
 }
 

@@ -17,8 +17,8 @@ kernels! {
     PACKED_UNPACK = "packed_unpack";
 }
 
-/// `table[id] (+ positions[past + t])` for every token, like [`crate::ops::embedding::embed`]:
-/// `[batch, context, width]`.
+/// `table[id] (+ positions[past + t])` for every token, like [`crate::ops::embedding::embed`]: `[batch, context, width]`,
+/// from `table [vocabulary, width]` and `positions [places, width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.

@@ -224,11 +224,14 @@ impl Ppo {
         let scores = self.judge.score(&said.collect::<Vec<_>>())?;
         match scores.len() == episodes.len() && scores.iter().all(|score| score.is_finite()) {
             true => Ok(scores),
-            false => Err(Error::Failed(format!(
-                "the judge gave {} scores for {} answers, or scores that are not numbers",
-                scores.len(),
-                episodes.len()
-            ))),
+            false => Err(Error::Judge {
+                judge: self.settings.judge.clone(),
+                reason: format!(
+                    "gave {} scores for {} answers, or scores that are not numbers",
+                    scores.len(),
+                    episodes.len()
+                ),
+            }),
         }
     }
 
@@ -236,7 +239,7 @@ impl Ppo {
     /// which the policy still is.
     ///
     /// # Errors
-    /// [`Error::Config`] when all of them score the same; those of the judge and of the driver.
+    /// [`Error::EqualScores`] when all of them score the same; those of the judge and of the driver.
     pub async fn normalise(&mut self) -> Result<()> {
         let (batch, group, mut scores) = (self.settings.batch, self.learner.group(), Vec::new());
         let own = exchange::share(&group, batch, 1);
@@ -250,11 +253,7 @@ impl Ppo {
         }
         let (mean, variance) = moments(&scores);
         if variance == 0.0 {
-            return Err(Error::Config(format!(
-                "the judge gives all of {} answers the score {mean}: there is nothing to learn; give longer answers \
-                 (--max-tokens), another --judge, or --no-normalise",
-                scores.len()
-            )));
+            return Err(Error::EqualScores { answers: scores.len(), score: mean });
         }
         self.progress.normal = Normal { mean, deviation: variance.sqrt() };
         Ok(())

@@ -263,7 +263,7 @@ impl Stage for Reinforcement {
             base: self.base.clone(),
             tuned: Tuned::of(self.gpu()),
         };
-        let state = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
+        let state = serde_json::to_value(&state).map_err(Error::json("the run's state"))?;
         // The value head is training state: a policy needs none to write.
         let parts = Parts { model: learner.policy(), head: &[], optimizer: &kept, state: &state };
         publish(out, progress.step, parts, codec, settings.keep).await.map(Some)

@@ -122,8 +122,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         shared.say(format_args!("\n== {} of {}: {}", index + 1, STAGES.len(), story.introduce(stage)));
         let begun = Instant::now();
         let Some(mut done) = story.stage(stage).await? else {
-            let resume = format!("wgpt demo --resume --out {}", out.display());
-            return Err(Error::Failed(format!("stopped in stage {stage}; {resume} goes on from there")));
+            return Err(Error::Stopped { stage: stage.to_string(), out: out.clone() });
         };
         if !stage.starts_with("reward") {
             done.answers = story.answers(stage).await?;

@@ -31,8 +31,8 @@ struct Line {
 
 /// The shipped ratings of answers that begin a conversation and are no sums, which take larger models.
 pub(super) fn preferences() -> Result<Vec<Preference>> {
-    let broken = |error: serde_json::Error| Error::Failed(format!("the shipped preferences: {error}"));
-    let lines = PREFERENCES.lines().map(|line| serde_json::from_str::<Line>(line).map_err(broken));
+    let lines = PREFERENCES.lines().map(serde_json::from_str::<Line>);
+    let lines = lines.map(|line| line.map_err(Error::json("the shipped preferences")));
     let first = |line: Line| {
         let prompt = line.prompt.as_str()?.to_string();
         let sum = prompt.contains(|letter: char| letter.is_ascii_digit());

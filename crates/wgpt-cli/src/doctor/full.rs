@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{
-    super::{Shared, cache},
+    super::{Shared, cache, hints},
     kernels,
 };
 use wgpt::{
@@ -45,11 +45,11 @@ pub(super) async fn run(shared: &Shared, report: Option<&Path>) -> Result<()> {
         "driver": gpu.info().driver_info, "reduced": Options::from_environment().reduced(), "features": features(&gpu, true),
         "capabilities": gpu.capabilities(), "kernels": rows, "skips": kernels::skipped(gpu.capabilities()),
         "trajectories": trajectories, "answers": answers, "choices": gpu.tuner().choices(),
-        "error": error.as_ref().map(Error::to_string),
+        "error": error.as_ref().map(hints::words),
     });
     shared.result(&result, || text)?;
     shared.close(&gpu)?;
-    if passed { Ok(()) } else { Err(Error::Failed("this adapter does not compute what it should".to_string())) }
+    if passed { Ok(()) } else { Err(Error::WrongAdapter) }
 }
 
 fn system() -> String {
@@ -145,7 +145,7 @@ impl Findings {
         for answer in self.answers.iter().filter(|answer| !answer.pass) {
             lines.push(format!("{:?} is answered {:?}, not {:?}", answer.prompt, answer.said, answer.expected));
         }
-        lines.extend(self.error.as_ref().map(|error| format!("ended early: {error}")));
+        lines.extend(self.error.as_ref().map(|error| format!("ended early: {}", hints::words(error))));
         lines
             .iter()
             .enumerate()

@@ -31,7 +31,7 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&result, || words(&gpu, rows, &skipped))?;
     shared.close(&gpu)?;
     if failed > 0 {
-        return Err(Error::Failed(format!("{failed} of {} kernel variants disagree with their oracle", rows.len())));
+        return Err(Error::WrongKernels { wrong: failed, checked: rows.len() });
     }
     Ok(())
 }

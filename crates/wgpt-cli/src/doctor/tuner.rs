@@ -35,7 +35,7 @@ pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) ->
     let result = json!({ "adapter": adapter, "most": MOST, "worst": worst, "over": over, "findings": findings });
     shared.result(&result, || words(&findings))?;
     if over > 0 {
-        return Err(Error::Failed(format!("{over} of {} choices are over {MOST} times the best", findings.len())));
+        return Err(Error::SlowChoices { over, choices: findings.len(), most: MOST });
     }
     Ok(())
 }

@@ -227,7 +227,8 @@ impl Session<'_> {
             };
             let kind = verdict.kind();
             let rating = Rating::new(prompt.clone(), answers, verdict, rater, Some(wgpt_server::feedback::now()));
-            self.store.add(&rating.map_err(|refusal| Error::Failed(refusal.to_string()))?)?;
+            self.store
+                .add(&rating.map_err(|refusal| Error::Usage(format!("a rating that cannot be kept: {refusal}")))?)?;
             *self.output.rated.entry(kind).or_default() += 1;
         }
         Ok(())

@@ -101,5 +101,5 @@ pub(super) async fn answers(
 /// Settings as JSON, by way of text: 0.8 stays 0.8 and does not become what f32 makes of it.
 fn settings(sampling: &Sampling) -> Result<Option<serde_json::Value>> {
     let text = serde_json::to_string(sampling).and_then(|text| serde_json::from_str(&text));
-    text.map(Some).map_err(|error| Error::Failed(error.to_string()))
+    text.map(Some).map_err(Error::json("how tokens are chosen"))
 }

@@ -71,9 +71,9 @@ fn a_killed_run_goes_on_bit_for_bit() {
     };
     fails("whole", &[], "already holds a run");
     fails("whole", &["--steps", "10", "--resume"], "steps = 9, now it is 10");
-    fails("other", &["--max-tokens", "60"], "--max-tokens");
+    fails("other", &["--max-tokens", "60"], "--max-tokens 60: with prompt_tokens");
     fails("other", &["--judge", "oracle"], "--judge oracle: give lexicon");
-    fails("other", &["--accumulate", "3"], "--batch 8 in 3 equal parts");
+    fails("other", &["--accumulate", "3"], "--batch 8: give a multiple of minibatches times accumulate, which is 3");
     fails("other", &["--prompts", "none.jsonl"], "none.jsonl: no such file");
     fails("other", &["--judge", "script:exit 3"], "the judge `exit 3` ended with");
     fails("other", &["--judge", "pattern:ΩΩ"], "the judge gives all of 16 answers the score 0");

@@ -141,7 +141,7 @@ fn broken_conversations_are_counted_and_explained() {
         "an answer of the assistant is empty (first in line 2",
         "not JSON (first in line 3",
         "the tokenizer does not know a character of it (first in line 4",
-        "no answer begins within --context (first in line 5",
+        "no answer begins within the context (first in line 5",
     ] {
         assert!(message.contains(words), "{words:?} is not in {message}");
     }

@@ -96,7 +96,7 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl Fn(rusqlite::Err
     let path = path.to_path_buf();
     move |error| {
         let reason = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => "not a SQLite database; name another file with --feedback".to_string(),
+            Some(ErrorCode::NotADatabase) => "not a SQLite database; name another file for the ratings".to_string(),
             Some(ErrorCode::DatabaseBusy) => {
                 format!(
                     "cannot {action}: other programs have been writing for {} seconds; try again",
@@ -135,7 +135,7 @@ fn version(path: &Path, transaction: &Transaction<'_>) -> Result<i64> {
     };
     let (version, application, tables) = numbers().map_err(failed(path, "be read"))?;
     if application != APPLICATION && (application, version, tables) != (0, 0, 0) {
-        return Err(Error::data(path, "a SQLite database of another program; name another file with --feedback"));
+        return Err(Error::data(path, "a SQLite database of another program; name another file for the ratings"));
     }
     if !(0..=VERSION).contains(&version) {
         let reason =

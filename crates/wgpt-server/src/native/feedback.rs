@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::rate::verdict_json;
 use crate::{
-    app::{App, failed},
+    app::App,
     feedback::{
         Store,
         agreement::Statistics,
@@ -20,7 +20,7 @@ use crate::{
     },
     problem::{Problem, ok},
 };
-use wgpt::feedback::Rating;
+use wgpt::{Error, feedback::Rating};
 
 /// Number of newest ratings shown.
 const RECENT: usize = 50;
@@ -85,10 +85,10 @@ pub async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Res
     };
     let lines = App::aside(move || {
         let Some(store) = open(&app)? else { return Ok(Vec::new()) };
-        let folder = tempfile::tempdir().map_err(failed)?;
+        let folder = tempfile::tempdir().map_err(Error::system("make a temporary folder"))?;
         let path = folder.path().join("export.jsonl");
         export::export(&store, &path, format)?;
-        Ok(std::fs::read(&path).map_err(failed)?)
+        Ok(std::fs::read(&path).map_err(Error::io(&path, "read"))?)
     });
     let mut response = Response::new(Body::from(lines.await?));
     let headers = response.headers_mut();

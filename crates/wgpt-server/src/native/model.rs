@@ -15,6 +15,7 @@ use crate::{
     openai::{chat, logprobs::finite},
     problem::{Problem, ok},
     router::{self, Asked},
+    worker::NO_REWARD,
 };
 use wgpt::{
     infer::{engine::LONGEST, sampler::Candidate},
@@ -97,7 +98,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
 pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     if !app.facts.reward {
-        return Err(Problem::bad("no reward model is loaded: start `wgpt serve` with --reward"));
+        return Err(Problem::bad(NO_REWARD));
     }
     let messages = chat::messages(fields.need("messages")?)?;
     let wrong = || Problem::field("answers", format!("must be a list of 1 to {MOST} texts"));
