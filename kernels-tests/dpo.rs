@@ -70,7 +70,7 @@ impl Run {
         settings.schedule.lr = if settings.lora.is_some() { 1e-2 } else { 2e-3 };
         (settings.schedule.min_lr, settings.schedule.warmup, settings.schedule.steps) = (1e-4, 2, 24);
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        let mut task = Dpo::new(pairs(), &settings, Vec::new());
+        let mut task = Dpo::new(pairs(), &settings, Vec::new()).expect("settings of DPO");
         task.rehearse(&mut trainer, &settings).expect("a rehearsal");
         if settings.lora.is_none() {
             let dir = tempfile::tempdir().expect("a folder");
@@ -81,7 +81,8 @@ impl Run {
             // The reference read from its file is the same.
             task.recall(dir.path()).expect("the reference");
             let mut other =
-                Dpo::new(Pairs { pairs: pairs().pairs[..7].to_vec(), ..Pairs::default() }, &settings, Vec::new());
+                Dpo::new(Pairs { pairs: pairs().pairs[..7].to_vec(), ..Pairs::default() }, &settings, Vec::new())
+                    .expect("settings of DPO");
             let refused = other.recall(dir.path()).expect_err("other pairs").to_string();
             assert!(refused.contains("[80, 2]"), "{refused}");
         }

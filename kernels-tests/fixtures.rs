@@ -11,7 +11,7 @@ use wgpt::{
     tape::Tape,
     tensor::Tensor,
     text::batches::Batch,
-    train::{Settings, trainer::Trainer},
+    train::{Settings, settings::Common, trainer::Trainer},
 };
 
 use crate::device::device;
@@ -65,12 +65,13 @@ impl Fixture {
     }
 
     fn settings(&self, rows: usize, checkpoint_activations: bool) -> Settings {
+        let recipe = Settings::recipe(self.config.clone());
         Settings {
+            common: Common { checkpoint_activations, ..recipe.common },
             batch: rows,
             accumulate: ROWS / rows,
             schedule: Schedule { lr: LR, min_lr: LR, warmup: 0, steps: 10, decay: Decay::Cosine },
-            checkpoint_activations,
-            ..Settings::recipe(self.config.clone())
+            ..recipe
         }
     }
 

@@ -6,7 +6,7 @@ use wgpt::{
     model::{Config, Gpt, config::Positions, gpt::Pass},
     train::{
         Settings,
-        settings::Precision,
+        settings::{Common, Precision},
         trainer::{Outcome, Trainer},
     },
 };
@@ -14,7 +14,8 @@ use wgpt::{
 use crate::{device::device, training::batch};
 
 fn settings(config: Config, precision: Precision) -> Settings {
-    Settings { batch: 3, seed: 1, precision, ..Settings::recipe(config) }
+    let recipe = Settings::recipe(config);
+    Settings { common: Common { seed: 1, ..recipe.common }, batch: 3, precision, ..recipe }
 }
 
 fn trainer(gpu: &Gpu, settings: &Settings) -> Trainer {

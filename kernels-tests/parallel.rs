@@ -37,7 +37,7 @@ fn gradients_are_complete_when_reported() {
         let mut gradients = Gradients::default();
         let parameters = model.parameters().to_vec();
         let optimizer =
-            Optimizer::new(gpu, &parameters, &[], settings.optimizer, &mut gradients).expect("an optimizer");
+            Optimizer::new(gpu, &parameters, &[], settings.common.optimizer, &mut gradients).expect("an optimizer");
         let all = batch(&settings, 5);
         let (mut told, mut order) = (HashMap::new(), Vec::new());
         // Two micro-batches: the second adds to the gradients of the first.

@@ -33,7 +33,7 @@ fn a_run_survives_a_round_trip() {
     (settings.schedule.lr, settings.schedule.warmup) = (1e-2, 0);
     let split = || shards::in_memory(&text, &tokenizer, settings.val_fraction).expect("tokens");
     let mut task = Pretrain { split: split() };
-    let model = Gpt::new(gpu, &settings.config, settings.seed).expect("a model");
+    let model = Gpt::new(gpu, &settings.config, settings.common.seed).expect("a model");
     let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let first = step(&mut task, &mut trainer, &settings);
     let last = (0..4).map(|_| step(&mut task, &mut trainer, &settings)).last();

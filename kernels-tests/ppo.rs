@@ -38,6 +38,7 @@ use wgpt::{
         },
         rlhf::kl::KlController,
         run::Event,
+        settings::Common,
         state,
         trainer::Trainer,
     },
@@ -116,7 +117,9 @@ fn letters(said: ScoredAnswer<'_>) -> f32 {
 }
 
 fn settings() -> Settings {
+    let recipe = Settings::recipe(Algorithm::PPO);
     Settings {
+        common: Common { save_every: 2, ..recipe.common },
         steps: 6,
         batch: 16,
         lr: 3e-3,
@@ -124,8 +127,7 @@ fn settings() -> Settings {
         max_tokens: 8,
         normalise: 32,
         sample_every: 2,
-        save_every: 2,
-        ..Settings::recipe(Algorithm::PPO)
+        ..recipe
     }
 }
 
@@ -145,7 +147,7 @@ fn ppo(gpu: &Gpu, settings: Settings, adapters: bool) -> Ppo {
     let value = matches!(settings.algorithm, Algorithm::Ppo { .. });
     let learner = Learner::new(gpu, policy, reference, value, &settings).expect("a learner");
     let ids = codec.tokenizer.encode(TEXT).expect("tokens");
-    let prompts = Prompts::windows(ids, settings.prompt_tokens, settings.seed);
+    let prompts = Prompts::windows(ids, settings.prompt_tokens, settings.common.seed);
     let progress = Progress::new(&settings);
     Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress }
 }
@@ -276,7 +278,7 @@ fn run_in(gpu: &Gpu, folder: &Path, name: &str, settings: &Settings, stop_at: u6
         Ok(state) => (run::resume(gpu, &out, &state, true)?, state.progress),
         Err(_) => (run::begin(gpu, &base, None, &settings, true)?, Progress::new(&settings)),
     };
-    let prompts = Prompts::windows(codec.tokenizer.encode(TEXT)?, settings.prompt_tokens, settings.seed);
+    let prompts = Prompts::windows(codec.tokenizer.encode(TEXT)?, settings.prompt_tokens, settings.common.seed);
     let ppo = Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress };
     let run = Run { out: &out, base, ppo, stop: &stop };
     pollster::block_on(run.run(|event| {
@@ -323,7 +325,8 @@ fn a_run_that_goes_wrong_stops_with_a_good_checkpoint() {
     let device = device();
     let folder = folder(&device.gpu, &codec());
     let limits = Guarded { kl: 0.5, patience: 2, ..Guarded::default() };
-    let wild = Settings { lr: 0.1, steps: 30, save_every: 1, limits, ..settings() };
+    let common = Common { save_every: 1, ..settings().common };
+    let wild = Settings { lr: 0.1, steps: 30, common, limits, ..settings() };
     let stopped = run_in(&device.gpu, folder.path(), "wild", &wild, 99).expect_err("a guard stops it");
     assert!(matches!(&stopped, Error::Guarded { cause: GuardCause::Kl { .. }, .. }), "{stopped}");
     let steps: Vec<_> = log(folder.path(), "wild").iter().filter_map(|line| line["kl"].as_f64()).collect();

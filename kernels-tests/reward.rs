@@ -15,6 +15,7 @@ use wgpt::{
     train::{
         Settings,
         reward::{Comparison, Label, Objective, Recipe, Reward, RewardModel, data::split, rewards, rows},
+        settings::Common,
         supervised::{Summary, Supervised, Task},
         trainer::{Outcome, Trainer},
     },
@@ -75,7 +76,8 @@ fn scores(count: u64) -> Vec<Comparison> {
 fn settings(recipe: Recipe) -> Settings {
     let base = Settings::reward(Config::gpt2(VOCABULARY as usize, 16, 2, 2, 32), recipe);
     let schedule = Schedule { lr: 4e-3, warmup: 4, ..base.schedule };
-    Settings { schedule, val_fraction: 0.3, val_batches: 1000, val_every: 1000, seed: SEED, ..base }
+    let common = Common { seed: SEED, ..base.common };
+    Settings { schedule, val_fraction: 0.3, val_batches: 1000, val_every: 1000, common, ..base }
 }
 
 fn trainer(gpu: &Gpu, settings: &Settings) -> Trainer {

@@ -11,14 +11,15 @@ use wgpt::{
     random,
     tensor::DType,
     text::batches::Batch,
-    train::{Settings, trainer::Trainer},
+    train::{Settings, settings::Common, trainer::Trainer},
 };
 
 use crate::device::device;
 
 fn settings(config: Config, batch: usize) -> Settings {
     let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 0, steps: 10, decay: Decay::Cosine };
-    Settings { batch, schedule, seed: 1, ..Settings::recipe(config) }
+    let recipe = Settings::recipe(config);
+    Settings { common: Common { seed: 1, ..recipe.common }, batch, schedule, ..recipe }
 }
 
 /// Random tokens in the batch size and context of `settings`.
@@ -57,7 +58,9 @@ fn dropout_and_checkpointing_train_the_same_twice() {
     let device = device();
     let config = Config::llama(50, 16, 2, 4, 32);
     let run = |checkpoint_activations| {
-        let settings = Settings { dropout: 0.2, checkpoint_activations, ..settings(config.clone(), 2) };
+        let settings = settings(config.clone(), 2);
+        let common = Common { checkpoint_activations, ..settings.common };
+        let settings = Settings { dropout: 0.2, common, ..settings };
         let model = Gpt::new(&device.gpu, &settings.config, 5).expect("a model");
         let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
         let step = |counter| {

@@ -13,7 +13,7 @@ use crate::{
     text::batches::Batch,
     train::{
         Settings,
-        settings::Precision,
+        settings::{Common, Precision},
         trainer::{Outcome, Trainer},
     },
 };
@@ -87,14 +87,15 @@ impl Known {
             false => Config::gpt2(VOCABULARY, CONTEXT, 2, 4, 64),
             true => Config { kv_heads: 2, hidden: 88, ..Config::llama(VOCABULARY, CONTEXT, 2, 4, 64) },
         };
+        let recipe = Settings::recipe(config);
         Settings {
+            // One of the two models uses activation checkpointing.
+            common: Common { checkpoint_activations: self.llama, ..recipe.common },
             batch: ROWS,
             accumulate: MICRO,
             schedule: Schedule { lr: 3e-3, min_lr: 3e-4, warmup: 4, steps: STEPS as u64, decay: Decay::Cosine },
-            // One of the two models uses activation checkpointing.
-            checkpoint_activations: self.llama,
             precision,
-            ..Settings::recipe(config)
+            ..recipe
         }
     }
 

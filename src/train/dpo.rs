@@ -12,6 +12,7 @@ use super::{
     interval::wilson,
     preferences::{Epochs, Pair, Pairs, padded},
     run::Validation,
+    settings::StageSettings,
     supervised::Task,
     trainer::{self, Part, Pending, Trainer},
 };
@@ -64,16 +65,21 @@ pub struct Dpo {
 impl Dpo {
     /// Holds out all pairs of a share of the prompts. A model with adapters is its own reference; give one that is trained
     /// as a whole its reference by [`Dpo::remember`] or [`Dpo::recall`]. `stops` end the samples.
-    pub fn new(pairs: Pairs, settings: &Settings, stops: Vec<u32>) -> Self {
-        let (train, held_out) = pairs.split(settings.val_fraction, settings.seed);
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings of another stage.
+    pub fn new(pairs: Pairs, settings: &Settings, stops: Vec<u32>) -> Result<Self> {
+        let (train, held_out) = pairs.split(settings.val_fraction, settings.common.seed);
         // The last token is nobody's input.
         let longest = pairs.longest().saturating_sub(1).max(1);
         let mut lengths =
             [4, 2, 1].map(|part| longest.div_ceil(part).next_multiple_of(16).min(settings.context)).to_vec();
         lengths.dedup();
-        let beta = settings.beta.unwrap_or(0.1);
-        let train = Epochs::new(train, settings.seed);
-        Self { pairs, train, held_out, reference: Reference::AdaptersOff, lengths, beta, stops }
+        let StageSettings::Dpo { beta } = settings.stage else {
+            return Err(Error::Config("these are settings of another stage than DPO".to_string()));
+        };
+        let train = Epochs::new(train, settings.common.seed);
+        Ok(Self { pairs, train, held_out, reference: Reference::AdaptersOff, lengths, beta, stops })
     }
 
     /// Numbers of pairs that are learned from and held out.

@@ -105,7 +105,9 @@ const LONG_ROUNDS: usize = 3;
 fn batch(settings: &Settings, stream: u64) -> Batch {
     let (rows, context, vocabulary) = (settings.batch, settings.context, settings.config.vocabulary as u64);
     let ids = |stream| {
-        (0..(rows * context) as u64).map(|i| random::below(settings.seed, stream, i, vocabulary) as u32).collect()
+        (0..(rows * context) as u64)
+            .map(|i| random::below(settings.common.seed, stream, i, vocabulary) as u32)
+            .collect()
     };
     Batch { inputs: ids(2 * stream), targets: ids(2 * stream + 1), starts: None, rows, context }
 }
@@ -126,7 +128,7 @@ pub struct Imagined {
 fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     let imagined = gpu.imagine();
     let live = || imagined.memory().0;
-    let model = Gpt::new(&imagined, &settings.config, settings.seed)?;
+    let model = Gpt::new(&imagined, &settings.config, settings.common.seed)?;
     let (parameters, weights) = (model.size(), live());
     let mut trainer = Trainer::new(&imagined, model, settings)?;
     let optimizer = live() - weights;
@@ -301,7 +303,7 @@ pub async fn measure(
     steps: Option<usize>,
     mut report: impl FnMut(usize),
 ) -> Result<Measured> {
-    let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+    let model = Gpt::new(gpu, &settings.config, settings.common.seed)?;
     let mut trainer = Trainer::new(gpu, model, settings)?;
     trainer.join(group)?;
     let batches = batches(settings);

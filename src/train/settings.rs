@@ -26,11 +26,54 @@ impl Precision {
     }
 }
 
-/// The settings of a training run.
+/// The settings that all runs have, supervised and reinforcement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Common {
+    /// The optimizer.
+    pub optimizer: AdamW,
+    /// Seed of everything random: weights, batches, masks, samples.
+    pub seed: u64,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+    /// Run blocks again in the backward pass instead of keeping their activations.
+    pub checkpoint_activations: bool,
+}
+
+impl Common {
+    /// These settings with the same values for all that a resumed run may change.
+    pub(super) fn fixed(self) -> Self {
+        Self { save_every: 1, keep: 1, checkpoint_activations: false, ..self }
+    }
+}
+
+/// The settings of a supervised stage that the others do not have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StageSettings {
+    /// DPO.
+    Dpo {
+        /// How strongly DPO holds on to the reference.
+        beta: f32,
+    },
+    /// A reward model.
+    Reward {
+        /// What it learns from preferences.
+        reward: Recipe,
+    },
+    /// Pretraining and fine-tuning have none.
+    NextToken {},
+}
+
+/// The settings of a supervised run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The model's shape.
     pub config: Config,
+    /// Those that all runs have.
+    #[serde(flatten)]
+    pub common: Common,
     /// Windows per micro-batch.
     pub batch: usize,
     /// Micro-batches per step.
@@ -39,24 +82,14 @@ pub struct Settings {
     pub context: usize,
     /// The learning rate over the steps.
     pub schedule: Schedule,
-    /// The optimizer.
-    pub optimizer: AdamW,
     /// Probability of dropping an activation.
     pub dropout: f32,
-    /// Seed of weights, batches and masks.
-    pub seed: u64,
     /// Share of the text that is held out.
     pub val_fraction: f64,
     /// Batches per validation.
     pub val_batches: usize,
     /// Steps between validations.
     pub val_every: u64,
-    /// Steps between checkpoints.
-    pub save_every: u64,
-    /// Checkpoints kept.
-    pub keep: usize,
-    /// Run blocks again in the backward pass instead of keeping their activations.
-    pub checkpoint_activations: bool,
     /// Tokens per sample written at each validation; 0 for none.
     pub sample_tokens: usize,
     /// How weights and activations are stored.
@@ -68,17 +101,15 @@ pub struct Settings {
     /// The adapters that are trained; without, the whole model is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// How strongly DPO holds on to the reference.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub beta: Option<f32>,
-    /// What a reward model learns from preferences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reward: Option<Recipe>,
+    /// Those that only this stage has.
+    #[serde(flatten)]
+    pub stage: StageSettings,
 }
 
 impl From<&Settings> for StepSettings {
     fn from(settings: &Settings) -> Self {
-        let Settings { schedule, optimizer, dropout, seed, checkpoint_activations, precision, .. } = *settings;
+        let Settings { schedule, dropout, precision, common, .. } = *settings;
+        let Common { optimizer, seed, checkpoint_activations, .. } = common;
         Self { schedule, optimizer, dropout, seed, checkpoint_activations, precision }
     }
 }
@@ -92,21 +123,22 @@ impl Settings {
             accumulate: 1,
             context: config.context,
             schedule: Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 100, steps: 2000, decay: Decay::Cosine },
-            optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
+            common: Common {
+                optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
+                seed: 1337,
+                save_every: 250,
+                keep: 1,
+                checkpoint_activations: false,
+            },
             dropout: 0.0,
-            seed: 1337,
             val_fraction: 0.1,
             val_batches: 200,
             val_every: 500,
-            save_every: 250,
-            keep: 1,
-            checkpoint_activations: false,
             sample_tokens: 160,
             precision: Precision::F32,
             data: None,
             lora: None,
-            beta: None,
-            reward: None,
+            stage: StageSettings::NextToken {},
             config,
         }
     }
@@ -115,14 +147,16 @@ impl Settings {
     /// with betas 0.9 and 0.999, no weight decay, clipping at 1.
     pub fn fine_tuning(config: Config, lora: Option<LoraConfig>) -> Self {
         let lr = if lora.is_some() { 2e-4 } else { 5e-5 };
+        let recipe = Self::recipe(config);
+        let optimizer = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0 };
         Self {
+            common: Common { optimizer, ..recipe.common },
             batch: 8,
             schedule: Schedule { lr, min_lr: lr / 10.0, warmup: 100, steps: 1, decay: Decay::Cosine },
-            optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0 },
-            context: config.context.min(1024),
+            context: recipe.config.context.min(1024),
             val_fraction: 0.05,
             lora,
-            ..Self::recipe(config)
+            ..recipe
         }
     }
 
@@ -132,7 +166,7 @@ impl Settings {
         let lr = if lora.is_some() { 2e-5 } else { 1e-6 };
         let recipe = Self::fine_tuning(config, lora);
         let schedule = Schedule { lr, min_lr: lr / 10.0, ..recipe.schedule };
-        Self { schedule, beta: Some(0.1), val_fraction: 0.1, ..recipe }
+        Self { schedule, stage: StageSettings::Dpo { beta: 0.1 }, val_fraction: 0.1, ..recipe }
     }
 
     /// A reward model on human preferences: one epoch of 32 comparisons a step, learning rate 5e-5 down to 0 in a straight
@@ -143,7 +177,7 @@ impl Settings {
             batch: 32,
             schedule: Schedule { lr: 5e-5, min_lr: 0.0, warmup: 0, steps: 1, decay: Decay::Linear },
             sample_tokens: 0,
-            reward: Some(recipe),
+            stage: StageSettings::Reward { reward: recipe },
             ..Self::fine_tuning(config, None)
         }
     }
@@ -170,7 +204,7 @@ impl Settings {
             ("context", self.context),
             ("val_batches", self.val_batches),
             ("val_every", self.val_every as usize),
-            ("save_every", self.save_every as usize),
+            ("save_every", self.common.save_every as usize),
             ("steps", self.schedule.steps as usize),
         ];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
@@ -179,7 +213,9 @@ impl Settings {
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::setting("dropout", self.dropout, "give 0 or more and less than 1"));
         }
-        if let Some(beta) = self.beta.filter(|beta| !(beta.is_finite() && *beta > 0.0)) {
+        if let StageSettings::Dpo { beta } = self.stage
+            && !(beta.is_finite() && beta > 0.0)
+        {
             return Err(Error::setting("beta", beta, "give a positive number"));
         }
         if let Some(lora) = &self.lora {
@@ -207,11 +243,9 @@ impl Settings {
     /// [`Error::OtherSettings`].
     pub fn agrees_with(&self, earlier: &Self) -> Result<()> {
         let free = |settings: &Self| Self {
+            common: settings.common.fixed(),
             val_every: 1,
-            save_every: 1,
-            keep: 1,
             sample_tokens: 0,
-            checkpoint_activations: false,
             ..settings.clone()
         };
         let json = |settings: &Self| serde_json::to_value(free(settings)).unwrap_or_default();

@@ -156,7 +156,7 @@ pub async fn save(
         .collect();
     let json = serde_json::to_value(&state).map_err(Error::json("the run's state"))?;
     let parts = Parts { model: &trainer.model, head: &head, optimizer: &kept, state: &json };
-    publish(out, state.step, parts, codec, settings.keep).await.map(Some)
+    publish(out, state.step, parts, codec, settings.common.keep).await.map(Some)
 }
 
 /// Gives the replica of a resumed `trainer` what the checkpoint in `out` has for it: one that was written by a rank that was alone

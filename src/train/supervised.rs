@@ -229,8 +229,8 @@ impl<T: Task> Stage for Supervised<'_, T> {
     }
 
     fn schedule(&self) -> run::Schedule {
-        let Settings { schedule, save_every, val_every, .. } = self.settings;
-        run::Schedule { steps: schedule.steps, save_every, val_every: Some(val_every) }
+        let Settings { schedule, common, val_every, .. } = self.settings;
+        run::Schedule { steps: schedule.steps, save_every: common.save_every, val_every: Some(val_every) }
     }
 
     fn done(&self) -> u64 {
@@ -287,7 +287,7 @@ impl<T: Task> Stage for Supervised<'_, T> {
             return Ok(None);
         }
         let (prompt, stops) = self.task.sample();
-        let sampling = Sampling { temperature: 0.8, seed: self.settings.seed, ..Sampling::default() };
+        let sampling = Sampling { temperature: 0.8, seed: self.settings.common.seed, ..Sampling::default() };
         let mut session = Session::new(&self.trainer.gpu, &self.trainer.model)?;
         let limits = Limits { count: tokens, stops: &stops, ..Limits::default() };
         let generated = generate(&mut session, &prompt, limits, &sampling, |_, _| (), |_| true).await?;

@@ -17,6 +17,7 @@ use wgpt::{
     train::{
         Settings, coordination,
         dpo::Dpo,
+        settings::StageSettings,
         supervised::{Summary, Supervised, Task},
     },
 };
@@ -83,13 +84,13 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let base = tune.base(&out)?;
     // Everything that can be wrong with the input is found before a GPU is opened or a file written.
     let config = interchange::open(&base)?.config().clone();
-    let recipe = Settings { beta: Some(*beta), ..Settings::dpo(config.clone(), tune.lora()?) };
+    let recipe = Settings { stage: StageSettings::Dpo { beta: *beta }, ..Settings::dpo(config.clone(), tune.lora()?) };
     let own = Defaults { batch: *batch, lr: *lr, val_fraction: *val_fraction, epochs: *epochs };
     let settings = tune.settings(&config, recipe, &own)?;
     let codec = TextCodec::open(&base)?;
     let (pairs, left) = source.load(shared, &codec, settings.context + 1)?;
     let (fingerprint, truncated, answers) = (pairs.fingerprint(), pairs.truncated, pairs.answer_tokens());
-    let mut task = Dpo::new(pairs, &settings, codec.conventions.stops.clone());
+    let mut task = Dpo::new(pairs, &settings, codec.conventions.stops.clone())?;
     let steps = tune.steps.unwrap_or_else(|| task.steps(&settings, *epochs));
     let settings = tune.schedule(settings, steps, fingerprint)?;
     let (pairs, held_out_pairs) = task.sizes();

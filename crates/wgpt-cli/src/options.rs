@@ -19,7 +19,12 @@ use wgpt::{
     },
     ops::kv::decode,
     optim::{AdamW, Schedule},
-    train::{Settings, settings::Precision, state, trainer::Trainer},
+    train::{
+        Settings,
+        settings::{Common, Precision},
+        state,
+        trainer::Trainer,
+    },
 };
 
 /// How to choose the next token.
@@ -289,15 +294,17 @@ impl TuneArguments {
             accumulate: self.accumulate,
             context,
             schedule,
-            optimizer: AdamW { weight_decay: self.weight_decay, clip: self.clip, ..recipe.optimizer },
+            common: Common {
+                optimizer: AdamW { weight_decay: self.weight_decay, clip: self.clip, ..recipe.common.optimizer },
+                seed: self.seed,
+                save_every: self.save_every,
+                keep: self.keep,
+                checkpoint_activations: self.checkpoint_activations,
+            },
             dropout: self.dropout,
-            seed: self.seed,
             val_fraction: own.val_fraction,
             val_batches: self.val_batches,
             val_every: self.val_every.unwrap_or(1),
-            save_every: self.save_every,
-            keep: self.keep,
-            checkpoint_activations: self.checkpoint_activations,
             sample_tokens: self.sample_tokens,
             ..recipe
         };
@@ -334,7 +341,7 @@ impl TuneArguments {
         }
         let bar = output::bar(0, shared.quiet);
         bar.set_message("parameters loaded");
-        let model = load::tunable(gpu, base, settings.lora.as_ref(), settings.seed, |done, all| {
+        let model = load::tunable(gpu, base, settings.lora.as_ref(), settings.common.seed, |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         })?;

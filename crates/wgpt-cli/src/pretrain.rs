@@ -111,7 +111,7 @@ impl Arguments {
         let tokenizer = self.make_tokenizer(shared, data)?;
         let settings = options::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
         settings.validate()?;
-        let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+        let model = Gpt::new(gpu, &settings.config, settings.common.seed)?;
         Ok((Trainer::new(gpu, model, &settings)?, tokenizer, settings, None))
     }
 }

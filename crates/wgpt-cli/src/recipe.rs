@@ -6,7 +6,7 @@ use super::options::PrecisionArgument;
 use wgpt::{
     model::{Config, config::Positions},
     optim::{AdamW, Schedule},
-    train::Settings,
+    train::{Settings, settings::Common},
 };
 
 /// A model's sizes and its training.
@@ -150,20 +150,22 @@ impl Recipe {
                 warmup: self.warmup.unwrap_or(schedule.warmup),
                 ..schedule
             },
-            optimizer: AdamW {
-                beta2: self.beta2,
-                weight_decay: self.weight_decay,
-                clip: self.clip,
-                ..recipe.optimizer
+            common: Common {
+                optimizer: AdamW {
+                    beta2: self.beta2,
+                    weight_decay: self.weight_decay,
+                    clip: self.clip,
+                    ..recipe.common.optimizer
+                },
+                seed: self.seed,
+                save_every: self.save_every,
+                keep: self.keep,
+                checkpoint_activations: self.checkpoint_activations,
             },
             dropout: self.dropout,
-            seed: self.seed,
             val_fraction: self.val_fraction,
             val_batches: self.val_batches,
             val_every: self.val_every.unwrap_or_else(|| steps.div_ceil(4).max(1)),
-            save_every: self.save_every,
-            keep: self.keep,
-            checkpoint_activations: self.checkpoint_activations,
             sample_tokens: self.sample_tokens,
             precision: self.precision.wanted(),
             ..recipe

@@ -17,6 +17,7 @@ use wgpt::{
     gpu::Gpu,
     interchange::{self, TextCodec, adapter},
     io::checkpoint,
+    optim::AdamW,
     parallel::Group,
     train::{
         judge::{self, Judge, ScoredAnswer},
@@ -32,6 +33,7 @@ use wgpt::{
             response::{EARLIEST_STOP, MissingStop},
         },
         run::{Event, Sample, StepReport},
+        settings::Common,
     },
 };
 
@@ -178,7 +180,13 @@ impl Arguments {
             minibatches: self.minibatches,
             accumulate: self.accumulate,
             lr: self.lr,
-            optimizer: wgpt::optim::AdamW { clip: self.clip_norm, ..plain.optimizer },
+            common: Common {
+                optimizer: AdamW { clip: self.clip_norm, ..plain.common.optimizer },
+                seed: self.seed,
+                save_every: self.save_every,
+                keep: self.keep,
+                checkpoint_activations: self.checkpoint_activations,
+            },
             clip: self.clip,
             temperature: self.temperature,
             prompt_tokens: self.prompt_tokens.unwrap_or(context.saturating_sub(self.max_tokens).min(64)),
@@ -189,10 +197,6 @@ impl Arguments {
             reward_clip: self.reward_clip,
             controller: recipe.controller,
             normalise: recipe.normalise,
-            checkpoint_activations: self.checkpoint_activations,
-            seed: self.seed,
-            save_every: self.save_every,
-            keep: self.keep,
             sample_every: self.sample_every,
             limits: Limits {
                 kl: self.max_kl.unwrap_or(most),
@@ -232,7 +236,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
         None => Ok(judge::open(&arguments.judge)?),
     };
     let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
-    let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.seed)?;
+    let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.common.seed)?;
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
     // Rows are padded to the longest prompt that there is.
     let settings =

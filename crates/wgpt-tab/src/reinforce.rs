@@ -15,6 +15,7 @@ use wgpt::{
             settings::{Algorithm, Settings},
         },
         rlhf::response::{EARLIEST_STOP, MissingStop},
+        settings::Common,
     },
 };
 
@@ -75,7 +76,9 @@ impl Reinforcer {
         if prompts.count() == 0 {
             return Err(Problem(format!("no prompt to answer: {}", prompts.remarks().join("; "))));
         }
+        let recipe = Settings::recipe(Algorithm::PPO);
         let settings = Settings {
+            common: Common { seed: wishes.seed, ..recipe.common },
             steps: wishes.steps,
             batch: wishes.batch,
             lr: wishes.lr,
@@ -86,9 +89,8 @@ impl Reinforcer {
             earliest_stop: if chats { 0 } else { EARLIEST_STOP },
             missing_stop: if chats { MissingStop::Score(-1.0) } else { MissingStop::Allowed },
             normalise: 4 * wishes.batch,
-            seed: wishes.seed,
             judge: wishes.judge,
-            ..Settings::recipe(Algorithm::PPO)
+            ..recipe
         };
         settings.validate(config.context)?;
         let (policy, reference) = (Gpt::from_source(gpu, &source)?, Gpt::from_source(gpu, &source)?);

@@ -12,7 +12,7 @@ use wgpt::{
     model::{Config, Gpt},
     ops::tuning,
     text::{Tokenizer, shards, tokenizer::END_OF_TEXT},
-    train::{self, Settings, portable, pretrain::Pretrain, supervised::Task},
+    train::{self, Settings, portable, pretrain::Pretrain, settings::Common, supervised::Task},
 };
 
 use crate::{
@@ -76,7 +76,8 @@ impl Recipe {
         };
         let recipe = Settings::recipe(config);
         let schedule = recipe.schedule.rescaled(lr, steps);
-        Ok(Settings { batch: self.batch, seed: self.seed, val_batches: VALIDATION, schedule, ..recipe })
+        let common = Common { seed: self.seed, ..recipe.common };
+        Ok(Settings { common, batch: self.batch, val_batches: VALIDATION, schedule, ..recipe })
     }
 }
 
@@ -97,7 +98,7 @@ impl Trainer {
         let settings = recipe.settings(tokenizer.vocab_size())?;
         settings.validate()?;
         let task = task(text, &tokenizer, &settings)?;
-        let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+        let model = Gpt::new(gpu, &settings.config, settings.common.seed)?;
         let trainer = train::trainer::Trainer::new(gpu, model, &settings)?;
         Ok(Self { trainer, settings, tokenizer, task, best: None })
     }

@@ -320,7 +320,7 @@ fn loss(
     };
     let counts: Vec<_> = rows.real.iter().enumerate().map(|(row, real)| *real && part[row / most].1.counts).collect();
     let weights = RowWeights::share(gpu, &counts, total)?;
-    let pass = Pass { checkpoint: settings.checkpoint_activations, ..Pass::default() };
+    let pass = Pass { checkpoint: settings.common.checkpoint_activations, ..Pass::default() };
     let states = answer_states(tape, model, &rows, pass)?;
     let logprobs = model.token_logprobs(tape, &states, &rows.targets, settings.temperature)?.logprobs;
     let (old_logprobs, advantages) = (upload(|sample| &sample.rollout.logprobs)?, upload(|sample| &sample.advantages)?);

@@ -138,7 +138,11 @@ impl Ppo {
         for epoch in 0..settings.epochs {
             let order = match settings.minibatches {
                 1 => (0..settings.batch as u32).collect(),
-                _ => prompts::order(settings.seed, !(step * settings.epochs as u64 + epoch as u64), settings.batch),
+                _ => prompts::order(
+                    settings.common.seed,
+                    !(step * settings.epochs as u64 + epoch as u64),
+                    settings.batch,
+                ),
             };
             for minibatch in order.chunks(each) {
                 let pair = |index: &u32| (&episodes[*index as usize], &samples[*index as usize]);
@@ -185,7 +189,8 @@ impl Ppo {
             earliest: settings.earliest_stop,
             width: settings.prompt_tokens,
         };
-        let sampling = Sampling { temperature: settings.temperature, seed: settings.seed, ..Sampling::default() };
+        let sampling =
+            Sampling { temperature: settings.temperature, seed: settings.common.seed, ..Sampling::default() };
         let (gpu, policy) = (&self.learner.trainer.gpu, self.learner.policy());
         let answers = continue_all(gpu, policy, &requests, limits, &sampling, |_| ()).await?;
         Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Episode { prompt, answer }).collect())

@@ -75,7 +75,7 @@ pub struct Summary {
 /// # Errors
 /// As [`crate::interchange::load::tunable`].
 pub fn begin(gpu: &Gpu, base: &Path, lora: Option<&LoraConfig>, settings: &Settings, value: bool) -> Result<Learner> {
-    let policy = tunable(gpu, base, lora, settings.seed, |_, _| ())?;
+    let policy = tunable(gpu, base, lora, settings.common.seed, |_, _| ())?;
     let reference = match lora {
         Some(_) => None,
         None => Some(Gpt::from_source(gpu, &*interchange::open(base)?)?),
@@ -198,8 +198,8 @@ impl Stage for Reinforcement {
     }
 
     fn schedule(&self) -> run::Schedule {
-        let Settings { steps, save_every, .. } = self.ppo.settings;
-        run::Schedule { steps, save_every, val_every: None }
+        let Settings { steps, common, .. } = self.ppo.settings;
+        run::Schedule { steps, save_every: common.save_every, val_every: None }
     }
 
     fn done(&self) -> u64 {
@@ -266,7 +266,7 @@ impl Stage for Reinforcement {
         let state = serde_json::to_value(&state).map_err(Error::json("the run's state"))?;
         // The value head is training state: a policy needs none to write.
         let parts = Parts { model: learner.policy(), head: &[], optimizer: &kept, state: &state };
-        publish(out, progress.step, parts, codec, settings.keep).await.map(Some)
+        publish(out, progress.step, parts, codec, settings.common.keep).await.map(Some)
     }
 
     fn curves(&self, lines: &[Value]) -> Result<(&'static str, String)> {

@@ -7,7 +7,7 @@ use crate::{
     optim::{AdamW, Decay, Schedule},
     train::{
         rlhf::{kl::KlController, response::MissingStop},
-        settings::{Precision, difference},
+        settings::{Common, Precision, difference},
         trainer::StepSettings,
     },
 };
@@ -91,6 +91,9 @@ impl Default for Limits {
 /// The settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// Those that all runs have.
+    #[serde(flatten)]
+    pub common: Common,
     /// PPO or GRPO.
     pub algorithm: Algorithm,
     /// Steps: each samples a batch and learns from it.
@@ -105,8 +108,6 @@ pub struct Settings {
     pub accumulate: usize,
     /// First learning rate; falls to 0 linearly.
     pub lr: f32,
-    /// The optimizer.
-    pub optimizer: AdamW,
     /// Policy ratios count within 1 +- this.
     pub clip: f32,
     /// Temperature of sampling and of every log-probability.
@@ -127,14 +128,6 @@ pub struct Settings {
     pub controller: KlController,
     /// Samples of the reference by which scores are normalised to mean 0 and deviation 1; 0 for none.
     pub normalise: usize,
-    /// Run blocks again in the backward pass instead of keeping their activations.
-    pub checkpoint_activations: bool,
-    /// Seed of prompts, samples and adapters.
-    pub seed: u64,
-    /// Steps between checkpoints.
-    pub save_every: u64,
-    /// Checkpoints kept.
-    pub keep: usize,
     /// Steps between samples in the metrics; 0 for none.
     pub sample_every: u64,
     /// When to stop.
@@ -149,7 +142,7 @@ pub struct Settings {
 
 impl From<&Settings> for StepSettings {
     fn from(settings: &Settings) -> Self {
-        let Settings { optimizer, seed, checkpoint_activations, lr, steps, .. } = *settings;
+        let Settings { common: Common { optimizer, seed, checkpoint_activations, .. }, lr, steps, .. } = *settings;
         let schedule = Schedule { lr, min_lr: 0.0, warmup: 0, steps, decay: Decay::Linear };
         Self { schedule, optimizer, dropout: 0.0, seed, checkpoint_activations, precision: Precision::F32 }
     }
@@ -166,7 +159,13 @@ impl Settings {
             minibatches: 1,
             accumulate: 1,
             lr: 1e-5,
-            optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-5, weight_decay: 0.0, clip: 0.0 },
+            common: Common {
+                optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-5, weight_decay: 0.0, clip: 0.0 },
+                seed: 1337,
+                save_every: 10,
+                keep: 1,
+                checkpoint_activations: false,
+            },
             clip: 0.2,
             temperature: 0.7,
             prompt_tokens: 64,
@@ -177,10 +176,6 @@ impl Settings {
             reward_clip: 10.0,
             controller: KlController::ADAPTIVE,
             normalise: 256,
-            checkpoint_activations: false,
-            seed: 1337,
-            save_every: 10,
-            keep: 1,
             sample_every: 10,
             limits: Limits::default(),
             base: String::new(),
@@ -212,7 +207,7 @@ impl Settings {
             ("accumulate", self.accumulate),
             ("max_tokens", self.max_tokens),
             ("prompt_tokens", self.prompt_tokens),
-            ("save_every", self.save_every as usize),
+            ("save_every", self.common.save_every as usize),
         ];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(Error::setting(name, 0, "give at least 1"));
@@ -255,10 +250,8 @@ impl Settings {
     /// [`Error::OtherSettings`].
     pub fn agrees_with(&self, earlier: &Self) -> Result<()> {
         let free = |settings: &Self| Self {
-            save_every: 1,
-            keep: 1,
+            common: settings.common.fixed(),
             sample_every: 1,
-            checkpoint_activations: false,
             limits: Limits::default(),
             ..settings.clone()
         };

@@ -93,7 +93,7 @@ impl Reward {
         recipe: Recipe,
         reference: Option<Vec<Vec<u32>>>,
     ) -> Result<Self> {
-        let (train, held_out) = data::split(&comparisons, settings.val_fraction, settings.seed);
+        let (train, held_out) = data::split(&comparisons, settings.val_fraction, settings.common.seed);
         if train.is_empty() {
             return Err(Error::Config("no comparisons to learn from".to_string()));
         }
@@ -114,7 +114,7 @@ impl Reward {
             comparisons.iter().map(|comparison| comparison.texts.iter().map(Vec::len).collect()).collect();
         let all = lengths.iter().flatten().copied().chain(reference.iter().flatten().map(Vec::len));
         let width = rows::width(all.max().unwrap_or(1), settings.config.context);
-        let seed = settings.seed;
+        let seed = settings.common.seed;
         let (evaluation, normalised, orders) = (None, None, Vec::new());
         Ok(Self {
             comparisons,

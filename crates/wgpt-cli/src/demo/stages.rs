@@ -35,6 +35,7 @@ use wgpt::{
         pretrain::Pretrain,
         reward::{self, Data, Reader, Reward, RewardModel},
         rlhf::{kl::KlController, response::MissingStop},
+        settings::Common,
         sft::{self, Sft},
         state,
         supervised::{Summary, Supervised, Task},
@@ -160,7 +161,7 @@ impl<'a> Story<'a> {
             batch: recipe.batch,
             schedule: base.schedule.rescaled(recipe.pretrain_lr, recipe.pretrain_steps),
             dropout: recipe.dropout,
-            seed: self.seed,
+            common: Common { seed: self.seed, ..base.common },
             val_batches: 20,
             val_every: recipe.pretrain_steps.div_ceil(3),
             sample_tokens: 60,
@@ -181,8 +182,8 @@ impl<'a> Story<'a> {
         atomic::write(&path, texts::conversations(&self.preferences).as_bytes())?;
         let base = self.folder("pretrain");
         let settings = Settings::fine_tuning(interchange::open(&base)?.config().clone(), None);
-        let settings =
-            Settings { batch: recipe.batch, dropout: recipe.dropout, seed: self.seed, sample_tokens: 40, ..settings };
+        let common = Common { seed: self.seed, ..settings.common };
+        let settings = Settings { common, batch: recipe.batch, dropout: recipe.dropout, sample_tokens: 40, ..settings };
         let data = sft::Data::load(&path, &self.codec, settings.context, |_| ())?;
         data.remarks().iter().for_each(|remark| self.shared.say(format_args!("{remark}")));
         let fingerprint = data.examples.fingerprint();
@@ -212,13 +213,14 @@ impl<'a> Story<'a> {
         let data = Data::load(&store, None, &reader, |_, _| ())?;
         let objective = data.objective;
         let learned = reward::Recipe { epochs: recipe.reward_epochs, ..reward::Recipe::new(objective) };
+        let base_settings = Settings::reward(config.clone(), learned);
         let settings = Settings {
+            common: Common { seed: self.seed, ..base_settings.common },
             batch: recipe.reward_batch,
             context: config.context,
-            seed: self.seed,
             val_fraction: 0.1,
             data: Some(format!("{:016x}", data.fingerprint())),
-            ..Settings::reward(config.clone(), learned)
+            ..base_settings
         };
         // All rewards are on one scale: that of the talker's answers before anybody rated them.
         let talked = answers::draw(self.gpu, &base, &self.codec, &self.prompts(), self.drawn(ANSWERS), |_| ()).await?;
@@ -260,7 +262,7 @@ impl<'a> Story<'a> {
             controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: 2000.0 },
             // The reward model is on the scale of the first talker already.
             normalise: 0,
-            seed: self.seed + round as u64,
+            common: Common { seed: self.seed + round as u64, ..plain.common },
             limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
             base: adapter::fingerprint(&*interchange::open(&base)?)?,
             judge: format!("reward:{}", self.folder(judge).display()),

@@ -29,6 +29,7 @@ use wgpt::{
     train::{
         Settings,
         reward::{Data, Evaluation, Normalised, Reader, Recipe, Reward},
+        settings::Common,
         state,
         supervised::{Summary, Supervised},
         trainer::Trainer,
@@ -198,15 +199,17 @@ impl TrainArguments {
             batch: self.batch,
             context,
             schedule: Schedule { lr: self.lr, min_lr: self.min_lr, warmup: self.warmup, steps, decay },
-            optimizer: AdamW { weight_decay: self.weight_decay, clip: self.clip, ..base.optimizer },
+            common: Common {
+                optimizer: AdamW { weight_decay: self.weight_decay, clip: self.clip, ..base.common.optimizer },
+                seed: self.seed,
+                save_every: self.save_every,
+                keep: self.keep,
+                checkpoint_activations: self.checkpoint_activations,
+            },
             dropout: self.dropout,
-            seed: self.seed,
             val_fraction: self.val_fraction,
             val_batches: self.val_batches,
             val_every: self.val_every.unwrap_or(1),
-            save_every: self.save_every,
-            keep: self.keep,
-            checkpoint_activations: self.checkpoint_activations,
             ..base
         };
         settings.validate()?;
@@ -241,12 +244,12 @@ impl TrainArguments {
         }
         let bar = output::bar(0, shared.quiet);
         bar.set_message("loading");
-        let model = load::tunable(gpu, base, lora.as_ref(), settings.seed, |done, all| {
+        let model = load::tunable(gpu, base, lora.as_ref(), settings.common.seed, |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        let head = ScalarHead::new(gpu, model.config().width, Start::Normal(settings.seed))?;
+        let head = ScalarHead::new(gpu, model.config().width, Start::Normal(settings.common.seed))?;
         Ok((Trainer::with_head(gpu, model, Some(head), settings)?, None))
     }
 }
