@@ -21,8 +21,8 @@ const STREAM: u64 = u64::from_le_bytes(*b"episodes");
 pub struct Request<'a> {
     /// The text so far: at least one token.
     pub prompt: &'a [u32],
-    /// A number that identifies the text. Its draw number t is keyed by (seed, episode, t), so it does not depend on which
-    /// other texts run beside it.
+    /// A number that identifies the text. Its draw number t is keyed by (seed, episode, t), so it does not depend on
+    /// which other texts run beside it.
     pub episode: u64,
 }
 

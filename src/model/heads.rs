@@ -94,8 +94,8 @@ impl ScalarHead {
         self.apply(tape, &gather(tape, hidden, rows)?)
     }
 
-    /// Sets gain and shift so that the texts that got `scores` from this head get mean 0 and (biased) standard deviation 1.
-    /// The scores are those of the reference policy's samples (Ziegler et al. 2019).
+    /// Sets gain and shift so that the texts that got `scores` from this head get mean 0 and (biased) standard
+    /// deviation 1. The scores are those of the reference policy's samples (Ziegler et al. 2019).
     ///
     /// # Errors
     /// [`Error::Config`] when the scores are all equal or not finite.

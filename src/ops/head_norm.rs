@@ -28,7 +28,8 @@ pub struct Weights {
     pub key: Tensor,
 }
 
-/// `x / sqrt(mean(x^2) + epsilon) * weight` over each query and key head of `qkv [batch, context, (heads + 2 kv_heads) D]`.
+/// `x / sqrt(mean(x^2) + epsilon) * weight` over each query and key head of `qkv [batch, context,
+/// (heads + 2 kv_heads) D]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree.

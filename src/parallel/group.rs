@@ -285,8 +285,8 @@ impl<T> Reply<T> {
     }
 }
 
-/// The share of `count` things that falls to `rank` of `size`: shares follow each other, cover everything once, and differ by at
-/// most one.
+/// The share of `count` items that `rank` of `size` gets. Shares are consecutive, cover every item once, and differ in
+/// length by at most one.
 fn share(count: usize, rank: usize, size: usize) -> std::ops::Range<usize> {
     let edge = |rank: usize| (count as u128 * rank as u128 / size.max(1) as u128) as usize;
     edge(rank)..edge(rank + 1)

@@ -73,7 +73,7 @@ fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss
     Ok(Loss { mean, totals })
 }
 
-/// `sum of factor * loss` as one loss: what a backward pass of several losses starts from.
+/// `sum of factor * loss` as one loss, from which a backward pass over several losses starts.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when a loss is not one element, or there are none.

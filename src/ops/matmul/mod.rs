@@ -72,8 +72,8 @@ impl Shape {
         if self.half { DType::F16 } else { DType::F32 }
     }
 
-    /// The class of shapes that share one choice: sizes are rounded up to powers of two; m up to 8 is exact, and n, on which
-    /// tiles differ most, is also rounded to the halves between powers.
+    /// The class of shapes that share one choice: sizes are rounded up to powers of two; m up to 8 is exact, and n, on
+    /// which tiles differ most, is also rounded to the halves between powers.
     pub fn class(&self) -> String {
         let form = match (self.trans_a, self.trans_b) {
             (false, false) => "nn",
