@@ -7,13 +7,13 @@ use crate::Result;
 const PART: u64 = 128 << 20;
 
 impl Gpu {
-    /// Whether `bytes` more fit; [`None`] if the adapter does not tell.
+    /// Whether `bytes` more fit; [`None`] if the adapter does not report its memory.
     ///
     /// # Errors
-    /// Returns any error of the driver but a lack of memory.
+    /// The driver's errors other than a lack of memory.
     pub async fn fits(&self, bytes: u64) -> Result<Option<bool>> {
         Ok(match self.info().device_type {
-            // A software adapter takes the machine's own memory, and promises more than there is.
+            // A software adapter uses the machine's own memory, and reports more than there is.
             wgpu::DeviceType::Cpu => available().map(|free| bytes <= free),
             _ => Some(self.has_room(bytes).await?),
         })
@@ -44,7 +44,7 @@ impl Gpu {
     }
 }
 
-/// Bytes of memory that programs can still get, where the system tells.
+/// Bytes of memory that are still available to programs, if the system reports it.
 fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

@@ -22,7 +22,7 @@ use wgpt::{
     },
 };
 
-/// Teach a model what people prefer, without a reward model (direct preference optimisation)
+/// Train a model on preferences, without a reward model (direct preference optimisation)
 #[derive(Debug, Args)]
 #[command(
     after_help = "A line of --data is one preference, a prompt being a text or a list of {\"role\", \"content\"}:
@@ -44,10 +44,10 @@ pub(crate) struct Arguments {
     tune: TuneArguments,
     #[command(flatten)]
     source: Source,
-    /// How strongly to hold on to the reference: less lets the model go further
+    /// How strongly to stay close to the reference: lower values let the model move further
     #[arg(long, default_value_t = 0.1)]
     beta: f32,
-    /// How often every preference is learned from
+    /// Number of passes over the preferences
     #[arg(long, default_value_t = 1)]
     epochs: usize,
     /// Pairs per micro-batch
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     /// Highest learning rate [default: 1e-6, with adapters 2e-5]
     #[arg(long)]
     lr: Option<f32>,
-    /// Share of the prompts that is held out
+    /// Share of the prompts to hold out
     #[arg(long, default_value_t = 0.1)]
     val_fraction: f64,
 }
@@ -82,7 +82,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let Arguments { tune, source, beta, epochs, batch, lr, val_fraction } = arguments;
     let out = tune.out(source.path());
     let base = tune.base(&out)?;
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     let config = interchange::open(&base)?.config().clone();
     let recipe = Settings { stage: StageSettings::Dpo { beta: *beta }, ..Settings::dpo(config.clone(), tune.lora()?) };
     let own = Defaults { batch: *batch, lr: *lr, val_fraction: *val_fraction, epochs: *epochs };
@@ -107,7 +107,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         out.display()
     ));
     match (settings.lora.is_some(), tune.resume) {
-        // A model with adapters is its own reference.
+        // A model with adapters contains its own reference.
         (true, _) => {}
         (false, true) => task.recall(&out)?,
         (false, false) => {
@@ -120,7 +120,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
             if group.is_first() {
                 task.remember(&trainer, &settings, &out, |done| bar.set_position(done as u64)).await?;
             }
-            // The others read what the first rank wrote.
+            // The other ranks read what the first one wrote.
             group.meet()?;
             if !group.is_first() {
                 task.recall(&out)?;

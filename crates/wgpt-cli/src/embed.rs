@@ -11,7 +11,7 @@ use wgpt::{
     infer::embed::{self, cosine},
 };
 
-/// Texts as vectors
+/// Compute embeddings of texts
 #[derive(Debug, Args)]
 #[command(after_help = "A text's vector is the mean of the model's last hidden states over its tokens (or the last \
 token's), scaled to length 1. Without --json the cosines between all texts are shown.
@@ -23,16 +23,16 @@ pub(crate) struct Arguments {
     /// GGUF file, Hugging Face folder, checkpoint or run folder
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// A text; give it again for more
+    /// A text; may be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Vec<String>,
     /// A file of texts, one per line
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// What to make one vector of
+    /// Which hidden states each vector is made from
     #[arg(long, value_enum, default_value_t = Pooling::Mean)]
     pooling: Pooling,
-    /// Leave the vectors' lengths as they are
+    /// Do not scale the vectors to length 1
     #[arg(long)]
     no_normalise: bool,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&output, || table(&texts, &output.embeddings))
 }
 
-/// The cosines between all texts.
+/// The cosine similarities between all texts.
 fn table(texts: &[String], vectors: &[Vec<f32>]) -> String {
     let rows = texts.iter().zip(vectors).enumerate().map(|(row, (text, vector))| {
         let cells: String = vectors.iter().map(|other| format!(" {:6.3}", cosine(vector, other))).collect();

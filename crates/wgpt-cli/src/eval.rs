@@ -14,7 +14,7 @@ use wgpt::{
     train::validation,
 };
 
-/// Loss and perplexity of a text
+/// Compute the loss and perplexity of a text
 #[derive(Debug, Args)]
 #[command(
     after_help = "Consecutive windows of --context tokens, none overlapping; tokens 2 to the last of each window \

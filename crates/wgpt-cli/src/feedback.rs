@@ -17,7 +17,7 @@ use wgpt_server::feedback::{
     import::{Imported, import},
 };
 
-/// Which database.
+/// Selects the database.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Database {
     /// Database of ratings
@@ -25,7 +25,7 @@ pub(super) struct Database {
     pub feedback: PathBuf,
 }
 
-/// Ratings of answers: bring in, hand out, look at
+/// Import, export and inspect ratings of answers
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wgpt feedback import pairs.jsonl hh-rlhf.jsonl
@@ -67,7 +67,7 @@ struct ImportArguments {
     files: Vec<PathBuf>,
     #[command(flatten)]
     database: Database,
-    /// Who rated, where a line does not say
+    /// Rater's name for lines without one
     #[arg(long, default_value = "imported", value_name = "NAME")]
     rater: String,
 }
@@ -81,7 +81,7 @@ struct ExportArguments {
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// What to write
+    /// Format to write
     #[arg(long, value_enum, default_value = "pairs")]
     format: Form,
     #[command(flatten)]
@@ -94,17 +94,17 @@ struct ExportArguments {
   wgpt feedback list
   wgpt feedback list --rater anna --limit 100 --json")]
 struct ListArguments {
-    /// How many
+    /// Number of ratings
     #[arg(long, default_value_t = 20, value_name = "N")]
     limit: usize,
-    /// Only this rater's
+    /// Only ratings by this rater
     #[arg(long, value_name = "NAME")]
     rater: Option<String>,
     #[command(flatten)]
     database: Database,
 }
 
-/// Count ratings by kind, rater and model, and how raters agree
+/// Count ratings by kind, rater and model, and measure agreement between raters
 #[derive(Debug, Args)]
 #[command(after_help = "Agreement is the share of equal judgements among pairs of answers that two raters judged both.
 
@@ -116,7 +116,7 @@ struct StatsArguments {
     database: Database,
 }
 
-/// Forms of export; see [`Format`].
+/// Export formats; see [`Format`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Form {
     /// {"prompt", "chosen", "rejected"}
@@ -127,7 +127,7 @@ enum Form {
     BestOf,
     /// {"chosen", "rejected"} as transcripts
     HhRlhf,
-    /// Whole ratings, with rater, time, models and settings
+    /// Complete ratings, with rater, time, models and settings
     Ratings,
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 }
 
 fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &ImportArguments) -> Result<()> {
-    // Missing files are told before anything is stored.
+    // Missing files are reported before anything is stored.
     let size = |file: &PathBuf| std::fs::metadata(file).map(|data| data.len()).map_err(Error::io(file, "read"));
     let sizes = files.iter().map(size).collect::<Result<Vec<_>>>()?;
     let mut store = Store::create(&database.feedback)?;
@@ -172,7 +172,7 @@ fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &Import
     shared.result(&output, || format!("{} new ratings in {}", all.added, database.feedback.display()))
 }
 
-/// Reasons below a line of counts.
+/// The reasons in a tally, to print below a line of counts.
 fn told<R: Ord + Copy + std::fmt::Display>(tally: &Tally<R>, unit: &str) -> String {
     tally.lines(unit).iter().map(|line| format!("\n{}", output::harmless(line))).collect()
 }

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// Text to continue [default: the beginning of a line]
     #[arg(long, default_value = "\n", allow_hyphen_values = true)]
     prompt: String,
-    /// Most tokens to write
+    /// Maximum number of tokens to write
     #[arg(long, default_value_t = 200)]
     max_tokens: usize,
     #[command(flatten)]
@@ -51,9 +51,9 @@ struct Output {
     tokens: Vec<u32>,
     text: String,
     finish: Finish,
-    /// Until the first token: reading the prompt.
+    /// Time until the first token, which is spent reading the prompt.
     prompt_seconds: f64,
-    /// After the first token.
+    /// Speed after the first token.
     tokens_per_second: f64,
     top: Vec<Vec<Likely>>,
 }

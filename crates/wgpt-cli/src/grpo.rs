@@ -11,7 +11,7 @@ use wgpt::{
     train::{ppo::settings::Algorithm, rlhf::kl::KlController},
 };
 
-/// Train a model by comparing its answers to the same prompt (GRPO): for answers that are right or wrong
+/// Train a model by comparing its answers to the same prompt (GRPO), for answers that are right or wrong
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each step samples --group answers to each of some prompts and makes those that scored above their group's

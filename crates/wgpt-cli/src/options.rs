@@ -1,4 +1,4 @@
-//! Options that several commands share: how tokens are chosen, how a model is loaded, how one is tuned.
+//! Options shared by several commands: sampling, loading a model, fine-tuning a model.
 
 use std::path::{Path, PathBuf};
 
@@ -27,31 +27,31 @@ use wgpt::{
     },
 };
 
-/// How to choose the next token.
+/// How the next token is sampled.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SamplingArguments {
-    /// 0 takes the best token; higher is wilder
+    /// Sampling temperature: 0 always takes the best token, higher values are more random
     #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f32,
-    /// Choose among this many best tokens; 0 for all
+    /// Sample from this many best tokens only; 0 for all
     #[arg(long, default_value_t = 0)]
     top_k: usize,
-    /// Choose among the best tokens with this much probability
+    /// Sample from the best tokens that together have this probability
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     top_p: f32,
-    /// Choose among tokens at least this probable, relative to the best
+    /// Sample from tokens with at least this probability, relative to the best
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     min_p: f32,
-    /// Make the tokens of the last 64 less likely; 1 for no penalty
+    /// Penalise the tokens among the last 64; 1 for no penalty
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     repetition_penalty: f32,
-    /// Seed of the draws
+    /// Random seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
 impl SamplingArguments {
-    /// The seed of the draws.
+    /// The random seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -71,19 +71,19 @@ impl SamplingArguments {
     }
 }
 
-/// How a model is kept in GPU memory.
+/// How a model is stored in GPU memory.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct LoadArguments {
-    /// Keep matrices as F32, F16, BF16, Q8_0, Q4_1 or Q4_K [default: as the file stores them]
+    /// Store matrices as F32, F16, BF16, Q8_0, Q4_1 or Q4_K [default: as the file stores them]
     #[arg(long, value_name = "FORMAT")]
     weights: Option<String>,
-    /// Keep keys and values in half precision: half the memory per token
+    /// Store keys and values in half precision: half the memory per token
     #[arg(long)]
     cache_f16: bool,
 }
 
 impl LoadArguments {
-    /// How the matrices are kept.
+    /// How the matrices are stored.
     pub fn storage(&self) -> Result<Storage> {
         let Some(name) = &self.weights else { return Ok(Storage::AsStored) };
         let format = Format::from_name(name).filter(|format| quantise(*format, &[]).is_ok());
@@ -98,10 +98,10 @@ impl LoadArguments {
 }
 
 impl Shared {
-    /// The model at `path` and how it reads and writes.
+    /// The model at `path` and its codec.
     pub(super) fn load(&self, gpu: &Gpu, path: &Path, how: &LoadArguments) -> Result<(Gpt, TextCodec)> {
         let storage = how.storage()?;
-        // The tokenizer first: it is small, and what is wrong with it shows at once.
+        // The tokenizer first: it is small, so problems with it show at once.
         let codec = TextCodec::open(path)?;
         let bar = output::bar(0, self.quiet);
         bar.set_message("loading");
@@ -117,7 +117,8 @@ impl Shared {
 /// Full or mixed precision.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct PrecisionArgument {
-    /// How activations and the weights that they meet are stored; f16 has f32 master weights and a scaled loss
+    /// Precision of activations and of the weights that they are multiplied with; f16 keeps f32 master weights and
+    /// scales the loss
     #[arg(long, value_enum, default_value = "f32")]
     precision: Stored,
 }
@@ -129,7 +130,7 @@ enum Stored {
 }
 
 impl PrecisionArgument {
-    /// What was asked for.
+    /// The requested precision.
     pub fn wanted(self) -> Precision {
         match self.precision {
             Stored::F32 => Precision::F32,
@@ -138,14 +139,14 @@ impl PrecisionArgument {
     }
 }
 
-/// `settings` as this adapter can train them, said where that is not as asked for.
+/// The settings that this adapter can train with; prints a message if they differ from the requested ones.
 pub(super) fn on_adapter(shared: &Shared, gpu: &Gpu, settings: Settings) -> Settings {
     settings.on_adapter(gpu.capabilities().f16, || {
         shared.say(format_args!("{} has no f16: training in f32", gpu.description()));
     })
 }
 
-/// Whether to train adapters, and which.
+/// Whether to train adapters, and with which shape.
 #[derive(Clone, Debug, Args)]
 pub(super) struct LoraArguments {
     /// Train low-rank adapters of this rank (LoRA) and leave the model's weights as they are, quantised or not
@@ -157,13 +158,13 @@ pub(super) struct LoraArguments {
     /// Layers with an adapter: some of qkv,out,up,down, or all [default: all]
     #[arg(long, value_name = "LAYERS", requires = "lora_rank")]
     lora_targets: Option<String>,
-    /// Adapters in so many of the last blocks only: less time and memory per step [default: in all]
+    /// Train adapters in this many of the last blocks only: less time and memory per step [default: in all]
     #[arg(long, value_name = "BLOCKS", requires = "lora_rank")]
     lora_last: Option<usize>,
 }
 
 impl LoraArguments {
-    /// The adapters that were asked for, if any were.
+    /// The configuration of the requested adapters, if any.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the option.
@@ -178,10 +179,10 @@ impl LoraArguments {
     }
 }
 
-/// What is tuned, and how.
+/// What is fine-tuned, and how.
 #[derive(Debug, Args)]
 pub(super) struct TuneArguments {
-    /// What to start from: run or checkpoint folder, Hugging Face folder, or GGUF file (not with --resume)
+    /// Model to start from: run or checkpoint folder, Hugging Face folder, or GGUF file (not with --resume)
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     pub model: Option<PathBuf>,
     /// Folder of the run [default: runs/ and the data's name]
@@ -193,10 +194,10 @@ pub(super) struct TuneArguments {
     /// Micro-batches per step
     #[arg(long, default_value_t = 1)]
     accumulate: usize,
-    /// Most tokens per row [default: the model's context, at most 1024]
+    /// Maximum number of tokens per row [default: the model's context, at most 1024]
     #[arg(long)]
     context: Option<usize>,
-    /// Last learning rate [default: a tenth of --lr]
+    /// Final learning rate [default: a tenth of --lr]
     #[arg(long)]
     min_lr: Option<f32>,
     /// Steps of warm-up [default: a tenth of the steps, at most 100]
@@ -214,7 +215,7 @@ pub(super) struct TuneArguments {
     /// Seed of order, masks and samples
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Most batches per validation
+    /// Maximum number of batches per validation
     #[arg(long, default_value_t = 50)]
     val_batches: usize,
     /// Steps between validations [default: a quarter of the steps]
@@ -229,10 +230,10 @@ pub(super) struct TuneArguments {
     /// Recompute blocks in the backward pass: less memory, more time
     #[arg(long)]
     checkpoint_activations: bool,
-    /// Most tokens of the sample at each validation; 0 for none
+    /// Maximum number of tokens in the sample at each validation; 0 for none
     #[arg(long, default_value_t = 80)]
     sample_tokens: usize,
-    /// Go on from the newest checkpoint in --out
+    /// Continue from the newest checkpoint in --out
     #[arg(long)]
     pub resume: bool,
     #[command(flatten)]
@@ -241,7 +242,7 @@ pub(super) struct TuneArguments {
     pub ranks: RankArguments,
 }
 
-/// The options whose defaults are the command's own.
+/// The options whose defaults depend on the command.
 pub(super) struct Defaults {
     pub batch: usize,
     pub lr: Option<f32>,
@@ -250,14 +251,14 @@ pub(super) struct Defaults {
 }
 
 impl TuneArguments {
-    /// The adapters that were asked for.
+    /// The configuration of the requested adapters.
     pub fn lora(&self) -> Result<Option<LoraConfig>> {
         self.lora.config()
     }
 
     /// The run's folder, by default named after `data`.
     pub fn out(&self, data: &Path) -> PathBuf {
-        // The standard input has no name.
+        // Standard input has no name.
         let stem = data.file_stem().filter(|stem| *stem != "-");
         let name = stem.map_or_else(|| "tuned".into(), |stem| stem.to_string_lossy().into_owned());
         self.out.clone().unwrap_or_else(|| Path::new("runs").join(name))
@@ -275,7 +276,7 @@ impl TuneArguments {
         })
     }
 
-    /// What the user said about a model of this shape, as far as the data need not be known. `recipe` has the rest.
+    /// The user's settings for a model of this shape, as far as they do not depend on the data. `recipe` has the rest.
     pub fn settings(&self, config: &Config, recipe: Settings, own: &Defaults) -> Result<Settings> {
         let (longest, context) = (config.context, self.context.unwrap_or(recipe.context));
         if context < 2 || context > longest {
@@ -312,7 +313,7 @@ impl TuneArguments {
         Ok(settings)
     }
 
-    /// Steps and what depends on them; `data` is a hash of what is learned.
+    /// Sets the number of steps and what depends on it; `data` is a hash of the training data.
     pub fn schedule(&self, settings: Settings, steps: u64, data: u64) -> Result<Settings> {
         let warmup = self.warmup.unwrap_or((steps / 10).min(100));
         let settings = Settings {
@@ -325,7 +326,7 @@ impl TuneArguments {
         Ok(settings)
     }
 
-    /// The trainer: the base model's weights (and fresh adapters, if there are to be any), or where the run stopped.
+    /// The trainer: the base model's weights (and fresh adapters, if requested), or the state in which the run stopped.
     pub fn trainer(
         &self,
         shared: &Shared,

@@ -1,7 +1,8 @@
-//! What the program says: results on stdout, talk and progress bars on stderr; and numbers and texts as a terminal shows them.
+//! The program's output: results on stdout, messages and progress bars on stderr; and how a terminal shows numbers and
+//! texts.
 //!
-//! Whoever listens may leave at any time (`| head`, a closed terminal). Results then end the command without complaint;
-//! talk that nobody hears stops no work, so a training outlives its terminal.
+//! The reader may go away at any time (`| head`, a closed terminal). Results then end the command without an error
+//! message; messages that cannot be written are dropped, so that training outlives its terminal.
 
 use std::{fmt::Display, io::Write, path::Path};
 
@@ -13,7 +14,7 @@ use wgpt::{Error, Result, gpu::profile::Entry};
 ///
 /// # Errors
 ///
-/// [`Error::Unread`] if the reader has left, [`Error::Io`] for a full disk and the like.
+/// [`Error::Unread`] if the reader is gone, [`Error::Io`] for a full disk and other errors.
 pub(super) fn write(text: impl Display) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     let written = write!(stdout, "{text}").and_then(|()| stdout.flush());
@@ -23,7 +24,7 @@ pub(super) fn write(text: impl Display) -> Result<()> {
     })
 }
 
-/// [`write()`] with a line end.
+/// Like [`write()`], with a line end.
 pub(super) fn line(text: impl Display) -> Result<()> {
     write(format_args!("{text}\n"))
 }
@@ -33,9 +34,9 @@ pub(super) fn say(text: impl Display) {
     talk(format_args!("{text}\n"));
 }
 
-/// [`say`] without a line end.
+/// Like [`say`], without a line end.
 pub(super) fn talk(text: impl Display) {
-    // Nobody can be told that nobody listens.
+    // There is no way to report that stderr is closed.
     let _ = write!(std::io::stderr().lock(), "{text}");
 }
 
@@ -54,8 +55,8 @@ pub(super) fn share(share: f64, width: usize) -> String {
     format!("{}{part}", "█".repeat(eighths / 8))
 }
 
-/// A text from somewhere as a terminal may show it: control characters, which could move the cursor or do worse, are
-/// replaced; line ends and tabs stay.
+/// Makes a text safe to print: control characters, which could move the cursor or worse, are replaced; line ends and
+/// tabs stay.
 pub(super) fn harmless(text: &str) -> String {
     let shown = |letter: char| if letter.is_control() && !"\n\t".contains(letter) { '\u{fffd}' } else { letter };
     text.replace("\r\n", "\n").chars().map(shown).collect()
@@ -71,12 +72,12 @@ pub(super) fn beginning(text: &str, width: usize) -> String {
     }
 }
 
-/// Bytes in words.
+/// A number of bytes in words.
 pub(super) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// The table that `--profile` prints: kernels by time with their shares.
+/// The table that `--profile` prints: kernels by time, with their shares.
 pub(super) fn profile(rows: &[(String, Entry)]) -> String {
     let total: f64 = rows.iter().map(|(_, entry)| entry.seconds).sum();
     let mut text = format!("{:>10} {:>6} {:>10} {:>10}  kernel\n", "ms", "share", "dispatches", "us each");

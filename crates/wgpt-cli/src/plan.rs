@@ -21,7 +21,7 @@ use wgpt::{
     },
 };
 
-/// Memory and time of a training from scratch on this adapter, before it begins
+/// Predict the memory and time of training from scratch on this adapter
 #[derive(Debug, Args)]
 #[command(
     after_help = "A step is recorded without running it, which tells its memory to the byte. Where that memory is free, what was
@@ -40,15 +40,15 @@ Examples:
   mpirun -n 2 wgpt plan --preset nano-char --check"
 )]
 pub(crate) struct Arguments {
-    /// Tokens of the vocabulary
+    /// Size of the vocabulary
     #[arg(long, default_value_t = 65)]
     vocabulary: usize,
     #[command(flatten)]
     recipe: Recipe,
-    /// Take real steps as well, and compare
+    /// Also take real steps, and compare
     #[arg(long)]
     check: bool,
-    /// Real steps of --check [default: as many as take a few seconds, and seven at least]
+    /// Number of real steps for --check [default: as many as take a few seconds, at least seven]
     #[arg(long, requires = "check")]
     check_steps: Option<usize>,
     #[command(flatten)]
@@ -62,9 +62,9 @@ struct Output {
     adapter: String,
     tokens_per_second: f64,
     steps: u64,
-    /// Seconds of all steps.
+    /// Seconds for all steps.
     total_seconds: f64,
-    /// Whether the memory can be had; none where the adapter does not tell.
+    /// Whether enough memory is available; [`None`] if the adapter does not report it.
     fits: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranks: Option<Ranks>,
@@ -74,7 +74,7 @@ struct Output {
 #[derive(Serialize)]
 struct Check {
     measured: Measured,
-    /// The plan's share of what was measured, less 1.
+    /// The prediction divided by the measurement, minus 1.
     memory_error: f64,
     time_error: f64,
 }
@@ -92,7 +92,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     ranks::join(shared, Options::default(), async |shared, group| plan(shared, group, arguments).await).await
 }
 
-/// A forecast for ranks with another GPU: no adapter is opened.
+/// A forecast for ranks with another GPU; no adapter is opened.
 fn elsewhere(shared: &Shared, arguments: &Arguments, step_ms: f64, count: usize) -> Result<()> {
     let settings = arguments.ranks.share(&arguments.recipe.settings(arguments.vocabulary), count)?;
     let parameters = parameters::count(&settings.config);
@@ -109,7 +109,7 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     let settings = arguments.ranks.share(&whole, count.unwrap_or(1))?;
     let gpu = shared.open().await?;
     let settings = options::on_adapter(shared, &gpu, settings);
-    // The first rank measures while the others wait: it is alone on the machine.
+    // The first rank measures alone on the machine, while the others wait.
     let measured = match group.is_first() {
         true => Some(measure(shared, &gpu, &settings).await?),
         false => None,
@@ -117,7 +117,7 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     group.meet()?;
     let many = match (count, &measured) {
         (Some(count), Some((_, _, rank))) => Some(arguments.ranks.forecast(group, count, *rank)?),
-        // The others take part where messages are timed; what they would forecast is not shown.
+        // The other ranks take part in timing messages; their forecasts are not shown.
         (Some(count), None) => Some(arguments.ranks.forecast(group, count, Rank::default())?),
         (None, _) => None,
     };
@@ -149,7 +149,7 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     shared.result(&output, || words(&output))
 }
 
-/// A rank's step, whether the adapter has the memory for it, and what a forecast needs to know.
+/// A rank's step, whether the adapter has enough memory for it, and the measurements that a forecast needs.
 async fn measure(shared: &Shared, gpu: &Gpu, settings: &Settings) -> Result<(Plan, Option<bool>, Rank)> {
     let bar = output::bar(1, shared.quiet);
     let report = |what: &str, index: usize, count: usize| {
@@ -158,7 +158,7 @@ async fn measure(shared: &Shared, gpu: &Gpu, settings: &Settings) -> Result<(Pla
         bar.set_message(what.to_string());
     };
     let imagined = plan::imagine(gpu, settings, report).await;
-    // What the tuner learned is kept even if the plan failed.
+    // What the tuner learned is stored even if planning failed.
     cache::save(gpu);
     let imagined = imagined?;
     let fits = gpu.fits(imagined.memory.held).await?;
@@ -170,10 +170,10 @@ async fn measure(shared: &Shared, gpu: &Gpu, settings: &Settings) -> Result<(Pla
     Ok((plan, fits, rank))
 }
 
-/// Real steps on a device of their own, so that nothing else counts as their memory; those of all ranks together.
+/// Takes real steps on a separate device, so that their memory is measured alone; with all ranks, if there are several.
 async fn steps(shared: &Shared, group: &Group, settings: &Settings, steps: Option<usize>) -> Result<Measured> {
     let gpu = shared.open().await?;
-    // Ranks must agree on the number.
+    // All ranks must use the same number of steps.
     let steps = steps.or((group.size() > 1).then_some(15)).map(|steps| steps.max(1));
     let bar = output::bar(steps.unwrap_or(7) as u64 + 2, shared.quiet);
     let measured = plan::measure(&gpu, group, settings, steps, |step| bar.set_position(step as u64)).await?;
@@ -181,7 +181,7 @@ async fn steps(shared: &Shared, group: &Group, settings: &Settings, steps: Optio
     Ok(measured)
 }
 
-/// Seconds as people say them.
+/// A duration in words.
 fn duration(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),

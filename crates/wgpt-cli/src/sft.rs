@@ -22,7 +22,7 @@ use wgpt::{
     },
 };
 
-/// Teach a model to answer, by example conversations
+/// Fine-tune a model on example conversations
 #[derive(Debug, Args)]
 #[command(after_help = "A line of the data is one conversation:
   {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Hello!\"}]}
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Conversations, one JSON object per line
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// How often every conversation is learned from
+    /// Number of passes over the conversations
     #[arg(long, default_value_t = 3)]
     epochs: usize,
     /// Rows per micro-batch
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     /// Highest learning rate [default: 5e-5, with adapters 2e-4]
     #[arg(long)]
     lr: Option<f32>,
-    /// Share of the conversations that is held out
+    /// Share of the conversations to hold out
     #[arg(long, default_value_t = 0.05)]
     val_fraction: f64,
     #[command(flatten)]
@@ -66,7 +66,7 @@ struct Output {
     conversations: usize,
     left_out: Vec<Found>,
     truncated: usize,
-    /// Tokens of the conversations, and those that are learned.
+    /// Number of tokens in the conversations, and number of those that are trained on.
     tokens: usize,
     learned_tokens: usize,
 }
@@ -81,7 +81,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let Arguments { tune, epochs, batch, lr, val_fraction, .. } = arguments;
     let out = tune.out(&arguments.data);
     let base = tune.base(&out)?;
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     let config = interchange::open(&base)?.config().clone();
     let own = Defaults { batch: *batch, lr: *lr, val_fraction: *val_fraction, epochs: *epochs };
     let recipe = Settings::fine_tuning(config.clone(), tune.lora()?);

@@ -1,4 +1,4 @@
-//! What every training command shows while it runs, and says at the end.
+//! The output of every training command, while it runs and at the end.
 
 use std::sync::{
     Arc,
@@ -16,8 +16,8 @@ use wgpt::{
 };
 use wgpt_server::signals;
 
-/// Becomes true at the first of [`Signals`](signals::Signals). A second one ends at once; the last checkpoint is complete
-/// whenever that happens.
+/// Becomes true at the first of [`Signals`](signals::Signals). A second signal ends the program immediately; the last
+/// checkpoint is complete at any time.
 pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -46,7 +46,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervi
                 let (more, rate) = (more.collect::<String>(), tokens / seconds);
                 bar.set_message(format!("loss {:.4}{more}, {rate:.0} tokens/s", numbers.loss));
                 bar.set_position(*step);
-                // Without a terminal there is no bar: a line now and then shows that it lives.
+                // Without a terminal there is no bar, so an occasional line shows progress.
                 if bar.is_hidden() && !quiet && (*step == 1 || step % 100 == 0) {
                     let (loss, ms) = (numbers.loss, seconds * 1e3);
                     output::say(format_args!("step {step}: loss {loss:.4}, {ms:.0} ms"));

@@ -1,4 +1,4 @@
-//! What one can do in a chat besides talking: settings, tokens in colour, and the bars of a choice.
+//! The commands available in a chat: settings, coloured tokens, and a bar chart of a token's candidates.
 
 use super::super::output;
 use wgpt::{
@@ -27,7 +27,7 @@ const HELP: &str = "/temperature X   how wild the next answers are; 0 takes the 
 /quit            end";
 
 impl Command {
-    /// The command on a line; none when the line is something to say. A mistake comes as what to tell.
+    /// Parses a command; [`None`] if the line is a message. The error is a message for the user.
     pub fn parse(line: &str) -> Result<Option<Self>, String> {
         let Some(rest) = line.trim().strip_prefix('/') else { return Ok(None) };
         let (name, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -51,10 +51,10 @@ impl Command {
         }))
     }
 
-    /// Does it, and says what there is to say.
+    /// Executes the command and returns the text to show.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn run(self, conversation: &mut Conversation<'_>, last: Option<&Answer>) -> Result<String> {
         const NOTHING: &str = "nothing was said yet";
         Ok(match self {
@@ -85,7 +85,7 @@ impl Command {
     }
 }
 
-/// Backgrounds that neighbours differ in (256-colour palette).
+/// Background colours that make neighbouring tokens distinguishable (256-colour palette).
 const BACKGROUNDS: [u8; 4] = [24, 58, 53, 22];
 
 /// The last exchange, token by token: alternating backgrounds, ids below.

@@ -47,13 +47,13 @@ pub(crate) struct Arguments {
     /// GGUF file, Hugging Face folder, checkpoint or run folder [default: the small model that comes with the program]
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Instructions that stand before the conversation
+    /// System message with instructions
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Say this, print the answer, and end
+    /// Send this message, print the answer, and exit
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// Most tokens of an answer
+    /// Maximum number of tokens in an answer
     #[arg(long, default_value_t = 512)]
     max_tokens: usize,
     #[command(flatten)]

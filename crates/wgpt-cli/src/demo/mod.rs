@@ -20,7 +20,7 @@ use wgpt::{
     report::timeline,
 };
 
-/// The whole story: a model learns to read, to talk, and to talk as people like it
+/// Run the whole pipeline: a model learns to write, to chat, and to chat the way people prefer
 #[derive(Debug, Args)]
 #[command(after_help = "Six stages, on texts that come with the program:
   pretrain   a tokenizer, then a GPT that learns to write from plays of Shakespeare
@@ -42,24 +42,24 @@ pub(crate) struct Arguments {
     /// Folder of the runs
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
-    /// Rate so many pairs of answers yourself, in each round, instead of taking the ratings that come with the program
+    /// Rate this many pairs of answers yourself in each round, instead of using the ratings that come with the program
     #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "20")]
     rate: Option<usize>,
-    /// A larger model, trained on more for longer: about fifteen minutes without a GPU
+    /// Train a larger model on more data for longer: about fifteen minutes without a GPU
     #[arg(long)]
     long: bool,
-    /// For tests: everything happens, and nothing is learned
+    /// For tests: runs everything without learning anything
     #[arg(long, hide = true)]
     smallest: bool,
-    /// Seed of everything
+    /// Random seed of the whole demo
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Go on where a demo in --out stopped
+    /// Continue the demo in --out where it stopped
     #[arg(long)]
     resume: bool,
 }
 
-/// What a stage left behind.
+/// The results of a stage.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Told {
     stage: String,
@@ -69,23 +69,23 @@ struct Told {
     /// Held-out accuracy of a reward model.
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<f64>,
-    /// Mean reward of the answers by the last reward model.
+    /// Mean reward of the answers according to the last reward model.
     #[serde(skip_serializing_if = "Option::is_none")]
     reward: Option<f64>,
-    /// Nats per answer from the stage's first policy, over the last quarter of its steps.
+    /// KL in nats per answer from the stage's initial policy, over the last quarter of its steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     kl: Option<f64>,
-    /// Share of the answers that are, word by word, those that people gave.
+    /// Share of the answers that equal, word for word, those that people gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     as_taught: Option<f64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     samples: Vec<Sample>,
-    /// Every answer after the stage, until the last reward model has judged them.
+    /// All answers after the stage, kept until the last reward model has scored them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     answers: Vec<String>,
 }
 
-/// An answer that is shown.
+/// An answer to show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sample {
     prompt: String,
@@ -101,7 +101,7 @@ struct Output<'a> {
     stages: &'a [Told],
 }
 
-/// The stages in their order.
+/// The stages in order.
 const STAGES: [&str; 6] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2"];
 
 /// Runs the command.
@@ -141,7 +141,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     for stage in &mut told {
         stage.answers.clear();
     }
-    // What was done before a --resume counts too.
+    // Includes the time before a --resume.
     let seconds = clock.elapsed().as_secs_f64().max(told.iter().map(|told| told.seconds).sum());
     let output = Output { seconds, report: report.display().to_string(), model: model.clone(), stages: &told };
     shared.result(&output, || {
@@ -154,7 +154,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     })
 }
 
-/// The stages that an earlier demo in the folder has finished.
+/// The stages that an earlier demo in the folder has completed.
 fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<Told>> {
     let (out, record) = (&arguments.out, arguments.out.join("story.json"));
     if !arguments.resume {
@@ -178,7 +178,7 @@ fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<Told>> {
     serde_json::from_value(found["stages"].clone()).map_err(|error| Error::data(&record, error.to_string()))
 }
 
-/// What a demo that goes on must agree with.
+/// The settings that must be the same when a demo is resumed.
 fn settings(arguments: &Arguments, recipe: &Recipe) -> Value {
     json!({ "seed": arguments.seed, "rate": arguments.rate, "recipe": recipe })
 }
@@ -188,7 +188,7 @@ fn save(record: &std::path::Path, arguments: &Arguments, recipe: &Recipe, told: 
     atomic::write(record, format!("{content:#}\n").as_bytes())
 }
 
-/// Gives all answers of all stages their rewards by the last reward model.
+/// Scores all answers of all stages with the last reward model.
 async fn judge(story: &Story<'_>, told: &mut [Told]) -> Result<()> {
     let judge = story.reward_model("reward2")?;
     for stage in told.iter_mut().filter(|stage| !stage.answers.is_empty()) {
@@ -207,7 +207,7 @@ async fn judge(story: &Story<'_>, told: &mut [Told]) -> Result<()> {
     Ok(())
 }
 
-/// A stage for the report.
+/// A stage's chapter in the report.
 fn chapter(story: &Story<'_>, told: &Told) -> Result<timeline::Chapter> {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_string(), value)));
@@ -227,7 +227,7 @@ fn chapter(story: &Story<'_>, told: &Told) -> Result<timeline::Chapter> {
     Ok(timeline::Chapter { name, about, facts, lines, answers: answers.collect() })
 }
 
-/// Characters of an answer that are shown.
+/// Maximum number of characters shown of an answer.
 const WIDTH: usize = 76;
 
 /// Every stage's figures, then the same prompts with the answers after each stage.

@@ -1,4 +1,4 @@
-//! The stages of the story, each as the command of its name would do it.
+//! The stages of the demo, each equivalent to the command of the same name.
 
 use std::{
     path::{Path, PathBuf},
@@ -43,13 +43,13 @@ use wgpt::{
     },
 };
 
-/// The random stream of the answers after the stages.
+/// The random stream of the answers after each stage.
 const ANSWERS: u64 = u64::from_le_bytes(*b"demo ans");
 
-/// Most tokens of the words around a prompt.
+/// Maximum number of tokens of the words around a prompt.
 const ROLES: usize = 16;
 
-/// What all stages share.
+/// The state shared by all stages.
 pub(super) struct Story<'a> {
     pub shared: &'a Shared,
     pub gpu: &'a Gpu,
@@ -57,7 +57,7 @@ pub(super) struct Story<'a> {
     out: PathBuf,
     seed: u64,
     rate: Option<usize>,
-    /// How the model reads and writes once it is taught to talk.
+    /// The codec of the model after fine-tuning.
     codec: TextCodec,
     preferences: Vec<Preference>,
     stop: Arc<AtomicBool>,
@@ -75,7 +75,7 @@ impl<'a> Story<'a> {
     ) -> Result<Self> {
         let plain = TextCodec::plain(texts::tokenizer(recipe.vocabulary)?);
         let codec = TextCodec { conventions: plain.conventions.taught(&plain.tokenizer)?, ..plain };
-        // Answers that would be cut could never please.
+        // Answers that would be cut off are left out, because they could never get a good reward.
         let fits = |text: &str, most: usize| codec.tokenizer.encode(text).is_ok_and(|ids| ids.len() < most);
         let asks = |prompt: &str| fits(prompt, recipe.prompt_tokens.saturating_sub(ROLES));
         let mut preferences = texts::preferences()?;
@@ -84,7 +84,7 @@ impl<'a> Story<'a> {
         Ok(Self { shared, gpu, recipe, out: out.to_path_buf(), seed, rate, codec, preferences, stop })
     }
 
-    /// Where a stage's run lies.
+    /// The folder of a stage's run.
     pub fn folder(&self, stage: &str) -> PathBuf {
         self.out.join(stage)
     }
@@ -105,7 +105,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Runs a stage, or goes on with it; none when it was asked to stop.
+    /// Runs or resumes a stage; [`None`] if it was asked to stop.
     pub async fn stage(&self, stage: &str) -> Result<Option<Told>> {
         match stage {
             "pretrain" => self.pretrain().await,
@@ -130,7 +130,7 @@ impl<'a> Story<'a> {
         found
     }
 
-    /// Answers of a stage beside what was asked and what people answered.
+    /// The answers of a stage, with their prompts and the answers that people gave.
     pub fn said<'b>(&'b self, answers: &'b [String]) -> impl Iterator<Item = Said<'b>> {
         self.asked().zip(answers).map(|(asked, answer)| Said { prompt: &asked.prompt, answer, expected: &asked.chosen })
     }
@@ -201,7 +201,7 @@ impl<'a> Story<'a> {
         Ok(summary.map(|summary| Told { val_loss: summary.val_loss, ..Told::default() }))
     }
 
-    /// A reward model on top of the talker, from the ratings that there are by now.
+    /// A reward model on top of the fine-tuned model, trained on the ratings available so far.
     async fn reward(&self, stage: &str, earlier: Option<&str>, policies: &[&str]) -> Result<Option<Told>> {
         let (recipe, out, base) = (&self.recipe, self.folder(stage), self.folder("sft"));
         let config = interchange::open(&base)?.config().clone();
@@ -222,7 +222,7 @@ impl<'a> Story<'a> {
             data: Some(format!("{:016x}", data.fingerprint())),
             ..base_settings
         };
-        // All rewards are on one scale: that of the talker's answers before anybody rated them.
+        // All rewards are on one scale: that of the fine-tuned model's answers before any were rated.
         let talked = answers::draw(self.gpu, &base, &self.codec, &self.prompts(), self.drawn(ANSWERS), |_| ()).await?;
         let read = |(preference, answer): (&Preference, &String)| {
             let messages = [wgpt::text::Message::new("user", preference.prompt.as_str())];
@@ -260,7 +260,7 @@ impl<'a> Story<'a> {
             stops: self.codec.conventions.stops.clone(),
             missing_stop: MissingStop::Score(-1.0),
             controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: 2000.0 },
-            // The reward model is on the scale of the first talker already.
+            // The reward model already uses the scale of the first fine-tuned model.
             normalise: 0,
             common: Common { seed: self.seed + round as u64, ..plain.common },
             limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
@@ -288,7 +288,7 @@ impl<'a> Story<'a> {
         Ok((!summary.stopped).then_some(told))
     }
 
-    /// What is asked in training.
+    /// The prompts used in training.
     pub fn prompts(&self) -> Vec<&str> {
         self.preferences.iter().map(|preference| preference.prompt.as_str()).collect()
     }
@@ -305,7 +305,7 @@ impl<'a> Story<'a> {
         self.out.join(name)
     }
 
-    /// A fresh trainer, or where the run in `out` stopped.
+    /// A fresh trainer, or the state in which the run in `out` stopped.
     fn trainer(
         &self,
         out: &Path,

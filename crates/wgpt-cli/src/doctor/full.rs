@@ -1,4 +1,4 @@
-//! `wgpt doctor --full`: whether an adapter computes what it should, as a report for an issue.
+//! `wgpt doctor --full`: checks whether an adapter computes correctly, and writes a report for an issue.
 
 use std::path::Path;
 
@@ -19,17 +19,17 @@ use wgpt::{
     io::atomic,
 };
 
-/// What was found, as far as the driver let it come.
+/// The results, as far as the driver got.
 #[derive(Default)]
 struct Findings {
     rows: Vec<Row>,
     trajectories: Vec<Trajectory>,
     answers: Vec<Answer>,
-    /// What ended it early.
+    /// The error that ended the checks early.
     error: Option<Error>,
 }
 
-/// Runs everything, and reports even if it had to end early.
+/// Runs everything, and writes the report even if it ends early.
 pub(super) async fn run(shared: &Shared, report: Option<&Path>) -> Result<()> {
     let gpu = shared.open().await?;
     let mut findings = Findings::default();
@@ -56,7 +56,7 @@ fn system() -> String {
     format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// The optional features that the device was opened with, or those that it was not.
+/// The optional features with which the device was opened or, if not `has`, without which.
 fn features(gpu: &Gpu, has: bool) -> Vec<&'static str> {
     let features = gpu.device().features();
     capabilities::names(|feature| features.contains(feature) == has)
@@ -127,7 +127,7 @@ impl Findings {
         text + &self.failures() + &choices(gpu)
     }
 
-    /// What failed, each with the first thing that was wrong.
+    /// The failed checks, each with its first error.
     fn failures(&self) -> String {
         let mut lines = Vec::new();
         for row in self.rows.iter().filter(|row| !row.pass) {
@@ -154,7 +154,7 @@ impl Findings {
     }
 }
 
-/// What the tuner chose on this adapter so far, folded away.
+/// The tuner's choices on this adapter so far, in a collapsed section.
 fn choices(gpu: &Gpu) -> String {
     let choices = gpu.tuner().choices();
     if choices.is_empty() {

@@ -13,7 +13,7 @@ use wgpt::{
     io::atomic,
 };
 
-/// Checks all of them, and says what was found.
+/// Checks every kernel and reports the results.
 pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
     let mut doctor = Doctor::new(&gpu, !arguments.no_times);
@@ -36,7 +36,7 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Every family of kernels, with a progress bar.
+/// Checks every family of kernels, with a progress bar.
 pub(super) async fn check(shared: &Shared, doctor: &mut Doctor<'_>) -> Result<()> {
     let bar = output::bar(FAMILIES.len() as u64, shared.quiet);
     for family in FAMILIES {

@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// Do not time the kernels
     #[arg(long)]
     no_times: bool,
-    /// Check training and decoding too, without times, and report for an issue
+    /// Also check training and decoding, without times, and write a report for an issue
     #[arg(long, conflicts_with_all = ["list", "no_times"])]
     full: bool,
     /// Check the tuner's choices instead

@@ -14,7 +14,7 @@ use wgpt::{
 
 /// Runs the check for the classes whose name contains `wanted`.
 pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) -> Result<()> {
-    // What was learned before is left out: the choices are what is checked.
+    // Stored choices are not loaded, because the choices are what is checked.
     let gpu = shared.open_untuned().await?;
     let mut cases = audit::cases(&gpu).await?;
     cases.retain(|case| case.question.0.contains(wanted));
@@ -42,7 +42,7 @@ pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) ->
 
 fn shape(finding: &Finding) -> String {
     let numbers: Vec<_> = finding.shape.iter().map(u32::to_string).collect();
-    // Of the numbers of a product and of attention the last ones are flags.
+    // The last numbers of products and of attention are flags.
     let sizes = if finding.class.starts_with("matmul") { &numbers[..3] } else { &numbers[..] };
     format!("{}{}", sizes.join("x"), if finding.sibling { " (sibling)" } else { "" })
 }
@@ -56,7 +56,7 @@ fn own(finding: &Finding) -> f64 {
     own.and_then(|(_, seconds)| *seconds).unwrap_or(f64::NAN)
 }
 
-/// One line on all of them.
+/// A summary of all findings on one line.
 fn summary(findings: &[Finding]) -> String {
     let worst = findings.iter().max_by(|left, right| left.ratio.total_cmp(&right.ratio));
     let over = findings.iter().filter(|finding| finding.ratio > MOST).count();

@@ -1,4 +1,4 @@
-//! What is rated: the prompts that `--prompts` names, and a model's answers to them.
+//! The tasks to rate: the prompts named by `--prompts`, and a model's answers to them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,14 @@ use wgpt::{
     io::checkpoint,
 };
 
-/// Tries per answer to get one that is not empty and differs from the others.
+/// Attempts per answer to get one that is not empty and differs from the others.
 const TRIES: usize = 4;
 
-/// Prompts in order, and the lines that are none.
+/// Prompts in order, and the lines that are not prompts.
 pub(super) type Tasks = (Vec<Task>, Tally<Mistake>);
 
-/// A file with a task as JSON on every line, a text file with a prompt on every line, or else a prompt itself.
+/// Reads a file with a JSON task per line, or a text file with a prompt per line; otherwise the argument itself is the
+/// prompt.
 pub(super) fn read(prompts: &str) -> Result<Tasks> {
     let path = Path::new(prompts);
     let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
@@ -33,7 +34,7 @@ pub(super) fn read(prompts: &str) -> Result<Tasks> {
         return Err(Error::data(path, reason));
     }
     let mut tasks = Vec::new();
-    // Some programs begin a file with a byte order mark.
+    // Some programs put a byte order mark at the start of a file.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
@@ -59,12 +60,12 @@ pub(super) fn read(prompts: &str) -> Result<Tasks> {
     Ok((tasks, mistakes))
 }
 
-/// The name that answers of the model at `path` are stored under: the checkpoint, where it is one of several in a run.
+/// The name under which answers of the model at `path` are stored: the checkpoint's, if it is one of several in a run.
 pub(super) fn name(path: &Path) -> String {
     checkpoint::resolve(path).unwrap_or_else(|_| PathBuf::from(path)).display().to_string()
 }
 
-/// `count` different answers, or fewer where the model keeps repeating itself.
+/// `count` different answers, or fewer if the model keeps repeating itself.
 pub(super) async fn answers(
     shared: &Shared,
     conversation: &mut Conversation<'_>,
@@ -77,7 +78,7 @@ pub(super) async fn answers(
     let mut answers: Vec<Answer> = Vec::new();
     let before = &prompt.messages()[..prompt.messages().len() - 1];
     for _ in 0..count * TRIES {
-        // Only the answer is new to the session: the prompt stays in its cache.
+        // Only the answer is new to the session; the prompt stays in its cache.
         conversation.restart(before.iter().cloned());
         let said = conversation.say(prompt.last(), |_, _| (), |_| true).await?;
         let known = answers.iter().any(|answer| answer.text == said.text);
@@ -98,7 +99,7 @@ pub(super) async fn answers(
     Ok(answers)
 }
 
-/// Settings as JSON, by way of text: 0.8 stays 0.8 and does not become what f32 makes of it.
+/// Settings as JSON. They go through text, so that 0.8 stays 0.8 instead of the f64 nearest to its f32.
 fn settings(sampling: &Sampling) -> Result<Option<serde_json::Value>> {
     let text = serde_json::to_string(sampling).and_then(|text| serde_json::from_str(&text));
     text.map(Some).map_err(Error::json("how tokens are chosen"))

@@ -1,4 +1,4 @@
-//! What a reward model learns from.
+//! The training data of a reward model.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use wgpt::{
 };
 use wgpt_server::feedback::{Store, import};
 
-/// Where the ratings are, and what they are taken for.
+/// The source of the ratings, and which kind to use.
 #[derive(Debug, Args)]
 pub(super) struct DataArguments {
     /// Database of ratings
@@ -21,10 +21,11 @@ pub(super) struct DataArguments {
     /// JSONL file of ratings, instead of a database
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// What to learn [default: what most ratings say]
+    /// What to train on [default: the most frequent kind of rating]
     #[arg(long, value_enum)]
     objective: Option<Kind>,
-    /// JSONL file of prompts and answers over which rewards get mean 0 and standard deviation 1 [default: training answers]
+    /// JSONL file of prompts and answers over which rewards are normalised to mean 0 and standard deviation 1 [default:
+    /// training answers]
     #[arg(long, value_name = "FILE")]
     normalise_on: Option<PathBuf>,
 }
@@ -46,7 +47,7 @@ impl DataArguments {
         self.data.as_deref().unwrap_or(&self.feedback)
     }
 
-    /// The ratings as tokens, and how many lines and ratings were left out; why is told.
+    /// The tokenised ratings, and the number of lines and ratings that were left out. Reports the reasons.
     pub fn load(&self, shared: &Shared, reader: &Reader) -> Result<(Data, u64)> {
         let bar = output::bar(0, shared.quiet);
         let (mut notes, mut left_out) = (Vec::new(), 0);
@@ -56,7 +57,7 @@ impl DataArguments {
                 let (store, imported) =
                     import::in_memory(path, |bytes| bar.set_message(format!("{bytes} bytes read")))?;
                 (notes, left_out) = (imported.mistakes.lines("line"), imported.mistakes.total());
-                // A file without ratings is told by what its lines are.
+                // If the file has no ratings, its first mistakes are reported.
                 if store.count()? == 0 {
                     let reason = "no ratings in it; see wgpt reward --help for what a line may be".to_string();
                     return Err(Error::data(path, [vec![reason], notes].concat().join("\n")));
@@ -105,7 +106,7 @@ impl DataArguments {
     }
 }
 
-/// A text that cannot be judged.
+/// The error for a text that cannot be scored.
 pub(super) fn unreadable(path: &Path, line: usize, mistake: impl std::fmt::Display, words: &str) -> Error {
     let detail = if words.is_empty() { String::new() } else { format!(": {words}") };
     Error::data(path, format!("line {line} cannot be judged: {mistake}{detail}"))

@@ -36,7 +36,7 @@ use wgpt::{
     },
 };
 
-/// Teach a model what people prefer: a reward for every answer
+/// Train a reward model on preferences
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -70,7 +70,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct TrainArguments {
-    /// What to start from: run or checkpoint folder, Hugging Face folder, or GGUF file (not with --resume)
+    /// Model to start from: run or checkpoint folder, Hugging Face folder, or GGUF file (not with --resume)
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -80,7 +80,7 @@ struct TrainArguments {
     out: Option<PathBuf>,
     #[command(flatten)]
     lora: LoraArguments,
-    /// How often every comparison is learned from
+    /// Number of passes over the comparisons
     #[arg(long, default_value_t = 1)]
     epochs: usize,
     /// Steps, instead of --epochs
@@ -89,16 +89,17 @@ struct TrainArguments {
     /// Comparisons per step
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Most tokens of a text: longer ones lose the front of their prompt [default: the model's context, at most 1024]
+    /// Maximum number of tokens in a text; longer ones lose the front of their prompt [default: the model's context, at
+    /// most 1024]
     #[arg(long)]
     context: Option<usize>,
-    /// Most tokens of a micro-batch: fewer take less memory
+    /// Maximum number of tokens in a micro-batch; fewer need less memory
     #[arg(long, default_value_t = 4096)]
     tokens: usize,
     /// Highest learning rate
     #[arg(long, default_value_t = 5e-5)]
     lr: f32,
-    /// Last learning rate
+    /// Final learning rate
     #[arg(long, default_value_t = 0.0)]
     min_lr: f32,
     /// Steps of warm-up
@@ -113,19 +114,19 @@ struct TrainArguments {
     /// Probability of dropping an activation
     #[arg(long, default_value_t = 0.0)]
     dropout: f32,
-    /// By how much the chosen of a pair should lead at least
+    /// Margin by which the chosen answer of a pair should lead
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     margin: f32,
-    /// Coefficient of (r_chosen + r_rejected)^2, which keeps rewards of pairs round 0
+    /// Coefficient of (r_chosen + r_rejected)^2, which keeps the rewards of pairs near 0
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     centring: f32,
     /// Seed of the head, the order and the masks
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Share of the prompts that is held out
+    /// Share of the prompts to hold out
     #[arg(long, default_value_t = 0.1)]
     val_fraction: f64,
-    /// Most comparisons per validation, counted in batches
+    /// Maximum number of batches of comparisons per validation
     #[arg(long, default_value_t = 50)]
     val_batches: usize,
     /// Steps between validations [default: a quarter of the steps]
@@ -140,7 +141,7 @@ struct TrainArguments {
     /// Recompute blocks in the backward pass: less memory, more time
     #[arg(long)]
     checkpoint_activations: bool,
-    /// Go on from the newest checkpoint in --out
+    /// Continue from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
@@ -158,7 +159,7 @@ struct Output<'a> {
     prompts: usize,
     truncated: usize,
     left_out: u64,
-    /// Held-out accuracy, once more where programs look first.
+    /// Held-out accuracy, repeated here where programs look first.
     accuracy: Option<f64>,
     evaluation: Option<&'a Evaluation>,
     normalised: Option<Normalised>,
@@ -179,7 +180,7 @@ impl TrainArguments {
         Ok(context)
     }
 
-    /// What the user said about a model of this shape, as far as the data need not be known.
+    /// The user's settings for a model of this shape, as far as they do not depend on the data.
     fn settings(&self, config: Config, context: usize, recipe: Recipe) -> Result<Settings> {
         let base = Settings::reward(config, recipe);
         let counts = [("--epochs", self.epochs), ("--tokens", self.tokens)];
@@ -216,7 +217,7 @@ impl TrainArguments {
         Ok(settings)
     }
 
-    /// Steps and what depends on them.
+    /// Sets the number of steps and what depends on it.
     fn schedule(&self, settings: Settings, steps: u64, data: u64) -> Result<Settings> {
         let settings = Settings {
             schedule: Schedule { steps, ..settings.schedule },
@@ -228,7 +229,7 @@ impl TrainArguments {
         Ok(settings)
     }
 
-    /// The trainer: the base model with a fresh head, or where the run in `out` stopped.
+    /// The trainer: the base model with a fresh head, or the state in which the run in `out` stopped.
     fn trainer(&self, shared: &Shared, gpu: &Gpu, base: &Path, settings: &Settings) -> Result<(Trainer, Option<f64>)> {
         let lora = self.lora.config()?;
         if self.resume {
@@ -276,7 +277,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Re
         Some(model) if !arguments.resume => model.clone(),
         _ => out.clone(),
     };
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     arguments.lora.config()?;
     let config = interchange::open(&base)?.config().clone();
     let context = arguments.context(&config)?;

@@ -11,7 +11,7 @@ use super::{
 };
 use wgpt::{Result, feedback::answered, train::reward::RewardModel};
 
-/// Score answers by a reward model
+/// Score answers with a reward model
 #[derive(Debug, Args)]
 #[command(
     after_help = "A line of the data is {\"prompt\": P, \"answer\": A}, {\"prompt\": P, \"answers\": [A, B, C]} or a \
@@ -22,7 +22,7 @@ Examples:
   wgpt reward score --model runs/judge --data answers.jsonl --json > scores.json"
 )]
 pub(crate) struct Arguments {
-    /// Run or checkpoint folder of wgpt reward
+    /// Run or checkpoint folder of `wgpt reward`
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Prompts and answers, one JSON object per line

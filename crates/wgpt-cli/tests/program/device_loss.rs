@@ -1,5 +1,5 @@
-//! A device that goes away in the middle of a training ends it with an error that names the way on, not with a panic; and what
-//! was saved goes on as if nothing had happened, bit for bit.
+//! A device that is lost during training ends it with an error that says how to continue, not with a panic; and the
+//! saved run continues as if nothing had happened, bit for bit.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,7 +27,7 @@ fn newest(run: &Path) -> Option<PathBuf> {
     folders.filter(named).max()
 }
 
-/// Goes on with the run in `out` until the device is lost, in its tenth step from here.
+/// Continues the run in `out` until the device is lost, in the tenth step from here.
 fn lose(gpu: &Gpu, place: &Place, out: &Path) -> Error {
     let (trainer, codec, state) = state::resume(gpu, out).expect("resumed");
     let settings = state.settings;
@@ -51,7 +51,7 @@ fn a_training_that_loses_its_device_says_how_to_go_on_and_does() {
     let place = Place::with_text(english());
     place.json(&pretrain("whole", SETTINGS));
 
-    // Begun by the program, so that it can go on with it.
+    // Started by the program, so that the program can resume it.
     let out = place.path("lost");
     let mut child = place.start(&pretrain("lost", SETTINGS));
     let start = Instant::now();
@@ -71,7 +71,7 @@ fn a_training_that_loses_its_device_says_how_to_go_on_and_does() {
     let said = error.to_string();
     assert!(said.contains(&format!("{} is whole", kept.display())), "{said}");
 
-    // Everything else on that device fails alike, with nothing to go on from.
+    // Everything else on that device fails in the same way, without a checkpoint to continue from.
     let error = pollster::block_on(tensor.to_f32()).expect_err("the device is gone");
     assert!(matches!(error, Error::DeviceLost { saved: None, .. }), "{error:?}");
     let later = Tensor::zeros(&gpu, &[1 << 20]).and_then(|_| pollster::block_on(gpu.finish()));

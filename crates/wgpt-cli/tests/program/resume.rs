@@ -1,4 +1,4 @@
-//! A killed run goes on where it was, bit for bit.
+//! A killed run continues where it was, bit for bit.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn twenty_kills_change_nothing() {
     while kills < 20 {
         let fresh = !place.path("killed").join("metrics.jsonl").exists();
         let mut child = place.start(&pretrain("killed", if fresh { &settings } else { &resumed }));
-        // From a start that has just begun to a run that is well under way, and beyond a save or two.
+        // From a run that has only just started to one well under way, after a checkpoint or two.
         let wait = 150 + random::below(7, 0, kills, 900);
         std::thread::sleep(Duration::from_millis(wait));
         let over = child.try_wait().expect("the process can be asked").is_some();
@@ -32,7 +32,7 @@ fn twenty_kills_change_nothing() {
             assert_eq!(model["ids"].as_array().map(Vec::len), Some(4), "after kill {kills}");
         }
         if over && last_step(&place.losses("killed")) + 1 == STEPS.parse().unwrap_or(0) {
-            // Finished before the kill: start over, so that all twenty kills hit a run.
+            // It finished before the kill: start over, so that all twenty kills hit a running process.
             std::fs::remove_dir_all(place.path("killed")).expect("the run is removed");
         }
         assert!(start.elapsed() < Duration::from_secs(300), "{kills} kills took five minutes");
@@ -76,7 +76,7 @@ fn under_nohup_a_closed_terminal_stops_nothing() {
     assert_eq!(last_step(&place.losses("run")), 199);
 }
 
-/// Waits until the run `out` has done some steps.
+/// Waits until the run `out` has done a number of steps.
 fn steps_done(place: &Place, out: &str, count: usize) {
     let (log, start) = (place.path(out).join("metrics.jsonl"), Instant::now());
     while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < count {
@@ -85,7 +85,7 @@ fn steps_done(place: &Place, out: &str, count: usize) {
     }
 }
 
-/// In mixed precision the scale of the loss and what it was learned from go on as well.
+/// In mixed precision, the loss scale and its history are restored as well.
 #[test]
 fn a_killed_run_in_f16_goes_on_bit_for_bit() {
     let place = Place::with_text(english());
@@ -103,7 +103,7 @@ fn a_killed_run_in_f16_goes_on_bit_for_bit() {
     let summary = place.json(&pretrain("killed", &resumed));
     assert_eq!(summary["step"], 60);
     assert_eq!(place.losses("killed"), place.losses("whole"));
-    // What was begun in one precision is not gone on with in another.
+    // A run started in one precision cannot be continued in another.
     let other = ["--steps", "60", "--save-every", "7", "--val-every", "30", "--resume"];
     assert!(place.failure(&pretrain("killed", &other)).contains("precision"));
 }
