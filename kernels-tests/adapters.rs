@@ -24,8 +24,8 @@ use wgpt::{
 
 use crate::device::device;
 
-/// Writes a model of the fixtures with a tokenizer to `path`: a folder in f32, or, if its extension says so, a GGUF file in
-/// Q8_0.
+/// Writes a model of the fixtures with a tokenizer to `path`: a folder in f32, or, if its extension
+/// says so, a GGUF file in Q8_0.
 pub fn place(name: &str, path: &Path) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/hf");
     let source = interchange::open(&fixtures.join(name)).expect("the fixture");

@@ -1,5 +1,5 @@
-//! Collects messages of the Khronos validation layer, if `WGPU_VALIDATION=1` asks for the layer and `WGPU_DEBUG=1` makes wgpu
-//! listen to it: its messages go to wgpu's log and fail the test that caused them.
+//! Collects messages of the Khronos validation layer, if `WGPU_VALIDATION=1` asks for the layer and `WGPU_DEBUG=1`
+//! makes wgpu listen to it: its messages go to wgpu's log and fail the test that caused them.
 
 use std::sync::{
     Mutex,

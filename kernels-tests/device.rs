@@ -1,5 +1,5 @@
-//! The only device of the test binary: several at once crash some software drivers, and two tests must not use a recorder
-//! at the same time.
+//! The only device of the test binary: several at once crash some software drivers, and two tests must not use a
+//! recorder at the same time.
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -7,8 +7,8 @@ use wgpt::gpu::{Gpu, Options};
 
 use crate::complaints;
 
-/// The shared device, for as long as the guard lives. Every new tensor is filled with NaN. A test that made the validation
-/// layer complain fails when it releases the guard.
+/// The shared device, for as long as the guard lives. Every new tensor is filled with NaN. A test that made the
+/// validation layer complain fails when it releases the guard.
 pub struct Device {
     /// The device.
     pub gpu: Gpu,

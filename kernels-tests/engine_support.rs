@@ -1,4 +1,5 @@
-//! Helpers for engine tests: requests whose events are kept, running an engine until it is done, and generating a text alone.
+//! Helpers for engine tests: requests whose events are kept, running an engine until it is done,
+//! and generating a text alone.
 
 use std::sync::{Arc, Mutex};
 

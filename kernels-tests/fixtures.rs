@@ -114,8 +114,8 @@ impl Fixture {
             let mut values = read(tensor);
             let expected = self.numbers(&format!("final.{name}"));
             if name.ends_with("attention.qkv.bias") {
-                // A key's bias shifts all scores of a query alike, which softmax ignores, so its gradient is 0 except for
-                // rounding, which Adam amplifies to steps of at most about the learning rate.
+                // A key's bias shifts all scores of a query alike, which softmax ignores, so its gradient is 0 except
+                // for rounding, which Adam amplifies to steps of at most about the learning rate.
                 let keys = WIDTH..2 * WIDTH;
                 let drift = difference(name, &values[keys.clone()], &expected[keys.clone()]);
                 assert!(drift <= 1.01 * STEPS as f32 * LR, "the biases of the keys moved by {drift}");

@@ -9,9 +9,9 @@ pub fn data(seed: u64, len: usize) -> Vec<f64> {
     support::to_f64(&support::data(seed, len))
 }
 
-/// Checks that `analytic` is the gradient of `sum(weights * f(x))`: compares every element with central differences (five
-/// points, error of order step^4) to a relative 1e-6. Where gradients vanish, the differences' own rounding is allowed: 1e-9
-/// of the largest gradient.
+/// Checks that `analytic` is the gradient of `sum(weights * f(x))`: compares every element with central differences
+/// (five points, error of order step^4) to a relative 1e-6. Where gradients vanish, the differences' own rounding is
+/// allowed: 1e-9 of the largest gradient.
 pub fn proves(name: &str, x: &[f64], weights: &[f64], f: impl Fn(&[f64]) -> Vec<f64>, analytic: &[f64]) {
     let (outputs, step) = (f(x).len(), 1e-3);
     assert!(outputs == weights.len() && analytic.len() == x.len(), "{name}: the lengths differ");
@@ -136,7 +136,8 @@ fn attention_oracle_with_segments() {
     assert_eq!(alone_lse[..2], lse[3..5]);
 }
 
-/// `dA` and `dB` are products themselves: `G B^T` and `A^T G`, each transposed again if its operand is stored transposed.
+/// `dA` and `dB` are products themselves: `G B^T` and `A^T G`, each transposed again if its
+/// operand is stored transposed.
 #[test]
 fn matmul_oracle_gradients_are_products() {
     let (m, n, k, batch) = (3, 5, 7, 2);
@@ -159,8 +160,8 @@ fn matmul_oracle_gradients_are_products() {
     }
 }
 
-/// The gradients of the sums, the bias, and of residual and previous values are GELU's gradient, its column sums, and the
-/// output's gradient itself.
+/// The gradients of the sums, the bias, and of residual and previous values are GELU's gradient, its column sums, and
+/// the output's gradient itself.
 #[test]
 fn epilogue_oracle() {
     let (x, bias, residual, before, g) = (data(19, 15), data(20, 5), data(21, 15), data(22, 15), data(23, 15));

@@ -1,5 +1,5 @@
-//! Models of other programs: results for models saved by transformers (scripts/fixtures/make_hf_fixtures.py) agree with it,
-//! and every round trip keeps the bits.
+//! Models of other programs: results for models saved by transformers (scripts/fixtures/make_hf_fixtures.py) agree with
+//! it, and every round trip keeps the bits.
 
 use std::{
     fs,

@@ -177,8 +177,8 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |most, (a, b)| if (a - b).is_finite() { most.max((a - b).abs()) } else { f32::INFINITY })
 }
 
-/// Loss and the adapters' gradients are the same with packed weights and with the same weights unpacked, with activations
-/// kept or computed again; without its adapters the model equals its base, bit for bit.
+/// Loss and the adapters' gradients are the same with packed weights and with the same weights unpacked, with
+/// activations kept or computed again; without its adapters the model equals its base, bit for bit.
 #[test]
 fn packed_and_plain_bases_agree() {
     let device = device();
@@ -212,8 +212,8 @@ fn packed_and_plain_bases_agree() {
     }
 }
 
-/// Overfitting one batch with a packed base: the loss falls, only the adapters change, and decoding token by token gives the
-/// same as the whole text.
+/// Overfitting one batch with a packed base: the loss falls, only the adapters change, and decoding token by token
+/// gives the same as the whole text.
 #[test]
 fn only_adapters_learn() {
     let device = device();

@@ -1,5 +1,5 @@
-//! Texts that share a row or a batch give the same results as each alone: in training with segments, in decoding with left
-//! padding.
+//! Texts that share a row or a batch give the same results as each alone: in training with segments, in
+//! decoding with left padding.
 
 use wgpt::{
     gpu::Gpu,

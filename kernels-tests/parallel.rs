@@ -20,8 +20,8 @@ fn read(tensor: &Tensor) -> Vec<f32> {
     pollster::block_on(tensor.to_f32()).expect("a readback")
 }
 
-/// Both families, embeddings used once and twice, activations kept and computed again: every parameter is reported once, and
-/// its gradient then already has its final value.
+/// Both families, embeddings used once and twice, activations kept and computed again: every parameter is reported
+/// once, and its gradient then already has its final value.
 #[test]
 fn gradients_are_complete_when_reported() {
     let device = device();

@@ -38,7 +38,8 @@ fn worth(text: &[u32]) -> f64 {
     text.iter().filter(|id| **id != END).map(|id| 0.8 * f64::from(random::normal(SEED, 3, u64::from(*id)))).sum()
 }
 
-/// `count` pairs, the first of which is preferred with probability sigmoid(difference of worth) (Bradley and Terry 1952).
+/// `count` pairs, the first of which is preferred with probability sigmoid(difference of worth)
+/// (Bradley and Terry 1952).
 fn pairs(count: u64) -> Vec<Comparison> {
     let pair = |index: u64| {
         let (a, b) = (text(2 * index), text(2 * index + 1));

@@ -156,8 +156,8 @@ fn greedy_text_matches_the_reference() {
     assert!(same == greedy.len() || margins[same] <= 0.01, "token {same} differs at a margin of {}", margins[same]);
 }
 
-/// Stored in a coarser format on request, the model stays much the same: single scores move (by 2 in Q8_0, whose blocks share
-/// a scale with outliers), but their sum over a text hardly does.
+/// Stored in a coarser format on request, the model stays much the same: single scores move (by 2 in Q8_0, whose blocks
+/// share a scale with outliers), but their sum over a text hardly does.
 #[test]
 fn weights_can_be_kept_in_other_formats() {
     use wgpt::formats::Format;

@@ -77,8 +77,8 @@ fn defined_twice(text: &str) -> Option<&str> {
     text.lines().filter(defines).find(|line| !seen.insert(*line))
 }
 
-/// Translates all variants of a platform to its languages, with parameters as the platform has them and in a uniform buffer,
-/// with and without run-time checks.
+/// Translates all variants of a platform to its languages, with parameters as the platform has them and in a uniform
+/// buffer, with and without run-time checks.
 fn translates(platform: Platform) {
     let found = platform_variants(platform);
     let most = platform.adapters().iter().map(|adapter| adapter.workgroup_memory).max().unwrap_or_default();

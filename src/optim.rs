@@ -105,8 +105,8 @@ fn runs(slots: &[&Slot]) -> Vec<Run> {
 }
 
 impl Optimizer {
-    /// Fresh moments for `parameters`, whose gradients are kept in `gradients` across all steps. `halves` are f16 copies of
-    /// the first parameters, rewritten by every step.
+    /// Fresh moments for `parameters`, whose gradients are kept in `gradients` across all steps. `halves` are f16
+    /// copies of the first parameters, rewritten by every step.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -133,10 +133,10 @@ impl Optimizer {
         Ok(Self { settings, slots, runs, step: 0, skipped: 0 })
     }
 
-    /// Updates every parameter; returns the global gradient norm `[1]` before clipping, still on the GPU. A parameter that
-    /// no gradient reached counts as having gradient 0. With `scale`, the gradients are that many times the real ones, and
-    /// nothing is updated if their norm is not finite: the caller, who reads the norm, counts that in `skipped`. `join` turns
-    /// the norm into that of all ranks when this one has only a share of the gradients.
+    /// Updates every parameter; returns the global gradient norm `[1]` before clipping, still on the GPU. A parameter
+    /// that no gradient reached counts as having gradient 0. With `scale`, the gradients are that many times the real
+    /// ones, and nothing is updated if their norm is not finite: the caller, who reads the norm, counts that in
+    /// `skipped`. `join` turns the norm into that of all ranks when this one has only a share of the gradients.
     ///
     /// # Errors
     /// Returns the errors of the driver and of `join`.
@@ -248,8 +248,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The same shape with another peak and length: decays to a tenth of the peak, and warms up for at most a tenth of the
-    /// steps.
+    /// The same shape with another peak and length: decays to a tenth of the peak, and warms up for at
+    /// most a tenth of the steps.
     #[must_use]
     pub fn rescaled(self, lr: f32, steps: u64) -> Self {
         Self { lr, min_lr: lr / 10.0, warmup: self.warmup.min(steps / 10), steps, ..self }

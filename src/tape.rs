@@ -89,8 +89,8 @@ impl Tape {
         }
     }
 
-    /// Runs every node backward, last first, starting from `gradient` of `output`. Consumes the tape: what the nodes held is
-    /// freed on the way.
+    /// Runs every node backward, last first, starting from `gradient` of `output`. Consumes the tape: what the nodes
+    /// held is freed on the way.
     ///
     /// # Errors
     /// Returns the errors of the backward kernels.

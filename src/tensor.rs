@@ -175,7 +175,7 @@ impl Tensor {
     /// Sets every element to `value`.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn fill(&self, value: f32) -> Result<()> {
         let gpu = &self.gpu;
         for piece in self.flat_pieces()? {
@@ -198,7 +198,7 @@ impl Tensor {
             return Err(Error::shape("scale", format!("the source is {given:?}, expected {expected:?}")));
         }
         let variant = SCALE.set("x_element", self.dtype.vec4()).set("out_element", out.dtype.vec4());
-        // Pieces by the larger of the two types, so that both are cut alike.
+        // Pieces are sized for the larger of the two types, so that both are cut alike.
         let (x, out) = (self.reshape(&[self.elements()])?, out.reshape(&[out.elements()])?);
         let widest = if x.dtype.bytes() > out.dtype.bytes() { &x } else { &out };
         for (first, held) in widest.row_pieces() {
@@ -271,8 +271,8 @@ impl Tensor {
         rows.reshape(shape)
     }
 
-    /// Everything from the first element of this tensor to the last of `last`, flat; `None` unless both lie in one buffer in
-    /// this order.
+    /// Everything from the first element of this tensor to the last of `last`, flat; `None` unless both lie in
+    /// one buffer in this order.
     pub(crate) fn through(&self, last: &Self) -> Option<Self> {
         let end = (last.offset + last.bytes()).checked_sub(self.offset)?;
         let here = Arc::ptr_eq(&self.storage, &last.storage) && self.dtype == last.dtype && last.offset >= self.offset;

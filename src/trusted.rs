@@ -1,5 +1,5 @@
-//! The only file with `unsafe`: memory-mapped files, shader modules without run-time checks, saved compiled pipelines, and
-//! wgpu's experimental features.
+//! The only file with `unsafe`: memory-mapped files, shader modules without run-time checks, saved compiled pipelines,
+//! and wgpu's experimental features.
 #![allow(unsafe_code)]
 
 use std::{fs::File, ops::Range, path::Path};
@@ -23,8 +23,8 @@ pub fn map(path: &Path) -> Result<memmap2::Mmap> {
 pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
     #[cfg(unix)]
     if range.start < range.end && range.end <= map.len() {
-        // SAFETY: `map` maps a file read-only and shared, so a dropped page holds nothing that the file does not: reading
-        // it again gives the same bytes (memory that is not backed by a file would come back as zeros).
+        // SAFETY: `map` maps a file read-only and shared, so a dropped page holds nothing that the file does not:
+        // reading it again gives the same bytes (memory that is not backed by a file would come back as zeros).
         let advised = unsafe {
             map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.end - range.start)
         };
@@ -37,10 +37,10 @@ pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
 
 /// Permission to use features that wgpu calls experimental.
 pub fn experimental() -> wgpu::ExperimentalFeatures {
-    // SAFETY: the caller must accept that such features may still have bugs that break memory safety. The only one used is
-    // cooperative matrices: their only kernel loads and stores them in its own workgroup memory, at indices that depend on
-    // constants alone, and it is chosen only after its result agreed with the plainest kernel's on the same adapter;
-    // `WGPT_WITHOUT=cooperative` leaves the feature unused.
+    // SAFETY: the caller must accept that such features may still have bugs that break memory safety. The only one used
+    // is cooperative matrices: their only kernel loads and stores them in its own workgroup memory, at indices that
+    // depend on constants alone, and it is chosen only after its result agreed with the plainest kernel's on the same
+    // adapter; `WGPT_WITHOUT=cooperative` leaves the feature unused.
     unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
@@ -55,9 +55,9 @@ pub fn shader_module(
     if checked {
         return device.create_shader_module(descriptor);
     }
-    // SAFETY: only the project's own kernels are passed here. Each guards its indices against the sizes in its parameters,
-    // the recorder binds buffers of at least those sizes, and every loop is bounded by them; the test suite runs
-    // all of them with the checks on.
+    // SAFETY: only the project's own kernels are passed here. Each guards its indices against the sizes in its
+    // parameters, the recorder binds buffers of at least those sizes, and every loop is bounded by them; the test suite
+    // runs all of them with the checks on.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
@@ -72,15 +72,15 @@ pub fn pipeline_data(cache: &wgpu::PipelineCache) -> Option<Vec<u8>> {
     Some([&checksum(&data)[..], &data].concat())
 }
 
-/// A pipeline cache filled with what [`pipeline_data`] returned in an earlier process. Anything else, or data from another
-/// adapter or driver, gives an empty one.
+/// A pipeline cache filled with what [`pipeline_data`] returned in an earlier process. Anything else, or data from
+/// another adapter or driver, gives an empty one.
 pub fn pipeline_cache(device: &wgpu::Device, kept: Option<&[u8]>) -> wgpu::PipelineCache {
     let whole = |(sum, data): (&[u8; 8], &'_ [u8])| *sum == checksum(data);
     let data = kept.and_then(|kept| kept.split_first_chunk()).filter(|parts| whole(*parts)).map(|(_, data)| data);
     let descriptor = wgpu::PipelineCacheDescriptor { label: Some("wgpt"), data, fallback: true };
     // SAFETY: the data must come from a cache. The checksum shows that nothing was cut off or changed since, and wgpu's
-    // header shows that it was made for this adapter, driver and format version; the file lies in the user's own cache folder,
-    // and anyone who can write there can replace this program as well.
+    // header shows that it was made for this adapter, driver and format version; the file lies in the user's own cache
+    // folder, and anyone who can write there can replace this program as well.
     unsafe { device.create_pipeline_cache(&descriptor) }
 }
 

@@ -1,5 +1,5 @@
-//! burn on wgpu: single kernels without its fusion, which would join calls that are independent here; training steps with
-//! fusion, as its users run them.
+//! burn on wgpu: single kernels without its fusion, which would join calls that are independent here; training steps
+//! with fusion, as its users run them.
 
 use std::time::Instant;
 

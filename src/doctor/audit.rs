@@ -1,5 +1,5 @@
-//! Checks whether the tuner chooses well: compares its choices for typical training runs and for decoding with exhaustive
-//! timings of every variant, for other shapes of each class and for every use of the class's variants.
+//! Checks whether the tuner chooses well: compares its choices for typical training runs and for decoding with
+//! exhaustive timings of every variant, for other shapes of each class and for every use of the class's variants.
 
 use serde::Serialize;
 

@@ -74,8 +74,8 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     time(doctor).await
 }
 
-/// The chains of multiply-adds that measure the adapter's roofline: with the factor 1/2, each converges to twice its start,
-/// so that the expected sum of all is known exactly.
+/// The chains of multiply-adds that measure the adapter's roofline: with the factor 1/2, each converges to twice its
+/// start, so that the expected sum of all is known exactly.
 async fn rate(doctor: &mut Doctor<'_>) -> Result<()> {
     let products = roofline::MultiplyAdds::new(doctor.gpu)?;
     products.run()?;

@@ -1,5 +1,5 @@
-//! Checks that the model that ships with the program gives its known answers: decoding greedily with a cache, with pages,
-//! and by reading the whole text again for every token.
+//! Checks that the model that ships with the program gives its known answers: decoding greedily with a cache, with
+//! pages, and by reading the whole text again for every token.
 
 use std::{
     path::Path,
@@ -56,8 +56,8 @@ pub struct Answer {
 /// Asks the model at `talker` all questions.
 ///
 /// # Errors
-/// [`Error::Template`] for a model without a chat template, the errors of loading it, and the driver's. Wrong answers are
-/// not an error here.
+/// [`Error::Template`] for a model without a chat template, the errors of loading it, and the driver's. Wrong
+/// answers are not an error here.
 pub async fn ask(gpu: &Gpu, talker: &Path) -> Result<Vec<Answer>> {
     let codec = TextCodec::open(talker)?;
     let template = codec.conventions.talk(&codec.tokenizer)?;

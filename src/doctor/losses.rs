@@ -106,7 +106,8 @@ fn mask(doctor: &Doctor<'_>, rows: usize, none: bool, vectors: &mut [&mut Vec<f6
     Ok((weights, counts.iter().map(|counts| if *counts { each } else { 0.0 }).collect()))
 }
 
-/// Checks totals and gradient. The loss is used twice with different factors, so that the chain rule has a factor to carry.
+/// Checks totals and gradient. The loss is used twice with different factors, so that the chain
+/// rule has a factor to carry.
 async fn outcome(
     doctor: &mut Doctor<'_>,
     kernel: &str,

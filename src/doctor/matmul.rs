@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Odd, prime and degenerate sizes, some that are multiples of four, few rows with such sizes, and one for split sums with a
-/// shorter last range.
+/// Odd, prime and degenerate sizes, some that are multiples of four, few rows with such sizes, and one for split sums
+/// with a shorter last range.
 const SIZES: &[(usize, usize, usize, usize)] = &[
     (1, 1, 1, 1),
     (3, 5, 7, 2),
@@ -28,7 +28,8 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (68, 36, 1036, 2),
 ];
 
-/// The combinations of types in mixed-precision training: activations times weights, and gradients of either type times both.
+/// The combinations of types in mixed-precision training: activations times weights, and gradients
+/// of either type times both.
 const HALF: &[Types] = &[
     Types { a: F16, b: F16, out: F16, before: F16 },
     Types { a: F16, b: F16, out: F32, before: F32 },

@@ -1,7 +1,7 @@
 //! Checks every kernel, in every variant that could be chosen on this adapter, against its oracle.
 //!
-//! The tests in `kernels-tests` run the same checks; `wgpt doctor` adds timings. On an imagined device the checks list the
-//! variants that exist: [`variants`].
+//! The tests in `kernels-tests` run the same checks; `wgpt doctor` adds timings. On an imagined device the checks list
+//! the variants that exist: [`variants`].
 
 mod attention;
 pub mod audit;
@@ -159,8 +159,8 @@ impl<'a> Doctor<'a> {
         self.upload_as(shape, &vec![f64::NAN; shape.iter().product()], dtype)
     }
 
-    /// Compares a result with its oracle: `|x - oracle| <= 1e-5 sqrt(depth) + 1e-4 |oracle|`, or `1e-3 sqrt(depth) + 1e-3
-    /// |oracle|` if it is stored in f16, where `depth` is the number of terms that each element sums.
+    /// Compares a result with its oracle: `|x - oracle| <= 1e-5 sqrt(depth) + 1e-4 |oracle|`, or `1e-3 sqrt(depth) +
+    /// 1e-3 |oracle|` if it is stored in f16, where `depth` is the number of terms that each element sums.
     async fn compare(
         &mut self,
         (kernel, variant): (&str, &str),

@@ -57,8 +57,8 @@ fn keys(doctor: &mut Doctor<'_>, rows: usize) -> Result<(Vec<u32>, Tensor)> {
     Ok((keys, uploaded))
 }
 
-/// Checks that the chosen token is one that the oracle could have chosen too in f32: compares its score with the oracle's
-/// greatest score, and its log-probability.
+/// Checks that the chosen token is one that the oracle could have chosen too in f32: compares its score with the
+/// oracle's greatest score, and its log-probability.
 async fn choices(doctor: &mut Doctor<'_>, rows: usize, width: usize, rule: Rule) -> Result<()> {
     let logits: Vec<f64> = doctor.data(rows * width).iter().map(|x| f64::from((x * x * x * 6.0) as f32)).collect();
     let (keys, gpu_keys) = keys(doctor, rows)?;

@@ -1,5 +1,6 @@
-//! Checks twenty training steps with known losses, computed by an independent program (scripts/fixtures/make_trajectory.py).
-//! An error in forward or backward kernels, accumulation, clipping, schedule or optimizer shows in them.
+//! Checks twenty training steps with known losses, computed by an independent program
+//! (scripts/fixtures/make_trajectory.py). An error in forward or backward kernels, accumulation, clipping, schedule
+//! or optimizer shows in them.
 
 use serde::Serialize;
 

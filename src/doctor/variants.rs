@@ -9,8 +9,8 @@ use crate::{
     gpu::{Capabilities, Gpu, Variant},
 };
 
-/// Every variant that an adapter with these capabilities could choose, for the head widths in the checks, sorted by name.
-/// `gpu` need not have these capabilities; it only lends a device that does nothing.
+/// Every variant that an adapter with these capabilities could choose, for the head widths in the checks, sorted by
+/// name. `gpu` need not have these capabilities; it only lends a device that does nothing.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when a check cannot run within these limits.

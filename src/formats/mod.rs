@@ -11,21 +11,21 @@ pub use blocks::{dequantise, quantise};
 pub use format::Format;
 pub use gguf::GgufFile;
 
-/// A matrix as it lies in a file.
+/// A matrix as it is stored in a file.
 #[derive(Clone, Debug)]
 pub struct Rows<'a> {
     /// How its elements are stored.
     pub format: Format,
-    /// How many rows; 1 for a vector. A tensor of more dimensions counts all but the innermost here.
+    /// Number of rows; 1 for a vector. For tensors with more dimensions, the product of all but the innermost.
     pub rows: usize,
-    /// Elements per row, in whole blocks.
+    /// Elements per row, a multiple of the block size.
     pub width: usize,
     /// `rows * format.row_bytes(width)` bytes.
     pub bytes: Cow<'a, [u8]>,
 }
 
 impl Rows<'_> {
-    /// Elements in all.
+    /// Total number of elements.
     pub fn elements(&self) -> usize {
         self.rows * self.width
     }

@@ -1,4 +1,5 @@
-//! Checks the buffers and parameters of a dispatch against the kernel's declarations; bind groups are created once and kept.
+//! Checks the buffers and parameters of a dispatch against the kernel's declarations; bind groups
+//! are created once and kept.
 
 use std::{collections::HashMap, sync::Arc};
 

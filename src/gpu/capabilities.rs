@@ -27,7 +27,8 @@ pub struct Capabilities {
     pub f16: bool,
     /// Smallest and largest number of lanes in a subgroup; `None` without subgroup operations.
     pub subgroups: Option<(u32, u32)>,
-    /// Side of the square matrices that a subgroup multiplies as a whole, in f16 with sums in f32; `None` where it cannot.
+    /// Side of the square matrices that a subgroup multiplies as a whole, in f16 with sums in
+    /// f32; `None` where it cannot.
     pub cooperative: Option<u32>,
     /// Parameters in the command stream instead of a uniform buffer.
     pub immediates: bool,
@@ -90,7 +91,8 @@ impl Capabilities {
         Ok((features, limits))
     }
 
-    /// The capabilities that `device` of `adapter` was opened with. `unused` names variants to leave unused, separated by `;`.
+    /// The capabilities that `device` of `adapter` was opened with. `unused` names variants to leave
+    /// unused, separated by `;`.
     pub fn of(device: &wgpu::Device, adapter: &wgpu::Adapter, unused: &str) -> Self {
         let (features, info) = (device.features(), adapter.get_info());
         let f16 = features.contains(Features::SHADER_F16);

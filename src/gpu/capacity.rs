@@ -1,4 +1,4 @@
-//! How much the adapter can still hold. No API of a GPU tells, so it is tried.
+//! Finds out how much memory the adapter has left. No API tells, so it is tried.
 
 use super::Gpu;
 use crate::Result;
@@ -7,10 +7,10 @@ use crate::Result;
 const PART: u64 = 128 << 20;
 
 impl Gpu {
-    /// Whether `bytes` more fit; None where the adapter does not tell.
+    /// Whether `bytes` more fit; [`None`] if the adapter does not tell.
     ///
     /// # Errors
-    /// What the driver complains about beside a lack of memory.
+    /// Returns any error of the driver but a lack of memory.
     pub async fn fits(&self, bytes: u64) -> Result<Option<bool>> {
         Ok(match self.info().device_type {
             // A software adapter takes the machine's own memory, and promises more than there is.
@@ -19,10 +19,10 @@ impl Gpu {
         })
     }
 
-    /// Whether `bytes` more can be allocated: takes them in buffers, and lets them go again.
+    /// Whether `bytes` more can be allocated: allocates them as buffers and releases them again.
     ///
     /// # Errors
-    /// Whatever else the driver complains about.
+    /// Returns any other error of the driver.
     async fn has_room(&self, bytes: u64) -> Result<bool> {
         let mut parts = Vec::new();
         let mut rest = bytes;

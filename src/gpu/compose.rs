@@ -8,8 +8,8 @@ pub type Reason = String;
 pub struct Form {
     /// Whether parameters travel in the command stream instead of a uniform buffer.
     pub immediates: bool,
-    /// Whether a text that uses subgroups begins with `enable subgroups;`. The WGSL standard and browsers require it; naga 30
-    /// does not know it and accepts subgroups without.
+    /// Whether a text that uses subgroups begins with `enable subgroups;`. The WGSL standard and browsers require it;
+    /// naga 30 does not know it and accepts subgroups without.
     pub subgroup_line: bool,
 }
 
@@ -103,8 +103,8 @@ pub fn compose(source: &str, replacements: &[(&str, String)], form: Form) -> Res
     Ok(text)
 }
 
-/// Substitutes the types that `alias` lines name. To naga an alias is a type of its own, and its HLSL back end would then
-/// define the same function twice, once for each, which no HLSL compiler accepts.
+/// Substitutes the types that `alias` lines name. To naga an alias is a type of its own, and its HLSL back end would
+/// then define the same function twice, once for each, which no HLSL compiler accepts.
 fn write_out(lines: &mut [String]) {
     for at in 0..lines.len() {
         let alias = lines[at].strip_prefix("alias ").and_then(|rest| rest.split_once(';'));

@@ -28,7 +28,8 @@ pub type Kept = fn(&wgpu::AdapterInfo) -> Option<Vec<u8>>;
 pub struct Options {
     /// Index or part of the name of the adapter; the best one if `None`.
     pub adapter: Option<String>,
-    /// Without `adapter`: which of the adapters of the best kind, modulo their number, for programs that run side by side.
+    /// Without `adapter`: which of the adapters of the best kind, modulo their number, for
+    /// programs that run side by side.
     pub nth: usize,
     /// Capabilities to leave unused, comma-separated.
     pub without: String,
@@ -151,8 +152,8 @@ impl Gpu {
         })))
     }
 
-    /// An imagined device beside this one, which only takes notes: tensors take no memory, dispatches are noted in its ledger,
-    /// copies do nothing, and every read gives zeros. Its tuner starts with this one's choices.
+    /// An imagined device beside this one, which only takes notes: tensors take no memory, dispatches are noted in its
+    /// ledger, copies do nothing, and every read gives zeros. Its tuner starts with this one's choices.
     pub fn imagine(&self) -> Self {
         self.imagine_as(self.capabilities().clone())
     }
@@ -233,7 +234,8 @@ impl Gpu {
         self.0.checked
     }
 
-    /// Turns on or off that every new tensor is filled with NaN, by which tests find kernels that leave output unwritten.
+    /// Turns on or off that every new tensor is filled with NaN, by which tests find kernels
+    /// that leave output unwritten.
     pub fn poison(&self, on: bool) {
         self.0.poison.store(on, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Notes what a device would do instead of doing it: the pool itself counts allocations, and dispatches and copies go to a
-//! [`Ledger`]. The plan of a run is made from these notes, so it cannot disagree with the code that runs.
+//! Notes what a device would do instead of doing it: the pool itself counts allocations, and dispatches and copies go
+//! to a [`Ledger`]. The plan of a run is made from these notes, so it cannot disagree with the code that runs.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -144,8 +144,8 @@ impl Work {
         if let Param::Uint(value) = found { Some(value) } else { None }
     }
 
-    /// Bytes that one dispatch reads and writes if every buffer is passed over once. This overestimates tables, of which only
-    /// some rows are read, and buffers that are added to.
+    /// Bytes that one dispatch reads and writes if every buffer is passed over once. This overestimates tables, of
+    /// which only some rows are read, and buffers that are added to.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`] for a kernel that does not compile.

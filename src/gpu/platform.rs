@@ -57,8 +57,8 @@ impl Platform {
         }
     }
 
-    /// One adapter for every difference that matters to the choice of variants. Each exceeds the baseline and has room for all
-    /// variants, so whatever a lesser adapter can choose is among what these can.
+    /// One adapter for every difference that matters to the choice of variants. Each exceeds the baseline and has room
+    /// for all variants, so whatever a lesser adapter can choose is among what these can.
     pub fn adapters(self) -> Vec<Capabilities> {
         let most = Capabilities {
             f16: true,

@@ -1,4 +1,5 @@
-//! Finds the fastest of several calls by timing them in turns, so that whatever slows the machine down slows all of them.
+//! Finds the fastest of several calls by timing them in turns, so that whatever slows the
+//! machine down slows all of them.
 
 use web_time::Instant;
 

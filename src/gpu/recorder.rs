@@ -201,7 +201,7 @@ impl Gpu {
         [groups.div_ceil(y) as u32, y as u32, 1]
     }
 
-    /// Records one dispatch of `variant` over `grid` workgroups.
+    /// Records one dispatch of `variant` over a grid of workgroups.
     ///
     /// # Errors
     /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
@@ -272,8 +272,8 @@ impl Gpu {
         self.check()
     }
 
-    /// Submits what was recorded for submission `epoch` unless that has been done already, or everything for `None`. Returns
-    /// the submission while it is remembered.
+    /// Submits what was recorded for submission `epoch` unless that has been done already, or everything for `None`.
+    /// Returns the submission while it is remembered.
     pub(super) fn submission(&self, epoch: Option<u64>) -> Option<wgpu::SubmissionIndex> {
         let mut recorder = self.recorder();
         if epoch.is_none_or(|epoch| epoch >= recorder.epoch) {

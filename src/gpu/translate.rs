@@ -78,8 +78,8 @@ pub struct Shader {
 }
 
 impl Shader {
-    /// Parses a text in a native form, and allows what it needs: f16, subgroups, matrices, immediates, and nothing else beyond
-    /// the WebGPU baseline.
+    /// Parses a text in a native form, and allows what it needs: f16, subgroups, matrices, immediates, and nothing else
+    /// beyond the WebGPU baseline.
     ///
     /// # Errors
     /// The compiler's message, with line and column.

@@ -31,8 +31,8 @@ impl Gpu {
         self.block(None)
     }
 
-    /// Makes sure that submission `epoch` has been submitted and, natively, waits for it, so that mapping what it writes takes
-    /// no time.
+    /// Makes sure that submission `epoch` has been submitted and, natively, waits for it, so that mapping
+    /// what it writes takes no time.
     pub(super) fn reach(&self, epoch: u64) -> Result<()> {
         if cfg!(target_family = "wasm") {
             return self.submission_of(epoch);
@@ -65,8 +65,8 @@ impl Gpu {
     }
 }
 
-/// The result of `future`, for callers that are not `async`. Natively, waiting for the GPU blocks the thread, so every such
-/// future is ready when it is polled for the first time.
+/// The result of `future`, for callers that are not `async`. Natively, waiting for the GPU blocks the thread, so every
+/// such future is ready when it is polled for the first time.
 ///
 /// # Errors
 /// Returns the errors of `future`; [`Error::WouldBlock`] in a browser, where nothing may block the page.

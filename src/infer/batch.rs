@@ -21,8 +21,8 @@ const STREAM: u64 = u64::from_le_bytes(*b"episodes");
 pub struct Request<'a> {
     /// The text so far: at least one token.
     pub prompt: &'a [u32],
-    /// A number that identifies the text. Its draw number t is keyed by (seed, episode, t), so it does not depend on which
-    /// other texts run beside it.
+    /// A number that identifies the text. Its draw number t is keyed by (seed, episode, t), so it does not depend on
+    /// which other texts run beside it.
     pub episode: u64,
 }
 
@@ -57,8 +57,8 @@ pub struct Answer {
 /// `sampling` must not cut anything off. `progress` is called with the number of tokens generated so far for each text.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::BrokenWeights`] when scores are
-/// not numbers, and the driver's errors.
+/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::BrokenWeights`] when
+/// scores are not numbers, and the driver's errors.
 pub async fn continue_all(
     gpu: &Gpu,
     model: &Gpt,

@@ -25,8 +25,8 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keeps only tokens at least this probable relative to the best; 0 for all.
     pub min_p: f32,
-    /// Scores of the last [`RECENT`] tokens are divided by this if positive, and multiplied by it otherwise; 1 for no penalty
-    /// (Keskar et al. 2019).
+    /// Scores of the last [`RECENT`] tokens are divided by this if positive, and multiplied by it otherwise; 1 for no
+    /// penalty (Keskar et al. 2019).
     pub repetition_penalty: f32,
     /// Seed of the draws.
     pub seed: u64,
@@ -82,8 +82,8 @@ impl Sampling {
         random::bits(self.seed, SAMPLE_STREAM, counter) as u32
     }
 
-    /// The next token of every text, from `logits [texts, vocabulary]`, which penalties change in place. Of equal scores the
-    /// lowest id is taken, so the choice is a function of its inputs. The scores stay on the GPU.
+    /// The next token of every text, from `logits [texts, vocabulary]`, which penalties change in place. Of equal
+    /// scores the lowest id is taken, so the choice is a function of its inputs. The scores stay on the GPU.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::BrokenWeights`] for scores that are not numbers, and the driver's errors.

@@ -56,8 +56,8 @@ impl<'a> Session<'a> {
         self.shifts
     }
 
-    /// Makes `tokens` the session's text and returns the scores of the next token, `[1, vocabulary]`. The beginning that both
-    /// texts share is not read again.
+    /// Makes `tokens` the session's text and returns the scores of the next token, `[1, vocabulary]`. The beginning
+    /// that both texts share is not read again.
     ///
     /// # Errors
     /// [`Error::Usage`] without tokens; the driver's errors.
@@ -70,8 +70,8 @@ impl<'a> Session<'a> {
         self.advance(&tokens[same..], progress).await
     }
 
-    /// Reads `new` tokens and returns the scores of the next token, `[1, vocabulary]`. `progress` is called with the number of
-    /// tokens of a long text read so far, and their total.
+    /// Reads `new` tokens and returns the scores of the next token, `[1, vocabulary]`. `progress` is called with the
+    /// number of tokens of a long text read so far, and their total.
     ///
     /// If they do not fit the window, the first [`Session::keep`] tokens and the newest half of the window are read
     /// again, and the rest is forgotten.

@@ -33,15 +33,15 @@ use crate::{
 pub struct Pass {
     /// Probability of dropping an activation.
     pub dropout: f32,
-    /// Chooses the dropout masks of this pass.
+    /// Determines the dropout masks of this pass.
     pub dropout_key: u32,
-    /// Blocks keep nothing and are run again in the backward pass.
+    /// Whether blocks keep nothing and are run again in the backward pass.
     pub checkpoint: bool,
-    /// Leaves adapters out: the frozen model that they were attached to, bit for bit.
+    /// Whether adapters are left out, which gives the frozen model that they were attached to, bit for bit.
     pub reference: bool,
 }
 
-/// The weight of a normalisation and, where the configuration has them, a bias.
+/// The weight of a normalisation and, if the configuration has biases, its bias.
 #[derive(Clone)]
 pub(super) struct Scale {
     /// `[width]`
@@ -93,7 +93,7 @@ impl Block {
         [&mut self.qkv.weight, &mut self.out.weight, &mut self.up.weight, &mut self.down.weight]
     }
 
-    /// The block as it was before adapters were attached.
+    /// The block without its adapters.
     pub fn without_adapters(&self) -> Self {
         let mut block = self.clone();
         for layer in [&mut block.qkv, &mut block.out, &mut block.up, &mut block.down] {
@@ -102,7 +102,7 @@ impl Block {
         block
     }
 
-    /// What a gradient may be asked for.
+    /// The tensors that may get a gradient.
     pub fn leaves(&self) -> Vec<Tensor> {
         let scales = [&self.norm1, &self.norm2].map(|scale| [Some(scale.weight.clone()), scale.bias.clone()]);
         let layers = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| {
@@ -158,8 +158,8 @@ pub(super) enum KvSource<'a> {
     Cache(&'a Cached),
     /// In pages, where each text has its own length.
     Pages(&'a Paged, &'a Rows),
-    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here, `[heads, context, context]` per
-    /// block.
+    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here,
+    /// `[heads, context, context]` per block.
     Maps(&'a RefCell<Vec<Tensor>>),
 }
 
@@ -221,9 +221,9 @@ impl BlockPass {
         }
     }
 
-    /// Attention that also fills `memory`: `qkv [batch, context, (heads + 2 kv_heads) dim]` to `[batch, context, heads dim]`.
-    /// At the start of a text nothing is in it yet, and the training kernels suffice, which share keys and values between
-    /// queries.
+    /// Attention that also fills `memory`: `qkv [batch, context, (heads + 2 kv_heads) dim]` to
+    /// `[batch, context, heads dim]`. At the start of a text nothing is in it yet, and the training kernels suffice,
+    /// which share keys and values between queries.
     fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let heads = self.config.attention_heads();
         let fresh = match memory {
@@ -251,8 +251,8 @@ impl BlockPass {
         attention::attention(tape, &fresh, heads, self.segments.as_ref())
     }
 
-    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, with dropout
-    /// if there is any.
+    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, with
+    /// dropout if there is any.
     fn project(&self, tape: &Tape, x: &Tensor, inner: &Tensor, affine: &Affine, place: u32) -> Result<Tensor> {
         if self.pass.dropout == 0.0 {
             return linear(tape, inner, &affine.weight, Fuse { residual: Some(x), ..affine.fuse() });

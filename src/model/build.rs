@@ -1,5 +1,5 @@
-//! Models from random numbers, from files to train on, and from files as they are stored; with copies in f16 and with
-//! adapters beside their layers.
+//! Builds models from random numbers, from files for training, and from files as they are stored; gives them f16 copies and
+//! adapters.
 
 use super::{
     block::{Affine, Block, Scale},
@@ -31,20 +31,20 @@ pub trait Source {
     /// The shape of the model.
     fn config(&self) -> &Config;
 
-    /// A parameter under wgpt's name (see [`parameters::specs`](parameters::specs)), as the pieces that lie in the
-    /// file, in row order: a fused `attention.qkv` may come as queries, keys and values, each in a format of its own.
-    /// Vectors come as one row per piece. Together the pieces have the shape that the configuration says. Empty where the
-    /// model has no such parameter.
+    /// A parameter under wgpt's name (see [`parameters::specs`](parameters::specs)), in the pieces that the file holds,
+    /// in row order: a fused `attention.qkv` may come as queries, keys and values, each in its own format. Vectors come as one
+    /// row per piece. Together the pieces have the shape that the configuration gives. Empty if the model has no such
+    /// parameter.
     ///
     /// # Errors
     /// [`crate::Error::Checkpoint`] when the file lacks it, or has it in another shape or type.
     fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>>;
 
-    /// Says that a parameter will not be asked for again soon, so that the memory behind it can go.
+    /// Tells the source that a parameter will not be needed again soon, so that its memory can be released.
     fn done(&self, _name: &str) {}
 }
 
-/// Random streams of adapters begin here, far from those of weights.
+/// First random stream of adapters, far from those of weights.
 const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
 
 impl Gpt {
@@ -94,8 +94,8 @@ impl Gpt {
         })
     }
 
-    /// A model for inference, whose matrices stay as small as they are stored, or as `storage` says. `each` is called with the
-    /// number of parameters loaded so far and their total.
+    /// A model for inference, whose matrices stay as small as they are stored, or as `storage` says. `each` is called
+    /// with the number of parameters loaded so far and their total.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.
@@ -116,11 +116,11 @@ impl Gpt {
         })
     }
 
-    /// Gives every matrix a copy in f16. From now on whole texts are computed with those copies, and activations between the
-    /// layers are f16; sums, the residual stream and what is trained stay f32.
+    /// Gives every matrix an f16 copy. From now on whole texts are computed with those copies, and activations between the
+    /// layers are f16; sums, the residual stream and the trained weights stay f32.
     ///
     /// # Errors
-    /// [`Error::Config`] for a model whose weights are not trained, [`Error::OutOfMemory`].
+    /// [`Error::Config`] for a model that is not trained as a whole, [`Error::OutOfMemory`].
     pub fn mix(&mut self) -> Result<()> {
         if self.lora.is_some() || self.parameters.is_empty() {
             return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
@@ -156,11 +156,11 @@ impl Gpt {
         Ok(self)
     }
 
-    /// Puts adapters beside the model's layers, their values by name and shape from `values`. From now on they are the
-    /// model's [`parameters`](Gpt::parameters), and what the model had before is frozen. Earlier adapters go.
+    /// Attaches adapters to the model's layers, with values by name and shape from `values`. From now on they are the
+    /// model's [`parameters`](Gpt::parameters), and the parameters it had before are frozen. Earlier adapters are removed.
     ///
     /// # Errors
-    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and those of `values`.
+    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and the errors of `values`.
     pub fn attach_lora(
         &mut self,
         lora: Lora,
@@ -192,8 +192,8 @@ impl Gpt {
         Ok(())
     }
 
-    /// The model's own weights, not copied, with other adapters beside them: several sets of adapters over one base take the
-    /// memory of one. Adapters that the model has stay with it alone.
+    /// A model that shares this one's weights without a copy but has other adapters, so that several sets of adapters need
+    /// the base in memory only once. Adapters that this model already has are not shared.
     ///
     /// # Errors
     /// As [`Gpt::attach_lora`].
@@ -265,7 +265,7 @@ fn layer(block: &mut Block, target: Target) -> &mut Affine {
     }
 }
 
-/// Where the parameters of a model that can be trained lie.
+/// Allocates the parameters of a trainable model.
 fn places(gpu: &Gpu, config: &Config) -> Result<Vec<Tensor>> {
     config.validate()?;
     let specs = parameters::specs(config);

@@ -66,8 +66,9 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Makes sequence `z` begin at position `starts[z]`; what is before it is padding to the length of the others. Its tokens
-    /// do not see the padding, and their positions count from the start, so each sequence decodes as it would alone.
+    /// Makes sequence `z` begin at position `starts[z]`; what is before it is padding to the length of the
+    /// others. Its tokens do not see the padding, and their positions count from the start, so each sequence
+    /// decodes as it would alone.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] unless there is a start for every sequence and the cache is still empty.

@@ -47,11 +47,11 @@ pub struct Gpt {
     pub(super) lora: Option<Lora>,
 }
 
-/// A text as the model sees it.
+/// What the model computes for a text.
 pub struct Maps {
     /// The final hidden states: `[1, context, width]`.
     pub hidden: Tensor,
-    /// One per block: `[heads, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1.
+    /// One per block, `[heads, context, context]`: row `t` of a head says how token `t` attends to each token, and sums to 1.
     pub attention: Vec<Tensor>,
 }
 
@@ -66,8 +66,8 @@ impl Gpt {
         self.bytes
     }
 
-    /// The trained tensors by name, in a fixed order: the adapters if the model has them, otherwise every f32 parameter (which
-    /// is all of them in a trainable model).
+    /// The trained tensors by name, in a fixed order: the adapters if the model has them, otherwise every f32 parameter
+    /// (which is all of them in a trainable model).
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
@@ -77,7 +77,7 @@ impl Gpt {
         &self.halves
     }
 
-    /// Its adapters' shape and base, if it has adapters.
+    /// The shape and base of its adapters, if it has any.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
     }
@@ -87,8 +87,8 @@ impl Gpt {
         self.parameters.iter().map(|(_, tensor)| tensor.elements()).sum()
     }
 
-    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache, the tokens follow those in it and are
-    /// added to it. A mixed model without a cache gives f16 hidden states.
+    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache, the tokens follow those in it and
+    /// are added to it. A mixed model without a cache gives f16 hidden states.
     ///
     /// # Errors
     /// [`Error::Shape`] when the tokens run past the context, or when both segments and a cache are given.
@@ -153,7 +153,7 @@ impl Gpt {
         Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm, DType::F32)?, attention: maps.into_inner() })
     }
 
-    /// The block `index` over whole texts, or over what memory the pass has.
+    /// Block `index`, set up for whole texts.
     pub(super) fn block_pass(&self, index: usize, pass: Pass) -> BlockPass {
         let block = &self.blocks[index];
         BlockPass {

@@ -86,7 +86,8 @@ impl ScalarHead {
         Ok(out)
     }
 
-    /// A number for each of these rows of `hidden [.., width]` only, such as the last token of each text: `[rows.count()]`.
+    /// A number for each of these rows of `hidden [.., width]` only, such as the last token of each text:
+    /// `[rows.count()]`.
     ///
     /// # Errors
     /// As [`ScalarHead::apply`] and [`gather`].
@@ -94,8 +95,8 @@ impl ScalarHead {
         self.apply(tape, &gather(tape, hidden, rows)?)
     }
 
-    /// Sets gain and shift so that the texts that got `scores` from this head get mean 0 and (biased) standard deviation 1.
-    /// The scores are those of the reference policy's samples (Ziegler et al. 2019).
+    /// Sets gain and shift so that the texts that got `scores` from this head get mean 0 and (biased) standard
+    /// deviation 1. The scores are those of the reference policy's samples (Ziegler et al. 2019).
     ///
     /// # Errors
     /// [`Error::Config`] when the scores are all equal or not finite.

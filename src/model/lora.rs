@@ -1,6 +1,6 @@
-//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the adapters
-//! are trained. Here is their shape; [`Gpt::attach_lora`](super::Gpt::attach_lora) puts them beside a model's layers. The base
-//! remains there: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
+//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the
+//! adapters are trained. Here is their shape; [`Gpt::attach_lora`](super::Gpt::attach_lora) puts them beside a model's
+//! layers. The base stays usable: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
 
 use std::path::PathBuf;
 
@@ -133,8 +133,8 @@ impl LoraConfig {
     /// The adapters of a model with `config`, in a fixed order: `blocks.0.attention.qkv.lora_a [rank, in]`, then
     /// `blocks.0.attention.qkv.lora_b [out, rank]`, and so on.
     ///
-    /// They are initialised as in peft and loralib: A is uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`) and B
-    /// is 0, so that the model starts out equal to its base.
+    /// They are initialised as in peft and loralib: A is uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`)
+    /// and B is 0, so that the model starts out equal to its base.
     pub fn specs(&self, config: &Config) -> Vec<ParameterSpec> {
         let first = config.layers - self.last.unwrap_or(config.layers).min(config.layers);
         let adapter = |spec: ParameterSpec| {

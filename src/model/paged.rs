@@ -88,8 +88,9 @@ impl Pages {
 }
 
 impl Gpt {
-    /// Reads the tokens `ids` of `runs`, one run after the other, into their pages, and returns the final hidden states at the
-    /// last token of each run: `[runs, width]`. This model must have read the earlier tokens in a text's pages before.
+    /// Reads the tokens `ids` of `runs`, one run after the other, into their pages, and returns the final
+    /// hidden states at the last token of each run: `[runs, width]`. This model must have read the earlier
+    /// tokens in a text's pages before.
     ///
     /// # Errors
     /// [`Error::Shape`] when ids and runs differ in number of tokens, or positions run past the context or the pages.
@@ -123,8 +124,8 @@ impl Gpt {
         normalise(&tape, config, &x.reshape(&[runs.len(), config.width])?, &self.norm, DType::F32)
     }
 
-    /// Embeddings `[tokens, 1, width]` of tokens at arbitrary positions: each token stands at the last position of a text of
-    /// its own, which begins early enough to give the token its own position.
+    /// Embeddings `[tokens, 1, width]` of tokens at arbitrary positions: each token stands at the last position of a
+    /// text of its own, which begins early enough to give the token its own position.
     fn embed_places(&self, tape: &Tape, gpu: &Gpu, ids: &[u32], runs: &[Run<'_>]) -> Result<Tensor> {
         let tokens = Tokens::new(gpu, ids, ids.len(), 1, false)?;
         let Some(table) = &self.position else { return embedding::embed(tape, &tokens, &self.embed, None, 0) };

@@ -1,5 +1,5 @@
-//! Element by element: the sum of two tensors, and dropout from a counter, whose backward pass draws the same mask again
-//! instead of storing it.
+//! Element by element: the sum of two tensors, and dropout with a counter-based mask: the backward pass draws the same mask
+//! again instead of storing it.
 
 use super::expect;
 use crate::{
@@ -39,8 +39,8 @@ pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Zeroes each element of `x`, of any shape, with probability `rate` and divides the others by `1 - rate`. `key` determines
-/// the mask.
+/// Zeroes each element of `x`, of any shape, with probability `rate` and divides the others by `1 - rate`. `key`
+/// determines the mask.
 ///
 /// # Errors
 /// [`Error::Config`] unless `0 <= rate < 1`.

@@ -48,12 +48,13 @@ impl Tokens {
         Ok(Self { ids: Tensor::from_u32(gpu, &[batch, context], ids)?, segments: None, groups, places: None })
     }
 
-    /// [`Tokens::new`] for rows that hold several texts one after another. The token at `t` of a row belongs to the text that
-    /// begins at `starts[t]`, for `starts [batch, context]`: it sees the tokens `starts[t]..=t` and has position `t -
-    /// starts[t]`, so that packing changes nothing.
+    /// [`Tokens::new`] for rows that hold several texts one after another. The token at `t` of a row belongs to the
+    /// text that begins at `starts[t]`, for `starts [batch, context]`: it sees the tokens `starts[t]..=t` and has
+    /// position `t - starts[t]`, so that packing changes nothing.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`], also when starts decrease along a row or exceed their token's index: the kernels rely on both.
+    /// [`crate::Error::Shape`], also when starts decrease along a row or exceed their token's index:
+    /// the kernels rely on both.
     pub fn with_segments(
         gpu: &Gpu,
         ids: &[u32],
@@ -196,13 +197,13 @@ pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Resu
     Ok(())
 }
 
-/// Positions grouped by token id, so that the gradient of an embedding row is a sum in a fixed order by one worker
+/// Positions grouped by token id, so that the gradient of an embedding row is a sum in a fixed order by one invocation
 /// instead of atomic additions: group g, of token `ids[g]`, is `order[starts[g]..starts[g + 1]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenGroups {
     /// All positions, by token id and then by position.
     pub order: Vec<u32>,
-    /// Where each group begins in `order`, and at last its length; one more than `ids`.
+    /// Where each group begins in `order`, followed by the length of `order`; one more than `ids`.
     pub starts: Vec<u32>,
     /// The distinct token ids, ascending.
     pub ids: Vec<u32>,
@@ -214,7 +215,7 @@ impl TokenGroups {
         let mut counts = vec![0u32; tokens.iter().max().map_or(0, |&id| id as usize + 1)];
         tokens.iter().for_each(|&id| counts[id as usize] += 1);
         let (mut ids, mut starts, mut total) = (Vec::new(), Vec::new(), 0);
-        // From here on `counts` is where the next position of a token goes.
+        // From here on, `counts` holds where the next position of each token goes.
         for (id, count) in counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
             ids.push(id as u32);
             starts.push(total);

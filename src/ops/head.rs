@@ -67,8 +67,8 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Computes the statistics of the scores `x weight^T` of every row against the target `ids [rows]`, for `x [.., in]` and
-    /// `weight [vocabulary, in]`.
+    /// Computes the statistics of the scores `x weight^T` of every row against the target `ids [rows]`, for `x [..,
+    /// in]` and `weight [vocabulary, in]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when rows or widths disagree.

@@ -28,8 +28,8 @@ pub struct Fuse<'a> {
 /// f16 activations stay f16, except when a residual, which is f32, is added to them.
 ///
 /// Packed weights are frozen: gradients flow to `x` only. They multiply a few rows as they are; for many rows, or when
-/// gradients are needed, they are unpacked temporarily, and again in the backward pass. With an adapter, GELU is a separate
-/// dispatch, because the adapter's part is added to the stored product.
+/// gradients are needed, they are unpacked temporarily, and again in the backward pass. With an adapter, GELU is a
+/// separate dispatch, because the adapter's part is added to the stored product.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree.

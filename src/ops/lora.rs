@@ -1,7 +1,7 @@
 //! Low-rank adapters, added to a linear layer's product (Hu et al. 2021, "LoRA").
 //!
-//! `y += scale B (A x)` with `A [rank, in]`, `B [out, rank]` and `scale = alpha / rank`. Only A and B are trained, so the
-//! layer's weight may be packed.
+//! `y += scale B (A x)` with `A [rank, in]`, `B [out, rank]` and `scale = alpha / rank`. Only A and B are trained, so
+//! the layer's weight may be packed.
 
 use super::{
     matmul::{Epilogue, Shape, matmul},
@@ -25,8 +25,8 @@ impl Adapter {
         self.a.shape()[0]
     }
 
-    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the backward
-    /// pass needs.
+    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the
+    /// backward pass needs.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the widths disagree.
@@ -44,8 +44,9 @@ impl Adapter {
         Ok(inner)
     }
 
-    /// Computes the gradients of A and B (if `need_leaves`) and the adapter's part of the gradient of `x` (if `need_x`) from
-    /// the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned, `inner [rows, rank]`.
+    /// Computes the gradients of A and B (if `need_leaves`) and the adapter's part of the gradient of `x` (if `need_x`)
+    /// from the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned,
+    /// `inner [rows, rank]`.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].

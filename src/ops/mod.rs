@@ -30,8 +30,8 @@ pub mod weight;
 
 use crate::{Error, Result, tensor::Tensor};
 
-/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and the kernel's name
-/// in families with several kernels. If no variant of a family is left, its last resort is used all the same.
+/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and the kernel's
+/// name in families with several kernels. If no variant of a family is left, its last resort is used all the same.
 pub fn variant_names() -> Vec<&'static str> {
     let products = matmul::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
     let packed = packed::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);

@@ -1,4 +1,5 @@
-//! Weighted sums of rows: log-probabilities of tokens to those of texts. Rows times a number each, which is their gradient.
+//! Weighted sums of rows, which turn log-probabilities of tokens into those of texts.
+//! Each row times a number, which is their gradient.
 
 use super::{require, rows::Plan};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
@@ -6,7 +7,7 @@ use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 kernels! {
     /// Sums of each row.
     WEIGHTED_ROW_SUM = "weighted_row_sum";
-    /// Rows times a number each.
+    /// Multiplies each row by its own factor.
     SCALE_ROWS = "scale_rows";
 }
 
@@ -41,10 +42,11 @@ pub fn forward(x: &Tensor, weights: &Tensor, plan: Plan) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `out (+)= x * factors[row]` for `factors [rows]`, where `x` is cut into as many rows; `out` has as many elements as `x`.
+/// `out (+)= x * factors[row]` for `factors [rows]`, where `x` is cut into as many rows; `out` has as many elements as
+/// `x`.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the sizes do not go together.
+/// [`crate::Error::Shape`] when the sizes do not match.
 pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
     let (gpu, count, rows) = (x.gpu(), x.elements(), factors.elements());
     require(rows > 0 && count % rows == 0 && out.elements() == count, "scale_rows", || {

@@ -15,7 +15,8 @@ pub struct Plan {
     pub lanes: u32,
     /// Rows per workgroup.
     pub rows: u32,
-    /// Whether the lanes of a row are one subgroup, so that no barrier is needed: every subgroup must have exactly `lanes`.
+    /// Whether the lanes of a row are one subgroup, so that no barrier is needed: every subgroup
+    /// must have exactly `lanes`.
     pub subgroup: bool,
 }
 

@@ -29,8 +29,8 @@ pub struct Rule {
 /// How rows are divided: they are few and wide, and a lane must not loop over too much of a row (see [`Plan::fits`]).
 pub const PLAN: Plan = Plan::plain("256x1", 256, 1);
 
-/// A token for every row of `logits [rows, vocabulary]`: `[rows, 2]`, the id and the bits of its log-probability (f32) at
-/// this temperature (1 for temperature 0) before any cut-off. `keys [rows]` are the random keys of the draws.
+/// A token for every row of `logits [rows, vocabulary]`: `[rows, 2]`, the id and the bits of its log-probability (f32)
+/// at this temperature (1 for temperature 0) before any cut-off. `keys [rows]` are the random keys of the draws.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

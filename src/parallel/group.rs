@@ -87,8 +87,8 @@ impl Group {
     /// The ranks that a launcher started, or a group of one rank.
     ///
     /// # Errors
-    /// [`Error::WithoutMpi`] if there are other ranks but this program was built without MPI, [`Error::Exchange`] if MPI does
-    /// not start.
+    /// [`Error::WithoutMpi`] if there are other ranks but this program was built without MPI, [`Error::Exchange`] if
+    /// MPI does not start.
     pub fn join(options: Options) -> Result<Self> {
         match launched() {
             #[cfg(feature = "mpi")]
@@ -282,8 +282,8 @@ impl<T> Reply<T> {
     }
 }
 
-/// The share of `count` things that falls to `rank` of `size`: shares follow each other, cover everything once, and differ by at
-/// most one.
+/// The share of `count` items that `rank` of `size` gets. Shares are consecutive, cover every item once, and differ in
+/// length by at most one.
 fn share(count: usize, rank: usize, size: usize) -> std::ops::Range<usize> {
     let edge = |rank: usize| (count as u128 * rank as u128 / size.max(1) as u128) as usize;
     edge(rank)..edge(rank + 1)

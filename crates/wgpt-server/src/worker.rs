@@ -181,7 +181,7 @@ impl Thread {
                     failures = 0;
                     works
                 }
-                // The requests have been told. A lack of memory may pass; a lost device does not come back.
+                // The requests have received the error. A lack of memory may pass; a lost device does not come back.
                 Err(error) => {
                     failures += 1;
                     if failures > FAILURES || matches!(error, Error::DeviceLost { .. }) {

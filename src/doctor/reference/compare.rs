@@ -5,8 +5,8 @@
 pub struct Comparison {
     /// Largest absolute difference; infinite if a value is missing, or if it or its oracle is not finite.
     pub max_error: f64,
-    /// Mean square difference divided by the mean square of the oracle; 0 if the oracle is zero everywhere and the values
-    /// are within 1e-7, because such an oracle has no scale to normalise by.
+    /// Mean square difference divided by the mean square of the oracle; 0 if the oracle is zero everywhere and the
+    /// values are within 1e-7, because such an oracle has no scale to normalise by.
     pub normalised: f64,
     /// The first element outside `atol + rtol * |oracle|`: index, value, oracle.
     pub worst: Option<(usize, f64, f64)>,

@@ -33,8 +33,8 @@ pub fn append(s: Sizes, qkv: &[f64], pool: &mut Pool, table: &[u32], first: usiz
     }
 }
 
-/// `out [context, heads * dim]` of `s.context` queries over pages that hold their keys and values. Query t is at position
-/// `first + t` and sees the positions up to its own.
+/// `out [context, heads * dim]` of `s.context` queries over pages that hold their keys and values. Query t is at
+/// position `first + t` and sees the positions up to its own.
 pub fn attend(s: Sizes, qkv: &[f64], pool: &Pool, table: &[u32], first: usize) -> Vec<f64> {
     let scale = 1.0 / (s.dim as f64).sqrt();
     let mut out = vec![0.0; s.context * s.heads * s.dim];

@@ -94,8 +94,8 @@ pub fn rope_at(r: Rotary, x: &[f64], at: &[usize], direction: f64) -> Vec<f64> {
     out
 }
 
-/// Fixed position vectors `[context, width]` (Vaswani et al. 2017): columns 2i and 2i + 1 hold the sine and the cosine of
-/// `position / 10000^(2i / width)`; an odd width ends with a sine.
+/// Fixed position vectors `[context, width]` (Vaswani et al. 2017): columns 2i and 2i + 1 hold the sine and the cosine
+/// of `position / 10000^(2i / width)`; an odd width ends with a sine.
 pub fn sinusoidal(context: usize, width: usize) -> Vec<f64> {
     let mut out = Vec::with_capacity(context * width);
     for position in 0..context {

@@ -78,7 +78,7 @@ fn half_at(bytes: &[u8], at: usize) -> f32 {
     half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
-// Bytes are taken as they lie in memory.
+// Values are read in native byte order; files are little-endian.
 const _: () = assert!(cfg!(target_endian = "little"));
 
 fn plain_f32(bytes: &[u8], out: &mut [f32]) {
@@ -86,7 +86,7 @@ fn plain_f32(bytes: &[u8], out: &mut [f32]) {
 }
 
 fn plain_f16(bytes: &[u8], out: &mut [f32]) {
-    // The conversion of a slice uses the processor's instructions, but needs aligned values.
+    // The slice conversion uses vector instructions, but needs aligned values.
     match bytemuck::try_cast_slice::<u8, half::f16>(bytes) {
         Ok(halves) => halves.convert_to_f32_slice(out),
         Err(_) => pairs(bytes, out, |pair| half::f16::from_le_bytes(pair).to_f32()),

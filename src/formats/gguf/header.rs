@@ -1,7 +1,7 @@
-//! What stands before the data of a GGUF file: version, metadata, and where each tensor lies. The bytes may be anything.
+//! Everything before the data of a GGUF file: version, metadata, and the position of each tensor, from untrusted bytes.
 //!
-//! Nothing is allocated before the bytes that would fill it are known to exist: a count is checked against the bytes that
-//! are left, at the least size of an element in the file.
+//! Nothing is allocated before the bytes to fill it are known to exist: a count is checked against the number of bytes
+//! left, divided by the smallest possible size of an element.
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
@@ -193,10 +193,10 @@ fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec
     }
 }
 
-/// Arrays in arrays, at most.
+/// The deepest allowed nesting of arrays.
 const DEEPEST: usize = 8;
 
-/// A place in a file's bytes. Errors are what is wrong, without the file's name and the field's.
+/// A position in a file's bytes. Errors say what is wrong; the caller adds the names of the file and field.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -209,7 +209,7 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The place, counted from the beginning of the file.
+    /// The position, counted from the beginning of the file.
     fn at(&self) -> usize {
         self.at
     }
@@ -241,7 +241,7 @@ impl<'a> Cursor<'a> {
         self.fixed().map(u64::from_le_bytes)
     }
 
-    /// A count of things that take at least `least` bytes each.
+    /// Reads a count of elements that take at least `least` bytes each.
     fn count(&mut self, least: usize) -> Found<usize> {
         let count = self.u64()?;
         let possible = (self.left() / least) as u64;

@@ -1,8 +1,8 @@
 //! Chooses the next token of every sequence in a step, each by its own rule.
 //!
 //! The sampling kernel makes every draw, keyed by the request's seed and the number of the token, so neither neighbours
-//! nor other options of a request change it. Scores come to the host if they have to be changed (biases, penalties by
-//! count, constraints), after which they are uploaded again for the draw, or if a request wants the likeliest tokens.
+//! nor other options of a request change it. Scores come to the host if a request wants the likeliest tokens, or if they
+//! have to be changed (biases, penalties by count, constraints); changed scores are uploaded again for the draw.
 
 use super::{request::TokenEvent, sequence::Sequence};
 use crate::{

@@ -1,10 +1,10 @@
 //! Answers many requests at once (continuous batching): they join and leave the running batch at every step.
 //!
 //! The engine knows neither threads nor time. Its owner submits requests and calls [`Engine::step`] as long as there is
-//! work; each request gets its tokens through its own listener. A step computes one token of every text whose prompt has
-//! been read, and reads a chunk of prompts. Keys and values lie in pages ([`crate::model::paged`]), and full pages are shared
-//! by all texts with the same beginning. The answer depends on the request alone: draws are keyed by seed and number, and a
-//! text's tokens are computed row by row, whatever is in the other rows.
+//! work; each request gets its tokens through its own listener. A step computes one token of every text whose prompt
+//! has been read, and reads a chunk of prompts. Keys and values lie in pages ([`crate::model::paged`]), and full pages
+//! are shared by all texts with the same beginning. The answer depends on the request alone: draws are keyed by seed
+//! and number, and a text's tokens are computed row by row, whatever is in the other rows.
 
 mod choose;
 mod inspect;
@@ -45,8 +45,8 @@ pub struct Settings {
     pub sequences: usize,
     /// Maximum number of requests that wait.
     pub waiting: usize,
-    /// Maximum number of tokens in the cache, over all texts; memory is allocated as it fills. A text that alone fills the
-    /// cache ends there.
+    /// Maximum number of tokens in the cache, over all texts; memory is allocated as it fills. A text that alone
+    /// fills the cache ends there.
     pub tokens: usize,
     /// Maximum number of prompt tokens read in a step, while every other running text grows by one token.
     pub chunk: usize,
@@ -128,8 +128,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for `model` and for `adapters`, which are names with the same model plus adapters, made by [`Gpt::beside`] so
-    /// that the weights are in memory only once.
+    /// An engine for `model` and for `adapters`: each is a name and the same model with adapters, made by [`Gpt::beside`]
+    /// so that the weights are in memory only once.
     ///
     /// # Errors
     /// [`Error::Usage`] for settings with which nothing could run, names that are empty or occur twice, and adapters of
@@ -165,7 +165,8 @@ impl Engine {
         &self.names
     }
 
-    /// The maximum number of tokens of one text, including its prompt: the model's context, or the cache if that is smaller.
+    /// The maximum number of tokens of one text, including its prompt: the model's context, or the
+    /// cache if that is smaller.
     pub fn window(&self) -> usize {
         self.model().config().context.min(self.schedule.page_table.count() * PAGE)
     }
@@ -206,8 +207,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Computes one step of everything that runs; returns true while work remains. If a single request cannot be answered,
-    /// only its own listener is told.
+    /// Computes one step of everything that runs; returns true while work remains. If a single request cannot be
+    /// answered, only its own listener is told.
     ///
     /// # Errors
     /// Returns the driver's errors; then every request has failed and been told the reason, and no work is left.
@@ -305,8 +306,8 @@ impl Engine {
         }
     }
 
-    /// The vectors of texts, scaled to length 1: means of the model's final hidden states. Computed immediately, independently
-    /// of all running requests.
+    /// The vectors of texts, scaled to length 1: means of the model's final hidden states. Computed immediately,
+    /// independently of all running requests.
     ///
     /// # Errors
     /// [`Error::Usage`] for an empty text or a token outside the vocabulary; the driver's errors.

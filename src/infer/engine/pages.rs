@@ -1,8 +1,8 @@
 //! The host's side of the pool: who holds which page, and the known content of pages that nobody holds.
 //!
-//! A full page never changes again. It is identified by its tokens and by the page before it, so a text that begins with the
-//! same tokens under the same adapter uses it instead of reading them. Pages that nobody holds stay known until their memory
-//! is needed; those released first are reused first.
+//! A full page never changes again. It is identified by its tokens and by the page before it, so a text that begins
+//! with the same tokens under the same adapter uses it instead of reading them. Pages that nobody holds stay known
+//! until their memory is needed; those released first are reused first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,7 +15,8 @@ type Key = (u64, Box<[u32]>);
 pub(super) struct PageTable {
     pages: Vec<Page>,
     by_key: HashMap<Key, u32>,
-    /// Pages that nobody holds and whose content is unknown; the lowest number is taken first, so that memory grows late.
+    /// Pages that nobody holds and whose content is unknown; the lowest number is taken first,
+    /// so that memory grows late.
     free: BTreeSet<u32>,
     /// Known pages that nobody holds, by release time.
     idle: BTreeMap<u64, u32>,
@@ -98,8 +99,8 @@ impl PageTable {
         self.names
     }
 
-    /// Releases a text's pages. Of the known ones, the last is reused first when memory is needed, because the beginnings of
-    /// texts are shared more often.
+    /// Releases a text's pages. Of the known ones, the last is reused first when memory is needed, because the
+    /// beginnings of texts are shared more often.
     pub fn release(&mut self, pages: &[u32]) {
         for &page in pages.iter().rev() {
             let entry = &mut self.pages[page as usize];

@@ -30,7 +30,8 @@ pub struct Request {
     pub adapter: Option<String>,
     /// Restricts which tokens may come next.
     pub constraint: Option<Box<dyn Constraint>>,
-    /// Called with every event, on the engine's thread; returns false if nobody listens any more, which cancels the request.
+    /// Called with every event, on the engine's thread; returns false if nobody listens any more,
+    /// which cancels the request.
     pub listener: Box<dyn FnMut(Event) -> bool + Send>,
 }
 
@@ -69,7 +70,8 @@ pub struct TokenEvent {
 }
 
 impl Request {
-    /// A request for at most `count` tokens, each drawn from the whole distribution at temperature 1, with no other options.
+    /// A request for at most `count` tokens, each drawn from the whole distribution at temperature
+    /// 1, with no other options.
     pub fn new(prompt: Vec<u32>, count: usize, listener: impl FnMut(Event) -> bool + Send + 'static) -> Self {
         Self {
             prompt,

@@ -1,9 +1,10 @@
-//! Decides which requests run and which wait. First come, first served: all running requests came before all waiting ones.
+//! Decides which requests run and which wait. First come, first served: all running requests
+//! came before all waiting ones.
 //!
-//! A text enters when there are pages for all of it; then every step reads a chunk of it, and computes one token of every
-//! text that has already been read. When there is no page for a token, the youngest text yields: its pages are freed, it
-//! returns to the front of the queue, and its tokens so far are read again later. The oldest text never yields, and alone it
-//! has all pages, so there is always progress.
+//! A text enters when there are pages for all of it; then every step reads a chunk of it, and computes one token of
+//! every text that has already been read. When there is no page for a token, the youngest text yields: its pages are
+//! freed, it returns to the front of the queue, and its tokens so far are read again later. The oldest text never
+//! yields, and alone it has all pages, so there is always progress.
 
 use std::collections::VecDeque;
 
@@ -112,9 +113,10 @@ impl Schedule {
         }
     }
 
-    /// The passes of a step: for each adapter, one token of every sequence that has been read, few enough for the kernels for
-    /// few rows; then the next chunk of prompts, in order of arrival. A pass never holds both, so that a text's next token is
-    /// computed by the same kernels whatever else is read. While no text waits for its next token, chunks are longer.
+    /// The passes of a step: for each adapter, one token of every sequence that has been read, few enough for the
+    /// kernels for few rows; then the next chunk of prompts, in order of arrival. A pass never holds both, so that a
+    /// text's next token is computed by the same kernels whatever else is read. While no text waits for its next
+    /// token, chunks are longer.
     pub fn batches(&self) -> Vec<Batch> {
         let (mut decoding, mut reading): (Vec<Batch>, Vec<Batch>) = (Vec::new(), Vec::new());
         let alone = self.running.iter().all(|sequence| sequence.unread() > 1);

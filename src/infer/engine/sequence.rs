@@ -50,8 +50,8 @@ impl Sequence {
         &self.tokens[self.prompt..]
     }
 
-    /// Takes pages for all its tokens, known ones where possible, if `reserve` pages are left over; otherwise takes none and
-    /// returns false. The last token is always read, because its scores are not kept.
+    /// Takes pages for all its tokens, known ones where possible, if `reserve` pages are left over; otherwise takes
+    /// none and returns false. The last token is always read, because its scores are not kept.
     pub fn enter(&mut self, page_table: &mut PageTable, reserve: usize) -> bool {
         let (pages, name) = page_table.find(self.adapter, &self.tokens[..self.tokens.len() - 1]);
         let missing = self.tokens.len().div_ceil(PAGE) - pages.len();
@@ -91,8 +91,8 @@ impl Sequence {
         first.then(|| (self.request.listener)(Event::Started { cached: self.read }))
     }
 
-    /// Takes its next token; returns how the sequence ended if that was the last. `window` is the maximum number of tokens
-    /// that can be read.
+    /// Takes its next token; returns how the sequence ended if that was the last. `window` is the maximum number
+    /// of tokens that can be read.
     pub fn accept(&mut self, told: Result<TokenEvent, String>, window: usize) -> Option<End> {
         let told = match told {
             Ok(told) => told,

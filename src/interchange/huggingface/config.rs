@@ -17,35 +17,35 @@ const KNOWN: &str = "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen
 
 /// An object of a JSON file, and errors that name its fields.
 struct Fields<'a> {
-    /// For messages.
+    /// The file's path, for error messages.
     path: &'a Path,
-    /// What stands before a field's name in messages, as in `rope_parameters.`.
+    /// The prefix of field names in error messages, such as `rope_parameters.`.
     prefix: &'static str,
     /// The object.
     value: &'a Value,
 }
 
 impl<'a> Fields<'a> {
-    /// An error about a field that is there.
+    /// An error about a field with an unsupported value.
     fn refuse(&self, name: &str, computes: &str) -> Error {
         let value = self.value.get(name).unwrap_or(&Value::Null);
         Error::checkpoint(self.path, format!("{}{name} is {value}; wgpt computes {computes}", self.prefix))
     }
 
-    /// A field; [`None`] when it is absent or null.
+    /// A field; [`None`] if it is absent or null.
     fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some(value) = self.value.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
         let wrong = |error| Error::checkpoint(self.path, format!("{}{name} is {value}: {error}", self.prefix));
         serde_json::from_value(value.clone()).map(Some).map_err(wrong)
     }
 
-    /// A field that must be there.
+    /// A required field.
     fn require<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let missing = || Error::checkpoint(self.path, format!("{}{name} is missing", self.prefix));
         self.get(name)?.ok_or_else(missing)
     }
 
-    /// Refuses a field that is there and not null, unless `fine`.
+    /// Refuses a field that is present and not null, unless `fine`.
     fn only(&self, name: &str, fine: impl Fn(&Value) -> bool, computes: &str) -> Result<()> {
         match self.value.get(name) {
             Some(value) if !value.is_null() && !fine(value) => Err(self.refuse(name, computes)),
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether this is a config.json of transformers (wgpt's own names neither).
+/// Whether this is transformers' config.json; wgpt's own has neither field.
 pub fn is_foreign(value: &Value) -> bool {
     value.get("architectures").is_some() || value.get("model_type").is_some()
 }

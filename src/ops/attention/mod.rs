@@ -1,4 +1,4 @@
-//! Causal attention over fused queries, keys and values; no T x T matrix ever exists, but for [`attention_map`].
+//! Causal attention over fused queries, keys and values, which never builds a T x T matrix, but for [`attention_map`].
 
 pub mod variants;
 
@@ -11,7 +11,7 @@ crate::kernels! {
     ATTENTION_MAP = "attention_map";
 }
 
-/// How many heads share a row of qkv, and how wide each is.
+/// How many heads a row of qkv holds, and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Heads {
     /// Query heads.
@@ -107,8 +107,8 @@ pub fn forward_with(
     Ok(Forward { out, lse })
 }
 
-/// The gradient of `qkv [batch, context, (query + 2 key_value) * dim]`, in its shape, by recomputation from the saved `out
-/// [batch, context, query * dim]` and `lse [batch, query, context]`, for `grad_out` in out's shape.
+/// The gradient of `qkv [batch, context, (query + 2 key_value) * dim]`, in its shape, by recomputation from the saved
+/// `out [batch, context, query * dim]` and `lse [batch, query, context]`, for `grad_out` in out's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -162,9 +162,9 @@ pub fn backward_with(
     Ok(grad_qkv)
 }
 
-/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, rotated where the model
-/// rotates: `[query, context, context]`, row `t` of a head says what token `t` looks at, and sums to 1. These are numbers to
-/// show; computing with them is the other kernels' work.
+/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, already rotated if the model
+/// rotates: `[query, context, context]`. Row `t` of a head says how token `t` attends to each token, and sums to 1.
+/// For display only; the other kernels never store them.
 ///
 /// # Errors
 /// [`crate::Error::Shape`], also for several texts at once.

@@ -63,7 +63,8 @@ pub static VARIANTS: &[AttentionVariant] = &[
     AttentionVariant { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
 ];
 
-/// The variant for a context length and a storage type of queries, keys and values: the tuner's choice, else the default.
+/// The variant for a context length and a storage type of queries, keys and values: the tuner's
+/// choice, else the default.
 pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static AttentionVariant {
     let half = dtype == DType::F16;
     let suffix = if half { " f16" } else { "" };

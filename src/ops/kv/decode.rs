@@ -83,8 +83,8 @@ pub struct DecodeVariant {
     chunk: u32,
     /// Maximum number of ranges that positions are cut into.
     splits: usize,
-    /// Maximum number of rows (tokens times heads) that share loads of keys and values. They are kept in registers, or in
-    /// memory on adapters that have a cache instead.
+    /// Maximum number of rows (tokens times heads) that share loads of keys and values. They are kept in registers, or
+    /// in memory on adapters that have a cache instead.
     rows: usize,
 }
 
@@ -99,7 +99,7 @@ pub const VARIANTS: &[DecodeVariant] = &[
 const SPLIT: usize = 128;
 
 impl DecodeVariant {
-    /// The variant for this adapter: on wide GPUs the split one, which would otherwise have too few workgroups.
+    /// The variant for this adapter: on wide GPUs the split one, because without splits they have too few workgroups.
     pub fn choose(gpu: &Gpu) -> Self {
         let best = &VARIANTS[if gpu.capabilities().subgroups_of(8) { 0 } else { 2 }];
         let allowed = |spec: &&Self| spec.fits(gpu.capabilities());
@@ -142,8 +142,8 @@ pub(super) fn check_table(op: &'static str, table: Option<&Tensor>, heads: Heads
 }
 
 /// Runs attention that cuts positions into `splits` ranges. `run` writes the result for the queries `q` if there is one
-/// range, or else the parts of every range for each of their rows (tokens times heads), which are then joined. The result
-/// has the shape of `q`.
+/// range, or else the parts of every range for each of their rows (tokens times heads), which are then joined. The
+/// result has the shape of `q`.
 pub(super) fn joined(
     q: &Tensor,
     heads: Heads,
@@ -168,9 +168,9 @@ pub(super) fn joined(
     Ok(out)
 }
 
-/// Puts the keys and values of the new tokens' `qkv [batch, context, (query + 2 key_value) * dim]` into the cache at `past`
-/// and returns their queries `[batch, context, query * dim]`. With a `table` (see [`crate::ops::rope::table`]), queries and
-/// keys are rotated, by positions counted from `segments [batch, context]` if given.
+/// Puts the keys and values of the new tokens' `qkv [batch, context, (query + 2 key_value) * dim]` into the cache at
+/// `past` and returns their queries `[batch, context, query * dim]`. With a `table` (see [`crate::ops::rope::table`]),
+/// queries and keys are rotated, by positions counted from `segments [batch, context]` if given.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the cache or the table is too short.

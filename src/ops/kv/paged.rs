@@ -145,8 +145,9 @@ impl Rows {
     }
 }
 
-/// Puts the keys and values of the tokens of `qkv [rows, .., (query + 2 key_value) * dim]` into their pages and returns
-/// their queries `[rows, .., query * dim]`. With a `table` (see [`crate::ops::rope::table`]), queries and keys are rotated.
+/// Puts the keys and values of the tokens of `qkv [rows, .., (query + 2 key_value) * dim]` into their pages
+/// and returns their queries `[rows, .., query * dim]`. With a `table` (see [`crate::ops::rope::table`]),
+/// queries and keys are rotated.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when pool, table and rows do not match.
@@ -172,9 +173,10 @@ pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, pool: &Paged, 
     Ok(q)
 }
 
-/// Attention of the queries `q [rows, .., query * dim]` over the pages of their texts, which already hold their keys and
-/// values; the result has the shape of `q`. `context` is the longest text that there will ever be. How a text's positions
-/// are cut into ranges depends on it alone, so the result for a text does not depend on what else is in the pass.
+/// Attention of the queries `q [rows, .., query * dim]` over the pages of their texts, which already hold
+/// their keys and values; the result has the shape of `q`. `context` is the longest text that there will ever
+/// be. How a text's positions are cut into ranges depends on it alone, so the result for a text does not
+/// depend on what else is in the pass.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

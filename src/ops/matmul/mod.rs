@@ -72,8 +72,8 @@ impl Shape {
         if self.half { DType::F16 } else { DType::F32 }
     }
 
-    /// The class of shapes that share one choice: sizes are rounded up to powers of two; m up to 8 is exact, and n, on which
-    /// tiles differ most, is also rounded to the halves between powers.
+    /// The class of shapes that share one choice: sizes are rounded up to powers of two; m up to 8 is exact, and n, on
+    /// which tiles differ most, is also rounded to the halves between powers.
     pub fn class(&self) -> String {
         let form = match (self.trans_a, self.trans_b) {
             (false, false) => "nn",
@@ -124,8 +124,8 @@ pub fn choose(gpu: &Gpu, shape: Shape) -> &'static MatmulVariant {
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
 
-/// Computes `shape` from `a [batch, m, k]` and `b [batch, k, n]`, or their transposes, into `out [batch, m, n]`. Each is f32
-/// or f16, and may have any shape with as many elements.
+/// Computes `shape` from `a [batch, m, k]` and `b [batch, k, n]`, or their transposes, into `out [batch, m, n]`. Each
+/// is f32 or f16, and may have any shape with as many elements.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when an operand does not hold the shape's elements.

@@ -12,9 +12,9 @@
 //!
 //! Kernels with ascending k add in the same order. They agreed bit for bit on the software adapter, without a guarantee.
 //!
-//! "split S" in a name means that k is cut into S ranges, each summed by its own workgroups, and `matmul_join` adds the S
-//! results in order. This is for long k and few tiles, as in gradients of weights, where tiles alone would leave most of a
-//! GPU idle.
+//! "split S" in a name means that k is cut into S ranges, each summed by its own workgroups, and `matmul_join` adds
+//! the S results in order. This is for long k and few tiles, as in gradients of weights, where tiles alone would
+//! leave most of a GPU idle.
 
 use super::Shape;
 use crate::{
@@ -192,8 +192,8 @@ pub static VARIANTS: &[MatmulVariant] = &[
     scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
 ];
 
-/// The most tiles of a product that is worth splitting, and the minimum k of each of its ranges: with more tiles a GPU is
-/// busy anyway, and with less k writing and adding the results takes longer than their products.
+/// The most tiles of a product that is worth splitting, and the minimum k of each of its ranges: with more tiles a GPU
+/// is busy anyway, and with less k writing and adding the results takes longer than their products.
 const FEW_TILES: u32 = 256;
 const LONG: usize = 128;
 

@@ -1,8 +1,8 @@
 //! How packed weights are laid out in GPU memory: rows of 16-byte vectors, in blocks of 32 or 256 elements.
 //!
 //! Quantised values keep the bits of the file. Two things change: formats whose blocks are not whole vectors keep their
-//! quantised values and their scales in separate planes of a row (`shaders/lib/weights_*.wgsl` have the details), and the
-//! symmetric Q4_0 and Q5_0 are rewritten as `d * q + m` with the same value, so that one kernel serves both kinds.
+//! quantised values and their scales in separate planes of a row (`shaders/lib/weights_*.wgsl` have the details), and
+//! the symmetric Q4_0 and Q5_0 are rewritten as `d * q + m` with the same value, so that one kernel serves both kinds.
 
 use half::f16;
 
@@ -134,8 +134,8 @@ impl Layout {
     }
 }
 
-/// The (d, m) of a block and the rest of the block. `d * (q - z)` is `d * q + m` with `m = -z * d`, which is exact in f16
-/// because z is a power of two (for every d below 4096).
+/// The (d, m) of a block and the rest of the block. `d * (q - z)` is `d * q + m` with `m = -z * d`, which is exact in
+/// f16 because z is a power of two (for every d below 4096).
 fn pair_of(format: Format, block: &[u8]) -> ([u8; 4], &[u8]) {
     let offset = match format {
         Format::Q4_0 => -8.0,

@@ -67,8 +67,8 @@ impl Packed {
         Ok(Self { pieces, rows: first, width })
     }
 
-    /// An f32 matrix `[rows, width]` seen as packed rows, without a copy; `None` if the width is not in whole blocks or the
-    /// matrix exceeds one binding.
+    /// An f32 matrix `[rows, width]` seen as packed rows, without a copy; `None` if the width is not in whole blocks or
+    /// the matrix exceeds one binding.
     pub fn view(plain: &Tensor) -> Option<Self> {
         let &[rows, width] = plain.shape() else { return None };
         if width % 32 != 0 || width == 0 || plain.bytes() > plain.gpu().capabilities().binding {

@@ -54,7 +54,7 @@ pub struct Fused<'a> {
     pub residual: Option<&'a Tensor>,
 }
 
-/// The variant for `m` rows: the tuner's choice, else the first that fits with enough rows to hold all of m (or 8).
+/// The variant for `m` rows: the tuner's choice, else the first that fits and has room for all of m, up to 8 rows.
 pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static PackedVariant {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
@@ -68,8 +68,8 @@ pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static Pack
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
 
-/// `[residual +] activation?(norm?(x) W^T [+ bias])` for `x [.., in]` and packed weights `[out, in]`: `[.., out]`, or half
-/// that width for [`Activation::Swiglu`].
+/// `[residual +] activation?(norm?(x) W^T [+ bias])` for `x [.., in]` and packed weights `[out, in]`: `[.., out]`, or
+/// half that width for [`Activation::Swiglu`].
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree, or for SwiGLU with weights in several pieces.

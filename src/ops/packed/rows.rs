@@ -11,14 +11,14 @@ use crate::{
 };
 
 kernels! {
-    /// Looks up packed rows and adds positions.
+    /// Looks packed rows up and adds positions.
     EMBED_PACKED = "embed_packed";
     /// Writes rows as f32.
     PACKED_UNPACK = "packed_unpack";
 }
 
-/// `table[id] (+ positions[past + t])` for every token, like [`crate::ops::embedding::embed`]: `[batch, context, width]`,
-/// from `table [vocabulary, width]` and `positions [places, width]`.
+/// `table[id] (+ positions[past + t])` for every token, like [`crate::ops::embedding::embed`]:
+/// `[batch, context, width]`, from `table [vocabulary, width]` and `positions [places, width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the tables' widths differ or a position is past its table.

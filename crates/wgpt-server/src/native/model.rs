@@ -1,5 +1,5 @@
-//! What the page asks about the model: `/wgpt/about` what it is, `/tokenize` how it reads a text, `/wgpt/inside` what it looks at
-//! and what it expects after every token, `/wgpt/reward` what the reward model thinks of answers.
+//! What the page asks about the model: `/wgpt/about`, what it is; `/tokenize`, a text as its tokens; `/wgpt/inside`, its
+//! attention, and its predictions after every token; `/wgpt/reward`, the reward model's scores of answers.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use wgpt::{
     text::Tokenizer,
 };
 
-/// Most answers of a request for rewards.
+/// Maximum number of answers per request.
 const MOST: usize = 64;
 
-/// The model, the adapter, and what can be done with them.
+/// Reports them.
 pub async fn about(State(app): State<Arc<App>>) -> Response {
     let config = &app.facts.config;
     let [name, backend, driver] = &app.facts.gpu;
@@ -38,10 +38,10 @@ pub async fn about(State(app): State<Arc<App>>) -> Response {
     }))
 }
 
-/// The tokens of `text`, with what the model puts before a text. Special tokens are read by their names.
+/// The tokens of `text`, including what the model puts before a text. Special tokens are recognised by name.
 ///
 /// # Errors
-/// 400 for a text that the tokenizer cannot read.
+/// 400 for a text that the tokenizer cannot encode.
 pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
@@ -54,7 +54,8 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
     Ok(ok(&json!({ "tokens": tokens.await? })))
 }
 
-/// Looks into the model as it reads `text` or `messages`; `top` likely tokens (10, at most 50) are told after each.
+/// Runs the model on `text` or `messages` and reports its attention and, after each token, the `top` most likely next
+/// tokens (10 by default, at most 50).
 ///
 /// # Errors
 /// 400 for a text that is empty or too long.
@@ -67,7 +68,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let ids = App::aside(move || match (text, messages) {
         (Some(text), None) => Ok(reader.codec.read(&text)?),
         (None, Some(messages)) => reader.prompt(&messages),
-        _ => Err(Problem::bad("give \"text\" or \"messages\"")),
+        _ => Err(Problem::bad("give either \"text\" or \"messages\"")),
     });
     let ids = ids.await?;
     let longest = LONGEST.min(app.facts.window);
@@ -78,7 +79,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let inspection = app.worker.inspect(ids.clone(), top).await?;
     let value = App::aside(move || {
         let tokenizer = &model.codec.tokenizer;
-        // A byte for each probability is as fine as a screen shows it.
+        // One byte per probability is as precise as a screen can show.
         let attention: Vec<u8> = inspection.attention.iter().map(|share| (share * 255.0).round() as u8).collect();
         let row = |row: &Vec<_>| row.iter().map(|candidate| likely(tokenizer, candidate)).collect::<Vec<Value>>();
         Ok(json!({
@@ -93,14 +94,14 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
 /// The reward of each of `answers` to `messages`.
 ///
 /// # Errors
-/// 400 where no reward model is loaded, or for what is no conversation.
+/// 400 if no reward model is loaded, or if the messages are not a conversation.
 pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     if !app.facts.reward {
         return Err(Problem::bad(NO_REWARD));
     }
     let messages = chat::messages(fields.need("messages")?)?;
-    let wrong = || Problem::field("answers", format!("give 1 to {MOST} texts"));
+    let wrong = || Problem::field("answers", format!("must be a list of 1 to {MOST} texts"));
     let answers = fields.list("answers")?;
     if !(1..=MOST).contains(&answers.len()) {
         return Err(wrong());
