@@ -1,4 +1,4 @@
-//! Causal attention over fused queries, keys and values, which never builds a T x T matrix, but for [`attention_map`].
+//! Causal attention over fused queries, keys and values, which never builds a T x T matrix, except in [`attention_map`].
 
 pub mod variants;
 
@@ -7,7 +7,7 @@ use super::{expect, require};
 use crate::{Result, binds, gpu::Variant, params, tape::Tape, tensor::Tensor};
 
 crate::kernels! {
-    /// Probabilities of every query over every key.
+    /// Probabilities of every query over all keys.
     ATTENTION_MAP = "attention_map";
 }
 
