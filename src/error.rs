@@ -1,7 +1,8 @@
 //! The one error type of the crate.
 //!
-//! A message says what was wrong and where (operation, shapes, setting, file, byte, line). It may be shown in a terminal, on a
-//! web page or by another program, so it does not name command-line options; the command line adds those that help.
+//! A message says what was wrong and where (operation, shapes, setting, file, byte, line). It may be shown in a
+//! terminal, on a web page or by another program, so it does not name command-line options; the command line adds those
+//! that help.
 
 use std::path::{Path, PathBuf};
 
@@ -136,7 +137,9 @@ pub enum Error {
         reason: String,
     },
     /// A text that is shorter than one window.
-    #[error("{}: {tokens} tokens, and a window of context {context} takes {}", path.display(), context.saturating_add(1))]
+    #[error(
+        "{}: {tokens} tokens, and a window of context {context} takes {}", path.display(), context.saturating_add(1)
+    )]
     TooFewTokens {
         /// The text's file.
         path: PathBuf,
@@ -308,7 +311,11 @@ pub enum GuardCause {
         most: f64,
     },
     /// Answers repeat themselves.
-    #[error("{:.0} % of the answers repeat themselves (limit {:.0} %): the policy fools its judge", 100.0 * share, 100.0 * most)]
+    #[error(
+        "{:.0} % of the answers repeat themselves (limit {:.0} %): the policy fools its judge",
+        100.0 * share,
+        100.0 * most
+    )]
     Repetition {
         /// The share of repeated word sequences.
         share: f64,

@@ -57,8 +57,8 @@ pub struct Answer {
 /// `sampling` must not cut anything off. `progress` is called with the number of tokens generated so far for each text.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::BrokenWeights`] when scores are
-/// not numbers, and the driver's errors.
+/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::BrokenWeights`] when
+/// scores are not numbers, and the driver's errors.
 pub async fn continue_all(
     gpu: &Gpu,
     model: &Gpt,

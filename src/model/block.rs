@@ -158,8 +158,8 @@ pub(super) enum KvSource<'a> {
     Cache(&'a Cached),
     /// In pages, where each text has its own length.
     Pages(&'a Paged, &'a Rows),
-    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here, `[heads, context, context]` per
-    /// block.
+    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here,
+    /// `[heads, context, context]` per block.
     Maps(&'a RefCell<Vec<Tensor>>),
 }
 
@@ -251,8 +251,8 @@ impl BlockPass {
         attention::attention(tape, &fresh, heads, self.segments.as_ref())
     }
 
-    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, with dropout
-    /// if there is any.
+    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, with
+    /// dropout if there is any.
     fn project(&self, tape: &Tape, x: &Tensor, inner: &Tensor, affine: &Affine, place: u32) -> Result<Tensor> {
         if self.pass.dropout == 0.0 {
             return linear(tape, inner, &affine.weight, Fuse { residual: Some(x), ..affine.fuse() });

@@ -86,7 +86,8 @@ impl ScalarHead {
         Ok(out)
     }
 
-    /// A number for each of these rows of `hidden [.., width]` only, such as the last token of each text: `[rows.count()]`.
+    /// A number for each of these rows of `hidden [.., width]` only, such as the last token of each text:
+    /// `[rows.count()]`.
     ///
     /// # Errors
     /// As [`ScalarHead::apply`] and [`gather`].

@@ -53,8 +53,8 @@ pub fn head_norm(tape: &Tape, qkv: &Tensor, weights: &Weights, heads: Heads, eps
     Ok(out)
 }
 
-/// The forward kernel with a given plan: the normalised `qkv [.., (heads + 2 kv_heads) D]`, and 1 / root mean square of each
-/// head, `[rows (heads + 2 kv_heads)]`.
+/// The forward kernel with a given plan: the normalised `qkv [.., (heads + 2 kv_heads) D]`, and 1 / root mean square of
+/// each head, `[rows (heads + 2 kv_heads)]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -83,8 +83,8 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
     Ok((out, rstds))
 }
 
-/// The gradient of `qkv [.., (heads + 2 kv_heads) D]` with a given plan, from what [`forward`] returned for each head and
-/// `grad_out` in qkv's shape.
+/// The gradient of `qkv [.., (heads + 2 kv_heads) D]` with a given plan, from what [`forward`] returned for each head
+/// and `grad_out` in qkv's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -120,8 +120,8 @@ pub fn backward(
     Ok(grad_x)
 }
 
-/// Writes (or adds) the gradients of the two weights, `[D]` each, from `qkv [.., (heads + 2 kv_heads) D]`, what [`forward`]
-/// gave for each head, and `grad_out` in qkv's shape.
+/// Writes (or adds) the gradients of the two weights, `[D]` each, from `qkv [.., (heads + 2 kv_heads) D]`, what
+/// [`forward`] gave for each head, and `grad_out` in qkv's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -25,8 +25,8 @@ impl Adapter {
         self.a.shape()[0]
     }
 
-    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the backward
-    /// pass needs.
+    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the
+    /// backward pass needs.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the widths disagree.

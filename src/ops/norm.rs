@@ -134,8 +134,8 @@ pub fn backward(
     x.gpu().run(&variant, binds, params, plan.grid(x.gpu(), x.height()))
 }
 
-/// Writes (or adds) the gradients of weight and bias, `[width]` each, from `x [.., width]`, `stats [rows, 2]` and `grad_out` in
-/// x's shape.
+/// Writes (or adds) the gradients of weight and bias, `[width]` each, from `x [.., width]`, `stats [rows, 2]` and
+/// `grad_out` in x's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

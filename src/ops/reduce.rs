@@ -89,7 +89,8 @@ pub fn square_blocks(x: &Tensor) -> Result<usize> {
     Ok(x.flat_pieces()?.iter().map(|piece| piece.elements().div_ceil(SQUARE_BLOCK)).sum())
 }
 
-/// Writes the sum of squares of each block of `x`, of any shape, to `sums [slots]` from `slot` on; returns the next free slot.
+/// Writes the sum of squares of each block of `x`, of any shape, to `sums [slots]` from `slot` on; returns the next
+/// free slot.
 ///
 /// # Errors
 /// Returns the driver's errors.

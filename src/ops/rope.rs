@@ -41,10 +41,10 @@ pub fn table(
     Tensor::from_f32(gpu, &[positions, half, 2], &values)
 }
 
-/// Rotates the query and key heads of `qkv [batch, context, (heads + 2 kv_heads) D]`, in its shape, by a [`table`]. Row `t`
-/// has position `past + t`, less its segment's start if `segments [batch, context]` are given. Relative angles would be the
-/// same without that, but this way packing does not even change the rounding, and no angle occurs that the model has not
-/// seen.
+/// Rotates the query and key heads of `qkv [batch, context, (heads + 2 kv_heads) D]`, in its shape, by a [`table`]. Row
+/// `t` has position `past + t`, less its segment's start if `segments [batch, context]` are given. Relative angles
+/// would be the same without that, but this way packing does not even change the rounding, and no angle occurs that the
+/// model has not seen.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when positions run past the table or the widths disagree.

@@ -22,8 +22,8 @@ pub struct TokenLogprobs {
     pub entropies: Tensor,
 }
 
-/// Log-probability of each of `targets [rows]` under `softmax(x weight^T / temperature)`, for `x [.., in]` (hidden states) and
-/// `weight [vocabulary, in]` (a model's head), and the entropy of that distribution.
+/// Log-probability of each of `targets [rows]` under `softmax(x weight^T / temperature)`, for `x [.., in]` (hidden
+/// states) and `weight [vocabulary, in]` (a model's head), and the entropy of that distribution.
 ///
 /// The vocabulary is processed in chunks, as in [`super::cross_entropy::head_loss`]. Sampling must use the same
 /// temperature and no cut-offs, or ratios and KL belong to other distributions.
@@ -51,7 +51,8 @@ pub fn token_logprobs(
     Ok(result)
 }
 
-/// The result, from the statistics `[rows, 4]` of the whole vocabulary, read with `entropy`, for the targets `ids [rows]`.
+/// The result, from the statistics `[rows, 4]` of the whole vocabulary, read with `entropy`, for the targets
+/// `ids [rows]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

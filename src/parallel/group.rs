@@ -87,8 +87,8 @@ impl Group {
     /// The ranks that a launcher started, or a group of one rank.
     ///
     /// # Errors
-    /// [`Error::WithoutMpi`] if there are other ranks but this program was built without MPI, [`Error::Exchange`] if MPI does
-    /// not start.
+    /// [`Error::WithoutMpi`] if there are other ranks but this program was built without MPI, [`Error::Exchange`] if
+    /// MPI does not start.
     pub fn join(options: Options) -> Result<Self> {
         match launched() {
             #[cfg(feature = "mpi")]

@@ -139,8 +139,8 @@ impl Split {
 /// ends with `<|endoftext|>` if the tokenizer has it. `progress` is called with the bytes done and the total.
 ///
 /// # Errors
-/// [`Error::Setting`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
-/// or one with a character that the tokenizer lacks; [`Error::Io`].
+/// [`Error::Setting`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not
+/// UTF-8, or one with a character that the tokenizer lacks; [`Error::Io`].
 pub fn prepare(
     data: &Path,
     tokenizer: &Tokenizer,

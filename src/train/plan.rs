@@ -151,8 +151,8 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
 /// tuned, which one of how many.
 ///
 /// # Errors
-/// [`crate::Error::TooLarge`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its largest
-/// operation fits, and those of the driver.
+/// [`crate::Error::TooLarge`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its
+/// largest operation fits, and those of the driver.
 pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, usize, usize)) -> Result<Imagined> {
     note(gpu, settings)?;
     tuning::answer(gpu, report).await?;

@@ -74,8 +74,8 @@ mod tests {
             (Error::setting("min_p", 2, "give 0 to 1"), "--min-p 2: give 0 to 1"),
             (
                 Error::OtherSettings { name: "schedule.lr".into(), then: "1.0".into(), now: "2.0".into() },
-                "--resume: the run was started with schedule.lr = 1.0, now it is 2.0; use the same settings, or another \
-                 --out for a new run",
+                "--resume: the run was started with schedule.lr = 1.0, now it is 2.0; use the same settings, or \
+                 another --out for a new run",
             ),
             (
                 Error::OnRank { rank: 3, source: Box::new(lost(Some("runs/a"))) },
@@ -88,12 +88,13 @@ mod tests {
             ),
             (
                 Error::Guarded { step: 7, cause: GuardCause::Kl { nats: 31.0, most: 30.0 } },
-                "training stopped after step 7: the KL is 31.00 nats, over the limit of 30.00 (the last good checkpoint \
-                 is kept); lower --lr, or raise --kl or --max-kl",
+                "training stopped after step 7: the KL is 31.00 nats, over the limit of 30.00 (the last good \
+                 checkpoint is kept); lower --lr, or raise --kl or --max-kl",
             ),
             (
                 Error::Diverged { step: 9, loss: f32::INFINITY },
-                "training stopped at step 9: the loss is inf (the last checkpoint is kept); lower --lr or raise --warmup",
+                "training stopped at step 9: the loss is inf (the last checkpoint is kept); lower --lr or raise \
+                 --warmup",
             ),
             (Error::Usage("no".into()), "no"),
         ];

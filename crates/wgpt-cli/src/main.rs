@@ -164,7 +164,7 @@ fn main() -> ExitCode {
             let words = hints::words(&error);
             if shared.json {
                 // The exit status and stderr report the error as well.
-                let _ = output::line(serde_json::json!({ "error": error.to_string() }));
+                let _ = output::line(serde_json::json!({ "error": words }));
             }
             output::say(format_args!("wgpt: {words}"));
             ExitCode::FAILURE

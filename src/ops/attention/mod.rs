@@ -107,8 +107,8 @@ pub fn forward_with(
     Ok(Forward { out, lse })
 }
 
-/// The gradient of `qkv [batch, context, (query + 2 key_value) * dim]`, in its shape, by recomputation from the saved `out
-/// [batch, context, query * dim]` and `lse [batch, query, context]`, for `grad_out` in out's shape.
+/// The gradient of `qkv [batch, context, (query + 2 key_value) * dim]`, in its shape, by recomputation from the saved
+/// `out [batch, context, query * dim]` and `lse [batch, query, context]`, for `grad_out` in out's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

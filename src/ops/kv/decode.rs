@@ -168,9 +168,9 @@ pub(super) fn joined(
     Ok(out)
 }
 
-/// Puts the keys and values of the new tokens' `qkv [batch, context, (query + 2 key_value) * dim]` into the cache at `past`
-/// and returns their queries `[batch, context, query * dim]`. With a `table` (see [`crate::ops::rope::table`]), queries and
-/// keys are rotated, by positions counted from `segments [batch, context]` if given.
+/// Puts the keys and values of the new tokens' `qkv [batch, context, (query + 2 key_value) * dim]` into the cache at
+/// `past` and returns their queries `[batch, context, query * dim]`. With a `table` (see [`crate::ops::rope::table`]),
+/// queries and keys are rotated, by positions counted from `segments [batch, context]` if given.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the cache or the table is too short.

@@ -56,7 +56,8 @@ impl RowWeights {
 pub struct Loss {
     /// `[1]`: where a tape's backward pass starts, or a part of [`weighted_sum`].
     pub mean: Tensor,
-    /// `[columns]`: the loss and the other sums, for the loss's own `Statistics`. Start the copy early, wait for it late.
+    /// `[columns]`: the loss and the other sums, for the loss's own `Statistics`. Start the copy early, wait for it
+    /// late.
     pub totals: Tensor,
 }
 

@@ -124,8 +124,8 @@ pub fn choose(gpu: &Gpu, shape: Shape) -> &'static MatmulVariant {
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
 
-/// Computes `shape` from `a [batch, m, k]` and `b [batch, k, n]`, or their transposes, into `out [batch, m, n]`. Each is f32
-/// or f16, and may have any shape with as many elements.
+/// Computes `shape` from `a [batch, m, k]` and `b [batch, k, n]`, or their transposes, into `out [batch, m, n]`. Each
+/// is f32 or f16, and may have any shape with as many elements.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when an operand does not hold the shape's elements.

@@ -187,7 +187,8 @@ impl Learner {
     /// Learns together with the ranks of `group`, whose weights are the same as these.
     ///
     /// # Errors
-    /// [`Error::Setting`] where they want to take steps of their own: a batch is one for all ranks. Those of the driver.
+    /// [`Error::Setting`] where they want to take steps of their own: a batch is one for all ranks. Those of the
+    /// driver.
     pub fn join(&mut self, group: &Group) -> Result<()> {
         if group.options().sync_every > 1 {
             let reason = "reinforcement learns from one batch of all ranks' answers; leave it at 1";
