@@ -66,7 +66,12 @@ fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     let (gpu, rows, width) = (x.gpu(), x.height(), x.width());
     require(rows <= 65_535, "log_sum_exp", || format!("{rows} rows, a dispatch has at most 65535 workgroups"))?;
     let out = Tensor::empty_f32(gpu, &[rows])?;
-    gpu.run(&LOG_SUM_EXP.plain(), binds![x: x.bind(), out: out.bind()], params![width: width], [rows as u32, 1, 1])?;
+    gpu.dispatch(
+        &LOG_SUM_EXP.plain(),
+        binds![x: x.bind(), out: out.bind()],
+        params![width: width],
+        [rows as u32, 1, 1],
+    )?;
     Ok(out)
 }
 

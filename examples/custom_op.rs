@@ -68,7 +68,7 @@ fn main(
 fn softsign(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let (gpu, count) = (tape.gpu(), x.elements());
     let out = Tensor::empty_f32(gpu, x.shape())?;
-    gpu.run(&SOFTSIGN.plain(), binds![x: x.bind(), out: out.bind()], params![count: count], gpu.flat_grid(count))?;
+    gpu.dispatch(&SOFTSIGN.plain(), binds![x: x.bind(), out: out.bind()], params![count: count], gpu.flat_grid(count))?;
     let input = x.clone();
     // Recorded only if someone wants the gradient of `x`.
     tape.push(&[x], &out, move |gradients, gradient| {
@@ -82,7 +82,7 @@ fn softsign(tape: &Tape, x: &Tensor) -> Result<Tensor> {
 fn softsign_backward(x: &Tensor, grad_out: &Tensor, grad_x: &Tensor, accumulate: bool) -> Result<()> {
     expect("softsign_backward", "the gradient", grad_out, x.shape())?;
     let (gpu, count) = (x.gpu(), x.elements());
-    gpu.run(
+    gpu.dispatch(
         &SOFTSIGN_BACKWARD.plain(),
         binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()],
         params![count: count, accumulate: accumulate],

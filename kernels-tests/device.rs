@@ -23,18 +23,34 @@ impl Drop for Device {
     }
 }
 
-/// Waits until the device is free and takes it.
+/// Whether kernels keep their run-time checks: unless `WGPT_CHECKED=0` asks for them as users have them.
+fn checked() -> bool {
+    std::env::var("WGPT_CHECKED").as_deref() != Ok("0")
+}
+
+/// Waits for the device.
 pub fn device() -> Device {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let gpu = GPU.get_or_init(|| {
         complaints::listen();
-        let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
+        let options = Options { checked: checked(), ..Options::from_environment() };
+        let gpu = pollster::block_on(Gpu::open(&options)).expect("a GPU adapter, real or software");
         gpu.poison(true);
         gpu
     });
     // This test need not answer questions that other tests asked the tuner.
     gpu.tuner().forget();
     Device { gpu: gpu.clone(), _alone: alone }
+}
+
+/// What `checked` does to a kernel is tested beside [`wgpt::gpu::kernel`].
+#[test]
+fn kernels_keep_their_checks_here() {
+    let device = device();
+    if !checked() {
+        return println!("skipped: WGPT_CHECKED=0 asks for kernels without their run-time checks");
+    }
+    assert!(device.gpu.checked());
 }

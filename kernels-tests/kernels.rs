@@ -1,6 +1,9 @@
 //! Compares every kernel, in every variant that could be chosen on this adapter, with its oracle.
 
-use wgpt::doctor::Doctor;
+use wgpt::{
+    Error,
+    doctor::{Doctor, FAMILIES},
+};
 
 use crate::device::device;
 
@@ -13,47 +16,31 @@ fn family(name: &str) {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-#[test]
-fn matmul() {
-    family("matmul");
+/// A test for each family.
+macro_rules! families {
+    ($($name:ident),*) => {
+        $(
+            #[test]
+            fn $name() {
+                family(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_family_has_a_test() {
+            assert_eq!(FAMILIES, [$(stringify!($name)),*]);
+        }
+    };
 }
 
-#[test]
-fn attention() {
-    family("attention");
-}
+families!(matmul, attention, rows, flat, position, packed, paged, sample, losses);
 
 #[test]
-fn rows() {
-    family("rows");
-}
-
-#[test]
-fn flat() {
-    family("flat");
-}
-
-#[test]
-fn position() {
-    family("position");
-}
-
-#[test]
-fn packed() {
-    family("packed");
-}
-
-#[test]
-fn paged() {
-    family("paged");
-}
-
-#[test]
-fn sample() {
-    family("sample");
-}
-
-#[test]
-fn losses() {
-    family("losses");
+fn a_family_that_there_is_not_is_an_error() {
+    let device = device();
+    let mut doctor = Doctor::new(&device.gpu, false);
+    let said = pollster::block_on(doctor.check("positions")).expect_err("there is no such family");
+    assert!(matches!(said, Error::Usage(_)) && said.to_string().contains("no checks 'positions'"), "{said}");
+    assert!(said.to_string().contains("matmul, attention, rows"), "{said}");
+    assert!(doctor.rows().is_empty());
 }

@@ -26,6 +26,7 @@ mod parallel;
 mod plan;
 mod portable;
 mod ppo;
+mod ranks;
 mod reward;
 mod rlhf;
 mod rlhf_gradients;

@@ -1,5 +1,7 @@
 //! Variants can be left unused by name: then they are not chosen, but some variant always is.
 
+use std::collections::BTreeSet;
+
 use wgpt::{
     doctor::variants::variants,
     gpu::{Capabilities, Gpu},
@@ -7,8 +9,8 @@ use wgpt::{
         attention::{self, Heads},
         kv::decode,
         matmul,
-        packed::{layout::Layout, product},
-        rows::Plan,
+        packed::{self, layout::Layout, product},
+        rows::{PLANS, Plan},
         variant_names,
     },
     tensor::DType,
@@ -41,25 +43,60 @@ fn named_variants_are_not_chosen() {
     for (first, second) in first.iter().zip(&second) {
         assert_ne!(first, second);
     }
-    // Even if every variant is named, there is a kernel for everything.
-    assert_eq!(choices(&without(&variant_names())).len(), first.len());
+}
+
+/// Whatever is named, there are kernels for everything: those that need nothing which an adapter may lack.
+#[test]
+fn with_everything_named_the_last_resorts_are_chosen() {
+    let device = device();
+    let unused = variant_names().into_iter().map(str::to_string).collect();
+    let last = device.gpu.imagine_as(Capabilities { unused, ..Capabilities::baseline() });
+    let resorts = ["registers 8x8", "registers 8x8", "rows 64", "lanes 8x2, 32", "32 lanes, split", "256x1"];
+    assert_eq!(choices(&last), resorts);
+    // They are left where only the others are named, and fit any shape on an adapter that has nothing more.
+    let kept = [&resorts[..], &["matmul_registers", "packed_lanes"]].concat();
+    let unused = variant_names().into_iter().filter(|name| !kept.contains(name)).map(str::to_string).collect();
+    let rest = Capabilities { unused, ..Capabilities::baseline() };
+    let gpu = device.gpu.imagine_as(rest.clone());
+    let odd = matmul::Shape::new(3, 5, 7).trans_a();
+    let fitting = [
+        matmul::variants::VARIANTS.iter().filter(|spec| spec.fits(&rest, &odd)).map(|spec| spec.name).collect(),
+        attention::variants::VARIANTS.iter().filter(|spec| spec.fits(&rest)).map(|spec| spec.name).collect::<Vec<_>>(),
+        packed::variants::VARIANTS.iter().filter(|spec| spec.fits(&rest)).map(|spec| spec.name).collect(),
+        decode::VARIANTS.iter().filter(|spec| spec.fits(&rest)).map(|spec| spec.name).collect(),
+        PLANS.iter().filter(|plan| plan.fits(&gpu, 4099)).map(|plan| plan.name).collect(),
+    ];
+    assert_eq!(fitting.concat(), resorts[1..]);
 }
 
 #[test]
 fn kernels_are_left_unused_as_well() {
     let device = device();
-    let capabilities = Capabilities { unused: vec!["matmul_tiled".to_string()], ..Capabilities::baseline() };
-    let found = pollster::block_on(variants(&device.gpu, capabilities)).expect("checks can be noted");
-    assert!(found.iter().any(|variant| variant.kernel.name == "matmul_registers"));
-    assert!(found.iter().all(|variant| variant.kernel.name != "matmul_tiled"));
+    let kernels = |unused: &[&str]| {
+        let unused = unused.iter().map(|name| (*name).to_string()).collect();
+        let capabilities = Capabilities { unused, ..Capabilities::baseline() };
+        let found = pollster::block_on(variants(&device.gpu, capabilities)).expect("checks can be noted");
+        found.into_iter().map(|variant| variant.kernel.name).collect::<BTreeSet<_>>()
+    };
+    let (all, mut without) = (kernels(&[]), kernels(&["matmul_tiled"]));
+    assert!(without.insert("matmul_tiled"), "it was left unused");
+    assert_eq!(without, all, "nothing else was");
 }
 
-/// If two families shared a name, it would leave both variants unused.
+/// A name that two variants share would leave both unused.
 #[test]
 fn names_are_distinct() {
-    let names = variant_names();
-    assert!(names.iter().all(|name| !name.contains(';') && name.trim() == *name));
-    for kernel in ["matmul_tiled", "packed_lanes", "shuffled rows 32", "32 lanes, split", "subgroup 8x8"] {
-        assert!(names.contains(&kernel), "{kernel}");
-    }
+    // The kernels of products are variants' names too, each for all of its own.
+    let products: BTreeSet<_> = matmul::variants::VARIANTS.iter().map(|spec| spec.kernel.name).collect();
+    let packed_kernels: BTreeSet<_> = packed::variants::VARIANTS.iter().map(|spec| spec.kernel.name).collect();
+    let mut all: Vec<_> = products.into_iter().chain(packed_kernels).collect();
+    all.extend(matmul::variants::VARIANTS.iter().map(|spec| spec.name));
+    all.extend(packed::variants::VARIANTS.iter().map(|spec| spec.name));
+    all.extend(attention::variants::VARIANTS.iter().map(|spec| spec.name));
+    all.extend(decode::VARIANTS.iter().map(|spec| spec.name));
+    all.extend(PLANS.iter().map(|plan| plan.name));
+    let distinct: BTreeSet<_> = all.iter().copied().collect();
+    assert_eq!(distinct.len(), all.len(), "{all:?}");
+    assert_eq!(distinct, variant_names().into_iter().collect());
+    assert!(all.iter().all(|name| !name.contains(';') && name.trim() == *name), "WGPT_WITHOUT_VARIANTS takes them");
 }

@@ -4,7 +4,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # When scripts call each other, time is counted from the start of the first.
 export WGPT_STARTED=${WGPT_STARTED:-$(date +%s)}
-say() { printf '\033[1m== %s\033[0m (after %d s)\n' "$*" $(($(date +%s) - WGPT_STARTED)); }
+say() {
+    printf '\033[1m== %s\033[0m (after %d s)\n' "$*" $(($(date +%s) - WGPT_STARTED))
+    # scripts/test counts what is skipped.
+    case $* in "skipped: "*) [ -z "${WGPT_SKIPS:-}" ] || printf '%s\n' "$*" >>"$WGPT_SKIPS" ;; esac
+}
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
@@ -42,10 +46,11 @@ need_toolchain() {
 
 # An adapter that wgpu can use; installs a software Vulkan driver if there is none.
 need_adapter() {
-    if ./target/release/wgpt doctor --list >/dev/null 2>&1; then return; fi
+    local wgpt=${WGPT_BIN:-./target/release/wgpt}
+    if "$wgpt" doctor --list >/dev/null 2>&1; then return; fi
     say "no GPU adapter found: a software Vulkan driver (llvmpipe) will do, slowly"
     install_packages mesa-vulkan-drivers libvulkan1
-    ./target/release/wgpt doctor --list
+    "$wgpt" doctor --list
 }
 
 # MPI, for the build that trains on several GPUs. Sets FEATURES, cargo's feature options, which stay empty (with a

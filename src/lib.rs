@@ -136,7 +136,7 @@ pub mod tape;
 pub mod tensor;
 pub mod text;
 pub mod train;
-pub mod trusted;
+mod trusted;
 
 pub use wgpu;
 

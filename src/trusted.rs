@@ -12,9 +12,10 @@ use crate::{Error, Result, hash};
 /// [`Error::Io`] when the file cannot be opened or mapped.
 pub fn map(path: &Path) -> Result<memmap2::Mmap> {
     let file = File::open(path).map_err(Error::io(path, "open"))?;
-    // SAFETY: wgpt never shortens a file in place (every write goes to a temporary name that is renamed), so the
-    // pages stay valid. Another program that truncates the file while it is mapped can end this process; the
-    // alternative, reading whole shards into memory, would rule out large data sets.
+    // SAFETY: wgpt never shortens or overwrites in place what it maps: token files, checkpoints and models are written
+    // under a temporary name that is renamed (`io::atomic`), so the pages stay valid. Another program that truncates the
+    // file while it is mapped can end this process; the alternative, reading whole shards into memory, would rule out large
+    // data sets.
     unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io(path, "map"))
 }
 
@@ -37,16 +38,14 @@ pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
 
 /// Permission to use features that wgpu calls experimental.
 pub fn experimental() -> wgpu::ExperimentalFeatures {
-    // SAFETY: the caller must accept that such features may still have bugs that break memory safety. The only one used
-    // is cooperative matrices: their only kernel loads and stores them in its own workgroup memory, at indices that
-    // depend on constants alone, and it is chosen only after its result agreed with the plainest kernel's on the same
-    // adapter; `WGPT_WITHOUT=cooperative` leaves the feature unused.
+    // SAFETY: what is asked of the caller is to know that such features may still have bugs that break memory safety. The one
+    // that is used is cooperative matrices: their only kernel loads and stores them in workgroup memory of its own, at indices
+    // that constants bound. Untuned, a kernel that fits every product comes before it, and the tuner takes it only where its
+    // result agreed with the plainest kernel's on the same adapter; `WGPT_WITHOUT=cooperative` leaves the feature alone.
     unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
-/// Creates a shader module without loop counters and index clamps.
-///
-/// The tests in `kernels-tests` run every variant with the checks on; `checked` keeps them on here as well.
+/// Creates a shader module without loop counters and index clamps; `checked` keeps them.
 pub fn shader_module(
     device: &wgpu::Device,
     descriptor: wgpu::ShaderModuleDescriptor<'_>,
@@ -55,9 +54,11 @@ pub fn shader_module(
     if checked {
         return device.create_shader_module(descriptor);
     }
-    // SAFETY: only the project's own kernels are passed here. Each guards its indices against the sizes in its
-    // parameters, the recorder binds buffers of at least those sizes, and every loop is bounded by them; the test suite
-    // runs all of them with the checks on.
+    // SAFETY: only this crate's kernels come here, dispatched by its own operations; `Gpu::dispatch`, which anybody may call,
+    // compiles with checks. Each kernel guards its indices against the sizes in its parameters, and its loops are bounded by
+    // them; the operations that dispatch it have checked that the tensors are of those sizes, and that indices which they
+    // upload are within them. The tests open their devices with `checked`, so that every variant is compared with its oracle
+    // while indices are clamped and loops end; `scripts/matrix --quick` compares some without, as users run them.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 

@@ -37,49 +37,52 @@ const HALF: &[Types] = &[
     Types { a: F32, b: F16, out: F32, before: F32 },
 ];
 
+/// How A and B may lie: transposed or not.
+const FORMS: &[(bool, bool)] = &[(false, false), (false, true), (true, false), (true, true)];
+
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     for (index, spec) in VARIANTS.iter().enumerate() {
-        for (form, (trans_a, trans_b)) in
-            [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate()
-        {
-            let mut checked = false;
-            if doctor.notes_only() {
+        if doctor.notes_only() {
+            for &(trans_a, trans_b) in FORMS {
                 noted(doctor, spec, trans_a, trans_b)?;
-                continue;
             }
-            // Each is a kernel to compile, so every variant meets every combination of types, but not in every form.
-            let mixture =
-                |turn: usize| if doctor.half() { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
-            let (plainly, fusing) = (mixture(0), mixture(2));
-            for &(m, n, k, batch) in SIZES {
-                let shape = Shape { m, n, k, batch, trans_a, trans_b, half: doctor.half() };
-                if spec.fits(doctor.gpu.capabilities(), &shape) {
-                    plain(doctor, spec, shape, plainly).await?;
-                    fused(doctor, spec, shape, fusing).await?;
-                    checked = true;
+            continue;
+        }
+        let half = doctor.half();
+        let of = |&(trans_a, trans_b): &(bool, bool)| {
+            let shapes = SIZES.iter().map(|&(m, n, k, batch)| Shape { m, n, k, batch, trans_a, trans_b, half });
+            shapes.filter(|shape| spec.fits(doctor.gpu.capabilities(), shape)).collect::<Vec<_>>()
+        };
+        // The sizes of each form that the variant is for.
+        let forms: Vec<_> = FORMS.iter().map(of).filter(|shapes| !shapes.is_empty()).collect();
+        for (form, shapes) in forms.iter().enumerate() {
+            // Each is a kernel to compile: every variant meets every mixture and every epilogue, but not in every form.
+            let mixture = |turn: usize| if half { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
+            for &shape in shapes {
+                plain(doctor, spec, shape, mixture(0)).await?;
+                for (turn, &epilogue) in FUSED.iter().enumerate().filter(|(turn, _)| turn % forms.len() == form) {
+                    fused(doctor, spec, shape, mixture(2 + turn / forms.len()), epilogue).await?;
                 }
             }
-            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b, half: doctor.half() };
-            if checked {
-                let (a, b) = (doctor.store(&[512 * 512], &doctor_data(1)), doctor.store(&[512 * 512], &doctor_data(2)));
-                let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
-                let call = || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
-                doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call).await?;
-            }
+            let Some(&Shape { trans_a, trans_b, .. }) = shapes.first() else { continue };
+            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b, half };
+            let (a, b) = (doctor.store(&[512 * 512], &doctor_data(1)), doctor.store(&[512 * 512], &doctor_data(2)));
+            let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
+            let call = || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
+            doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call).await?;
         }
     }
     Ok(())
 }
 
-/// The possible epilogues: bias, GELU, residual.
-const EPILOGUES: &[[bool; 3]] = &[
-    [false, false, false],
+/// How a product may end: bias, GELU, residual.
+const FUSED: &[[bool; 3]] = &[
+    [true, true, true],
     [true, false, false],
     [true, true, false],
     [false, true, false],
     [true, false, true],
     [false, false, true],
-    [true, true, true],
 ];
 
 /// Every combination of types with every epilogue, on an imagined device.
@@ -93,7 +96,7 @@ fn noted(doctor: &Doctor<'_>, spec: &MatmulVariant, trans_a: bool, trans_b: bool
             let (a, b) = (empty(batch * m * k, types.a)?, empty(batch * k * n, types.b)?);
             let (out, before) = (empty(batch * m * n, types.out)?, empty(batch * m * n, types.before)?);
             let (bias, residual) = (empty(n, F32)?, empty(batch * m * n, F32)?);
-            for &[with_bias, gelu, with_residual] in EPILOGUES {
+            for &[with_bias, gelu, with_residual] in [[false; 3]].iter().chain(FUSED) {
                 let epilogue = Epilogue {
                     bias: with_bias.then_some(&bias),
                     gelu: gelu.then_some(&before),
@@ -144,21 +147,34 @@ async fn plain(doctor: &mut Doctor<'_>, spec: &MatmulVariant, shape: Shape, type
     doctor.compare((&kernel, spec.name), &format!("{what} accumulated"), &out, &twice, k).await
 }
 
-/// Checks bias, GELU and residual in the epilogue.
-async fn fused(doctor: &mut Doctor<'_>, spec: &MatmulVariant, shape: Shape, types: Types) -> Result<()> {
+/// An epilogue of [`FUSED`].
+async fn fused(
+    doctor: &mut Doctor<'_>,
+    spec: &MatmulVariant,
+    shape: Shape,
+    types: Types,
+    [with_bias, with_gelu, with_residual]: [bool; 3],
+) -> Result<()> {
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));
-    let (bias, residual) = (doctor.data(n), doctor.data(batch * m * n));
+    let bias = with_bias.then(|| doctor.data(n));
+    let residual = with_residual.then(|| doctor.data(batch * m * n));
     let sums = oracle::matmul(layout(shape), &a, &b);
-    let (expected, before) = oracle::epilogue(&sums, n, Some(&bias), true, Some(&residual), None);
+    let (expected, before) = oracle::epilogue(&sums, n, bias.as_deref(), with_gelu, residual.as_deref(), None);
     let (a, b) = (doctor.upload_as(&[a.len()], &a, types.a)?, doctor.upload_as(&[b.len()], &b, types.b)?);
-    let (bias, residual) = (doctor.upload(&[n], &bias)?, doctor.upload(&[batch, m, n], &residual)?);
+    let bias = bias.map(|bias| doctor.upload(&[n], &bias)).transpose()?;
+    let residual = residual.map(|residual| doctor.upload(&[batch, m, n], &residual)).transpose()?;
     let out = doctor.poisoned_as(&[batch, m, n], types.out)?;
-    let preactivation = doctor.poisoned_as(&[batch, m, n], types.before)?;
+    let preactivation = with_gelu.then(|| doctor.poisoned_as(&[batch, m, n], types.before)).transpose()?;
     let epilogue =
-        Epilogue { bias: Some(&bias), gelu: Some(&preactivation), residual: Some(&residual), accumulate: false };
+        Epilogue { bias: bias.as_ref(), gelu: preactivation.as_ref(), residual: residual.as_ref(), accumulate: false };
     matmul_with(spec, shape, &a, &b, &out, epilogue)?;
-    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?} {types:?}"));
-    doctor.compare((&kernel, spec.name), &format!("{what} fused"), &out, &expected, k).await?;
-    doctor.compare((&kernel, spec.name), &format!("{what} before GELU"), &preactivation, &before, k).await
+    let parts = [(with_bias, "bias"), (with_gelu, "GELU"), (with_residual, "residual")];
+    let parts: Vec<_> = parts.iter().filter(|(with, _)| *with).map(|(_, part)| *part).collect();
+    let (kernel, what) = (name(shape_form(&shape)), format!("{shape:?} {types:?} with {}", parts.join(", ")));
+    doctor.compare((&kernel, spec.name), &what, &out, &expected, k).await?;
+    match &preactivation {
+        Some(values) => doctor.compare((&kernel, spec.name), &format!("{what}, before GELU"), values, &before, k).await,
+        None => Ok(()),
+    }
 }

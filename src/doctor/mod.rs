@@ -24,7 +24,7 @@ use serde::Serialize;
 use half::f16;
 
 use crate::{
-    Result,
+    Error, Result,
     gpu::Gpu,
     random,
     tensor::{DType, Tensor},
@@ -86,7 +86,8 @@ impl<'a> Doctor<'a> {
     /// Runs one of the [`FAMILIES`], and again with f16 activations if kernels and adapter support them.
     ///
     /// # Errors
-    /// Returns the driver's errors. A wrong result is not an error but a row that does not pass.
+    /// [`Error::Usage`] for a family that there is not; those of the driver. A wrong result is no error here but a row that does
+    /// not pass.
     pub async fn check(&mut self, family: &str) -> Result<()> {
         self.check_stored(family).await?;
         if !HALF_FAMILIES.contains(&family) || !self.gpu.capabilities().f16 {
@@ -117,8 +118,9 @@ impl<'a> Doctor<'a> {
             "losses" => losses::check(self).await,
             "packed" => packed::check(self).await,
             "paged" => paged::check(self).await,
+            "position" => position::check(self).await,
             "sample" => sample::check(self).await,
-            _ => position::check(self).await,
+            _ => Err(Error::Usage(format!("there are no checks '{family}'; known are {}", FAMILIES.join(", ")))),
         }
     }
 

@@ -52,7 +52,7 @@ impl Options {
             without: read("WGPT_WITHOUT"),
             without_variants: read("WGPT_WITHOUT_VARIANTS"),
             limits: read("WGPT_LIMITS"),
-            checked: !read("WGPT_CHECKED").is_empty(),
+            checked: !matches!(&*read("WGPT_CHECKED"), "" | "0"),
             compiled: None,
             nth: 0,
         }
@@ -62,7 +62,8 @@ impl Options {
     pub fn reduced(&self) -> String {
         let without = if self.without.is_empty() { String::new() } else { format!("without {}", self.without) };
         let limits = if self.limits.is_empty() { String::new() } else { format!("{} limits", self.limits) };
-        [without, limits].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ")
+        let checked = if self.checked { "with run-time checks".to_string() } else { String::new() };
+        [without, limits, checked].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -280,8 +281,8 @@ impl Gpu {
     /// The pipeline of `variant`, compiled on first use.
     ///
     /// # Errors
-    /// [`Error::Kernel`] with the compiler's message.
-    pub fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+    /// [`Error::Kernel`] with the compiler's words.
+    pub(super) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = self.pipelines().get(variant) {
             return Ok(pipeline.clone());
         }

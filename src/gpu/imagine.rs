@@ -101,11 +101,20 @@ impl Ledger {
     }
 }
 
-/// Buffers that stand in for any others when noted work is run: their contents are zeros or whatever was written before.
-/// Each run takes the next place in them, so that caches hold no more of it than in a step with as many bytes in use.
+/// Buffers that stand for any others when noted work is run: zeros for what a kernel only reads, since there may be indices among
+/// it, and whatever was written before for what it writes. Each run takes the next place in them, so that no more is found in
+/// caches than in a step that has as many bytes in use.
 pub struct Scratch {
-    buffers: Vec<Arc<Storage>>,
+    /// By what is done with them and the place among those.
+    buffers: HashMap<(Use, usize), Arc<Storage>>,
     next: u64,
+}
+
+/// What a kernel may do with a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Use {
+    Read,
+    Write,
 }
 
 impl Scratch {
@@ -114,24 +123,29 @@ impl Scratch {
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, works: &[Work], bytes: u64) -> Result<Self> {
-        let places = works.iter().map(|work| work.binds.len()).max().unwrap_or(0);
-        let mut buffers = Vec::with_capacity(places);
-        let share = (bytes / places.max(1) as u64).min(gpu.capabilities().buffer) / 256 * 256;
-        for place in 0..places {
-            let needed = works.iter().filter_map(|work| work.binds.get(place)).map(|(_, bytes)| *bytes).max();
-            let size = needed.unwrap_or(4).max(share);
+        let mut needed: HashMap<_, u64> = HashMap::new();
+        for work in works {
+            for (place, (_, bytes)) in work.places(gpu)?.into_iter().zip(&work.binds) {
+                let most = needed.entry(place).or_default();
+                *most = (*most).max(*bytes);
+            }
+        }
+        let share = (bytes / needed.len().max(1) as u64).min(gpu.capabilities().buffer) / 256 * 256;
+        let mut buffers = HashMap::with_capacity(needed.len());
+        for (place, bytes) in needed {
+            let size = bytes.max(4).max(share);
             let storage = gpu.allocate(size, Purpose::Compute);
             gpu.clear(Bind { storage: &storage, offset: 0, size });
-            buffers.push(storage);
+            buffers.insert(place, storage);
         }
         gpu.check()?;
         Ok(Self { buffers, next: 0 })
     }
 
-    /// A range of `size` bytes for bind number `place` of this run.
-    fn range(&self, place: usize, size: u64) -> Bind<'_> {
+    /// A range of `size` bytes at `place` for this run.
+    fn range(&self, place: (Use, usize), size: u64) -> Bind<'_> {
         let step = size.next_multiple_of(256);
-        let storage = &self.buffers[place];
+        let storage = &self.buffers[&place];
         let turns = (storage.size() / step).max(1);
         Bind { storage, offset: self.next % turns * step, size }
     }
@@ -163,14 +177,26 @@ impl Work {
         Ok(pipeline.interface.bindings.iter().map(|binding| passes(binding) * size(&binding.name)).sum())
     }
 
+    /// Where its buffers are in a scratch.
+    fn places(&self, gpu: &Gpu) -> Result<Vec<(Use, usize)>> {
+        let pipeline = gpu.pipeline(&self.variant)?;
+        let reads = |name: &str| pipeline.interface.bindings.iter().any(|it| it.name == name && it.read_only);
+        let (mut read, mut written) = (0.., 0..);
+        let place = |(name, _): &(String, u64)| match reads(name) {
+            true => (Use::Read, read.next().unwrap_or(0)),
+            false => (Use::Write, written.next().unwrap_or(0)),
+        };
+        Ok(self.binds.iter().map(place).collect())
+    }
+
     /// Dispatches it for real, once, over scratch buffers.
     ///
     /// # Errors
-    /// Returns the driver's errors.
-    pub fn run(&self, gpu: &Gpu, scratch: &mut Scratch) -> Result<()> {
+    /// Those of the driver.
+    pub(crate) fn run(&self, gpu: &Gpu, scratch: &mut Scratch) -> Result<()> {
         scratch.next += 1;
-        let ranges = self.binds.iter().enumerate();
-        let buffers: Vec<_> = ranges.map(|(place, (_, size))| scratch.range(place, *size)).collect();
+        let places = self.places(gpu)?;
+        let buffers: Vec<_> = places.iter().zip(&self.binds).map(|(it, (_, size))| scratch.range(*it, *size)).collect();
         self.run_over(gpu, &buffers)
     }
 
@@ -179,5 +205,55 @@ impl Work {
         let binds: Vec<_> = self.binds.iter().zip(buffers).map(|((name, _), bind)| (name.as_str(), *bind)).collect();
         let params: Vec<_> = self.params.iter().map(|(name, param)| (name.as_str(), *param)).collect();
         gpu.run(&self.variant, &binds, &params, self.grid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Scratch, Use};
+    use crate::{
+        binds,
+        gpu::{Bind, Kernel, pool::Purpose, tests::device, wait},
+    };
+
+    static WRITES: Kernel = Kernel {
+        name: "writes",
+        source: "// writes: out[0] = what is no index of any list.
+@group(0) @binding(0) var<storage, read_write> out: array<u32>;
+
+@compute @workgroup_size(1)
+fn main() {
+    out[0] = 0x3f800000u;
+}
+",
+    };
+    static READS: Kernel = Kernel {
+        name: "reads",
+        source: "// reads: out[0] = indices[0], to see it.
+@group(0) @binding(0) var<storage, read> indices: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+
+@compute @workgroup_size(1)
+fn main() {
+    out[0] = indices[0];
+}
+",
+    };
+
+    #[test]
+    fn what_a_kernel_only_reads_is_not_what_another_wrote() {
+        let (gpu, _alone) = device();
+        let imagined = gpu.imagine();
+        let [a, b] = [4, 4].map(|bytes| imagined.allocate(bytes, Purpose::Compute));
+        let [a, b] = [&a, &b].map(|storage| Bind { storage, offset: 0, size: 4 });
+        imagined.run(&WRITES.plain(), binds![out: a], &[], [1, 1, 1]).expect("noted");
+        imagined.run(&READS.plain(), binds![indices: a, out: b], &[], [1, 1, 1]).expect("noted");
+        let works = imagined.ledger().expect("it takes notes").take(false).works;
+        let mut scratch = Scratch::new(gpu, &works, 0).expect("a scratch");
+        let mut out = |work: usize| {
+            works[work].run(gpu, &mut scratch).expect("it runs");
+            wait::now(gpu.read(scratch.range((Use::Write, 0), 4)).numbers::<u32>()).expect("a readback")
+        };
+        assert_eq!((out(0), out(1)), (vec![0x3f80_0000], vec![0]));
     }
 }

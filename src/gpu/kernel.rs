@@ -11,12 +11,12 @@ use std::{
 use super::{Form, Gpu, compose, reflect};
 use crate::{Error, Result, trusted};
 
-/// A file below `shaders/`.
+/// A compute shader: a file below `shaders/`, or one of your own for [`Gpu::dispatch`].
 #[derive(Debug)]
 pub struct Kernel {
-    /// The file's name without its extension.
+    /// The name in messages and profiles; a file's is its own without extension.
     pub name: &'static str,
-    /// The file's text.
+    /// The WGSL text, whose entry point is `main`. `// @include "lib/index.wgsl"` takes in a file of `shaders/lib`.
     pub source: &'static str,
 }
 
@@ -74,11 +74,14 @@ pub struct Variant {
     pub kernel: &'static Kernel,
     /// The replaced constants, sorted by name.
     pub constants: Vec<(&'static str, Constant)>,
+    /// Whether it keeps its run-time checks even where the library's own kernels do without.
+    pub(super) checked: bool,
 }
 
 impl PartialEq for Variant {
     fn eq(&self, other: &Self) -> bool {
-        self.kernel.name == other.kernel.name && self.constants == other.constants
+        // Kernels outside the library may have names that are taken.
+        std::ptr::eq(self.kernel, other.kernel) && self.constants == other.constants && self.checked == other.checked
     }
 }
 
@@ -104,7 +107,7 @@ impl std::fmt::Display for Variant {
 impl Kernel {
     /// The kernel with its constants as written.
     pub fn plain(&'static self) -> Variant {
-        Variant { kernel: self, constants: Vec::new() }
+        Variant { kernel: self, constants: Vec::new(), checked: false }
     }
 
     /// The kernel with one constant replaced.
@@ -176,8 +179,8 @@ impl Pipeline {
     /// Composes, reflects and compiles `variant`.
     ///
     /// # Errors
-    /// [`Error::Kernel`] with the compiler's message.
-    pub fn new(gpu: &Gpu, variant: &Variant) -> Result<Arc<Self>> {
+    /// [`Error::Kernel`] with the compiler's words.
+    pub(super) fn new(gpu: &Gpu, variant: &Variant) -> Result<Arc<Self>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let immediates = gpu.capabilities().immediates;
         let text = variant.text(Form::native(immediates))?;
@@ -209,7 +212,7 @@ impl Pipeline {
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
-            module: &trusted::shader_module(device, shader, gpu.checked()),
+            module: &trusted::shader_module(device, shader, gpu.checked() || variant.checked),
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 zero_initialize_workgroup_memory: false,

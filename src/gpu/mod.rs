@@ -27,6 +27,8 @@ pub mod readback;
 pub mod recorder;
 pub mod reflect;
 pub mod replay;
+#[cfg(test)]
+mod tests;
 #[cfg(not(target_family = "wasm"))]
 pub mod translate;
 pub mod tune;

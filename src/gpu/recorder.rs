@@ -201,12 +201,29 @@ impl Gpu {
         [groups.div_ceil(y) as u32, y as u32, 1]
     }
 
-    /// Records one dispatch of `variant` over a grid of workgroups.
+    /// Records one dispatch of a kernel, which may be your own, over a grid of workgroups. It runs after everything recorded
+    /// before it. Its indices are clamped and its loops end, whatever it computes.
     ///
     /// # Errors
     /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
     /// [`Error::OutOfMemory`] for a buffer that the adapter cannot bind as a whole.
-    pub fn run(
+    pub fn dispatch(
+        &self,
+        variant: &Variant,
+        binds: &[(&str, Bind<'_>)],
+        params: &[(&str, Param)],
+        grid: [u32; 3],
+    ) -> Result<()> {
+        self.run(&Variant { checked: true, ..variant.clone() }, binds, params, grid)
+    }
+
+    /// Records one dispatch of a kernel of the library, whose caller guarantees that indices stay within the buffers: see
+    /// `trusted::shader_module`.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
+    /// [`Error::OutOfMemory`] for a buffer that the adapter cannot bind as a whole.
+    pub(crate) fn run(
         &self,
         variant: &Variant,
         binds: &[(&str, Bind<'_>)],

@@ -1,7 +1,7 @@
 //! The ranks of a job, and their collective operations.
 //!
-//! All ranks must make the same collective calls in the same order. A rank's contribution is handed to the
-//! communication thread, so nothing blocks before [`Reply::wait`].
+//! Every call that joins ranks must be made by all of them in the same order. What a rank says is handed to what carries it to the
+//! others, so nobody waits before [`Reply::wait`].
 
 use std::{
     marker::PhantomData,
@@ -16,8 +16,7 @@ use std::{
 use super::{Options, Wire};
 use crate::{Error, Result};
 
-/// A request to the communication thread.
-#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
+/// What ranks are asked for together.
 pub(super) enum Job {
     /// The sum over all ranks.
     Sum { values: Vec<f32>, wire: Wire, reply: mpsc::Sender<Vec<f32>> },
@@ -29,7 +28,13 @@ pub(super) enum Job {
     Leave { reason: Option<String>, reply: mpsc::Sender<()> },
 }
 
-/// Why the ranks cannot continue.
+/// Carries what a rank asks for to where the ranks' jobs meet; the answer comes through the job's channel.
+pub(super) trait Transport: Send + Sync {
+    /// Takes a job and returns at once.
+    fn take(&self, job: Job);
+}
+
+/// Why the ranks cannot go on.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
     /// The ranks concerned.
@@ -38,7 +43,7 @@ pub(super) struct Trouble {
     pub reason: String,
 }
 
-/// The state shared by the two threads of a rank.
+/// What a rank knows of the others.
 pub(super) struct Ranks {
     pub rank: usize,
     pub size: usize,
@@ -47,7 +52,7 @@ pub(super) struct Ranks {
     /// The host of each rank.
     pub hosts: Vec<String>,
     pub options: Options,
-    pub jobs: Mutex<mpsc::Sender<Job>>,
+    pub transport: Box<dyn Transport>,
     pub trouble: Arc<Mutex<Option<Trouble>>>,
     pub sent: AtomicU64,
 }
@@ -65,7 +70,7 @@ enum State<T> {
     Later(Group, mpsc::Receiver<T>),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -219,7 +224,7 @@ impl Group {
         let Some(ranks) = &self.0 else { return };
         let reason = error.map(|error| error.to_string());
         let (reply, done) = mpsc::channel();
-        let _ = lock(&ranks.jobs).send(Job::Leave { reason, reply });
+        ranks.transport.take(Job::Leave { reason, reply });
         while let Err(mpsc::RecvTimeoutError::Timeout) = done.recv_timeout(Duration::from_millis(100)) {
             if self.check().is_err() {
                 break;
@@ -239,8 +244,7 @@ impl Group {
         let Some(ranks) = &self.0 else { return Reply(State::Now(alone)) };
         ranks.sent.fetch_add(sent, Ordering::Relaxed);
         let (reply, answer) = mpsc::channel();
-        // If the thread has ended, waiting for the reply reports it.
-        let _ = lock(&ranks.jobs).send(job(alone, reply));
+        ranks.transport.take(job(alone, reply));
         Reply(State::Later(self.clone(), answer))
     }
 }

@@ -1,9 +1,9 @@
-//! Trains one model on several GPUs: every rank of an MPI job has the whole model and a share of each batch. Gradients
-//! are exchanged through host memory, so the ranks' adapters need not be alike.
+//! Several GPUs that train one model: every rank has the whole model and a share of each batch, and gradients meet in host
+//! memory, so that the ranks' adapters need have nothing in common.
 //!
-//! Everything here also works with a single rank; without the feature `mpi` there is no other case.
+//! Ranks are the processes of an MPI job (with the feature `mpi`, [`Group::join`]) or threads of one process ([`threads`]).
+//! Everything here works for a rank that is alone as well.
 
-#[cfg(any(feature = "mpi", test))]
 mod f16;
 pub mod forecast;
 mod gradients;
@@ -13,6 +13,7 @@ mod mpi;
 mod outer;
 mod replica;
 mod shards;
+mod threads;
 
 pub use self::{
     gradients::GradientSum,
@@ -20,6 +21,7 @@ pub use self::{
     outer::Outer,
     replica::Replica,
     shards::{Kept, Shards},
+    threads::threads,
 };
 
 /// How numbers are sent between ranks.
@@ -35,7 +37,7 @@ pub enum Wire {
 /// How ranks work together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Seconds of silence after which a rank counts as lost.
+    /// Seconds of silence after which a process counts as lost; a thread is waited for as long as it runs.
     pub timeout: f64,
     /// How gradients are sent.
     pub wire: Wire,

@@ -22,7 +22,7 @@ use mpi::{
 
 use super::{
     Options, Wire, f16,
-    group::{Group, Job, Ranks, Trouble},
+    group::{Group, Job, Ranks, Transport, Trouble, lock},
 };
 use crate::{Error, Result};
 
@@ -52,9 +52,17 @@ pub fn join(options: Options) -> Result<Group> {
         .spawn(move || serve(options, &todo, &introduce, shared))
         .map_err(Error::system("start a thread for MPI"))?;
     let Introduction { rank, size, local, hosts } =
-        introduced.recv().map_err(|_| Error::Exchange("MPI could not begin".to_string()))?;
-    let ranks = Ranks { rank, size, local, hosts, options, jobs: Mutex::new(jobs), trouble, sent: AtomicU64::new(0) };
+        introduced.recv().map_err(|_| Error::Failed("MPI could not begin".to_string()))?;
+    let transport = Box::new(Mutex::new(jobs));
+    let ranks = Ranks { rank, size, local, hosts, options, transport, trouble, sent: AtomicU64::new(0) };
     Ok(Group(Some(Arc::new(ranks))))
+}
+
+/// To the thread that speaks MPI; one that has ended is found out by whoever waits.
+impl Transport for Mutex<mpsc::Sender<Job>> {
+    fn take(&self, job: Job) {
+        let _ = lock(self).send(job);
+    }
 }
 
 fn serve(
@@ -162,9 +170,7 @@ impl Talk {
     }
 
     fn stop(&self, ranks: Vec<usize>, reason: String) -> ! {
-        let mut trouble = self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        trouble.get_or_insert(Trouble { ranks, reason });
-        drop(trouble);
+        lock(&self.trouble).get_or_insert(Trouble { ranks, reason });
         stand_still()
     }
 

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -59,6 +60,7 @@ impl Place {
     fn command_of(&self, mut command: Command) -> Command {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuning");
         command.current_dir(self.folder.path()).env("WGPT_CACHE", cache);
+        command.env("WGPT_CHECKED", if checked() { "1" } else { "0" });
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -113,13 +115,47 @@ impl Place {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wgpt starts")
     }
 
-    /// The training losses in `out/metrics.jsonl`, by step, as written.
+    /// The training losses in `out/metrics.jsonl`, by step, as written; none where nothing has been logged yet.
     pub fn losses(&self, out: &str) -> Vec<(u64, String)> {
-        let text = std::fs::read_to_string(self.path(out).join("metrics.jsonl")).expect("metrics exist");
+        let text = std::fs::read_to_string(self.path(out).join("metrics.jsonl")).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let loss = |line: Value| Some((line["step"].as_u64()?, line.get("train_loss")?.to_string()));
         lines.filter_map(loss).collect()
     }
+
+    /// How many steps of the run `out` have been logged.
+    pub fn steps(&self, out: &str) -> u64 {
+        self.losses(out).last().map_or(0, |(step, _)| step + 1)
+    }
+
+    /// Waits until the run `out` has logged so many steps. The log stays, while checkpoints make room for newer ones.
+    pub fn wait_for_steps(&self, out: &str, count: u64) {
+        wait_until(|| self.steps(out) >= count, &format!("{out} has logged {count} steps"));
+    }
+}
+
+/// Asks again and again, for a minute at most.
+pub fn wait_until(mut holds: impl FnMut() -> bool, what: &str) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "a minute has passed, and not yet: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Kills a process. It must be running: one that had ended before would leave nothing to test.
+pub fn kill(mut child: Child) {
+    child.kill().expect("the process can be killed");
+    let status = child.wait().expect("the process ends");
+    #[cfg(unix)]
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "it had ended before: {status}");
+    #[cfg(not(unix))]
+    assert!(!status.success(), "it had ended before: {status}");
+}
+
+/// Whether kernels keep their run-time checks: unless `WGPT_CHECKED=0` asks for them as users have them.
+pub fn checked() -> bool {
+    std::env::var("WGPT_CHECKED").as_deref() != Ok("0")
 }
 
 /// Sends a signal to a process by name, as in `kill -INT`.
