@@ -31,7 +31,7 @@ pub trait Source {
     /// The shape of the model.
     fn config(&self) -> &Config;
 
-    /// A parameter under wgpt's name (see [`parameters::specs`](parameters::specs)), in the pieces that the file holds,
+    /// A parameter under wgpt's name (see [`parameters::specs`]), in the pieces that the file holds,
     /// in row order: a fused `attention.qkv` may come as queries, keys and values, each in its own format. Vectors come as one
     /// row per piece. Together the pieces have the shape that the configuration gives. Empty if the model has no such
     /// parameter.

@@ -8,7 +8,8 @@ use crate::{
     tensor::Tensor,
 };
 
-/// A model that [`Trainer`](crate::train::trainer::Trainer) can train on batches of text: [`Gpt`], or your own.
+/// A model that [`Trainer`](crate::train::trainer::Trainer) can train on batches of text: [`Gpt`](crate::model::Gpt), or
+/// your own.
 pub trait Model {
     /// The trained tensors by name, in a fixed order.
     fn parameters(&self) -> &[(String, Tensor)];

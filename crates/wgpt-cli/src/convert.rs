@@ -20,7 +20,7 @@ use wgpt::{
 
 /// Convert a model for other programs
 #[derive(Debug, Args)]
-#[command(after_help = "A name that ends in .gguf is a GGUF file, any other a Hugging Face folder.
+#[command(after_help = "A name that ends in .gguf makes a GGUF file, any other name a Hugging Face folder.
 
 Examples:
   wgpt convert --model runs/shakespeare --out shakespeare.gguf

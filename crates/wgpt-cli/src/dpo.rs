@@ -25,12 +25,12 @@ use wgpt::{
 /// Train a model on preferences, without a reward model (direct preference optimisation)
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A line of --data is one preference, a prompt being a text or a list of {\"role\", \"content\"}:
+    after_help = "Each line of --data is one preference; a prompt is a text or a list of {\"role\", \"content\"}:
   {\"prompt\": \"Hi\", \"chosen\": \"Hello! How can I help?\", \"rejected\": \"What.\"}
-or another form that wgpt feedback import reads. The loss compares the answers' log-probabilities with those of the model
-as it was: with --lora-rank the model without its adapters, else they are computed once and kept beside the run. It begins
-at ln 2 = 0.6931. A reward is beta (log pi - log ref); the margin is the chosen answer's less the rejected one's.
-Prompts are held out with all their pairs; accuracy on them comes with its 95 % interval (Wilson).
+or another form that wgpt feedback import reads. The loss compares the answers' log-probabilities with those of the initial
+model: with --lora-rank that is the model without its adapters, otherwise they are computed once and stored in the run. It
+starts at ln 2 = 0.6931. A reward is beta (log pi - log ref); the margin is the chosen answer's minus the rejected one's.
+Prompts are held out with all their pairs; accuracy on them is reported with its 95 % interval (Wilson).
 
 Examples:
   wgpt dpo --model runs/talker --data preferences.jsonl --out runs/polite

@@ -14,7 +14,7 @@ use wgpt::{
 /// Compute embeddings of texts
 #[derive(Debug, Args)]
 #[command(after_help = "A text's vector is the mean of the model's last hidden states over its tokens (or the last \
-token's), scaled to length 1. Without --json the cosines between all texts are shown.
+token's), scaled to length 1. Without --json the cosine similarities between all texts are shown.
 
 Examples:
   wgpt embed model.gguf --text 'a cat' --text 'a kitten' --text 'tax law'

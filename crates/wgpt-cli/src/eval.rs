@@ -17,8 +17,8 @@ use wgpt::{
 /// Compute the loss and perplexity of a text
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Consecutive windows of --context tokens, none overlapping; tokens 2 to the last of each window \
-are scored, an incomplete window at the end is dropped. Natural logarithm.
+    after_help = "The text is split into consecutive windows of --context tokens, without overlap. All tokens of a window \
+except the first are scored; an incomplete window at the end is dropped. The loss uses the natural logarithm.
 
 Examples:
   wgpt eval --model runs/shakespeare --text sonnets.txt"

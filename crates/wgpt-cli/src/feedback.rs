@@ -51,12 +51,12 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Each line is one of
   {\"prompt\": P, \"chosen\": A, \"rejected\": B}
-  {\"chosen\": \"\\n\\nHuman: ...\\n\\nAssistant: ...\", \"rejected\": ...}        hh-rlhf: a common prompt
+  {\"chosen\": \"\\n\\nHuman: ...\\n\\nAssistant: ...\", \"rejected\": ...}        hh-rlhf, with a common prompt
   {\"prompt\": P, \"answer\": A, \"score\": 4}
   {\"prompt\": P, \"answers\": [A, B, C], \"best\": 0}
-  a whole rating, as wgpt feedback export --format ratings writes it
+  a complete rating, as written by wgpt feedback export --format ratings
 where P is a text or a list of {\"role\", \"content\"}. \"rater\" and \"time\" (milliseconds since 1970) may be added.
-What is stored already is not stored again. Lines with mistakes are left out, counted and explained.
+Ratings that are already stored are not stored again. Lines with mistakes are left out, counted and explained.
 
 Examples:
   wgpt feedback import pairs.jsonl
@@ -106,11 +106,13 @@ struct ListArguments {
 
 /// Count ratings by kind, rater and model, and measure agreement between raters
 #[derive(Debug, Args)]
-#[command(after_help = "Agreement is the share of equal judgements among pairs of answers that two raters judged both.
+#[command(
+    after_help = "Agreement is the share of equal judgements among the pairs of answers that two raters have both judged.
 
 Examples:
   wgpt feedback stats
-  wgpt feedback stats --feedback team.sqlite --json")]
+  wgpt feedback stats --feedback team.sqlite --json"
+)]
 struct StatsArguments {
     #[command(flatten)]
     database: Database,

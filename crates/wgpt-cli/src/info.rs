@@ -21,9 +21,9 @@ use wgpt::{
 /// Describe a model, and check whether it fits this adapter
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Memory is that of the weights in GPU memory when all matrices are kept in a format (vectors stay \
-f32), and that of keys and values for a full context. Training takes f32 weights, gradients and two moments, and \
-activations on top.
+    after_help = "Memory is the size of the weights in GPU memory if all matrices are stored in a format (vectors stay \
+f32), and that of the keys and values for a full context. Training needs f32 weights, gradients and two moments, plus \
+activations.
 
 Examples:
   wgpt info model.gguf

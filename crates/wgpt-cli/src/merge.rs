@@ -13,8 +13,8 @@ use wgpt::{
 /// Merge a base model and the adapters trained on it into one model
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The merged weights are W + alpha/rank B A. A name that ends in .gguf is a GGUF file, any other a \
-Hugging Face folder.
+    after_help = "The merged weights are W + alpha/rank B A. A name that ends in .gguf makes a GGUF file, any other \
+name a Hugging Face folder.
 
 Examples:
   wgpt merge --lora runs/chat --out merged.gguf --format Q8_0

@@ -24,12 +24,12 @@ use wgpt::{
 /// Predict the memory and time of training from scratch on this adapter
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A step is recorded without running it, which tells its memory to the byte. Where that memory is free, what was
-recorded is then run, in order, over buffers of the same sizes; where it is not, each kernel is timed alone, and the sum is the
-time, which leaves out what happens between them. --check takes a few real steps and shows how far off the plan was. Validation,
-samples and checkpoints come on top.
-With --ranks the step is one rank's share, and what the ranks send each other comes on top: by the model in docs/several-gpus.md,
-from rates that are measured or given. Under mpirun --check takes real steps with all ranks.
+    after_help = "A step is recorded without running it, which gives its memory to the byte. If that memory is free, the recorded
+work is then run in order, over buffers of the same sizes; if not, each kernel is timed alone, and the predicted time is their
+sum, without the gaps between them. --check takes a few real steps and shows the error of the prediction. Validation,
+samples and checkpoints are not included.
+With --ranks the step is one rank's share, and communication is added by the model in docs/several-gpus.md, from measured
+or given rates. Under mpirun --check takes real steps with all ranks.
 
 Examples:
   wgpt plan --preset nano-char

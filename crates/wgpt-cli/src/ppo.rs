@@ -15,12 +15,12 @@ use wgpt::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each step samples an answer to each of --batch prompts, has them scored, and makes answers that turned
-out better than expected more likely, without going far from the model that it began with: KL is how far, in nats.
+out better than expected more likely, while staying close to the initial model: the KL is the distance, in nats.
 
 Prompts are lines of {\"prompt\": \"...\"}, {\"messages\": [...]} or {\"question\": \"...\", \"answer\": \"...\"}, or a text.
 A script judge reads a line {\"prompt\", \"answer\", \"expected\"} per answer and writes a number per line.
-With --lora-rank the reference is the model without its adapters: its weights are in memory once.
-A run stops by itself when numbers are not finite, the KL explodes, or answers repeat themselves or vanish.
+With --lora-rank the reference is the model without its adapters, so the weights are in memory only once.
+A run stops by itself if numbers are not finite, the KL explodes, or answers repeat themselves or become empty.
 
 Examples:
   wgpt ppo --model runs/shakespeare --prompts shakespeare.txt --judge lexicon --out runs/happy

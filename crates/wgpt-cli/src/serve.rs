@@ -26,9 +26,9 @@ use wgpt_server::{
 /// Serve a model: a web page for chatting, and OpenAI's endpoints
 #[derive(Debug, Args)]
 #[command(after_help = "Endpoints:
-  /                                   a page to talk, compare and rate answers, and watch training
-  /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models       as OpenAI's clients ask
-  /tokenize, /health, /metrics        tokens of a text; whether it answers; figures for Prometheus
+  /                                   a page to chat, compare and rate answers, and watch training
+  /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models       for OpenAI's clients
+  /tokenize, /health, /metrics        tokens of a text; server status; metrics for Prometheus
 
 Examples:
   wgpt serve

@@ -24,12 +24,12 @@ use wgpt::{
 
 /// Fine-tune a model on example conversations
 #[derive(Debug, Args)]
-#[command(after_help = "A line of the data is one conversation:
+#[command(after_help = "Each line of the data is one conversation:
   {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Hello!\"}]}
-Roles are system (first only), user and assistant. The loss counts what the assistant says and the token that ends it.
-Conversations are packed into rows of --context tokens and do not see each other. What cannot be used is left out,
-counted and explained. With --lora-rank only adapters are trained, over weights that stay as they are, quantised or not:
-the run holds the adapters alone, wgpt chat finds their base where it lay, and wgpt merge makes one model of both.
+Roles are system (first message only), user and assistant. The loss covers the assistant's messages and the token that ends
+them. Conversations are packed into rows of --context tokens and do not attend to each other. Lines that cannot be used are
+left out, counted and explained. With --lora-rank only adapters are trained, over unchanged weights, quantised or not: the
+run holds only the adapters, wgpt chat loads their base from where it was, and wgpt merge makes one model of both.
 
 Examples:
   wgpt sft --model runs/shakespeare --data chats.jsonl --out runs/talker

@@ -26,13 +26,13 @@ use wgpt::{
 /// List every shader variant, and translate them to the languages of drivers
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Variants are those that this adapter could choose, or with --for those that adapters of a platform could: nothing \
-of it needs to be here. Each is validated and translated by naga, as wgpu would do it. The exit status is not 0 if one cannot be.
+    after_help = "Lists the variants that this adapter could choose or, with --for, those that adapters of a platform could, which \
+need not be present. Each is validated and translated by naga, as wgpu would do it. The exit status is not 0 if that fails.
 
 --dump writes FOLDER/PLATFORM/wgsl/VARIANT.wgsl, the same in spirv/, msl/, hlsl-5.1/ and hlsl-6.2/ (all of them for this adapter, \
-for a platform those of its drivers), and FOLDER/shaders.json, which tells what is where, what is missing, and why.
+for a platform those of its drivers), and FOLDER/shaders.json, which lists the files, and what is missing and why.
 
-A variant that makes trouble is left unused by its name, or its kernel's: WGPT_WITHOUT_VARIANTS='tiled 64x64x16;matmul_vector'.
+A variant that causes trouble can be disabled by its name or its kernel's: WGPT_WITHOUT_VARIANTS='tiled 64x64x16;matmul_vector'.
 
 Examples:
   wgpt shaders

@@ -69,7 +69,7 @@ impl ServedModel {
     /// A model.
     ///
     /// # Errors
-    /// [`Error::Template`] if its chat template cannot be parsed.
+    /// [`wgpt::Error::Template`] if its chat template cannot be parsed.
     pub fn new(name: String, adapter: Option<String>, codec: TextCodec) -> Result<Self> {
         let TextCodec { tokenizer, conventions } = &codec;
         let template = conventions.talk(tokenizer)?;

@@ -19,9 +19,9 @@ pub(super) enum Command {
     Quit,
 }
 
-const HELP: &str = "/temperature X   how wild the next answers are; 0 takes the best token
-/system TEXT     set the instructions, and start again
-/reset           start again
+const HELP: &str = "/temperature X   sampling temperature of the next answers; 0 takes the best token
+/system TEXT     set the system message, and start over
+/reset           start over
 /tokens          the last exchange, token by token
 /why [N]         what the N-th token of the last answer was chosen from
 /quit            end";

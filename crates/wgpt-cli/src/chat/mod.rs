@@ -31,9 +31,9 @@ use wgpt_server::signals;
 /// Talk with a model
 #[derive(Debug, Args)]
 #[command(after_help = "While talking:
-  /temperature X   how wild the next answers are
-  /system TEXT     set the instructions, and start again
-  /reset           start again
+  /temperature X   sampling temperature of the next answers
+  /system TEXT     set the system message, and start over
+  /reset           start over
   /tokens          the last exchange, token by token
   /why [N]         what the N-th token of the last answer was chosen from
   /help, /quit     Ctrl-C ends an answer

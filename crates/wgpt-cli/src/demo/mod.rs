@@ -24,14 +24,14 @@ use wgpt::{
 #[derive(Debug, Args)]
 #[command(after_help = "Six stages, on texts that come with the program:
   pretrain   a tokenizer, then a GPT that learns to write from plays of Shakespeare
-  sft        it learns to answer, from conversations of which half have bad manners
+  sft        it learns to answer, from conversations half of which are deliberately poor
   reward     a reward model learns from ratings which answers people prefer
-  ppo        the talker is reinforced by the reward model
+  ppo        the chat model is trained against the reward model
   reward2    ratings of the better model's answers make a better reward model
-  ppo2       which reinforces it once more
-At the end the same prompts are shown with the answers after each stage, all judged by the last reward model (0 and 1 are
-mean and deviation of the answers after sft), and report.html has the curves. With --rate you are the one who rates.
-Ctrl-C stops after a step; --resume goes on from there.
+  ppo2       and the chat model is trained against that one
+At the end the same prompts are shown with the answers after each stage, all scored by the last reward model (0 and 1 are
+mean and standard deviation of the answers after sft), and report.html has the curves. With --rate you rate the answers.
+Ctrl-C stops after a step; --resume continues from there.
 
 Examples:
   wgpt demo

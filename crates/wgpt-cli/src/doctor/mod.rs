@@ -19,15 +19,15 @@ use wgpt::{
 /// Check every kernel on this adapter
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every kernel runs in every variant that could be chosen here and is held against an f64 oracle. \
+    after_help = "Runs every kernel in every variant that could be chosen here, and compares it with an f64 oracle. \
 The exit status is not 0 if one is wrong.
 
---full goes on with twenty steps of two trainings, whose losses an independent program computed, in f16 too where the adapter has
-it, and has the model that comes with wgpt answer over a cache, over pages and by whole texts. It ends with a short report to
-paste into an issue.
+--full also takes twenty training steps of two models, in f16 too if the adapter has it, whose losses must equal those of an
+independent program, and decodes answers of the model that comes with wgpt with a contiguous cache, with a paged cache, and
+by running whole texts. It ends with a short report to paste into an issue.
 
---tuner tunes from scratch for two usual trainings and for decoding, and holds every choice against the timing of all variants;
-the exit status is not 0 if one takes more than 5 % longer than the best. What was tuned before stays as it is.
+--tuner tunes from scratch for two typical training runs and for decoding, and compares every choice with the times of all
+variants; the exit status is not 0 if one takes more than 5 % longer than the best. Stored choices are not changed.
 
 Examples:
   wgpt doctor

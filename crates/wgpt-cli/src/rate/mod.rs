@@ -36,11 +36,11 @@ const ORDER_STREAM: u64 = u64::from_le_bytes(*b"rate-abc");
 #[derive(Debug, Args)]
 #[command(after_help = "While rating:
   b          B is the best
-  b>a=c>d    a ranking of all, = for equally good ones
-  a 4        a score of 1 to 5; several too: a 4 b 2
-  s, q, ?    skip, end, help; every rating is kept at once
+  b>a=c>d    a full ranking; = for equally good answers
+  a 4        a score from 1 to 5; also several: a 4 b 2
+  s, q, ?    skip, quit, help; every rating is stored at once
 
-A file of prompts has a {\"prompt\": ...} on every line, a text or a list of {\"role\", \"content\"}; with \"answers\": [..]
+A file of prompts has {\"prompt\": ...} on every line, a text or a list of {\"role\", \"content\"}; if there are \"answers\": [..]
 these are rated and no model is needed.
 
 Examples:

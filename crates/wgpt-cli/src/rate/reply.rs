@@ -4,7 +4,7 @@ use wgpt::feedback::Verdict;
 
 /// The accepted replies.
 pub(crate) const HELP: &str = "b        B is the best
-b>a=c>d  a ranking of all, = for equally good ones
+b>a=c>d  a full ranking; = for equally good answers
 a 4      a score of 1 to 5; several too: a 4 b 2
 s        skip
 q        end; what was rated is kept";

@@ -41,13 +41,13 @@ use wgpt::{
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "A reward model is a codec model with one number at the end of an answer. It learns from the ratings of
+    after_help = "A reward model is a language model that outputs one number at the end of an answer. It learns from ratings of
 `wgpt rate`, or from JSONL lines:
   {\"prompt\": P, \"chosen\": A, \"rejected\": B}
   {\"prompt\": P, \"answers\": [A, B, C, D], \"best\": 0}
   {\"prompt\": P, \"answer\": A, \"score\": 4}
-Accuracy and calibration are measured on prompts that are held out. At the end rewards are scaled to mean 0 and standard
-deviation 1 over answers of the training part, or over those of --normalise-on: best samples of the model that PPO will
+Accuracy and calibration are measured on held-out prompts. At the end rewards are scaled to mean 0 and standard
+deviation 1 over answers of the training part, or over those of --normalise-on, ideally samples of the model that PPO will
 start from. The run's folder holds evaluation.json and calibration.svg beside the checkpoint.
 
 Examples:

@@ -14,7 +14,7 @@ use wgpt::{Result, feedback::answered, train::reward::RewardModel};
 /// Score answers with a reward model
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A line of the data is {\"prompt\": P, \"answer\": A}, {\"prompt\": P, \"answers\": [A, B, C]} or a \
+    after_help = "Each line of the data is {\"prompt\": P, \"answer\": A}, {\"prompt\": P, \"answers\": [A, B, C]} or a \
 pair with \"chosen\" and \"rejected\". Scores are in the order of the lines, and of the answers in each.
 
 Examples:
