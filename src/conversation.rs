@@ -194,3 +194,8 @@ impl<'a> Conversation<'a> {
         }
     }
 }
+
+/// The README's program runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -268,3 +268,53 @@ pub(super) fn difference(path: &str, now: &serde_json::Value, then: &serde_json:
     }
     (now != then).then(|| (path.to_string(), now.clone(), then.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::train::reward::Objective;
+
+    /// Settings as earlier checkpoints have them: all in one object.
+    fn earlier(own: Value) -> Value {
+        let mut settings = json!({
+            "accumulate": 2, "batch": 12, "checkpoint_activations": true, "context": 64, "dropout": 0.5, "keep": 3,
+            "config": Config::gpt2(73, 64, 4, 4, 128),
+            "optimizer": { "beta1": 0.5, "beta2": 0.75, "clip": 1.0, "epsilon": 0.0, "weight_decay": 0.125 },
+            "sample_tokens": 160, "save_every": 6, "seed": 1337, "val_batches": 4, "val_every": 6, "val_fraction": 0.1,
+            "schedule": { "decay": "cosine", "lr": 0.5, "min_lr": 0.25, "steps": 12, "warmup": 1 },
+        });
+        let own = own.as_object().cloned().unwrap_or_default();
+        settings.as_object_mut().into_iter().for_each(|settings| settings.extend(own.clone()));
+        settings
+    }
+
+    #[test]
+    fn earlier_settings_are_read_and_written_as_they_were() {
+        let recipe = Recipe { margin: 0.5, ..Recipe::new(Objective::Pairs) };
+        let stages = [
+            (json!({}), StageSettings::NextToken {}),
+            (json!({ "beta": 0.25, "data": "00ff" }), StageSettings::Dpo { beta: 0.25 }),
+            (json!({ "reward": recipe }), StageSettings::Reward { reward: recipe }),
+        ];
+        for (own, stage) in stages {
+            let then = earlier(own);
+            let settings: Settings =
+                serde_json::from_value(then.clone()).expect("the settings of an earlier checkpoint");
+            assert_eq!(settings.stage, stage);
+            assert_eq!((settings.common.seed, settings.common.optimizer.beta2, settings.common.keep), (1337, 0.75, 3));
+            assert_eq!(serde_json::to_value(&settings).expect("JSON"), then);
+        }
+    }
+
+    #[test]
+    fn what_a_resumed_run_may_not_change_is_named() {
+        let settings: Settings = serde_json::from_value(earlier(json!({}))).expect("settings");
+        let common = Common { save_every: 1, keep: 9, checkpoint_activations: false, ..settings.common };
+        settings.agrees_with(&Settings { common, val_every: 2, ..settings.clone() }).expect("these may change");
+        let common = Common { seed: 1, ..settings.common };
+        let refused = Settings { common, ..settings.clone() }.agrees_with(&settings).expect_err("another seed");
+        assert!(matches!(&refused, Error::OtherSettings { name, .. } if name == "seed"), "{refused}");
+    }
+}
