@@ -1,4 +1,4 @@
-//! What the benches and their peers share: one device, and criterion's clock around recorded work.
+//! Shared by the benchmarks and their peers: one device, and criterion's clock around recorded work.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use wgpt::{
     tensor::Tensor,
 };
 
-/// Opens the adapter that `WGPT_ADAPTER` names, the best one otherwise.
+/// Opens the adapter that `WGPT_ADAPTER` names, or the best one if it is not set.
 pub fn device() -> Gpu {
     let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
     eprintln!("adapter: {}", gpu.description());
     gpu
 }
 
-/// Few samples: the whole suite takes minutes on a software adapter, not an hour.
+/// Few samples, so that the whole suite takes minutes on a software adapter, not an hour.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
@@ -26,7 +26,7 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// Seconds for `count` calls, recorded one after the other and waited for once.
+/// Time for `count` calls that are recorded one after the other and waited for once.
 pub fn clock(gpu: &Gpu, count: u64, mut call: impl FnMut() -> Result<()>) -> Duration {
     let start = Instant::now();
     for _ in 0..count {
@@ -36,7 +36,7 @@ pub fn clock(gpu: &Gpu, count: u64, mut call: impl FnMut() -> Result<()>) -> Dur
     start.elapsed()
 }
 
-/// Values that no transposition maps onto themselves.
+/// Test values that no transposition maps onto themselves.
 pub fn values(count: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.4).collect()
 }
@@ -46,7 +46,7 @@ pub fn data(gpu: &Gpu, shape: &[usize]) -> Tensor {
     Tensor::from_f32(gpu, shape, &values(shape.iter().product())).expect("the tensor fits")
 }
 
-/// A step of AdamW that leaves the weights alone, however often it is taken.
+/// An AdamW step that leaves the weights unchanged, however often it is taken.
 pub const STILL: Step = Step {
     lr: 0.0,
     beta1: 0.9,

@@ -1,4 +1,4 @@
-//! Generation token by token over the cache.
+//! Generation token by token with the cache.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use wgpt::{
 
 const TOKENS: usize = 48;
 
-/// Medians over few samples; a sample is one or more whole runs.
+/// Medians of few samples; a sample is one or more whole runs.
 pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
     let mut group = criterion.benchmark_group("decode");
     let families =

@@ -1,4 +1,4 @@
-//! The adapter's roofs (copy bandwidth, multiply-adds, cost of a dispatch and a submission), then every kernel.
+//! The adapter's rooflines (copy bandwidth, multiply-adds, cost of a dispatch and a submission), then every kernel.
 
 use crate::common::{STILL, clock, data};
 use criterion::{Criterion, Throughput};
@@ -33,7 +33,7 @@ fn roofline(criterion: &mut Criterion, gpu: &Gpu) {
         });
     });
     group.bench_function("copy kernel 64 MiB", |bencher| {
-        bencher.iter_custom(|count| clock(gpu, count, || elementwise::copy(&from, &to, 1.0, false)));
+        bencher.iter_custom(|count| clock(gpu, count, || from.scale_into(&to, 1.0, false)));
     });
     let roof = MultiplyAdds::new(gpu).expect("the tensor fits");
     group.throughput(Throughput::Elements(MultiplyAdds::FLOP));
@@ -43,12 +43,11 @@ fn roofline(criterion: &mut Criterion, gpu: &Gpu) {
     let small = data(gpu, &[64]);
     group.throughput(Throughput::Elements(1));
     group.bench_function("dispatch", |bencher| {
-        bencher.iter_custom(|count| clock(gpu, count, || elementwise::fill(&small, 1.0)));
+        bencher.iter_custom(|count| clock(gpu, count, || small.fill(1.0)));
     });
     group.bench_function("dispatch, submission and wait", |bencher| {
-        bencher.iter_custom(|count| {
-            clock(gpu, count, || elementwise::fill(&small, 1.0).and_then(|()| pollster::block_on(gpu.finish())))
-        });
+        bencher
+            .iter_custom(|count| clock(gpu, count, || small.fill(1.0).and_then(|()| pollster::block_on(gpu.finish()))));
     });
     group.finish();
 }
@@ -166,7 +165,7 @@ fn flat_kernels(criterion: &mut Criterion, gpu: &Gpu) {
     group.finish();
 }
 
-/// Roofs first, then the kernels under them.
+/// Rooflines first, then the kernels that they limit.
 pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
     roofline(criterion, gpu);
     matmuls(criterion, gpu);

@@ -1,4 +1,5 @@
-//! `cargo bench`: the adapter's roofs, every kernel, training steps and decoding. `scripts/bench` makes tables of it.
+//! `cargo bench`: the adapter's rooflines, every kernel, training steps and decoding.
+//! `scripts/bench` makes tables of it.
 
 mod common;
 mod decode;

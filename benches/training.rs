@@ -1,4 +1,4 @@
-//! Whole training steps, tuned: the nano-char setting and a wider one.
+//! Whole training steps, tuned: the nano-char configuration and a wider one.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use wgpt::{
     train::{Settings, trainer::Trainer},
 };
 
-/// Medians over few samples; a sample is one or more whole runs.
+/// Medians of few samples; a sample is one or more whole runs.
 pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
     let mut group = criterion.benchmark_group("training step");
     group.measurement_time(Duration::from_secs(5));
@@ -25,10 +25,9 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
         let batch = Batch { inputs: ids(1), targets: ids(2), starts: None, rows, context };
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        trainer.rehearse(&settings, std::slice::from_ref(&batch)).expect("a rehearsal");
+        trainer.rehearse(std::slice::from_ref(&batch)).expect("a rehearsal");
         pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
-        let mut step =
-            || pollster::block_on(trainer.step(&settings, std::slice::from_ref(&batch))?.outcome()).map(|_| ());
+        let mut step = || pollster::block_on(trainer.step(std::slice::from_ref(&batch))?.outcome()).map(|_| ());
         step().expect("a step");
         group.throughput(Throughput::Elements((rows * context) as u64));
         group.bench_function(format!("{name} (elements are tokens)"), |bencher| {

@@ -1,4 +1,4 @@
-//! Adapters in files: saved alone, found again beside their base, resumed, merged, and refused by any other base.
+//! Adapters in files: saved alone, loaded again with their base, resumed, merged, and refused with any other base.
 
 use std::{fs, path::Path};
 
@@ -19,12 +19,13 @@ use wgpt::{
     ops::embedding::Tokens,
     tape::Tape,
     text::{Tokenizer, batches::Batch},
-    train::{Settings, run, trainer::Trainer},
+    train::{Settings, state, trainer::Trainer},
 };
 
 use crate::device::device;
 
-/// A model of the fixtures, with a tokenizer, at `path`: a folder in f32, or (by its ending) a GGUF file in Q8_0.
+/// Writes a model of the fixtures with a tokenizer to `path`: a folder in f32, or, if its extension
+/// says so, a GGUF file in Q8_0.
 pub fn place(name: &str, path: &Path) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/hf");
     let source = interchange::open(&fixtures.join(name)).expect("the fixture");
@@ -48,15 +49,15 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |most, (a, b)| if (a - b).is_finite() { most.max((a - b).abs()) } else { f32::INFINITY })
 }
 
-pub fn step(trainer: &mut Trainer, settings: &Settings) -> f32 {
+pub fn step(trainer: &mut Trainer) -> f32 {
     let ids: Vec<u32> = (0..17).map(|i| i * i % 23).collect();
     let batch = Batch { inputs: ids[..16].to_vec(), targets: ids[1..].to_vec(), rows: 2, context: 8, starts: None };
-    let pending = trainer.step(settings, &[batch]).expect("a step");
+    let pending = trainer.step(&[batch]).expect("a step");
     pollster::block_on(pending.outcome()).expect("an outcome").loss
 }
 
 #[test]
-fn there_and_back_and_merged() {
+fn adapters_round_trip_and_merge() {
     let device = device();
     let gpu = &device.gpu;
     for (name, base) in [("gpt2", "base"), ("llama-grouped", "base"), ("qwen3", "base"), ("llama", "base.gguf")] {
@@ -69,11 +70,11 @@ fn there_and_back_and_merged() {
         (settings.schedule.lr, settings.schedule.warmup) = (1e-2, 0);
         let start = logits(gpu, &model);
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        let (first, last) = (step(&mut trainer, &settings), (0..4).map(|_| step(&mut trainer, &settings)).last());
+        let (first, last) = (step(&mut trainer), (0..4).map(|_| step(&mut trainer)).last());
         assert!(last.is_some_and(|last| last < first), "{name}: {first} {last:?}");
         let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
         let folder =
-            pollster::block_on(run::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
+            pollster::block_on(state::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
                 .expect("saved")
                 .expect("a rank that is alone is the first");
         assert!(!folder.join("model.safetensors").exists(), "adapters are saved alone");
@@ -83,9 +84,9 @@ fn there_and_back_and_merged() {
         let (loaded, _) = load::load(gpu, &out).expect("loaded");
         assert_eq!(trained, logits(gpu, &loaded), "{name}: the same bits from the files");
 
-        let (mut resumed, _, state) = run::resume(gpu, &out).expect("resumed");
+        let (mut resumed, _, state) = state::resume(gpu, &out).expect("resumed");
         assert_eq!((state.step, resumed.model.parameters().len()), (5, trainer.model.parameters().len()));
-        assert_eq!(step(&mut resumed, &settings).to_bits(), step(&mut trainer, &settings).to_bits(), "{name}");
+        assert_eq!(step(&mut resumed).to_bits(), step(&mut trainer).to_bits(), "{name}");
         assert_eq!(logits(gpu, &resumed.model), logits(gpu, &trainer.model), "{name}: resumed bit for bit");
 
         let merged = interchange::open(&out).expect("a model");
@@ -113,7 +114,7 @@ fn another_base_is_refused() {
     let settings = Settings::recipe(model.config().clone());
     let trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let tokenizer = interchange::tokenizer(&base).expect("a tokenizer");
-    pollster::block_on(run::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
+    pollster::block_on(state::save(&out, &trainer, &TextCodec::plain(tokenizer.clone()), &settings, None))
         .expect("saved");
     let says = |error: wgpt::Result<()>, words: &str| {
         let text = error.expect_err(words).to_string();

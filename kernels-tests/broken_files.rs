@@ -11,7 +11,7 @@ use wgpt::{
 
 use crate::gguf::fixture;
 
-/// Opens a file's content and uses all of it, as a program would.
+/// Opens a file's content and uses all of it, as the program would.
 fn read_gguf(bytes: &[u8]) -> Result<(), Error> {
     let file = GgufFile::parse(Path::new("some.gguf"), bytes)?;
     for name in file.names() {
@@ -40,19 +40,19 @@ fn refused(result: Result<(), Error>, what: &str) -> String {
     }
 }
 
-/// Ok or the error about a file; anything else fails.
+/// Accepts success or an error about the file; anything else fails.
 fn survives(result: Result<(), Error>, what: &str) {
     if let Err(error) = result {
         assert!(matches!(error, Error::Checkpoint { .. }), "{what}: {error}");
     }
 }
 
-/// Where cuts are made: every byte of the header, then every 4 KiB.
+/// Where files are cut: at every byte of the header, then every 4 KiB.
 fn cuts(header: usize, length: usize) -> impl Iterator<Item = usize> {
     (0..header).chain((header..length).step_by(4096))
 }
 
-/// Other bits, an end of the range, and a neighbour.
+/// Replacements for a byte: its top bit flipped, all bits inverted, 0, and the next value.
 fn corruptions(byte: u8) -> [u8; 4] {
     [byte ^ 0x80, !byte, 0, byte.wrapping_add(1)]
 }
@@ -62,7 +62,7 @@ fn gguf_truncated_or_corrupted() {
     for name in ["metadata.gguf", "blocks.gguf"] {
         let whole = fs::read(fixture(name)).expect("the fixture");
         read_gguf(&whole).expect("the fixture is sound");
-        // The first tensor's content marks the end of the header closely enough.
+        // The start of the first tensor's content is close enough to the end of the header.
         let header = if name == "metadata.gguf" { whole.len() - 128 } else { 2048 };
         for cut in cuts(header, whole.len()) {
             refused(read_gguf(&whole[..cut]), &format!("{name} cut after {cut} bytes"));
@@ -77,7 +77,7 @@ fn gguf_truncated_or_corrupted() {
     }
 }
 
-/// A GGUF file of version 3 from pieces of its header.
+/// A GGUF file of version 3, built from pieces of its header.
 fn gguf(tensors: u64, entries: u64, rest: &[&[u8]]) -> Vec<u8> {
     let mut bytes = b"GGUF\x03\0\0\0".to_vec();
     bytes.extend(tensors.to_le_bytes());

@@ -1,5 +1,5 @@
-//! The Khronos validation layer, where `WGPU_VALIDATION=1` asks for it and `WGPU_DEBUG=1` has wgpu hear it: what it says ends in
-//! wgpu's log, and fails the test that made it say so.
+//! Collects messages of the Khronos validation layer, if `WGPU_VALIDATION=1` asks for the layer and `WGPU_DEBUG=1`
+//! makes wgpu listen to it: its messages go to wgpu's log and fail the test that caused them.
 
 use std::sync::{
     Mutex,
@@ -8,10 +8,10 @@ use std::sync::{
 
 use crate::device::device;
 
-/// What wgpu says when the layer is not there.
+/// What wgpu logs if the layer is missing.
 const MISSING: &str = "unable to find layer";
 
-/// Keeps what is said about Vulkan.
+/// Keeps log messages about Vulkan.
 struct Collector;
 
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -41,22 +41,22 @@ impl log::Log for Collector {
     fn flush(&self) {}
 }
 
-/// Listens from now on, if the layer was asked for. To be called before the device is opened: then wgpu says if there is no
-/// layer, at a level at which it says a lot.
+/// Listens from now on if the layer was asked for. Must be called before the device is opened, because that is when wgpu
+/// logs that the layer is missing, at a level at which it logs a lot.
 pub fn listen() {
     if wanted() && log::set_logger(&Collector).is_ok() {
         log::set_max_level(log::LevelFilter::Debug);
     }
 }
 
-/// Panics with what was said since it was asked last.
+/// Panics with the messages since the last call, if there are any.
 pub fn assert_none() {
     let said = std::mem::take(&mut *SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     assert!(said.is_empty(), "the validation layer complains:\n{}", said.join("\n"));
 }
 
 #[test]
-fn the_layer_is_there_when_it_is_asked_for() {
+fn the_layer_is_present_when_requested() {
     let _device = device();
     if !wanted() {
         return println!("skipped: WGPU_VALIDATION=1 does not ask for the validation layer");

@@ -1,4 +1,4 @@
-//! What `wgpt doctor --full` checks beside the kernels: a training and answers that are known.
+//! What `wgpt doctor --full` checks besides the kernels: training runs and answers with known results.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use wgpt::{
 use crate::device::device;
 
 #[test]
-fn losses_are_those_of_an_independent_program() {
+fn losses_match_an_independent_program() {
     let device = device();
     let found = pollster::block_on(trajectory::follow(&device.gpu)).expect("the driver works");
     assert_eq!(found.len(), if device.gpu.capabilities().f16 { 4 } else { 2 });
     for found in found {
         println!("{} in {:?}: off by {:e}", found.model, found.precision, found.worst);
         assert!(found.pass, "{found:?}");
-        // What was computed in f32 is far nearer than what may pass on an adapter that rounds in its own way.
+        // Results in f32 are far closer than the tolerance, which allows for adapters that round differently.
         assert!(found.precision == Precision::F16 || found.worst < 1e-4, "{found:?}");
         assert!(found.losses.last() < found.losses.first().map(|first| first - 0.5).as_ref(), "it learns: {found:?}");
     }
 }
 
 #[test]
-fn the_model_that_comes_with_the_program_answers_as_ever() {
+fn the_shipped_model_gives_its_known_answers() {
     let device = device();
     let talker = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/talker.gguf");
     let answers = pollster::block_on(known_answers::ask(&device.gpu, &talker)).expect("the driver works");

@@ -1,5 +1,5 @@
-//! The one device of the test binary: several at once crash some software drivers, and a recorder is no place for two
-//! tests at the same time.
+//! The only device of the test binary: several at once crash some software drivers, and two tests must not use a
+//! recorder at the same time.
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -7,8 +7,8 @@ use wgpt::gpu::{Gpu, Options};
 
 use crate::complaints;
 
-/// The shared device, for as long as the guard lives. Every new tensor is filled with NaN. A test that made the validation
-/// layer complain fails when it lets go.
+/// The shared device, for as long as the guard lives. Every new tensor is filled with NaN. A test that made the
+/// validation layer complain fails when it releases the guard.
 pub struct Device {
     /// The device.
     pub gpu: Gpu,
@@ -40,7 +40,7 @@ pub fn device() -> Device {
         gpu.poison(true);
         gpu
     });
-    // What other tests asked the tuner is not this one's to answer.
+    // This test need not answer questions that other tests asked the tuner.
     gpu.tuner().forget();
     Device { gpu: gpu.clone(), _alone: alone }
 }

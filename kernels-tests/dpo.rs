@@ -1,5 +1,5 @@
-//! Direct preference optimisation through its whole stage: it begins at ln 2, learns what is preferred and keeps the
-//! reference, with adapters and without; micro-batches add up.
+//! Direct preference optimisation through its whole stage: the loss starts at ln 2, preferences are learned and the
+//! reference is kept, with and without adapters; micro-batches add up.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,8 @@ use wgpt::{
         Settings,
         dpo::{Dpo, answer_logprobs},
         preferences::{Pair, Pairs, Row, padded},
-        task::{Task, Validation},
+        run::Validation,
+        supervised::Task,
         trainer::{Outcome, Trainer},
     },
 };
@@ -24,7 +25,7 @@ use crate::device::device;
 
 const VOCABULARY: usize = 19;
 
-/// 40 prompts with two pairs each, of many lengths. People prefer answers of even tokens to those of odd ones.
+/// 40 prompts with two pairs each, of various lengths. Answers with even tokens are preferred to answers with odd ones.
 fn pairs() -> Pairs {
     let draw = |counter: u64, below: u64| random::below(3, 1, counter, below);
     let row = |prompt: &[u32], counter: u64, odd: u32| {
@@ -69,7 +70,7 @@ impl Run {
         settings.schedule.lr = if settings.lora.is_some() { 1e-2 } else { 2e-3 };
         (settings.schedule.min_lr, settings.schedule.warmup, settings.schedule.steps) = (1e-4, 2, 24);
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        let mut task = Dpo::new(pairs(), &settings, Vec::new());
+        let mut task = Dpo::new(pairs(), &settings, Vec::new()).expect("settings of DPO");
         task.rehearse(&mut trainer, &settings).expect("a rehearsal");
         if settings.lora.is_none() {
             let dir = tempfile::tempdir().expect("a folder");
@@ -77,10 +78,11 @@ impl Run {
             let known = task.remember(&trainer, &settings, dir.path(), |pairs| done = pairs);
             pollster::block_on(known).expect("the reference");
             assert_eq!(done, 80);
-            // From the file it is the same.
+            // The reference read from its file is the same.
             task.recall(dir.path()).expect("the reference");
             let mut other =
-                Dpo::new(Pairs { pairs: pairs().pairs[..7].to_vec(), ..Pairs::default() }, &settings, Vec::new());
+                Dpo::new(Pairs { pairs: pairs().pairs[..7].to_vec(), ..Pairs::default() }, &settings, Vec::new())
+                    .expect("settings of DPO");
             let refused = other.recall(dir.path()).expect_err("other pairs").to_string();
             assert!(refused.contains("[80, 2]"), "{refused}");
         }
@@ -99,7 +101,7 @@ impl Run {
 }
 
 #[test]
-fn what_is_preferred_is_learned() {
+fn preferences_are_learned() {
     let device = device();
     let lora = LoraConfig { rank: 4, alpha: 8.0, targets: Target::ALL.to_vec(), last: None };
     for lora in [None, Some(lora)] {
@@ -112,7 +114,7 @@ fn what_is_preferred_is_learned() {
         let last = (1..24).map(|step| run.step(step)).last().expect("steps");
         let after = run.validate();
         let more = |wanted: &str| after.metrics.iter().find(|(name, _)| *name == wanted).expect("it is measured").1;
-        // Adapters cannot make the small head of an untrained model larger, so they do not get as far.
+        // Adapters cannot enlarge the small head of an untrained model, so they do not get as far.
         let (loss, margin) = if run.settings.lora.is_some() { (0.66, 0.1) } else { (0.55, 0.3) };
         assert!(f64::from(last.loss) < loss && after.loss < loss, "{name}: {last:?} {after:?}");
         assert!(more("val_accuracy") >= 0.95 && more("val_margin") > margin, "{name}: {after:?}");
@@ -136,7 +138,7 @@ fn micro_batches_add_up() {
     }
 }
 
-/// Padding and neighbours change nothing: an answer's log-probability is what it is alone, and that of its tokens in turn.
+/// Padding and neighbours change nothing: an answer's log-probability is the same as alone, and the sum of its tokens'.
 #[test]
 fn answers_are_scored_alone() {
     let device = device();

@@ -1,5 +1,5 @@
-//! Requests that run together say what each says alone: whenever they come, however long they are, whoever shares their
-//! pages, and when they must yield.
+//! Requests that run together give the same answers as each alone, whenever they come, however long they are, whatever
+//! pages they share, and even if they have to yield.
 
 use wgpt::{
     infer::{
@@ -16,7 +16,7 @@ use crate::{
     engine_support::{Heard, alone, configs, engine, greedy, prompt, request, run},
 };
 
-/// Rules as different as they come.
+/// Sampling rules that are as different as possible.
 fn rule(index: usize) -> Sampling {
     match index % 4 {
         0 => greedy(),
@@ -27,12 +27,12 @@ fn rule(index: usize) -> Sampling {
 }
 
 #[test]
-fn sixteen_say_what_each_says_alone() {
+fn sixteen_together_answer_as_each_alone() {
     let device = device();
     for config in configs() {
         let mut engine = engine(&device.gpu, &config, Settings { chunk: 24, ..Settings::default() });
         let mut heard: Vec<(Vec<u32>, usize, Sampling, Heard)> = Vec::new();
-        // They come one or two at a time, so that some read, some write, and some have gone.
+        // They come one or two at a time, so that some read, some generate, and some have finished.
         for index in 0..16 {
             let prompt = prompt(1 + index * 11 % 70, index as u32, config.vocabulary);
             let (count, sampling) = (3 + index * 7 % 23, rule(index));
@@ -59,7 +59,7 @@ fn sixteen_say_what_each_says_alone() {
 }
 
 #[test]
-fn what_begins_alike_is_read_once() {
+fn common_beginnings_are_read_once() {
     let device = device();
     let config = &configs()[1];
     for precision in [Precision::Single, Precision::Half] {
@@ -75,7 +75,7 @@ fn what_begins_alike_is_read_once() {
         let again = ask(&long);
         assert_eq!((first.cached(), again.cached()), (0, 2 * PAGE));
         assert_eq!(first.ids(), again.ids());
-        // A conversation goes on: what was generated is known too.
+        // A conversation continues: the pages of generated tokens are known too.
         let further = [&long[..], &first.ids(), &prompt(30, 9, config.vocabulary)].concat();
         let onwards = ask(&further);
         assert_eq!(onwards.cached(), (long.len() + 8) / PAGE * PAGE);
@@ -90,7 +90,7 @@ fn what_begins_alike_is_read_once() {
 }
 
 #[test]
-fn the_youngest_yields_and_says_the_same() {
+fn the_youngest_yields_and_answers_the_same() {
     let device = device();
     for config in configs() {
         // Five pages for five texts that grow to three pages each.
@@ -116,12 +116,12 @@ fn the_youngest_yields_and_says_the_same() {
     }
 }
 
-/// The pools double as they fill: what is in them stays.
+/// The pools double as they fill, and their contents are kept.
 #[test]
 fn texts_end_where_the_window_ends_and_memory_grows_on_the_way() {
     let device = device();
     for config in configs() {
-        // More tokens at once than a row of the model's context holds.
+        // More tokens at once than fit in one row of the model's context.
         let mut engine = engine(&device.gpu, &config, Settings::default());
         let texts: Vec<_> = (0..9)
             .map(|index| {
@@ -141,7 +141,7 @@ fn texts_end_where_the_window_ends_and_memory_grows_on_the_way() {
 }
 
 #[test]
-fn settings_that_leave_nothing_to_run_are_refused() {
+fn settings_with_which_nothing_can_run_are_refused() {
     let device = device();
     let config = &configs()[0];
     let model = || Gpt::new(&device.gpu, config, 1).expect("a model");

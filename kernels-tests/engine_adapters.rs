@@ -1,4 +1,4 @@
-//! One model, several adapters by name: each answers as the model that it makes of its base.
+//! One model with several named adapters: each answers like its base with the adapter merged.
 
 use wgpt::{
     infer::{
@@ -12,7 +12,7 @@ use wgpt::{
         lora::{LoraConfig, Target},
     },
     ops::kv::paged::PAGE,
-    train::{Settings as Training, run, trainer::Trainer},
+    train::{Settings as Training, state, trainer::Trainer},
 };
 
 use crate::{
@@ -38,10 +38,10 @@ fn each_name_answers_as_its_merged_model() {
             (settings.schedule.lr, settings.schedule.warmup) = (3e-2, 0);
             let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
             for _ in 0..4 {
-                step(&mut trainer, &settings);
+                step(&mut trainer);
             }
             let out = dir.path().join(format!("run{rank}"));
-            pollster::block_on(run::save(&out, &trainer, &codec, &settings, None)).expect("saved");
+            pollster::block_on(state::save(&out, &trainer, &codec, &settings, None)).expect("saved");
             out
         })
         .collect();
@@ -55,7 +55,7 @@ fn each_name_answers_as_its_merged_model() {
     let vocabulary = engine.model().config().vocabulary;
     let text = prompt(PAGE + 9, 2, vocabulary);
     let drawn = Sampling { temperature: 0.7, seed: 4, ..Sampling::default() };
-    // Twice, so that the second time pages are known.
+    // Twice, so that pages are known the second time.
     for round in 0..2 {
         let mut asked = Vec::new();
         for (index, name) in [None, Some("a"), Some("b"), Some("a"), None].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What single requests ask for, and what happens to them: refusals, cancellation, changed scores, failures.
+//! Options of single requests, and what can happen to them: refusals, cancellation, changed scores, failures.
 
 use std::time::Instant;
 
@@ -55,7 +55,7 @@ fn refusals_name_their_reason() {
 }
 
 #[test]
-fn whoever_goes_away_leaves_nothing_behind() {
+fn cancelled_requests_leave_nothing_behind() {
     let device = device();
     let config = &configs()[1];
     let mut engine = engine(&device.gpu, config, Settings { waiting: 1000, ..Settings::default() });
@@ -70,7 +70,7 @@ fn whoever_goes_away_leaves_nothing_behind() {
     run(&mut engine);
     assert_eq!(stayed.ids(), alone(&device.gpu, engine.model(), &prompt(20, 2, 97), 12, &greedy()));
     assert!(matches!(left.last(), Some(Event::Token(_))), "nobody is told any more");
-    // A thousand that come and go, most of them before they are read.
+    // A thousand requests that come and go, most of them before they are read.
     let start = Instant::now();
     for index in 0..1000 {
         let (goes, _) = request(&prompt(1 + index % 90, index as u32, 97), 30, greedy(), usize::from(index % 50 == 0));
@@ -104,7 +104,7 @@ impl Constraint for Nothing {
     fn accept(&mut self, _: u32) {}
 }
 
-/// The greedy text under changed scores, by the host alone.
+/// The greedy text with changed scores, computed by the host alone.
 fn edited(engine: &Engine, prompt: &[u32], count: usize, edit: impl Fn(&mut [f32], &[u32])) -> Vec<u32> {
     let gpu = device_of(engine);
     let mut session = Session::new(&gpu, engine.model()).expect("a session");
@@ -124,7 +124,7 @@ fn device_of(engine: &Engine) -> wgpt::gpu::Gpu {
 }
 
 #[test]
-fn scores_are_changed_for_those_who_ask() {
+fn scores_are_changed_on_request() {
     let device = device();
     let config = &configs()[1];
     let mut engine = engine(&device.gpu, config, Settings::default());
@@ -211,7 +211,7 @@ fn broken_scores_fail_alone() {
 }
 
 #[test]
-fn a_text_is_looked_into() {
+fn a_text_is_inspected() {
     let device = device();
     for config in configs() {
         let mut engine = engine(&device.gpu, &config, Settings::default());

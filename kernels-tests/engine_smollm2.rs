@@ -1,4 +1,4 @@
-//! A real model that answers many at once, and how fast. Needs `WGPT_SMOLLM2`, or announces a skip.
+//! A real model answering many requests at once, and its speed. Needs `WGPT_SMOLLM2`; announces a skip without it.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::{
     smollm2::model,
 };
 
-/// The greedy text and, for each of its tokens, how far the best score lies over the second.
+/// The greedy text and, for each of its tokens, the margin of the best score over the second.
 fn alone(gpu: &Gpu, model: &Gpt, prompt: &[u32], count: usize) -> (Vec<u32>, Vec<f32>) {
     let mut session = Session::new(gpu, model).expect("a session");
     let limits = Limits { count, scores: true, ..Limits::default() };
@@ -39,13 +39,13 @@ fn alone(gpu: &Gpu, model: &Gpt, prompt: &[u32], count: usize) -> (Vec<u32>, Vec
     (pollster::block_on(generated).expect("a text").tokens, margins)
 }
 
-/// Sixteen prompts of 3 to 78 tokens, from a text whose continuation is not just anything.
+/// Sixteen prompts of 3 to 78 tokens, from a text with a predictable continuation.
 fn prompts(text: &[u32]) -> Vec<Vec<u32>> {
     (0..16).map(|index| text[index * 5..][..3 + index * 5].to_vec()).collect()
 }
 
 #[test]
-fn sixteen_together_are_greedy_as_each_alone() {
+fn sixteen_greedy_texts_are_the_same_as_each_alone() {
     let device = device();
     let Some(model) = model(&device.gpu, wgpt::model::build::Storage::AsStored) else { return };
     let text = crate::smollm2::text();
@@ -67,7 +67,7 @@ fn sixteen_together_are_greedy_as_each_alone() {
         let (expected, margins) = alone(&device.gpu, engine.model(), prompt, count);
         let found = heard.ids();
         let same = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
-        // From the first near-tie on two texts are right.
+        // From the first near-tie on, either text is right.
         assert!(
             same == count || margins[same] <= 1e-3,
             "text {index} differs at token {same}, margin {}",
@@ -79,12 +79,12 @@ fn sixteen_together_are_greedy_as_each_alone() {
     println!("{equal} of 16 texts equal, smallest margin {near}");
 }
 
-/// Seconds of processor time that this process has taken, where the system tells.
+/// Seconds of processor time that this process has used; NaN if the system does not tell.
 fn processor() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> =
         stat.rsplit(')').next().unwrap_or("").split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
-    // User and system time, in hundredths.
+    // User and system time, in hundredths of a second.
     fields.get(11..13).map_or(f64::NAN, |times| (times[0] + times[1]) / 100.0)
 }
 
@@ -108,7 +108,7 @@ fn throughput() {
                 let (request, _) = request(&prompt(4, index as u32, vocabulary), steps + 2, greedy(), usize::MAX);
                 engine.submit(request).expect("room");
             }
-            // Prompts, and kernels that are compiled for the first time.
+            // These steps read the prompts and compile kernels.
             for _ in 0..2 {
                 pollster::block_on(engine.step()).expect("a step");
             }

@@ -1,4 +1,5 @@
-//! Requests whose events are kept, an engine that runs until it is done, and the same text alone.
+//! Helpers for engine tests: requests whose events are kept, running an engine until it is done,
+//! and generating a text alone.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,12 +17,12 @@ use wgpt::{
     model::{Config, Gpt},
 };
 
-/// What a request has heard.
+/// The events that a request has received.
 #[derive(Clone, Default)]
 pub struct Heard(Arc<Mutex<Vec<Event>>>);
 
 impl Heard {
-    /// All tokens so far.
+    /// All token events so far.
     pub fn told(&self) -> Vec<TokenEvent> {
         let token = |event: &Event| if let Event::Token(told) = event { Some(told.clone()) } else { None };
         self.0.lock().expect("events").iter().filter_map(token).collect()
@@ -45,13 +46,13 @@ impl Heard {
         self.0.lock().expect("events").last().cloned()
     }
 
-    /// Panics unless it ended as it should.
+    /// Panics unless the request ended in this way.
     pub fn assert_finish(&self, finish: Finish) {
         assert!(matches!(self.last(), Some(Event::Finished(found)) if found == finish), "{:?}", self.last());
     }
 }
 
-/// A plain request; it goes away after `patience` tokens.
+/// A plain request, which cancels after `patience` tokens.
 pub fn request(prompt: &[u32], count: usize, sampling: Sampling, patience: usize) -> (Request, Heard) {
     let heard = Heard::default();
     let (kept, mut left) = (heard.clone(), patience);
@@ -64,17 +65,17 @@ pub fn request(prompt: &[u32], count: usize, sampling: Sampling, patience: usize
     (request, heard)
 }
 
-/// Takes the likeliest.
+/// Takes the likeliest token.
 pub fn greedy() -> Sampling {
     Sampling { temperature: 0.0, ..Sampling::default() }
 }
 
-/// Small models of both families; scores of random weights are far from tied.
+/// Small models of both families; with random weights, scores are far from tied.
 pub fn configs() -> [Config; 2] {
     [Config::gpt2(89, 160, 2, 4, 32), Config { kv_heads: 2, ..Config::llama(97, 160, 2, 4, 32) }]
 }
 
-/// An engine of a random model.
+/// An engine with a random model.
 pub fn engine(gpu: &Gpu, config: &Config, settings: Settings) -> Engine {
     Engine::new(gpu.clone(), Gpt::new(gpu, config, 11).expect("a model"), Vec::new(), settings).expect("an engine")
 }
@@ -96,7 +97,7 @@ pub fn prompt(length: usize, salt: u32, vocabulary: usize) -> Vec<u32> {
     (0..length as u32).map(|i| (i * i * 5 + i * salt + salt * 3 + 1) % vocabulary as u32).collect()
 }
 
-/// What the model says by itself.
+/// What the model generates alone.
 pub fn alone(gpu: &Gpu, model: &Gpt, prompt: &[u32], count: usize, sampling: &Sampling) -> Vec<u32> {
     let mut session = Session::new(gpu, model).expect("a session");
     let limits = Limits { count, ..Limits::default() };

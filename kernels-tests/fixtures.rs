@@ -1,4 +1,4 @@
-//! Ten training steps of a tiny GPT-2 and a tiny Llama against PyTorch (scripts/fixtures/make_gpt_fixtures.py).
+//! Ten training steps of a tiny GPT-2 and a tiny Llama, compared with PyTorch (scripts/fixtures/make_gpt_fixtures.py).
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use wgpt::{
     tape::Tape,
     tensor::Tensor,
     text::batches::Batch,
-    train::{Settings, trainer::Trainer},
+    train::{Settings, settings::Common, trainer::Trainer},
 };
 
 use crate::device::device;
@@ -22,7 +22,7 @@ const STEPS: usize = 10;
 const WIDTH: usize = 32;
 const LR: f32 = 1e-3;
 
-/// A model and what PyTorch made of it.
+/// A model and PyTorch's results for it.
 struct Fixture {
     config: Config,
     file: TensorFile,
@@ -65,12 +65,13 @@ impl Fixture {
     }
 
     fn settings(&self, rows: usize, checkpoint_activations: bool) -> Settings {
+        let recipe = Settings::recipe(self.config.clone());
         Settings {
+            common: Common { checkpoint_activations, ..recipe.common },
             batch: rows,
             accumulate: ROWS / rows,
             schedule: Schedule { lr: LR, min_lr: LR, warmup: 0, steps: 10, decay: Decay::Cosine },
-            checkpoint_activations,
-            ..Settings::recipe(self.config.clone())
+            ..recipe
         }
     }
 
@@ -99,13 +100,13 @@ impl Fixture {
         (loss, trainer.model.parameters().iter().map(gradient).collect())
     }
 
-    /// The ten steps: every loss and norm on the way, every weight at the end.
+    /// Runs the ten steps and compares every loss and norm on the way, and every weight at the end.
     fn follow(&self, gpu: &Gpu, rows: usize, checkpoint: bool) {
         let settings = self.settings(rows, checkpoint);
         let mut trainer = Trainer::new(gpu, self.model(gpu), &settings).expect("a trainer");
         let (losses, norms) = (self.numbers("losses"), self.numbers("norms"));
         for step in 0..STEPS {
-            let pending = trainer.step(&settings, &self.batches(step, rows)).expect("a step");
+            let pending = trainer.step(&self.batches(step, rows)).expect("a step");
             let outcome = pollster::block_on(pending.outcome()).expect("an outcome");
             assert!((outcome.loss - losses[step]).abs() < 1e-4, "step {step}: {} != {}", outcome.loss, losses[step]);
             assert!((outcome.norm / norms[step] - 1.0).abs() < 1e-3, "step {step}: norm {}", outcome.norm);
@@ -114,8 +115,8 @@ impl Fixture {
             let mut values = read(tensor);
             let expected = self.numbers(&format!("final.{name}"));
             if name.ends_with("attention.qkv.bias") {
-                // A key's bias shifts all scores of a query alike, and softmax ignores that: its gradient is 0 but for
-                // rounding, which Adam blows up to steps of its own, each of at most about the learning rate.
+                // A key's bias shifts all scores of a query alike, which softmax ignores, so its gradient is 0 except
+                // for rounding, which Adam amplifies to steps of at most about the learning rate.
                 let keys = WIDTH..2 * WIDTH;
                 let drift = difference(name, &values[keys.clone()], &expected[keys.clone()]);
                 assert!(drift <= 1.01 * STEPS as f32 * LR, "the biases of the keys moved by {drift}");
@@ -135,7 +136,7 @@ fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |most, x| most.max(x.abs()))
 }
 
-/// The largest difference. A value that is no number fails here: `f32::max` would pass over it.
+/// The largest difference. A NaN fails here, because `f32::max` would skip it.
 fn difference(name: &str, actual: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(actual.len(), expected.len(), "{name}");
     assert!(actual.iter().chain(expected).all(|x| x.is_finite()), "{name} has a value that is no number");

@@ -1,4 +1,4 @@
-//! GGUF files and number formats against gguf-py and ggml (scripts/fixtures/make_gguf_fixtures.py).
+//! GGUF files and number formats, compared with gguf-py and ggml (scripts/fixtures/make_gguf_fixtures.py).
 
 use std::{
     borrow::Cow,
@@ -46,7 +46,7 @@ fn every_format_is_dequantised_bit_for_bit() {
 }
 
 #[test]
-fn quantised_bytes_are_those_of_the_reference() {
+fn quantised_bytes_equal_the_reference() {
     let file = open("quantised.gguf");
     let given = values(&file, "values");
     for format in [Format::Q8_0, Format::Q4_1, Format::BF16, Format::F16] {
@@ -59,7 +59,7 @@ fn quantised_bytes_are_those_of_the_reference() {
     }
 }
 
-/// The search adds up in another order than ggml's compiler may, so levels can differ where two fits are as good.
+/// The search may sum in another order than ggml as compiled, so levels can differ where two fits are equally good.
 #[test]
 fn q4_k_is_as_close_as_the_reference() {
     let file = open("quantised.gguf");
@@ -142,7 +142,7 @@ fn copy(file: &GgufFile, path: &Path) {
     .expect("the copy is written");
 }
 
-/// Only where python3 has the package gguf.
+/// Runs only if python3 has the package gguf.
 #[test]
 fn gguf_py_reads_what_is_written() {
     const SCRIPT: &str = "import sys, gguf\nr = gguf.GGUFReader(sys.argv[1])\n\

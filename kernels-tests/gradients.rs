@@ -1,4 +1,4 @@
-//! Central finite differences prove the backward oracles. No GPU here.
+//! Verifies the backward oracles with central finite differences. Uses no GPU.
 
 use wgpt::doctor::reference::{attention, lora, loss, matmul, norm, optimizer, pointwise, position};
 
@@ -9,9 +9,9 @@ pub fn data(seed: u64, len: usize) -> Vec<f64> {
     support::to_f64(&support::data(seed, len))
 }
 
-/// `analytic` is the gradient of `sum(weights * f(x))`: every element is held against central differences (five points,
-/// error of order step^4) to a relative 1e-6. Where gradients vanish the differences' own rounding remains: 1e-9 of the
-/// largest gradient.
+/// Checks that `analytic` is the gradient of `sum(weights * f(x))`: compares every element with central differences
+/// (five points, error of order step^4) to a relative 1e-6. Where gradients vanish, the differences' own rounding is
+/// allowed: 1e-9 of the largest gradient.
 pub fn proves(name: &str, x: &[f64], weights: &[f64], f: impl Fn(&[f64]) -> Vec<f64>, analytic: &[f64]) {
     let (outputs, step) = (f(x).len(), 1e-3);
     assert!(outputs == weights.len() && analytic.len() == x.len(), "{name}: the lengths differ");
@@ -84,7 +84,7 @@ fn loss_oracle() {
     let (logits, targets) = (data(8, 4 * 9), [3, loss::IGNORED, 8, 0]);
     let result = loss::cross_entropy(&logits, &targets);
     proves("cross entropy", &logits, &[1.0], |x| vec![loss::cross_entropy(x, &targets).mean], &result.grad_logits);
-    // Finite differences cannot see a factor that mean and gradient share: equal logits cost ln 9 in each scored row.
+    // Finite differences do not reveal a factor that mean and gradient share; equal logits cost ln 9 in each scored row.
     let equal = loss::cross_entropy(&[0.7; 4 * 9], &targets);
     assert!((equal.mean - 9f64.ln()).abs() < 1e-12 && equal.rows[1] == 0.0, "{} {:?}", equal.mean, equal.rows);
     let none = loss::cross_entropy(&logits, &[loss::IGNORED; 4]);
@@ -128,7 +128,7 @@ fn attention_oracle_with_segments() {
     let (x, g) = (data(34, 2 * 5 * sizes.row()), data(35, 2 * 5 * 16));
     let analytic = attention::attention_segments_backward(sizes, &x, &starts, &g);
     proves("segments", &x, &g, |x| attention::attention_segments(sizes, x, &starts).0, &analytic);
-    // The first segment of a row knows nothing of what follows, nor the others of it.
+    // The first segment of a row does not depend on those that follow, nor they on it.
     let (whole, lse) = attention::attention_segments(sizes, &x, &starts);
     let alone = attention::Sizes { batch: 1, context: 2, ..sizes };
     let (out, alone_lse) = attention::attention(alone, &x[3 * sizes.row()..5 * sizes.row()]);
@@ -136,7 +136,8 @@ fn attention_oracle_with_segments() {
     assert_eq!(alone_lse[..2], lse[3..5]);
 }
 
-/// `dA` and `dB` are products themselves: `G B^T` and `A^T G`, each transposed once more where its operand is stored so.
+/// `dA` and `dB` are products themselves: `G B^T` and `A^T G`, each transposed again if its
+/// operand is stored transposed.
 #[test]
 fn matmul_oracle_gradients_are_products() {
     let (m, n, k, batch) = (3, 5, 7, 2);
@@ -159,7 +160,8 @@ fn matmul_oracle_gradients_are_products() {
     }
 }
 
-/// Bias, residual and what was there before: their gradients are GELU's, its column sums and the gradient itself.
+/// The gradients of the sums, the bias, and of residual and previous values are GELU's gradient, its column sums, and
+/// the output's gradient itself.
 #[test]
 fn epilogue_oracle() {
     let (x, bias, residual, before, g) = (data(19, 15), data(20, 5), data(21, 15), data(22, 15), data(23, 15));
@@ -182,7 +184,7 @@ fn adamw_moves_against_the_gradient() {
     let step = optimizer::Step { lr: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decay: 0.0, step: 1, max_norm: 1.0 };
     let (mut w, mut m, mut v) = (vec![1.0, -1.0], vec![0.0; 2], vec![0.0; 2]);
     optimizer::adamw(step, &mut w, &mut m, &mut v, &[3.0, -4.0], 5.0);
-    // The first step of Adam has the learning rate's length whatever the gradient's.
+    // The first step of Adam has the length of the learning rate, whatever the size of the gradient.
     assert!((w[0] - 0.9).abs() < 1e-6 && (w[1] + 0.9).abs() < 1e-6, "{w:?}");
     assert!((m[0] - 0.1 * 3.0 / 5.0).abs() < 1e-6, "clipped to norm 1: {m:?}");
 }
@@ -193,7 +195,7 @@ fn adamw_clips_only_above_the_norm_and_decays_apart_from_the_gradient() {
     let (mut w, mut m, mut v) = (vec![2.0, -4.0], vec![0.0; 2], vec![0.0; 2]);
     optimizer::adamw(step, &mut w, &mut m, &mut v, &[0.0; 2], 0.0);
     assert!(w[0] == 2.0 * 0.95 && w[1] == -4.0 * 0.95 && v == [0.0; 2], "decay alone: {w:?}");
-    // Below the largest norm nothing is clipped; then m = 0.3 and v = 0.09, with corrections 1 - 0.9^3 and 1 - 0.99^3.
+    // Below the maximum norm nothing is clipped; then m = 0.3 and v = 0.09, with corrections 1 - 0.9^3 and 1 - 0.99^3.
     optimizer::adamw(step, &mut w, &mut m, &mut v, &[3.0, -3.0], 5.0);
     let expected = 2.0 * 0.95 * 0.95 - 0.1 * (0.3 / 0.271) / (0.09f64 / 0.029_701).sqrt();
     assert!((m[0] - 0.3).abs() < 1e-12 && (v[1] - 0.09).abs() < 1e-12, "{m:?} {v:?}");

@@ -1,5 +1,5 @@
-//! Models of other programs: those saved by transformers (scripts/fixtures/make_hf_fixtures.py) agree with it, and every way
-//! there and back keeps the bits.
+//! Models of other programs: results for models saved by transformers (scripts/fixtures/make_hf_fixtures.py) agree with
+//! it, and every round trip keeps the bits.
 
 use std::{
     fs,
@@ -72,7 +72,7 @@ fn values(source: &dyn Source, name: &str) -> Vec<u32> {
     pieces.iter().flat_map(|rows| rows.to_f32()).map(f32::to_bits).collect()
 }
 
-/// Equal configurations and, for every parameter, equal bits.
+/// Checks for equal configurations and, for every parameter, equal bits.
 fn same(name: &str, a: &dyn Source, b: &dyn Source) {
     assert_eq!(a.config(), b.config(), "{name}");
     for ParameterSpec { name: parameter, shape, .. } in parameters::specs(a.config()) {
@@ -100,7 +100,7 @@ fn transformers_agrees() {
     }
 }
 
-/// Training goes through head norms and biases of queries, keys and values.
+/// Gradients flow correctly through head norms and biases of queries, keys and values.
 #[test]
 fn qwen_gradients() {
     let device = device();
@@ -141,7 +141,7 @@ fn qwen_gradients() {
 }
 
 #[test]
-fn there_and_back_keeps_the_bits() {
+fn round_trips_keep_the_bits() {
     let device = device();
     let tokenizer = Tokenizer::load(&fixtures().join("tokenizer.json")).expect("a tokenizer");
     let mut codec = TextCodec::plain(tokenizer);
@@ -161,7 +161,7 @@ fn there_and_back_keeps_the_bits() {
             assert_eq!(again.tokenizer.fingerprint(), codec.tokenizer.fingerprint(), "{name}");
             assert_eq!(again.conventions, codec.conventions, "{name}");
         }
-        // transformers' own file and ours hold the same tensors.
+        // The file written by transformers and ours hold the same tensors.
         if let Ok(theirs) = TensorFile::open(&fixtures().join(name).join("model.safetensors")) {
             let ours = TensorFile::open(&folder.join("model.safetensors")).expect("a file");
             for tensor in theirs.names() {
@@ -172,7 +172,7 @@ fn there_and_back_keeps_the_bits() {
                 assert!(bits(&theirs) == bits(&ours), "{name}: {tensor}");
             }
         }
-        // Half precision, and as an f32 model would be rounded: the same as from the folder.
+        // In half precision, rounded as an f32 model would be, the model is the same as from the folder.
         let (half, other) = (dir.path().join("half.gguf"), dir.path().join("half"));
         gguf::save(&*source, None, &half, Format::F16).expect("a GGUF file");
         huggingface::save(&*source, None, &other, Format::F16).expect("a folder");
@@ -185,7 +185,7 @@ fn there_and_back_keeps_the_bits() {
 
 /// A checkpoint without biases becomes a GPT-2 with biases of 0.
 #[test]
-fn checkpoints_go_out() {
+fn checkpoints_are_exported() {
     let device = device();
     let dir = tempfile::tempdir().expect("a folder");
     let tokenizer = Tokenizer::chars_of(["abcdefgh"]).expect("a tokenizer");
@@ -200,7 +200,7 @@ fn checkpoints_go_out() {
         fs::create_dir(&run).expect("a folder");
         let settings = Settings::recipe(config);
         let codec = TextCodec::plain(tokenizer.clone());
-        let saved = wgpt::train::run::save(&run, &trainer, &codec, &settings, None);
+        let saved = wgpt::train::state::save(&run, &trainer, &codec, &settings, None);
         pollster::block_on(saved).expect("a checkpoint");
         let source = CheckpointSource::open(&run).expect("a checkpoint");
         assert!(checkpoint::resolve(&run).is_ok());
@@ -236,7 +236,7 @@ fn edited(name: &str, edits: &[(&str, Value)]) -> Result<Box<dyn Source>> {
 }
 
 #[test]
-fn what_is_not_computed_is_refused_by_name() {
+fn unsupported_settings_are_refused_by_name() {
     let index = "model.safetensors.index.json:weight_map";
     let cases: &[(&str, &str, Value, &str)] = &[
         ("gpt2", "architectures", json!(["GPTBigCodeForCausalLM"]), "GPTBigCodeForCausalLM"),
@@ -267,7 +267,7 @@ fn what_is_not_computed_is_refused_by_name() {
         let text = result.err().map(|error| error.to_string()).unwrap_or_else(|| "no error".into());
         assert!(text.contains(words), "{name} {field}: {text}");
     }
-    // Older files say it so.
+    // Older files write it this way.
     let old = [("rope_parameters", Value::Null), ("rope_theta", json!(300.0))];
     let old = [&old[..], &[("rope_scaling", json!({"type": "linear", "factor": 2.0}))]].concat();
     same("qwen2", &*edited("qwen2", &old).expect("a model"), &*open(&fixtures().join("qwen2")));
@@ -275,7 +275,7 @@ fn what_is_not_computed_is_refused_by_name() {
 
 /// The same for the metadata of a GGUF file.
 #[test]
-fn metadata_that_are_not_computed_are_refused_by_key() {
+fn unsupported_metadata_is_refused_by_key() {
     let dir = tempfile::tempdir().expect("a folder");
     let (whole, broken) = (dir.path().join("whole.gguf"), dir.path().join("broken.gguf"));
     gguf::save(&*open(&fixtures().join("llama-grouped")), None, &whole, Format::F32).expect("a GGUF file");

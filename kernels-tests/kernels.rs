@@ -1,4 +1,4 @@
-//! Every kernel and every variant that could be chosen on this adapter, against the oracles.
+//! Compares every kernel, in every variant that could be chosen on this adapter, with its oracle.
 
 use wgpt::{
     Error,

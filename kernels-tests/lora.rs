@@ -1,4 +1,4 @@
-//! Low-rank adapters: the layer against its oracle, and models that are trained by them.
+//! Low-rank adapters: the layer compared with its oracle, and models trained with them.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -41,13 +41,13 @@ fn read(tensor: &Tensor) -> Vec<f32> {
     pollster::block_on(tensor.to_f32()).expect("a readback")
 }
 
-/// Adapters of rank 4 with alpha 8 for `targets`, of a base that lies nowhere.
+/// Adapters of rank 4 with alpha 8 for `targets`, with a base that does not exist as a file.
 fn lora(targets: &str) -> Lora {
     let config = LoraConfig { rank: 4, alpha: 8.0, targets: Target::parse(targets).expect("targets"), last: None };
     Lora { config, base: Base { path: PathBuf::new(), fingerprint: String::new() } }
 }
 
-/// Adapters whose B is not 0.
+/// Attaches adapters whose B is not 0.
 fn attach(model: &mut Gpt, lora: Lora) {
     let mut stream = 0;
     let values = |spec: &parameters::ParameterSpec| -> Result<Vec<f32>> {
@@ -57,7 +57,7 @@ fn attach(model: &mut Gpt, lora: Lora) {
     model.attach_lora(lora, values).expect("adapters");
 }
 
-/// Forward and backward, over plain and packed weights, few rows and many, with everything that can be fused.
+/// Forward and backward, with plain and packed weights, few and many rows, and everything that can be fused.
 #[test]
 fn the_layer_agrees_with_its_oracle() {
     let device = device();
@@ -177,8 +177,8 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |most, (a, b)| if (a - b).is_finite() { most.max((a - b).abs()) } else { f32::INFINITY })
 }
 
-/// Loss and the adapters' gradients are the same over packed weights and over the same weights unpacked, with activations
-/// kept or computed again; without its adapters the model is its base, bit for bit.
+/// Loss and the adapters' gradients are the same with packed weights and with the same weights unpacked, with
+/// activations kept or computed again; without its adapters the model equals its base, bit for bit.
 #[test]
 fn packed_and_plain_bases_agree() {
     let device = device();
@@ -212,8 +212,8 @@ fn packed_and_plain_bases_agree() {
     }
 }
 
-/// Overfitting one batch over a packed base: the loss falls, nothing but the adapters moves, and tokens one by one give what
-/// the whole text gives.
+/// Overfitting one batch with a packed base: the loss falls, only the adapters change, and decoding token by token
+/// gives the same as the whole text.
 #[test]
 fn only_adapters_learn() {
     let device = device();
@@ -231,7 +231,7 @@ fn only_adapters_learn() {
     assert_eq!(model.parameters().len(), 2 * 4 * 2);
     let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let mut step = || {
-        let pending = trainer.step(&settings, &[batch(&config, 2, 5)]).expect("a step");
+        let pending = trainer.step(&[batch(&config, 2, 5)]).expect("a step");
         pollster::block_on(pending.outcome()).expect("an outcome").loss
     };
     let (first, last) = (step(), (0..30).map(|_| step()).last().expect("steps"));

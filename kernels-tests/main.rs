@@ -1,4 +1,4 @@
-//! Every kernel against its oracle, the oracles against finite differences, and training steps as a whole.
+//! Tests every kernel against its oracle, the oracles against finite differences, and training steps as a whole.
 
 mod adapters;
 mod broken_files;

@@ -1,4 +1,4 @@
-//! The oracles against PyTorch (scripts/fixtures/make_op_fixtures.py). No GPU here.
+//! Compares the oracles with PyTorch (scripts/fixtures/make_op_fixtures.py). Uses no GPU.
 
 use std::path::Path;
 
@@ -19,13 +19,13 @@ impl Fixture {
         self.0.to_f32(name).expect("the fixture has it").into_iter().map(f64::from).collect()
     }
 
-    /// Equal to what f32 can hold of PyTorch's f64: 2e-7 of the tensor's largest element.
+    /// Checks for equality with PyTorch's f64 within f32 precision: 2e-7 of the tensor's largest element.
     fn equals(&self, name: &str, actual: &[f64]) {
         let expected = self.get(name);
         assert_eq!(actual.len(), expected.len(), "{name}");
         let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
         for (i, (x, y)) in actual.iter().zip(&expected).enumerate() {
-            // False for NaN, unlike its negation.
+            // This comparison is false for NaN, unlike its negation.
             let equal = (x - y).abs() <= 2e-7 * largest;
             assert!(equal, "{name}[{i}] is {x}, PyTorch says {y}");
         }

@@ -1,4 +1,4 @@
-//! Oracles without a gradient of their own, against identities that they must meet. No GPU here.
+//! Checks oracles that have no gradient against identities that they must satisfy. Uses no GPU.
 
 use wgpt::{
     doctor::reference::{attention, cache, paged, pointwise, position},
@@ -10,13 +10,13 @@ use crate::support::{assert_close, data, to_f64};
 fn assert_equal(name: &str, actual: &[f64], expected: &[f64]) {
     assert_eq!(actual.len(), expected.len(), "{name}");
     for (i, (x, y)) in actual.iter().zip(expected).enumerate() {
-        // False for NaN, unlike its negation.
+        // This comparison is false for NaN, unlike its negation.
         let equal = (x - y).abs() <= 1e-12 * y.abs().max(1.0);
         assert!(equal, "{name}[{i}] is {x}, expected {y}");
     }
 }
 
-/// Rows first..first + count of every sequence.
+/// Rows `first..first + count` of every sequence.
 fn rows(x: &[f64], batch: usize, context: usize, first: usize, count: usize) -> Vec<f64> {
     let width = x.len() / (batch * context);
     (0..batch).flat_map(|z| x[(z * context + first) * width..][..count * width].to_vec()).collect()
@@ -29,7 +29,7 @@ fn decoding_in_any_chunks_equals_causal_attention() {
         let qkv = to_f64(&data(30, 2 * 7 * whole.row()));
         let (expected, _) = attention::attention(whole, &qkv);
         for chunks in [&[7][..], &[4, 1, 2], &[1, 1, 1, 1, 1, 1, 1]] {
-            // NaN in every free position: whatever is read too far shows.
+            // NaN in every free position, so that reading too far shows.
             let free = vec![f64::NAN; 2 * kv_heads * 9 * 5];
             let mut cache = cache::Cache { capacity: 9, keys: free.clone(), values: free };
             let mut past = 0;
@@ -46,7 +46,7 @@ fn decoding_in_any_chunks_equals_causal_attention() {
 }
 
 #[test]
-fn pages_in_any_order_change_nothing_and_probabilities_are_what_is_mixed() {
+fn page_order_changes_nothing_and_probabilities_mix_the_values() {
     let whole = attention::Sizes { batch: 1, context: 11, heads: 4, kv_heads: 2, dim: 3 };
     let qkv = to_f64(&data(32, 11 * whole.row()));
     let (expected, _) = attention::attention(whole, &qkv);
@@ -68,7 +68,7 @@ fn pages_in_any_order_change_nothing_and_probabilities_are_what_is_mixed() {
     for t in 0..11 {
         for (at, mixed) in expected[t * 12..][..12].iter().enumerate() {
             let (head, column) = (at / 3, at % 3);
-            // Values stand after four query heads and two key heads; two query heads share one of them.
+            // Values follow four query heads and two key heads; two query heads share one value head.
             let value = |j: usize| qkv[j * whole.row() + (6 + head / 2) * 3 + column];
             let sum: f64 = (0..11).map(|j| map[(head * 11 + t) * 11 + j] * value(j)).sum();
             assert!((sum - mixed).abs() < 1e-12, "token {t} head {head}");
@@ -77,7 +77,7 @@ fn pages_in_any_order_change_nothing_and_probabilities_are_what_is_mixed() {
 }
 
 #[test]
-fn sinusoids_turn_by_their_frequency_and_the_model_uses_them() {
+fn sinusoids_rotate_by_their_frequency_and_the_model_uses_them() {
     for (context, width) in [(9, 6), (5, 7), (1, 1)] {
         let table = position::sinusoidal(context, width);
         for (i, pair) in table[..width].chunks(2).enumerate() {
@@ -100,7 +100,7 @@ fn sums_agree() {
     assert_eq!(blocks.len(), 5);
     let total = pointwise::sum(&blocks, 5, 0, 1, 1.0);
     assert_equal("norm", &[total.sqrt()], &[pointwise::norm(&x)]);
-    // Every column of a table by strides, and all of them by column_sum.
+    // Every column of a table by strided sums, and all of them by column_sum.
     let strided: Vec<f64> = (0..4).map(|c| pointwise::sum(&x, 9, c, 4, -0.5)).collect();
     let columns = pointwise::scale(&pointwise::column_sum(&x[..36], 4, None), -0.5, None);
     assert_equal("columns", &strided, &columns);

@@ -1,4 +1,5 @@
-//! Texts that share a row or a batch come out as each alone: in training by segments, in decoding by left padding.
+//! Texts that share a row or a batch give the same results as each alone: in training with segments, in
+//! decoding with left padding.
 
 use wgpt::{
     gpu::Gpu,
@@ -27,7 +28,7 @@ fn configurations() -> Vec<Config> {
     vec![Config::gpt2(VOCABULARY, 24, 2, 4, 32), sinusoidal, grouped]
 }
 
-/// Rows of 12 tokens, packed with texts of these lengths; what is left over is padding, each token on its own.
+/// Rows of 12 tokens, packed with texts of these lengths; the rest is padding, where each token is a text of its own.
 const ROWS: [&[usize]; 2] = [&[5, 1, 4], &[12]];
 const CONTEXT: usize = 12;
 
@@ -46,7 +47,7 @@ fn a_packed_batch_trains_as_its_texts_one_by_one() {
                 for (index, length) in lengths.iter().copied().chain(std::iter::repeat_n(1, padding)).enumerate() {
                     let text = ids((row * 10 + index) as u64, length + 1);
                     let mut targets = text[1..].to_vec();
-                    // Some targets of every text are not learned, and none of the padding.
+                    // Some targets of every text are ignored, and all of the padding.
                     targets.iter_mut().step_by(3).skip(1).for_each(|target| *target = IGNORED);
                     if index >= lengths.len() {
                         targets.fill(IGNORED);
@@ -88,20 +89,20 @@ fn a_packed_batch_trains_as_its_texts_one_by_one() {
 }
 
 #[test]
-fn masked_batches_cost_nothing_and_are_no_nan() {
+fn masked_batches_give_zero_and_not_nan() {
     let device = device();
     let config = Config::gpt2(VOCABULARY, 8, 1, 2, 16);
     let settings = Settings::recipe(config.clone());
     let mut trainer =
         Trainer::new(&device.gpu, Gpt::new(&device.gpu, &config, 5).expect("a model"), &settings).expect("a trainer");
     let masked = Batch { inputs: ids(1, 8), targets: vec![IGNORED; 8], starts: Some(vec![0; 8]), rows: 1, context: 8 };
-    let pending = trainer.step(&settings, &[masked.clone(), masked]).expect("a step");
+    let pending = trainer.step(&[masked.clone(), masked]).expect("a step");
     let outcome = pollster::block_on(pending.outcome()).expect("an outcome");
     assert_eq!((outcome.loss, outcome.norm), (0.0, 0.0));
 }
 
 #[test]
-fn segments_that_make_no_sense_are_refused() {
+fn invalid_segments_are_refused() {
     let device = device();
     for starts in [[0, 2, 2, 2], [0, 1, 0, 0], [1, 1, 1, 1]] {
         let error = Tokens::with_segments(&device.gpu, &[1, 2, 3, 4], &starts, 1, 4, true).err();
@@ -109,7 +110,7 @@ fn segments_that_make_no_sense_are_refused() {
     }
 }
 
-/// The scores after each chunk of `texts`, which are all of the same length.
+/// The scores after each chunk of `texts`, which all have the same length.
 fn scores(gpu: &Gpu, model: &Gpt, texts: &[Vec<u32>], starts: Option<&[u32]>, chunks: &[usize]) -> Vec<Vec<f32>> {
     let (tape, config) = (Tape::off(gpu), model.config());
     let mut cache = Cache::new(gpu, config, texts.len(), config.context).expect("a cache");
@@ -134,7 +135,7 @@ fn a_left_padded_batch_decodes_as_each_text_alone() {
     let gpu = &device.gpu;
     for config in configurations() {
         let model = Gpt::new(gpu, &config, 9).expect("a model");
-        // The last text begins only after the first chunk; 3 texts of 5 tokens take the kernels of training, of 2 not.
+        // The last text begins only after the first chunk.
         let starts = [0, 3, 6];
         for chunks in [[5, 4, 1, 1, 1], [2, 5, 3, 1, 1]] {
             let texts: Vec<Vec<u32>> = (0..3).map(|z| ids(20 + z, 12)).collect();

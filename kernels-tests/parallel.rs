@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use wgpt::{
     gpu::wait,
-    model::{Config, Gpt, config::Positions, gpt::Pass},
+    model::{Config, Gpt, Model, config::Positions, gpt::Pass},
     ops::cross_entropy::Targets,
     optim::Optimizer,
     tape::{Gradients, Tape},
@@ -18,10 +18,10 @@ fn read(tensor: &Tensor) -> Vec<f32> {
     pollster::block_on(tensor.to_f32()).expect("a readback")
 }
 
-/// Both families, embeddings that are used twice and once, with activations kept and computed again: every parameter is told
-/// once, and its gradient is then what it is at the end.
+/// Both families, embeddings used once and twice, activations kept and computed again: every parameter is reported
+/// once, and its gradient then already has its final value.
 #[test]
-fn gradients_are_complete_when_they_are_told() {
+fn gradients_are_complete_when_reported() {
     let device = device();
     let gpu = &device.gpu;
     let (gpt2, llama) = (Config::gpt2(41, 13, 2, 4, 48), Config::llama(41, 13, 2, 4, 48));
@@ -35,10 +35,10 @@ fn gradients_are_complete_when_they_are_told() {
         let mut gradients = Gradients::default();
         let parameters = model.parameters().to_vec();
         let optimizer =
-            Optimizer::new(gpu, &parameters, &[], settings.optimizer, &mut gradients).expect("an optimizer");
+            Optimizer::new(gpu, &parameters, &[], settings.common.optimizer, &mut gradients).expect("an optimizer");
         let all = batch(&settings, 5);
         let (mut told, mut order) = (HashMap::new(), Vec::new());
-        // Two micro-batches: the second adds to what the first left.
+        // Two micro-batches: the second adds to the gradients of the first.
         for last in [false, true] {
             let tape = Tape::new(gpu);
             model.watch(&tape);
@@ -64,7 +64,7 @@ fn gradients_are_complete_when_they_are_told() {
             assert!(end.iter().any(|value| *value != 0.0), "{name}");
             assert_eq!(told[&weight.id()], end, "{name} was not complete, checkpoint {checkpoint}: {config:?}");
         }
-        // What lies last is complete first, so that it can set off first.
+        // The last blocks are complete first, so that their gradients can be sent first.
         let place = |name: &str| {
             let (_, weight) = parameters.iter().find(|(other, _)| other == name).expect("a parameter");
             order.iter().position(|id| *id == weight.id())

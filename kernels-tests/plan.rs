@@ -1,4 +1,4 @@
-//! A device that only takes notes.
+//! Tests of the imagined device and of plans made with it.
 
 use wgpt::{
     gpu::{Bind, replay::Replay},
@@ -12,7 +12,7 @@ use wgpt::{
 use crate::device::device;
 
 #[test]
-fn imagining_takes_notes_and_nothing_else() {
+fn imagining_only_takes_notes() {
     let device = device();
     let before = (device.gpu.memory(), device.gpu.created());
     let imagined = device.gpu.imagine();
@@ -21,7 +21,7 @@ fn imagining_takes_notes_and_nothing_else() {
     for _ in 0..3 {
         elementwise::add(&tape, &tensor, &tensor).expect("a note");
     }
-    elementwise::fill(&tensor, 1.0).expect("another");
+    tensor.fill(1.0).expect("another");
     assert_eq!(pollster::block_on(tensor.rows(4, 5).expect("rows").to_f32()).expect("zeros"), vec![0.0; 5 << 10]);
     pollster::block_on(imagined.finish()).expect("nothing to wait for");
     let works = imagined.ledger().expect("an imagined device has a ledger").take(false).works;
@@ -32,8 +32,8 @@ fn imagining_takes_notes_and_nothing_else() {
     assert_eq!((device.gpu.memory(), device.gpu.created()), before);
 }
 
-/// What was noted in order happens when it is replayed: uploads, dispatches, copies and what is read, over as many bytes as
-/// were imagined.
+/// A replay does everything that was noted in order: uploads, dispatches, copies and readbacks, in as many bytes as were
+/// imagined.
 #[test]
 fn a_replay_does_what_was_noted() {
     let device = device();
@@ -57,7 +57,7 @@ fn a_replay_does_what_was_noted() {
     assert_eq!(gpu.memory().0, before);
 }
 
-/// Where a whole step has no room its kernels are timed alone, and the plan says so.
+/// If there is no room for a whole step, its kernels are timed alone, and the plan says so.
 #[test]
 fn a_plan_without_room_is_the_sum_of_its_kernels() {
     let device = device();

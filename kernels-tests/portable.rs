@@ -1,4 +1,4 @@
-//! A run in one piece of bytes: it goes on bit for bit, and its model is the same in a GGUF file.
+//! A training run saved as one byte string: it continues bit for bit, and its model is the same in a GGUF file.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use wgpt::{
     ops::embedding::Tokens,
     tape::Tape,
     text::{Tokenizer, shards},
-    train::{Settings, portable, pretrain::Pretrain, task::Task, trainer::Trainer},
+    train::{Settings, portable, pretrain::Pretrain, supervised::Task, trainer::Trainer},
 };
 
 use crate::device::device;
@@ -23,7 +23,7 @@ fn step(task: &mut Pretrain, trainer: &mut Trainer, settings: &Settings) -> f32 
 }
 
 #[test]
-fn there_and_back() {
+fn a_run_survives_a_round_trip() {
     let device = device();
     let gpu = &device.gpu;
     let text = TEXT.repeat(4);
@@ -33,7 +33,7 @@ fn there_and_back() {
     (settings.schedule.lr, settings.schedule.warmup) = (1e-2, 0);
     let split = || shards::in_memory(&text, &tokenizer, settings.val_fraction).expect("tokens");
     let mut task = Pretrain { split: split() };
-    let model = Gpt::new(gpu, &settings.config, settings.seed).expect("a model");
+    let model = Gpt::new(gpu, &settings.config, settings.common.seed).expect("a model");
     let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let first = step(&mut task, &mut trainer, &settings);
     let last = (0..4).map(|_| step(&mut task, &mut trainer, &settings)).last();

@@ -1,4 +1,4 @@
-//! Sampling in batches, and reinforcement learning as a whole: on models so small that a step takes milliseconds.
+//! Sampling in batches, and reinforcement learning as a whole, on models so small that a step takes milliseconds.
 
 use std::{
     path::Path,
@@ -8,6 +8,7 @@ use std::{
 use serde_json::Value;
 use wgpt::{
     Error,
+    error::GuardCause,
     gpu::Gpu,
     infer::{
         batch::{Limits, Request, continue_all},
@@ -32,10 +33,13 @@ use wgpt::{
             Ppo, Progress,
             learner::Learner,
             prompts::Prompts,
-            run::{self, Event, Run},
+            run::{self, Run},
             settings::{Algorithm, Limits as Guarded, Settings},
         },
         rlhf::kl::KlController,
+        run::Event,
+        settings::Common,
+        state,
         trainer::Trainer,
     },
 };
@@ -52,7 +56,7 @@ fn config(codec: &TextCodec) -> Config {
     Config { kv_heads: 1, ..Config::gpt2(codec.tokenizer.vocab_size(), 24, 2, 2, 16) }
 }
 
-/// A model whose choices are clear: weights ten times as large as at the start of training.
+/// A model with clear preferences: its weights are ten times as large as at the start of training.
 fn sharp(gpu: &Gpu, config: &Config) -> Gpt {
     let mut stream = 0;
     let model = Gpt::build(gpu, config, |spec| {
@@ -65,7 +69,7 @@ fn sharp(gpu: &Gpu, config: &Config) -> Gpt {
 }
 
 #[test]
-fn a_batch_goes_on_as_its_texts_would_alone() {
+fn a_batch_continues_as_its_texts_would_alone() {
     let device = device();
     let gpu = &device.gpu;
     for config in [Config::gpt2(13, 24, 2, 2, 16), Config { kv_heads: 1, ..Config::llama(13, 24, 2, 2, 16) }] {
@@ -88,7 +92,7 @@ fn a_batch_goes_on_as_its_texts_would_alone() {
             let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
             assert!(answer.logprobs.iter().zip(&alone.logprobs).all(near));
         }
-        // Drawn tokens do not depend on who runs beside them, nor on the padding; an answer ends with its stop token.
+        // Drawn tokens do not depend on the other texts or on padding; an answer ends with its stop token.
         let together = run(&requests, 1.0, limits);
         assert_eq!(run(&requests[1..2], 1.0, Limits { width: 9, ..limits })[0].tokens, together[1].tokens);
         assert!(together.iter().any(|answer| answer.tokens != run(&requests, 0.0, limits)[0].tokens));
@@ -107,13 +111,15 @@ fn a_batch_goes_on_as_its_texts_would_alone() {
     assert!(refused(&[], 2) && refused(&[1; 5], 5) && !refused(&[1; 5], 4));
 }
 
-/// How often the letter a is said.
+/// How often the letter a occurs.
 fn letters(said: ScoredAnswer<'_>) -> f32 {
     said.answer.matches('a').count() as f32
 }
 
 fn settings() -> Settings {
+    let recipe = Settings::recipe(Algorithm::PPO);
     Settings {
+        common: Common { save_every: 2, ..recipe.common },
         steps: 6,
         batch: 16,
         lr: 3e-3,
@@ -121,8 +127,7 @@ fn settings() -> Settings {
         max_tokens: 8,
         normalise: 32,
         sample_every: 2,
-        save_every: 2,
-        ..Settings::recipe(Algorithm::PPO)
+        ..recipe
     }
 }
 
@@ -140,15 +145,15 @@ fn ppo(gpu: &Gpu, settings: Settings, adapters: bool) -> Ppo {
     let codec = codec();
     let (policy, reference) = policy(gpu, &codec, adapters);
     let value = matches!(settings.algorithm, Algorithm::Ppo { .. });
-    let learner = Learner::new(gpu, policy, reference, value, settings.optimizer).expect("a learner");
+    let learner = Learner::new(gpu, policy, reference, value, &settings).expect("a learner");
     let ids = codec.tokenizer.encode(TEXT).expect("tokens");
-    let prompts = Prompts::windows(ids, settings.prompt_tokens, settings.seed);
+    let prompts = Prompts::windows(ids, settings.prompt_tokens, settings.common.seed);
     let progress = Progress::new(&settings);
     Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress }
 }
 
-/// Rows I and N of the acceptance figures: the first update has ratio 1 and clips nothing, and accumulation changes nothing.
-/// Sampling and training see the same distributions.
+/// The first update has ratio 1 and clips nothing, so sampling and training see the same distributions; and accumulation
+/// changes nothing (rows I and N of the acceptance figures).
 #[test]
 fn the_first_ratio_is_1_and_micro_batches_change_nothing() {
     let device = device();
@@ -176,7 +181,7 @@ fn the_first_ratio_is_1_and_micro_batches_change_nothing() {
     }
 }
 
-/// Row J: with a fixed beta the best policy is known, pi* = ref exp(r / beta) / Z.
+/// With a fixed beta the best policy is known, pi* = ref exp(r / beta) / Z (row J of the acceptance figures).
 #[test]
 fn a_bandit_finds_the_best_policy() {
     let device = device();
@@ -213,7 +218,7 @@ fn a_bandit_finds_the_best_policy() {
     };
     let reference = distribution(&model());
     let best = normal(reference.iter().zip(rewards).map(|(p, r)| p * (f64::from(r) / beta).exp()).collect());
-    let learner = Learner::new(gpu, model(), Some(model()), true, settings.optimizer).expect("a learner");
+    let learner = Learner::new(gpu, model(), Some(model()), true, &settings).expect("a learner");
     let judge =
         Function(move |said: ScoredAnswer<'_>| rewards[(said.answer.bytes().next().unwrap_or(b'a') - b'a') as usize]);
     let (prompts, progress) = (Prompts::windows(vec![0, 0], 1, 1), Progress::new(&settings));
@@ -223,7 +228,7 @@ fn a_bandit_finds_the_best_policy() {
     for _ in 0..ppo.settings.steps {
         pollster::block_on(ppo.step()).expect("a step");
     }
-    let last = divergence(&distribution(&ppo.learner.policy));
+    let last = divergence(&distribution(ppo.learner.policy()));
     assert!(first > 0.2 && last < 0.01, "KL(pi, pi*) {first} -> {last}");
 }
 
@@ -232,7 +237,7 @@ fn normal(weights: Vec<f64>) -> Vec<f64> {
     weights.into_iter().map(|weight| weight / sum).collect()
 }
 
-/// Answers are compared with others to the same prompt, and what is rewarded becomes more frequent.
+/// Answers are compared with others to the same prompt, and rewarded ones become more frequent.
 #[test]
 fn groups_teach_without_values() {
     let device = device();
@@ -251,13 +256,13 @@ fn groups_teach_without_values() {
     assert!((first.first_ratio - 1.0).abs() < 1e-5 && first.value_loss == 0.0);
 }
 
-/// A folder with a base model in it.
+/// A folder that contains a base model.
 fn folder(gpu: &Gpu, codec: &TextCodec) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let recipe = train::Settings::recipe(config(codec));
     let trainer = Trainer::new(gpu, Gpt::new(gpu, &recipe.config, 4).expect("a model"), &recipe).expect("a trainer");
     let base = folder.path().join("base");
-    let save = train::run::save(&base, &trainer, codec, &recipe, None);
+    let save = state::save(&base, &trainer, codec, &recipe, None);
     pollster::block_on(save).expect("a checkpoint");
     folder
 }
@@ -273,24 +278,25 @@ fn run_in(gpu: &Gpu, folder: &Path, name: &str, settings: &Settings, stop_at: u6
         Ok(state) => (run::resume(gpu, &out, &state, true)?, state.progress),
         Err(_) => (run::begin(gpu, &base, None, &settings, true)?, Progress::new(&settings)),
     };
-    let prompts = Prompts::windows(codec.tokenizer.encode(TEXT)?, settings.prompt_tokens, settings.seed);
+    let prompts = Prompts::windows(codec.tokenizer.encode(TEXT)?, settings.prompt_tokens, settings.common.seed);
     let ppo = Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress };
     let run = Run { out: &out, base, ppo, stop: &stop };
     pollster::block_on(run.run(|event| {
-        if let Event::Step(step, _) = event {
-            stop.store(step.step + 1 >= stop_at, Ordering::Relaxed);
+        if let Event::Step(report) = event {
+            stop.store(report.step >= stop_at, Ordering::Relaxed);
         }
     }))
 }
 
-/// The log, less what time it took.
+/// The log, without timings.
 fn log(folder: &Path, name: &str) -> Vec<Value> {
     let mut lines = metrics::read(&folder.join(name).join("metrics.jsonl")).expect("a log");
     lines.iter_mut().filter_map(Value::as_object_mut).for_each(|line| drop(line.remove("seconds")));
     lines
 }
 
-/// The second half of row N: weights, moments, value head, beta, random numbers and prompts go on where they were.
+/// Weights, moments, value head, beta, random numbers and prompts continue where they were (second half of row N of the
+/// acceptance figures).
 #[test]
 fn a_resumed_run_is_the_same_run() {
     let device = device();
@@ -319,9 +325,10 @@ fn a_run_that_goes_wrong_stops_with_a_good_checkpoint() {
     let device = device();
     let folder = folder(&device.gpu, &codec());
     let limits = Guarded { kl: 0.5, patience: 2, ..Guarded::default() };
-    let wild = Settings { lr: 0.1, steps: 30, save_every: 1, limits, ..settings() };
+    let common = Common { save_every: 1, ..settings().common };
+    let wild = Settings { lr: 0.1, steps: 30, common, limits, ..settings() };
     let stopped = run_in(&device.gpu, folder.path(), "wild", &wild, 99).expect_err("a guard stops it");
-    assert!(matches!(&stopped, Error::Guarded { reason, .. } if reason.contains("the KL is")), "{stopped}");
+    assert!(matches!(&stopped, Error::Guarded { cause: GuardCause::Kl { .. }, .. }), "{stopped}");
     let steps: Vec<_> = log(folder.path(), "wild").iter().filter_map(|line| line["kl"].as_f64()).collect();
     let good = steps.iter().take_while(|kl| **kl <= 0.5).count();
     let kept = run::state(&folder.path().join("wild")).expect("a checkpoint").progress;

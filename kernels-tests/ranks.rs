@@ -11,6 +11,7 @@ use wgpt::{
     text::batches,
     train::{
         Settings,
+        settings::Common,
         trainer::{Outcome, Trainer},
     },
 };
@@ -20,7 +21,8 @@ use crate::{device::device, training::batch};
 /// Settings of steps over `batch` rows.
 fn settings(config: Config, batch: usize) -> Settings {
     let schedule = Schedule { lr: 1e-2, min_lr: 1e-3, warmup: 0, steps: 10, decay: Decay::Cosine };
-    Settings { batch, schedule, seed: 1, ..Settings::recipe(config) }
+    let recipe = Settings::recipe(config);
+    Settings { common: Common { seed: 1, ..recipe.common }, batch, schedule, ..recipe }
 }
 
 fn trainer(gpu: &Gpu, settings: &Settings) -> Result<Trainer> {
@@ -29,7 +31,7 @@ fn trainer(gpu: &Gpu, settings: &Settings) -> Result<Trainer> {
 
 /// A step over this rank's share of a batch, or over all of it.
 fn step(trainer: &mut Trainer, settings: &Settings, counter: u64) -> Result<Outcome> {
-    wait::now(trainer.step(settings, &[batch(settings, counter)])?.outcome())
+    wait::now(trainer.step(&[batch(settings, counter)])?.outcome())
 }
 
 fn weights(model: &Gpt) -> Result<Vec<f32>> {
@@ -139,7 +141,7 @@ fn ranks_that_take_steps_of_their_own_meet_in_outer_steps() {
         for (rank, trainer) in own.iter_mut().enumerate() {
             for counter in [2 * meeting, 2 * meeting + 1] {
                 let share = batches::rows(&[batch(&settings, counter)], [0..1, 1..3][rank].clone());
-                wait::now(trainer.step(&settings, &share).expect("a step").outcome()).expect("an outcome");
+                wait::now(trainer.step(&share).expect("a step").outcome()).expect("an outcome");
             }
             let moved = weights(&trainer.model).expect("weights");
             mean.iter_mut().zip(moved).for_each(|(mean, weight)| *mean += f64::from(weight) / RANKS as f64);

@@ -1,4 +1,4 @@
-//! The reward model: synthetic preferences are learned nearly as well as they can be, packing and files change nothing.
+//! The reward model: synthetic preferences are learned nearly as well as possible, and packing and files change nothing.
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
@@ -15,8 +15,8 @@ use wgpt::{
     train::{
         Settings,
         reward::{Comparison, Label, Objective, Recipe, Reward, RewardModel, data::split, rewards, rows},
-        stage::{Stage, Summary},
-        task::Task,
+        settings::Common,
+        supervised::{Summary, Supervised, Task},
         trainer::{Outcome, Trainer},
     },
 };
@@ -27,19 +27,20 @@ const VOCABULARY: u64 = 20;
 const END: u32 = 19;
 const SEED: u64 = 11;
 
-/// Text number `index`: 3 to 10 tokens and the end.
+/// Text number `index`: 3 to 10 tokens and the end token.
 fn text(index: u64) -> Vec<u32> {
     let length = 3 + random::below(SEED, 1, index, 8);
     let token = |i| random::below(SEED, 2, index << 8 | i, VOCABULARY - 1) as u32;
     (0..length).map(token).chain([END]).collect()
 }
 
-/// What people think of a text: a sum over its tokens.
+/// The true worth of a text: a sum over its tokens.
 fn worth(text: &[u32]) -> f64 {
     text.iter().filter(|id| **id != END).map(|id| 0.8 * f64::from(random::normal(SEED, 3, u64::from(*id)))).sum()
 }
 
-/// `count` pairs whose first is preferred with probability sigmoid(difference of worth): Bradley and Terry 1952.
+/// `count` pairs, the first of which is preferred with probability sigmoid(difference of worth)
+/// (Bradley and Terry 1952).
 fn pairs(count: u64) -> Vec<Comparison> {
     let pair = |index: u64| {
         let (a, b) = (text(2 * index), text(2 * index + 1));
@@ -50,7 +51,7 @@ fn pairs(count: u64) -> Vec<Comparison> {
     (0..count).map(pair).collect()
 }
 
-/// Choices among two to five, by the same people: the best one by worth with Gumbel's noise.
+/// Choices among two to five texts by the same people: the best one by worth plus Gumbel noise.
 fn choices(count: u64) -> Vec<Comparison> {
     let choice = |index: u64| {
         let texts: Vec<_> = (0..2 + index % 4).map(|i| text(8 * index + i)).collect();
@@ -75,7 +76,8 @@ fn scores(count: u64) -> Vec<Comparison> {
 fn settings(recipe: Recipe) -> Settings {
     let base = Settings::reward(Config::gpt2(VOCABULARY as usize, 16, 2, 2, 32), recipe);
     let schedule = Schedule { lr: 4e-3, warmup: 4, ..base.schedule };
-    Settings { schedule, val_fraction: 0.3, val_batches: 1000, val_every: 1000, seed: SEED, ..base }
+    let common = Common { seed: SEED, ..base.common };
+    Settings { schedule, val_fraction: 0.3, val_batches: 1000, val_every: 1000, common, ..base }
 }
 
 fn trainer(gpu: &Gpu, settings: &Settings) -> Trainer {
@@ -84,12 +86,12 @@ fn trainer(gpu: &Gpu, settings: &Settings) -> Trainer {
     Trainer::with_head(gpu, model, Some(head), settings).expect("a trainer")
 }
 
-/// Trains on `comparisons`, and hands the run to `look`.
+/// Trains on `comparisons`, and passes the run to `look`.
 fn train<T>(
     gpu: &Gpu,
     comparisons: &[Comparison],
     recipe: Recipe,
-    look: impl FnOnce(&Stage<'_, Reward>, Summary, &Path) -> T,
+    look: impl FnOnce(&Supervised<'_, Reward>, Summary, &Path) -> T,
 ) -> T {
     let dir = tempfile::tempdir().expect("a folder");
     let mut settings = settings(recipe);
@@ -99,10 +101,10 @@ fn train<T>(
     let letters: String = ('a'..).take(VOCABULARY as usize).collect();
     let codec = TextCodec::plain(Tokenizer::chars_of([letters.as_str()]).expect("a tokenizer"));
     let (trainer, stop) = (trainer(gpu, &settings), AtomicBool::new(false));
-    // A run answers all open questions of the tuner: those of other tests stay theirs.
+    // A run answers all open questions of the tuner, so questions from other tests are closed first.
     let open: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
     open.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
-    let mut stage = Stage { out: dir.path(), settings, task, codec, trainer, best_val_loss: None, stop: &stop };
+    let mut stage = Supervised { out: dir.path(), settings, task, codec, trainer, best_val_loss: None, stop: &stop };
     let summary = pollster::block_on(stage.run(|_| ())).expect("a run");
     look(&stage, summary, dir.path())
 }
@@ -125,7 +127,7 @@ fn synthetic_preferences_are_learned_nearly_as_well_as_possible() {
     };
     let bayes = held.iter().filter(right).count() as f64 / held.len() as f64;
     let recipe = Recipe::new(Objective::Pairs);
-    // Nothing is known yet. A head of zeros starts at ln 2; random rewards of deviation s cost about s^2 / 4 more.
+    // Before training, a head of zeros has loss ln 2; random rewards with deviation s cost about s^2 / 4 more.
     let fresh = Settings { val_batches: 10, ..settings(recipe) };
     let mut task = Reward::new(comparisons.clone(), &fresh, recipe, None).expect("a task");
     let mut before = |start| {
@@ -155,7 +157,7 @@ fn synthetic_preferences_are_learned_nearly_as_well_as_possible() {
             assert!(out.join(name).is_file(), "{name}");
         }
 
-        // The judge is what was trained, on another scale: training answers have mean 0 and standard deviation 1.
+        // The judge is the trained model on another scale: training answers have mean 0 and standard deviation 1.
         let judge = RewardModel::open(gpu, out).expect("a judge");
         let texts: Vec<&[u32]> =
             trained.iter().flat_map(|index| comparisons[*index as usize].texts.iter().map(Vec::as_slice)).collect();
@@ -191,7 +193,7 @@ fn the_best_of_several_and_scores_are_learned() {
     });
 }
 
-/// A step in one micro-batch and in many: the same loss and gradient.
+/// A step in one micro-batch and in many gives the same loss and gradient.
 #[test]
 fn micro_batches_change_nothing() {
     let device = device();

@@ -1,4 +1,4 @@
-//! Losses of RLHF through a whole model, and the gradients of all its parameters, against PyTorch
+//! RLHF losses through a whole model, and the gradients of all its parameters, compared with PyTorch
 //! (scripts/fixtures/make_rlhf_fixtures.py).
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use wgpt::{
     gpu::Gpu,
     io::tensors::TensorFile,
     model::{
-        Config, Gpt,
+        Config, Gpt, Model,
         gpt::Pass,
         heads::{ScalarHead, Start},
     },
@@ -44,13 +44,13 @@ fn read(tensor: &Tensor) -> Vec<f32> {
 fn close(name: &str, actual: &[f32], expected: &[f32]) {
     assert_eq!(actual.len(), expected.len(), "{name}");
     for (i, (x, y)) in actual.iter().zip(expected).enumerate() {
-        // False for NaN, unlike its negation.
+        // This comparison is false for NaN, unlike its negation.
         let equal = (x - y).abs() <= 1e-5 + 1e-4 * y.abs();
         assert!(equal, "{name}[{i}] is {x}, PyTorch says {y}");
     }
 }
 
-/// The model, its scalar head, the batch, and what PyTorch made of them.
+/// The model, its scalar head, the batch, and PyTorch's results for them.
 struct Fixture {
     gpu: Gpu,
     file: TensorFile,
@@ -81,7 +81,7 @@ impl Fixture {
         self.numbers(name).iter().map(|x| *x as u32).collect()
     }
 
-    /// One number per token, per text or per pair, in whatever shape, as `shape`.
+    /// One number per token, per text or per pair, uploaded with this shape.
     fn upload(&self, name: &str, shape: &[usize]) -> Tensor {
         Tensor::from_f32(&self.gpu, shape, &self.numbers(name)).expect("a tensor")
     }
@@ -116,7 +116,7 @@ impl Fixture {
         self.head.apply_at(tape, &self.hidden(tape), &rows).expect("rewards")
     }
 
-    /// The loss that `build` makes and the gradients of every parameter, all as PyTorch's; a parameter without a
+    /// Checks that the loss from `build` and the gradients of every parameter equal PyTorch's; a parameter without a
     /// gradient there must have none here.
     fn check(&self, name: &str, build: impl Fn(&Tape) -> Tensor) {
         let (tape, mut gradients) = (Tape::new(&self.gpu), Gradients::default());
@@ -221,7 +221,7 @@ fn dpo_equals_pytorch() {
         close("dpo.stats", &[statistics.gap, statistics.accuracy], &fixture.numbers("dpo.stats"));
         loss.mean
     });
-    // The policy is its own reference: nothing is learned yet, ln 2 = 0.6931472.
+    // The policy is its own reference, so nothing is learned yet: ln 2 = 0.6931472.
     let tape = Tape::off(&device.gpu);
     let sums = text_logprobs(&fixture, &tape);
     let own = sums.reshape(&[4, 2]).expect("pairs");
@@ -248,7 +248,7 @@ fn reward_losses_equal_pytorch() {
     fixture.check("rating", |tape| squared_error(tape, &fixture.rewards(tape), &ratings, &all).expect("a loss").mean);
 }
 
-/// Rewards of two rows of which one is named twice, after normalisation: what comes out, and the gradients' chain.
+/// Rewards of two rows, one of which is named twice, after normalisation: the values, and the chain of gradients.
 #[test]
 fn heads_gather_normalise_and_pass_gradients_on() {
     let device = device();
@@ -256,7 +256,7 @@ fn heads_gather_normalise_and_pass_gradients_on() {
     let mut head = ScalarHead::new(gpu, 3, Start::Normal(5)).expect("a head");
     let scores = [0.5, 2.5, -1.0, 4.0];
     head.normalise(&scores).expect("they differ");
-    // Mean 1.5, variance 3.625; once more with the new scores changes nothing.
+    // Mean 1.5, variance 3.625; normalising again with the new scores changes nothing.
     let deviation = 3.625f32.sqrt();
     assert!((head.gain - 1.0 / deviation).abs() < 1e-6 && (head.shift + 1.5 / deviation).abs() < 1e-6);
     let again: Vec<f32> = scores.iter().map(|score| head.gain * score + head.shift).collect();

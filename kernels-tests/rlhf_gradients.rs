@@ -1,4 +1,4 @@
-//! Central finite differences prove the gradients of the losses of RLHF. No GPU here.
+//! Verifies the gradients of the RLHF losses with central finite differences. Uses no GPU.
 
 use wgpt::doctor::reference::{loss::IGNORED, rlhf as oracle};
 
@@ -9,7 +9,7 @@ fn token_logprobs() {
     let (logits, targets, g) = (data(50, 4 * 9), [3, IGNORED, 8, 0], data(51, 4));
     let all = |x: &[f64]| oracle::token_logprobs(x, &targets, 0.7, &g);
     proves("token logprobs", &logits, &g, |x| all(x).logprobs, &all(&logits).grad_logits);
-    // Equal logits: ln 9 nats whatever the temperature; a certain one: none.
+    // The entropy of equal logits is ln 9 nats whatever the temperature; that of a certain token is 0.
     let equal = oracle::token_logprobs(&[0.3; 9], &[4], 1.7, &[1.0]);
     assert!((equal.entropies[0] - 9f64.ln()).abs() < 1e-12 && (equal.logprobs[0] + 9f64.ln()).abs() < 1e-12);
     let mut certain = [0.0; 9];
@@ -24,7 +24,7 @@ fn token_logprobs() {
 fn policy() {
     let (logprobs, old, advantages, mut reference) = (data(52, 15), data(53, 15), data(54, 15), data(55, 15));
     let weights: Vec<f64> = (0..15).map(|i| if i % 4 == 1 { 0.0 } else { 0.1 }).collect();
-    // Near the old ones too, where nothing is clipped; and beyond 20, where nothing moves.
+    // Also near the old ones, where nothing is clipped, and beyond 20, where the gradient is 0.
     let old: Vec<f64> = logprobs.iter().zip(&old).map(|(x, y)| x + 0.3 * y).collect();
     reference[2] = logprobs[2] - 21.0;
     for reference in [None, Some((&reference[..], 0.3))] {
@@ -33,11 +33,11 @@ fn policy() {
         assert!(loss.totals[2] > 0.0 && loss.totals[2] < 1.0, "some are clipped and some are not");
         proves("policy", &logprobs, &[1.0], |x| vec![oracle::policy(x, p).totals[0]], &loss.slopes);
     }
-    // Beyond 20 the ratio stays what it is: a large loss (which would drown differences), and no gradient.
+    // Beyond 20 the ratio stays constant: the loss is large (which would drown out differences) and has no gradient.
     let p = oracle::Policy { old: &[-21.0], advantages: &[-2.0], weights: &[1.0], clip: 0.2, reference: None };
     let clamped = oracle::policy(&[0.0], p);
     assert!((clamped.totals[0] / (2.0 * 20f64.exp()) - 1.0).abs() < 1e-12 && clamped.slopes == [0.0]);
-    // Nothing has moved: the loss is minus the mean advantage, the ratio 1.
+    // If the policy has not moved, the loss is minus the mean advantage, and the ratio is 1.
     let weights = [0.2; 5];
     let p = oracle::Policy {
         old: &logprobs[..5],

@@ -1,11 +1,11 @@
-//! The operations of RLHF where the fixture's model does not lead: a vocabulary in chunks, packed heads, losses in
+//! RLHF operations in cases that the fixture's model does not cover: a vocabulary in chunks, packed heads, losses in
 //! parts, steps that create nothing.
 
 use wgpt::{
     doctor::reference::rlhf as oracle,
     formats::{self, Format, Rows},
     model::{
-        Config, Gpt,
+        Config, Gpt, Model,
         gpt::Pass,
         heads::{ScalarHead, Start},
     },
@@ -37,7 +37,7 @@ fn read(tensor: &Tensor) -> Vec<f32> {
     pollster::block_on(tensor.to_f32()).expect("a readback")
 }
 
-/// Logits over 64 MiB: the vocabulary is cut, its logits are computed again on the way back.
+/// Logits over 64 MiB: the vocabulary is cut into chunks, and its logits are computed again in the backward pass.
 #[test]
 fn token_logprobs_of_a_vocabulary_in_chunks() {
     let device = device();
@@ -78,7 +78,7 @@ fn token_logprobs_of_a_vocabulary_in_chunks() {
     assert_close("weight", &gradient(&head), &grad_weight, 1e-4, 1e-3);
 }
 
-/// A reference or a frozen policy: the head stays packed, gradients reach the hidden states all the same.
+/// As in a reference or a frozen policy: the head stays packed, and gradients reach the hidden states all the same.
 #[test]
 fn token_logprobs_of_a_packed_head() {
     let device = device();
@@ -104,7 +104,7 @@ fn token_logprobs_of_a_packed_head() {
     }
 }
 
-/// A batch in one piece, and in micro-batches of three and four rows: one loss, one gradient.
+/// A batch in one piece and in micro-batches of three and four rows gives the same loss and gradient.
 #[test]
 fn parts_of_a_mean_add_up() {
     let device = device();
@@ -139,7 +139,7 @@ fn parts_of_a_mean_add_up() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn operands_that_do_not_fit_are_refused() {
     let device = device();
     let gpu = &device.gpu;
     let tape = Tape::off(gpu);

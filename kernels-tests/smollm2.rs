@@ -1,5 +1,5 @@
-//! A real model, SmolLM2-135M-Instruct in Q4_1, against transformers on its dequantised weights
-//! (scripts/fixtures/make_smollm2_fixtures.py). Runs where WGPT_SMOLLM2 names the file, as in scripts/test.
+//! A real model, SmolLM2-135M-Instruct in Q4_1, compared with transformers on its dequantised weights
+//! (scripts/fixtures/make_smollm2_fixtures.py). Runs if WGPT_SMOLLM2 names the file, as in scripts/test.
 
 use std::path::Path;
 
@@ -48,14 +48,14 @@ fn lse(row: &[f32]) -> f64 {
     f64::from(most) + row.iter().map(|x| f64::from(x - most).exp()).sum::<f64>().ln()
 }
 
-/// The mean negative log-likelihood of `ids` but the first.
+/// The mean negative log-likelihood of `ids` except the first.
 fn mean_nll(scores: &[f32], ids: &[u32]) -> f64 {
     let row = |(row, next): (&[f32], &u32)| lse(row) - f64::from(row[*next as usize]);
     let losses: Vec<f64> = scores.chunks_exact(scores.len() / ids.len()).zip(&ids[1..]).map(row).collect();
     losses.iter().sum::<f64>() / losses.len() as f64
 }
 
-/// The scores of all tokens of the text, as one prompt: the way of long prompts.
+/// The scores of all tokens of the text, read as one prompt, as long prompts are.
 fn all_scores(gpu: &Gpu, model: &Gpt, ids: &[u32]) -> Vec<f32> {
     let tape = Tape::off(gpu);
     let tokens = Tokens::new(gpu, ids, 1, ids.len(), false).expect("tokens");
@@ -63,7 +63,7 @@ fn all_scores(gpu: &Gpu, model: &Gpt, ids: &[u32]) -> Vec<f32> {
     pollster::block_on(model.logits(&tape, &hidden).expect("logits").to_f32()).expect("a readback")
 }
 
-/// The largest difference of `rows`, which begin at position `first`, from the fixture's.
+/// The largest difference between `rows`, which begin at position `first`, and the fixture.
 fn worst(fixture: &TensorFile, rows: &[f32], first: usize, vocabulary: usize) -> f64 {
     let read = |name: &str| fixture.to_f32(name).expect(name);
     let (columns, logits, sums, top, best) = (read("columns"), read("logits"), read("lse"), read("top"), read("best"));
@@ -85,7 +85,7 @@ fn worst(fixture: &TensorFile, rows: &[f32], first: usize, vocabulary: usize) ->
 }
 
 #[test]
-fn scores_are_those_of_the_dequantised_weights() {
+fn scores_match_the_dequantised_weights() {
     let device = device();
     let Some(model) = model(&device.gpu, Storage::AsStored) else { return };
     let (fixture, vocabulary) = (fixture(), model.config().vocabulary);
@@ -97,7 +97,7 @@ fn scores_are_those_of_the_dequantised_weights() {
     println!("{} positions: scores within {error:.1e}, mean nll {nll:.6}, off by {off:.1e}", ids.len());
     assert!(error < 1e-3, "the scores are off by {error}");
     assert!(off < 1e-3, "the mean negative log-likelihood is off by {off}");
-    // All scores, where they have been written (50 MB).
+    // All scores, if their file has been written (50 MB).
     if let Some(path) = std::env::var_os("WGPT_SMOLLM2_LOGITS") {
         let full = TensorFile::open(Path::new(&path)).expect("the file").to_f32("logits").expect("logits");
         assert_eq!(full.len(), scores.len());
@@ -106,7 +106,7 @@ fn scores_are_those_of_the_dequantised_weights() {
         assert!(error < 1e-3, "the scores are off by {error}");
     }
 
-    // Token by token over the cache, with the fused kernels of decoding; and with a cache in half precision.
+    // Token by token with the cache and the fused kernels for decoding; and with a cache in half precision.
     for (precision, tolerance) in [(Precision::Single, 1e-3), (Precision::Half, 0.05)] {
         let mut session = Session::with_precision(&device.gpu, &model, precision).expect("a session");
         let start = ids.len() - 12;
@@ -134,9 +134,9 @@ fn scores_are_those_of_the_dequantised_weights() {
     }
 }
 
-/// Equal to the reference's greedy text up to the first near-tie: from there on two texts are right.
+/// The text equals the reference's greedy text up to the first near-tie; from there on, either text is right.
 #[test]
-fn greedy_text_is_the_references() {
+fn greedy_text_matches_the_reference() {
     let device = device();
     let Some(model) = model(&device.gpu, Storage::AsStored) else { return };
     let fixture = fixture();
@@ -156,8 +156,8 @@ fn greedy_text_is_the_references() {
     assert!(same == greedy.len() || margins[same] <= 0.01, "token {same} differs at a margin of {}", margins[same]);
 }
 
-/// Stored coarser on request, the model is still the same one: single scores move (by 2 in Q8_0, whose blocks share a scale
-/// with outliers), their sum over a text hardly does.
+/// Stored in a coarser format on request, the model stays much the same: single scores move (by 2 in Q8_0, whose blocks
+/// share a scale with outliers), but their sum over a text hardly does.
 #[test]
 fn weights_can_be_kept_in_other_formats() {
     use wgpt::formats::Format;

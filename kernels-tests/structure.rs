@@ -1,4 +1,4 @@
-//! The source tree keeps its shape: dependencies point one way, files stay small, kernels stand on their own.
+//! Rules for the source tree: dependencies point one way, files stay small, kernels stand on their own.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use wgpt::{
     tensor::DType::{F16, F32},
 };
 
-/// What each module of the library may use; `error` and `trusted` are everybody's. A module that is not listed fails the test.
+/// What each module of the library may use, all of it from lines above its own; every module may use `error`. A module that is
+/// not listed fails the test.
 const EDGES: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("hash", &[]),
@@ -16,19 +17,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("content", &["trusted"]),
     ("random", &[]),
     ("assets", &[]),
-    // Files are written whole or not at all.
+    ("io", &["content", "random"]),
+    // Files are written atomically.
     ("formats", &["content", "random", "io::atomic"]),
     ("gpu", &["trusted"]),
-    // A fresh tensor is poisoned, and gradients are added, by the elementwise kernels.
-    ("tensor", &["gpu", "ops::elementwise"]),
+    ("tensor", &["gpu"]),
     ("arena", &["gpu", "tensor"]),
-    ("tape", &["gpu", "tensor", "ops::elementwise"]),
+    ("tape", &["gpu", "tensor"]),
     ("ops", &["formats", "gpu", "tensor", "tape"]),
     ("optim", &["gpu", "tensor", "arena", "tape", "ops"]),
     // Ranks add up gradients before the optimizer reads them.
     ("parallel", &["gpu", "tensor", "arena", "tape", "ops", "optim"]),
     ("model", &["gpu", "tensor", "arena", "tape", "ops", "random", "formats"]),
-    ("io", &["content", "random"]),
     ("report", &["io", "random"]),
     ("text", &["trusted", "content", "random", "io::atomic"]),
     // Ratings know texts, and neither models nor GPUs.
@@ -77,6 +77,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The modules of the model: each may use those before it, so a forward pass is read from `gpt` down.
+const MODEL: &[&str] =
+    &["config", "parameters", "lora", "cache", "block", "trainable", "gpt", "build", "paged", "heads"];
+
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut open = vec![root];
@@ -99,11 +103,16 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a source file is text")
 }
 
-/// The paths below `crate::` that a file uses, with grouped imports spelled out two levels deep.
-fn uses(text: &str) -> Vec<String> {
+/// A file's lines without comments.
+fn code(path: &Path) -> String {
+    read(path).lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The paths below `root`, such as `crate::`, that a file uses, with one level of grouped imports expanded.
+fn uses(text: &str, root: &str) -> Vec<String> {
     let mut paths = Vec::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
+    for (at, _) in text.match_indices(root) {
+        let rest = &text[at + root.len()..];
         if let Some(group) = rest.strip_prefix('{') {
             let (mut depth, mut path) = (0usize, String::new());
             for letter in group.chars().chain([',']) {
@@ -123,7 +132,6 @@ fn uses(text: &str) -> Vec<String> {
             paths.push(rest.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect());
         }
     }
-    paths.retain(|path| path.starts_with(|c: char| c.is_lowercase()));
     paths
 }
 
@@ -139,12 +147,45 @@ fn dependencies_point_one_way() {
         let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == module) else {
             panic!("{}: say in EDGES what the module '{module}' may use", relative.display())
         };
-        let code: String = read(&file).lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        for path in uses(&code) {
+        for path in uses(&code(&file), "crate::") {
             let target = path.split("::").next().unwrap_or_default();
             let fine = target == module || !known.contains(&target) || target == "error";
             let allows = |edge: &&str| path == **edge || path.starts_with(&format!("{edge}::"));
             assert!(fine || allowed.iter().any(allows), "{} uses crate::{path}", relative.display());
+        }
+    }
+}
+
+#[test]
+fn modules_use_those_above() {
+    for (index, (module, allowed)) in EDGES.iter().enumerate() {
+        for edge in *allowed {
+            let used = edge.split("::").next().unwrap_or_default();
+            assert!(EDGES[..index].iter().any(|(name, _)| *name == used), "'{module}' uses '{edge}' from below");
+        }
+    }
+}
+
+#[test]
+fn the_model_is_read_in_one_direction() {
+    for file in files("src/model", "rs") {
+        let module = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if module == "mod" {
+            continue;
+        }
+        let own = MODEL.iter().position(|name| *name == module);
+        let Some(own) = own else { panic!("say in MODEL where the module '{module}' stands") };
+        let code = code(&file);
+        for path in uses(&code, "super::").into_iter().chain(uses(&code, "crate::model::")) {
+            let used = match path.split("::").next().unwrap_or_default() {
+                // By the names that the model's root gives them.
+                "Config" => "config",
+                "Gpt" => "gpt",
+                "Source" => "build",
+                used => used,
+            };
+            let used = MODEL.iter().position(|name| *name == used);
+            assert!(used.is_none_or(|used| used <= own), "src/model/{module}.rs uses {path}");
         }
     }
 }
@@ -170,7 +211,7 @@ fn files_stay_small() {
 }
 
 #[test]
-fn unsafe_stands_in_one_file() {
+fn unsafe_is_in_one_file() {
     let all = ["src", "crates", "kernels-tests", "benches"].iter().flat_map(|folder| files(folder, "rs"));
     let itself = Path::new("kernels-tests/structure.rs");
     for file in all.filter(|file| !file.ends_with("trusted.rs") && !file.ends_with(itself)) {
@@ -178,7 +219,30 @@ fn unsafe_stands_in_one_file() {
     }
 }
 
-/// Every kernel says in its first line what it computes, parses, and keeps to WebGPU's limits, with and without
+/// Texts in the library and the browser's engine that look like options but are not: properties in style sheets.
+const NO_OPTIONS: &[(&str, &[&str])] =
+    &[("src/report/page.rs", &["line", "soft"]), ("src/report/timeline.rs", &["line"])];
+
+/// The library's messages also reach web pages and other programs; only the command line names its options.
+#[test]
+fn only_the_program_names_its_options() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["src", "crates/wgpt-tab"].iter().flat_map(|folder| files(folder, "rs")) {
+        let relative = file.strip_prefix(root).expect("below the root");
+        let known = NO_OPTIONS.iter().find(|(name, _)| relative == Path::new(name)).map_or(&[][..], |(_, known)| known);
+        for (number, line) in read(&file).lines().enumerate() {
+            let code =
+                if line.trim_start().starts_with("//") { "" } else { line.split(" // ").next().unwrap_or_default() };
+            for (at, _) in code.match_indices("--") {
+                let name: String = code[at + 2..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+                let option = name.starts_with(|c: char| c.is_ascii_lowercase()) && !known.contains(&name.as_str());
+                assert!(!option, "{}:{}: --{name} is for crates/wgpt-cli to name", relative.display(), number + 1);
+            }
+        }
+    }
+}
+
+/// Every kernel says in its first line what it computes, parses, and keeps within WebGPU's limits, with and without
 /// immediates.
 #[test]
 fn kernels_stand_on_their_own() {
@@ -187,14 +251,14 @@ fn kernels_stand_on_their_own() {
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         assert!(text.starts_with(&format!("// {name}: ")), "{name} does not begin with what it computes");
         for form in [Form::native(true), Form::native(false)] {
-            // A matmul kernel's element type is its variant's.
+            // The element types of a matmul kernel come from its variant.
             let variants = matmul::variants::VARIANTS.iter().filter(|spec| spec.kernel.name == name);
             let mut texts: Vec<_> =
                 variants.map(|spec| spec.variant(Types::SINGLE).text(form).expect("composes")).collect();
             if texts.is_empty() {
                 texts.push(compose::compose(&text, &[], form).expect("composes"));
             }
-            // Rows by vectors and within a subgroup, where the kernel has a choice.
+            // Rows by vectors and within a subgroup, if the kernel has the choice.
             for (include, file) in [("elements", "lib/elements_vec4.wgsl"), ("rows", "lib/rows_subgroup.wgsl")] {
                 if text.contains(&format!("// @include {include} = \"lib/{include}.wgsl\"")) {
                     let file = [(include, format!("\"{file}\""))];
@@ -211,10 +275,10 @@ fn kernels_stand_on_their_own() {
     }
 }
 
-/// WGSL zeroes a variable that is declared in a loop every time round. Not every compiler does (Chromium's did not on Vulkan), so
-/// the kernels say it.
+/// WGSL zeroes a variable declared in a loop on every iteration. Not every compiler does (Chromium's did not on
+/// Vulkan), so the kernels initialise them explicitly.
 #[test]
-fn variables_in_loops_say_what_they_begin_as() {
+fn variables_in_loops_have_initial_values() {
     for file in files("shaders", "wgsl") {
         for (number, line) in read(&file).lines().enumerate() {
             let inner = line.starts_with("        ") && line.trim_start().starts_with("var ");
@@ -228,8 +292,8 @@ fn variables_in_loops_say_what_they_begin_as() {
     }
 }
 
-/// Kernels for cooperative matrices, which few adapters have, compile in every form all the same, and take the workgroup memory
-/// that their specification says.
+/// Kernels for cooperative matrices, which few adapters have, compile in every form all the same, and take no more
+/// workgroup memory than their specification says.
 #[test]
 fn cooperative_kernels_keep_to_their_memory() {
     let mixtures =

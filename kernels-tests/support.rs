@@ -1,4 +1,4 @@
-//! Data that no transposition, shift or swap maps onto itself, and assertions on results.
+//! Test data that no transposition, shift or swap maps onto itself, and assertions on results.
 
 use wgpt::{doctor::reference::compare::compare, random};
 

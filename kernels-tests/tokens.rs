@@ -1,4 +1,4 @@
-//! Token ids and rendered chats against llama.cpp, SentencePiece, tokenizers and transformers
+//! Token ids and rendered chats, compared with llama.cpp, SentencePiece, tokenizers and transformers
 //! (scripts/fixtures/make_token_fixtures.py).
 
 use std::{path::Path, time::Instant};
@@ -16,7 +16,7 @@ fn fixture<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_str(&content).expect("the fixture has this shape")
 }
 
-/// The ids, and what they stand for, in a failure's message.
+/// Checks the ids; the message of a failure shows the ids and their text.
 fn check(tokenizer: &Tokenizer, text: &str, ids: &[u32], wanted: &[u32], what: &str) {
     let spell = |ids: &[u32]| ids.iter().map(|&id| tokenizer.token_text(id)).collect::<Vec<_>>();
     assert_eq!(ids, wanted, "{what}, {text:?}: {:?} instead of {:?}", spell(ids), spell(wanted));
@@ -31,8 +31,8 @@ struct PreTokenizers {
     ids: std::collections::BTreeMap<String, Vec<Vec<u32>>>,
 }
 
-/// Where llama.cpp's expressions are not those of the models' own files: it has no `\p{M}` and `\p{Lu}` in these two,
-/// and takes white space beyond ASCII out of the third's ranges.
+/// Pre-tokenizers for which llama.cpp's expressions differ from the models' own files: it has no `\p{M}` and `\p{Lu}` in
+/// the first two, and excludes non-ASCII white space from the ranges of the third.
 const BESIDE_LLAMA_CPP: &[(&str, &str)] = &[("tekken", "हिन्दी"), ("gpt-4o", "हिन्दी"), ("deepseek-coder", "\u{2003}em")];
 
 #[test]
@@ -105,7 +105,7 @@ fn metaspace_files_load() {
     let tokenizer = Tokenizer::from_json(f.tokenizer.to_string()).expect("a good file");
     for Ids { text, ids } in &f.cases {
         check(&tokenizer, text, &tokenizer.encode_special(text).expect("any text"), ids, "metaspace");
-        // A text that begins with a space gets no other.
+        // A text that begins with a space gets no second one.
         assert_eq!(tokenizer.decode(ids).trim_start_matches(' '), text.trim_start_matches(' '));
     }
 }
@@ -154,7 +154,7 @@ fn vocabulary(path: &Path) -> wgpt::Result<Vocabulary> {
     })
 }
 
-/// Runs where WGPT_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf, as in scripts/test.
+/// Runs if WGPT_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf, as in scripts/test.
 #[test]
 fn smollm2_encodes_as_in_llama_cpp() {
     let Some(path) = std::env::var_os("WGPT_SMOLLM2") else {

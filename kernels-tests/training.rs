@@ -11,17 +11,18 @@ use wgpt::{
     random,
     tensor::DType,
     text::batches::Batch,
-    train::{Settings, trainer::Trainer},
+    train::{Settings, settings::Common, trainer::Trainer},
 };
 
 use crate::device::device;
 
 fn settings(config: Config, batch: usize) -> Settings {
     let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup: 0, steps: 10, decay: Decay::Cosine };
-    Settings { batch, schedule, seed: 1, ..Settings::recipe(config) }
+    let recipe = Settings::recipe(config);
+    Settings { common: Common { seed: 1, ..recipe.common }, batch, schedule, ..recipe }
 }
 
-/// Random tokens of the sizes that `settings` train on.
+/// Random tokens in the batch size and context of `settings`.
 pub fn batch(settings: &Settings, counter: u64) -> Batch {
     let (rows, context) = (settings.batch, settings.context);
     let vocabulary = settings.config.vocabulary as u64;
@@ -38,9 +39,9 @@ fn steps_after_the_first_create_nothing() {
         let settings = settings(config, 3);
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
-        trainer.rehearse(&settings, &[batch(&settings, 0)]).expect("a rehearsal");
+        trainer.rehearse(&[batch(&settings, 0)]).expect("a rehearsal");
         let mut step = |counter| {
-            let pending = trainer.step(&settings, &[batch(&settings, counter)]).expect("a step");
+            let pending = trainer.step(&[batch(&settings, counter)]).expect("a step");
             pollster::block_on(pending.outcome()).expect("an outcome")
         };
         step(0);
@@ -57,11 +58,13 @@ fn dropout_and_checkpointing_train_the_same_twice() {
     let device = device();
     let config = Config::llama(50, 16, 2, 4, 32);
     let run = |checkpoint_activations| {
-        let settings = Settings { dropout: 0.2, checkpoint_activations, ..settings(config.clone(), 2) };
+        let settings = settings(config.clone(), 2);
+        let common = Common { checkpoint_activations, ..settings.common };
+        let settings = Settings { dropout: 0.2, common, ..settings };
         let model = Gpt::new(&device.gpu, &settings.config, 5).expect("a model");
         let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
         let step = |counter| {
-            let pending = trainer.step(&settings, &[batch(&settings, counter)]).expect("a step");
+            let pending = trainer.step(&[batch(&settings, counter)]).expect("a step");
             pollster::block_on(pending.outcome()).expect("an outcome").loss.to_bits()
         };
         (0..5).map(step).collect::<Vec<_>>()
@@ -92,7 +95,7 @@ fn accumulated_micro_batches_equal_one_batch() {
                     context: 16,
                 })
                 .collect();
-            pollster::block_on(trainer.step(settings, &parts).expect("a step").outcome()).expect("an outcome")
+            pollster::block_on(trainer.step(&parts).expect("a step").outcome()).expect("an outcome")
         };
         (0..4).map(step).collect::<Vec<_>>()
     };
@@ -116,7 +119,7 @@ fn every_configuration_learns_a_batch() {
                 let model = Gpt::new(&device.gpu, &settings.config, 3).expect("a model");
                 let mut trainer = Trainer::new(&device.gpu, model, &settings).expect("a trainer");
                 let mut step = || {
-                    let pending = trainer.step(&settings, &[batch(&settings, 8)]).expect("a step");
+                    let pending = trainer.step(&[batch(&settings, 8)]).expect("a step");
                     pollster::block_on(pending.outcome()).expect("an outcome").loss
                 };
                 let (first, last) = (step(), (0..8).map(|_| step()).last().expect("steps"));
@@ -150,7 +153,7 @@ fn a_step_of_gpt2_124m_works() {
     gpu.poison(false);
     let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
     let mut step = || {
-        let pending = trainer.step(&settings, &[batch(&settings, 3)]).expect("a step");
+        let pending = trainer.step(&[batch(&settings, 3)]).expect("a step");
         pollster::block_on(pending.outcome()).expect("an outcome")
     };
     let (first, second) = (step(), step());
@@ -161,12 +164,12 @@ fn a_step_of_gpt2_124m_works() {
     gpu.trim();
 }
 
-/// One class of each operation is tuned; the choice is among the variants that fit, and is the fastest that passed.
+/// One class of each operation is tuned; the choice is among the variants that fit, and is the fastest that passes.
 #[test]
-fn the_tuner_answers_what_was_asked() {
+fn the_tuner_answers_its_questions() {
     let device = device();
     let gpu = &device.gpu;
-    // Nobody else's open questions: this test is about three of its own, of classes that no other test meets.
+    // Close the open questions of other tests: this test is about three of its own, in classes that no other test uses.
     let shape = Shape::new(200, 36, 300).trans_b();
     let earlier: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
     earlier.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));

@@ -1,4 +1,4 @@
-//! Every variant on every front and back end that can be had without the hardware.
+//! Checks every variant with every front end and back end that is available without the hardware.
 
 use std::{collections::BTreeSet, path::Path, process::Command, sync::OnceLock, thread};
 
@@ -13,7 +13,7 @@ use wgpt::{
 
 use crate::device::device;
 
-/// Noted once for all tests.
+/// The variants of a platform, collected once for all tests.
 fn platform_variants(platform: Platform) -> &'static [Variant] {
     static FOUND: [OnceLock<Vec<Variant>>; Platform::ALL.len()] = [const { OnceLock::new() }; Platform::ALL.len()];
     FOUND[platform as usize].get_or_init(|| {
@@ -25,7 +25,7 @@ fn shader(variant: &Variant, form: Form) -> Shader {
     Shader::new(&variant.text(form).expect("composes")).unwrap_or_else(|error| panic!("{variant}: {error}"))
 }
 
-/// Runs a check of each, on all cores; what it returns is a complaint. At most ten are shown.
+/// Runs a check of each variant, on all cores; whatever it returns is a complaint. At most ten are shown.
 fn check_each(variants: &[Variant], check: impl Fn(&Variant) -> Option<String> + Sync) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let complaints: Vec<_> = thread::scope(|scope| {
@@ -38,7 +38,7 @@ fn check_each(variants: &[Variant], check: impl Fn(&Variant) -> Option<String> +
     assert!(complaints.is_empty(), "{} of {}: {some:#?}", complaints.len(), variants.len());
 }
 
-/// The list has a variant of every kernel, so that no kernel can be forgotten by the checks.
+/// The list has a variant of every kernel, so that the checks cannot forget a kernel.
 #[test]
 fn every_kernel_is_listed() {
     let listed: BTreeSet<_> =
@@ -51,7 +51,7 @@ fn every_kernel_is_listed() {
     assert_eq!(listed, kernels);
 }
 
-/// An adapter that has nothing beyond WebGPU's baseline is never asked for more.
+/// An adapter with nothing beyond the WebGPU baseline is never asked for more.
 #[test]
 fn baseline_adapters_get_what_they_can_run() {
     let limits = Capabilities::baseline();
@@ -70,15 +70,15 @@ fn baseline_adapters_get_what_they_can_run() {
     });
 }
 
-/// A function that a text defines twice, as naga's HLSL does for a type that has two names.
+/// A function that a text defines twice, as naga's HLSL does for a type with two names.
 fn defined_twice(text: &str) -> Option<&str> {
     let mut seen = BTreeSet::new();
     let defines = |line: &&str| line.contains('(') && line.ends_with('{') && !line.starts_with([' ', '\t']);
     text.lines().filter(defines).find(|line| !seen.insert(*line))
 }
 
-/// All of them in the languages of their platform, with parameters as the platform has them and in a uniform buffer, with run-time
-/// checks and without.
+/// Translates all variants of a platform to its languages, with parameters as the platform has them and in a uniform
+/// buffer, with and without run-time checks.
 fn translates(platform: Platform) {
     let found = platform_variants(platform);
     let most = platform.adapters().iter().map(|adapter| adapter.workgroup_memory).max().unwrap_or_default();
@@ -123,7 +123,7 @@ fn all_are_translated_to_hlsl() {
     translates(Platform::Dx12);
 }
 
-/// Only what its shader model does not have is missing: an adapter that asks for 5.1 has neither f16 nor subgroups.
+/// A translation is missing only if the shader model lacks a feature: adapters with 5.1 have neither f16 nor subgroups.
 #[test]
 fn nothing_else_is_missing() {
     for platform in Platform::ALL {
@@ -141,9 +141,9 @@ fn nothing_else_is_missing() {
     }
 }
 
-/// In a browser parameters are a uniform, and what is beyond the baseline is asked for by a line.
+/// For browsers, parameters are a uniform, and features beyond the baseline are enabled by a line.
 #[test]
-fn browsers_are_told_what_is_used() {
+fn browsers_get_the_lines_that_enable_features() {
     check_each(platform_variants(Platform::Browser), |variant| {
         let text = variant.text(Form::BROWSER).expect("composes");
         let needs = shader(variant, Form::native(false)).needs;
@@ -155,7 +155,7 @@ fn browsers_are_told_what_is_used() {
     });
 }
 
-/// The Khronos validator has nothing to say of any.
+/// The Khronos validator has no complaint about any variant.
 #[test]
 fn spirv_val_is_silent() {
     let Ok(version) = Command::new("spirv-val").arg("--version").output() else {
@@ -164,7 +164,7 @@ fn spirv_val_is_silent() {
     };
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let year_and_number = version.split_once(" v").and_then(|(_, rest)| rest.split_once(' ')).map(|(number, _)| number);
-    // The extension is of 2023, and so are versions that do not know it.
+    // The extension dates from 2023, and some versions of that year do not know it yet.
     let knows_matrices = year_and_number.is_some_and(|number| number >= "2023.5");
     if !knows_matrices {
         eprintln!("skipped: {} does not know cooperative matrices", version.lines().next().unwrap_or_default());
@@ -176,7 +176,7 @@ fn spirv_val_is_silent() {
             return None;
         }
         let path = folder.path().join(format!("{}.spv", variant.file_name()));
-        // As drivers get it: without run-time checks.
+        // As drivers get it, without run-time checks.
         let bytes = shader.translate(Language::SpirV, false).expect("it is translated");
         std::fs::write(&path, bytes).expect("it is written");
         let run = Command::new("spirv-val").args(["--target-env", "vulkan1.1"]).arg(&path).output();

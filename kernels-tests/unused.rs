@@ -1,4 +1,4 @@
-//! Variants that are left unused by name: nothing of them is chosen, and something always is.
+//! Variants can be left unused by name: then they are not chosen, but some variant always is.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use wgpt::{
 
 use crate::device::device;
 
-/// What an adapter chooses for a few shapes, by name.
+/// The names of the variants that an adapter chooses for a few shapes.
 fn choices(gpu: &Gpu) -> Vec<&'static str> {
     let heads = Heads { query: 4, key_value: 4, dim: 32 };
     vec![
@@ -32,7 +32,7 @@ fn choices(gpu: &Gpu) -> Vec<&'static str> {
 }
 
 #[test]
-fn what_is_named_is_not_chosen() {
+fn named_variants_are_not_chosen() {
     let device = device();
     let without = |unused: &[&str]| {
         let unused = unused.iter().map(|name| (*name).to_string()).collect();

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Turns criterion's estimates into benches/results/<adapter>.md and .json:
+"""Converts criterion's estimates to benches/results/<adapter>.md and .json:
 
     bench_table.py CRITERION RESULTS ADAPTERS [PYTORCH]
 
-PYTORCH is what benches/peers/pytorch.py wrote. `<training step>.plan.json` in CRITERION are what `wgpt plan --check --json`
-wrote: where each step's time goes.
+PYTORCH is the output of benches/peers/pytorch.py. `<training step>.plan.json` files in CRITERION are the output of
+`wgpt plan --check --json`: where each step's time is spent.
 """
 
 import json
@@ -19,7 +19,7 @@ ROOF = {"FLOP/s": "multiply-add", "B/s": "copy kernel"}
 
 
 def unit(group, name, kind):
-    """What the throughput of a bench counts."""
+    """The unit that a benchmark's throughput counts."""
     if kind == "Elements":
         if group.startswith(("matmul", "attention", "multiply-add")) or "multiply-add" in name:
             return "FLOP/s"
@@ -32,12 +32,12 @@ def order(row):
 
 
 def ratio(value):
-    """Two digits that mean something."""
+    """Two significant digits."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def peers_table(rows):
-    """The same work by several libraries: times, how often wgpt's goes into theirs, and its share of the roof beside it."""
+    """The same work by several libraries: times, the ratio of each to wgpt's, and the share of the roofline."""
     cases = {}
     for row in rows:
         cases.setdefault(row["group"], {})[row["name"]] = row
@@ -59,21 +59,21 @@ def peers_table(rows):
 
 
 def scaled(rate, unit):
-    """A rate with the prefix that keeps it readable."""
+    """A rate with a prefix that keeps it readable."""
     if unit in ("FLOP/s", "B/s"):
         return f"{rate * 1e-9:.1f} G{unit}" if rate >= 1e8 else f"{rate * 1e-6:.1f} M{unit}"
     return f"{rate:,.0f} {unit}"
 
 
 def short(kernel):
-    """A variant without the constants that say nothing about speed."""
+    """A variant without the constants that are irrelevant to its speed."""
     words = [re.sub(r"=vec4<(f\d+)>", r"=\1", word) for word in kernel.split(" ")]
     plain = ("=false", "_element=f32", "result=f32", " element=f32", "element=f32")
     return " ".join(word for word in words if not word.endswith(plain) and not word.startswith(("rows=", "elements=")))
 
 
 def plan_table(name, plan):
-    """Where a step's time goes: kernels, the slowest first, with the share of the roofline that each reaches."""
+    """Where a step's time is spent: kernels, slowest first, with the share of the roofline that each reaches."""
     check = plan["check"]
     lines = [f"## where the step {name} goes", "",
              f"`wgpt plan --check`: {plan['dispatches']} dispatches, planned {plan['seconds'] * 1e3:.0f} ms, measured "

@@ -1,8 +1,8 @@
-# Sourced by the other scripts: finds or installs what wgpt needs, and says so.
+# Sourced by the other scripts. Finds or installs what wgpt needs, and reports what it does.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Scripts that call each other count from the first one's start.
+# When scripts call each other, time is counted from the start of the first.
 export WGPT_STARTED=${WGPT_STARTED:-$(date +%s)}
 say() {
     printf '\033[1m== %s\033[0m (after %d s)\n' "$*" $(($(date +%s) - WGPT_STARTED))
@@ -14,7 +14,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
 }
 
-# Some drivers look for this folder and complain without it.
+# Some drivers look for this folder and complain if it is missing.
 if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
     XDG_RUNTIME_DIR=$(mktemp -d)
     export XDG_RUNTIME_DIR
@@ -30,7 +30,7 @@ install_packages() {
     as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
 }
 
-# npm's install into the folder $1, without waiting long for a registry that cannot be reached.
+# Runs npm install in folder $1, without waiting long for an unreachable registry.
 npm_install() {
     npm install --silent --no-fund --no-audit --fetch-retries 1 --fetch-retry-mintimeout 2000 --fetch-timeout 30000 \
         --prefix "$1" "$2" >/dev/null 2>&1
@@ -44,7 +44,7 @@ need_toolchain() {
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
-# An adapter that wgpu can use; a software Vulkan driver where there is none.
+# An adapter that wgpu can use; installs a software Vulkan driver if there is none.
 need_adapter() {
     local wgpt=${WGPT_BIN:-./target/release/wgpt}
     if "$wgpt" doctor --list >/dev/null 2>&1; then return; fi
@@ -53,18 +53,19 @@ need_adapter() {
     "$wgpt" doctor --list
 }
 
-# MPI, for the build that trains on several GPUs. FEATURES is what cargo is to be told: empty where MPI is missing, which is said.
+# MPI, for the build that trains on several GPUs. Sets FEATURES, cargo's feature options, which stay empty (with a
+# message) if MPI is missing.
 need_mpi() {
     FEATURES=()
     if ! { command -v mpirun && command -v mpicc && command -v ip; } >/dev/null || ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then
-        # iproute2 makes two hosts of this one.
+        # iproute2 is used to simulate two hosts on this machine.
         install_packages --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev iproute2 ||
             { say "skipped: MPI could not be installed (Debian: openmpi-bin libopenmpi-dev libclang-dev), so nothing trains on several ranks"; return; }
     fi
     FEATURES=(--features mpi)
 }
 
-# A small real model for the tests that compare with other programs; they announce that they skip without it.
+# A small real model for the tests that compare with other programs; without it they report that they are skipped.
 need_smollm2() {
     if [ -n "${WGPT_SMOLLM2:-}" ]; then return; fi
     local folder="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/models" name=SmolLM2-135M-Instruct.Q4_1.gguf
@@ -85,14 +86,14 @@ need_smollm2() {
     export WGPT_SMOLLM2="$folder/$name"
 }
 
-# The Khronos validator of SPIR-V; without it the test that asks it announces that it skips.
+# Khronos' SPIR-V validator; without it the test that uses it reports that it is skipped.
 need_spirv_val() {
     command -v spirv-val >/dev/null || install_packages spirv-tools ||
         say "skipped: spirv-val could not be installed (Debian: spirv-tools), no SPIR-V is validated"
 }
 
-# OpenAI's Python client, in a folder of its own; without it its check is skipped, and says so. The folder is left in
-# OPENAI_CLIENT.
+# OpenAI's Python client, in a folder of its own, whose path is set in OPENAI_CLIENT. Without it, its check is skipped
+# with a message.
 need_openai() {
     OPENAI_CLIENT="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/openai-3"
     if [ -d "$OPENAI_CLIENT" ]; then return; fi
@@ -105,8 +106,8 @@ need_openai() {
     fi
 }
 
-# A headless Chromium and the library that drives it, left in CHROMIUM and in the folder PLAYWRIGHT. Without them CHROMIUM is
-# empty, and it is said what is missing, and that $1.
+# A headless Chromium and the library that drives it, set in CHROMIUM and in the folder PLAYWRIGHT. If something is
+# missing, CHROMIUM is empty, and the message says what is missing and the consequence, $1.
 need_browser() {
     CHROMIUM=${WGPT_CHROMIUM:-} PLAYWRIGHT="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/browser"
     local name missing=
@@ -116,7 +117,7 @@ need_browser() {
         npm_install "$PLAYWRIGHT" playwright-core@1.65.1 ||
             missing="playwright-core could not be fetched from npm"
     fi
-    # A browser is the largest part, so it comes last.
+    # The browser is the largest download, so it comes last.
     find_chromium
     if [ -z "$missing$CHROMIUM" ] && [ "${WGPT_INSTALL_CHROMIUM:-yes}" != no ] && install_packages chromium; then
         find_chromium
@@ -135,14 +136,14 @@ find_chromium() {
     done
 }
 
-# A compiler for WebAssembly: rustup's target, or else Debian's packages, which compile the standard library too. wasm_cargo is
-# cargo for that target.
+# A compiler for WebAssembly: rustup's target, or else Debian's packages, which also compile the standard library.
+# Defines wasm_cargo, which is cargo for that target.
 need_wasm() {
     if command -v rustup >/dev/null && ! rustup target list --installed 2>/dev/null | grep -q '^wasm32-unknown-unknown$'; then
         say "adding rustup's target for WebAssembly"
         rustup target add wasm32-unknown-unknown || true
     fi
-    # Where random bytes come from, as the crate getrandom wants to be told.
+    # Selects the source of random bytes for the crate getrandom.
     random='target.wasm32-unknown-unknown.rustflags=["--cfg", "getrandom_backend=\"wasm_js\""]'
     if rustc --print sysroot >/dev/null 2>&1 && [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
         wasm_cargo() { cargo "$@" --config "$random"; }

@@ -2,7 +2,7 @@
 // g = gradient * min(1, max_norm / (norm[0] + 1e-6)); w -= lr * decay * w; m = beta1 m + (1 - beta1) g;
 // v = beta2 v + (1 - beta2) g^2; w -= lr / correction1 * m / (sqrt(v / correction2) + epsilon).
 // correction = 1 - beta^step. max_norm = 0 leaves the gradient as it is. SCALED: the stored gradient is 1 / unscale times the
-// real one, norm that of the real one, and where it is not finite (an overflow of f16) nothing is written. HALF: half = w.
+// real one, norm is the real one's, and if it is not finite (an overflow of f16) nothing is written. HALF: half = w.
 // @include "lib/index.wgsl"
 const SCALED: bool = false;
 const HALF: bool = false;
@@ -29,7 +29,7 @@ fn main(
     if (i >= p.count) {
         return;
     }
-    // By its bits: compilers may take it for granted that numbers are finite.
+    // Tests the bits, because compilers may assume that numbers are finite.
     if (SCALED && (bitcast<u32>(norm[0]) & 0x7f800000u) == 0x7f800000u) {
         return;
     }

@@ -12,7 +12,7 @@
 @group(0) @binding(4) var<storage, read> starts: array<u32>;
 @group(0) @binding(5) var<storage, read_write> grad_qkv: array<element>;
 
-// What the rows library reads: the queries and the gradients of the output.
+// The sources for the rows library: the queries and the gradients of the output.
 fn source_a(index: u32) -> vec4<f32> {
     return vec4<f32>(qkv[index]);
 }
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var t = group.x * WORKGROUP * QUERIES; t < p.context; t += 1u) {
             let begin = start_of(group.z, t);
             if (SEGMENTS && begin >= (group.x + 1u) * WORKGROUP * QUERIES) {
-                break; // Starts never fall: no later query sees a key of this workgroup.
+                break; // Starts never decrease, so no later query sees a key of this workgroup.
             }
             stage(group.z, t, head, lane);
             let query = row_a(group.z, t, head);

@@ -1,11 +1,11 @@
 // attention_decode: attention of new tokens over a cache that already holds their keys and values. Query t of sequence z
-// stands at position past + t and sees the positions (STARTS ? starts[z] : 0)..=past + t; one that sees nothing gets 0.
+// is at position past + t and sees the positions (STARTS ? starts[z] : 0)..=past + t; a query that sees nothing gives 0.
 // q[batch, context, heads * D], keys and values [batch, kv_heads, capacity, D], out[batch, context, heads * D].
 // A workgroup takes GROUP query heads that share keys and values, of QUERIES tokens, and one of `splits` equal ranges of
-// positions (more than one only for QUERIES = 1). With one
-// split out is the result; with more it is [row, head, split, D/4 + 1] vectors: sums that are not normalised yet, then
-// (greatest score, sum of weights), for attention_merge. A round takes CHUNK positions: lanes share out the scores, then
-// the columns of the values. Grid: x queries / QUERIES, y heads / GROUP, z batch * splits. Overwrites.
+// positions (more than one only for QUERIES = 1). With one split, out is the result; with more, it is
+// [row, head, split, D/4 + 1] vectors for attention_merge: sums that are not normalised yet, then (greatest score, sum of
+// weights). A round takes CHUNK positions: the lanes first divide the scores among them, then the columns of the values.
+// Grid: x queries / QUERIES, y heads / GROUP, z batch * splits. Overwrites.
 // @include cache = "lib/cache_f32.wgsl"
 // @include "lib/attention_stored.wgsl"
 const STARTS: bool = false;
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_query = group.x * QUERIES;
     let rows = min(QUERIES, p.context - first_query);
     let past = p.past + first_query;
-    // What the last query sees; the others are masked.
+    // The keys that the last query sees; those that the others do not see are masked.
     let seen = past + rows;
     var begin = 0u;
     if (STARTS) {

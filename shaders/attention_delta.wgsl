@@ -1,4 +1,4 @@
-// attention_delta: delta[batch, heads, context] = sum over the head's columns of grad_out * out: the part of the
+// attention_delta: delta[batch, heads, context] = sum over the head's columns of grad_out * out, the part of the
 // softmax's gradient that all keys of a query share. Grid as in attention_forward. Overwrites.
 // @include "lib/attention.wgsl"
 @group(0) @binding(0) var<storage, read> out: array<element>;

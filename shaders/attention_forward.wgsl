@@ -1,6 +1,6 @@
 // attention_forward: causal attention by online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), QUERIES query
 // rows per invocation. out[batch, context, heads * D] = softmax(scale * q k^T, keys <= query) v;
-// lse[batch, heads, context] is the log of the softmax's denominator. SEGMENTS: query t sees the keys
+// lse[batch, heads, context] is the log of the softmax's denominator. SEGMENTS: query t sees only the keys from
 // starts[batch, context] on. Grid: x over queries, y over heads, z over the batch. Overwrites.
 // @include "lib/attention.wgsl"
 // @include "lib/attention_segments.wgsl"
@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         greatest[r] = -3.4e38;
     }
-    // The loop is the same for all lanes of a workgroup; keys that a lane's own query does not see get weight 0.
+    // All lanes of a workgroup run the same loop; keys that a lane's own query does not see get weight 0.
     let end = min((group.x + 1u) * WORKGROUP * QUERIES, p.context);
     for (var j = start_of(group.z, group.x * WORKGROUP * QUERIES) / STEP * STEP; j < end; j += 1u) {
         stage(group.z, j, kv, lane);

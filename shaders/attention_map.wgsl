@@ -1,6 +1,6 @@
-// attention_map: what each token looks at. out[head, t, j] = softmax over j <= t of scale * q[t] . k[j], 0 for j > t, from
-// rotated qkv[context, (heads + 2 kv_heads) * D]; out[heads, context, context]. A workgroup per query and head; a lane takes
-// every LANES-th key, and reads back only what it wrote itself. Grid: x context, y heads. Overwrites.
+// attention_map: attention probabilities. out[head, t, j] = softmax over j <= t of scale * q[t] . k[j], 0 for j > t, from
+// rotated qkv[context, (heads + 2 kv_heads) * D]; out[heads, context, context]. One workgroup per query and head; a lane
+// takes every LANES-th key, and reads back only what it wrote itself. Grid: x context, y heads. Overwrites.
 const D: u32 = 64u;
 const LANES: u32 = 32u;
 const COLUMNS: u32 = D / 4u;

@@ -1,6 +1,6 @@
-// attention_merge: joins what attention_decode computed for `splits` ranges of positions: parts[heads of all rows, splits,
-// D/4 + 1] vectors hold sums, then (greatest score, sum of weights). out[heads of all rows, D]. One invocation per vector
-// of four columns, count of them. Overwrites.
+// attention_merge: joins the results of attention_decode or attention_paged for `splits` ranges of positions:
+// parts[heads of all rows, splits, D/4 + 1] vectors hold sums, then (greatest score, sum of weights).
+// out[heads of all rows, D]. One invocation per vector of four columns, count of them. Overwrites.
 // @include "lib/index.wgsl"
 const D: u32 = 64u;
 struct Params { count: u32, splits: u32 }

@@ -2,11 +2,11 @@
 // first..first + width, x = scale * logits. stats[rows, 4] = (running max m, running sum of exp(x - m), target's x,
 // loss), where loss = m + log(sum) - target's x over the chunks so far, 0 for the ignored target 0xffffffff. With
 // ENTROPY the last column is the running sum of exp(x - m) (x - m) instead. The chunk with first = 0 overwrites stats,
-// later ones update it. Every logit is read once: maximum and sums run along together.
+// later ones update it. Every logit is read once: maximum and sums are computed in one pass.
 // @include rows = "lib/rows.wgsl"
 // @include elements = "lib/elements.wgsl"
 const ENTROPY: bool = false;
-// Below every score but -inf: a maximum over nothing, which exp(x - LOWEST) survives where x is -inf.
+// The maximum over nothing: below every score except -inf, and finite so that exp(x - LOWEST) is 0, not NaN, if x is -inf.
 const LOWEST: f32 = -3.4028234e38;
 alias logit = wide;
 struct Params { rows: u32, width: u32, first: u32, scale: f32 }
@@ -37,7 +37,7 @@ fn main(
         let below = value - higher;
         let share = exp(below);
         if (ENTROPY) {
-            // A sum of exp(x - m) (x - m) meets another m as a share of itself and a multiple of the plain sum.
+            // Changing m turns the sum of exp(x - m) (x - m) into a multiple of itself plus a multiple of the plain sum.
             spreads = shrink * (spreads + (top - higher) * sums) + share * below;
         }
         sums = shrink * sums + share;

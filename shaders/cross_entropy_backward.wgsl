@@ -1,7 +1,7 @@
 // cross_entropy_backward: turns one chunk of logits[rows, width] (ids first..first + width) into their gradient in
 // place: (exp(x - max) / sum - [id is the target]) * factor (BY_ROW: * slopes[row]) with x = scale * logits, 0 in rows
-// whose target is ignored (0xffffffff). stats are cross_entropy's after the last chunk. A mean loss has factor = scale
-// / number of targets; the gradient of log-probabilities by row has factor = -scale.
+// whose target is ignored (0xffffffff). stats are from cross_entropy after the last chunk. For a mean loss, factor =
+// scale / number of targets; for the gradient of log-probabilities by row, factor = -scale.
 // @include rows = "lib/rows.wgsl"
 // @include elements = "lib/elements.wgsl"
 const BY_ROW: bool = false;
@@ -34,7 +34,7 @@ fn main(
         factor *= slopes[row];
     }
     let inverse = 1.0 / known.y;
-    // The target's place, where it is in this chunk and this lane's: written apart, so that the loop needs no question.
+    // The target's column, if it is in this chunk and this lane's, is written separately to keep the loop free of tests.
     let at = goal - p.first;
     let mine = !ignored && goal >= p.first && at < p.width && at / EACH % LANES == lane;
     let target_at = base + select(0u, at / EACH, mine);

@@ -1,6 +1,6 @@
-// dropout: out = x / (1 - rate) where random_bits(key, index of the element) >= threshold, else 0; overwrites. count
-// vectors of four.
-// threshold = rate * 2^32. The backward pass is the same kernel over the gradient with the same key.
+// dropout: out = x / (1 - rate) where random_bits(key, index of the element) >= threshold, else 0, for count vectors of
+// four; overwrites.
+// threshold = rate * 2^32. The backward pass is the same kernel applied to the gradient with the same key.
 // @include "lib/index.wgsl"
 // @include "lib/random.wgsl"
 alias x_element = vec4<f32>;

@@ -1,6 +1,6 @@
 // embed: out[rows, width] = table[ids[row]] + (POSITIONS) positions[past + row % context - (SEGMENTS) starts[row]];
-// table holds the vocabulary's rows first..first + held. The piece with first = 0 overwrites everything (0 for ids that
-// it does not hold), later pieces write only the rows that they hold.
+// table holds the vocabulary's rows first..first + held. The piece with first = 0 overwrites everything (with 0 for ids
+// that it does not hold); later pieces write only the rows whose ids they hold.
 // @include "lib/row_index.wgsl"
 // @include elements = "lib/elements.wgsl"
 const POSITIONS: bool = false;

@@ -1,6 +1,6 @@
 // embed_backward: grad_table[ids[g] - first] += sum over g's positions of grad_out[position], for every distinct id g.
 // order[starts[g]..starts[g + 1]] are the rows that hold id ids[g], ascending, so the sum's order never changes.
-// Accumulates; ids outside the held rows first..first + held are left to other pieces. Rows have columns * EACH elements;
+// Accumulates; ids outside the held rows first..first + held are left to other pieces. A row has columns * EACH elements;
 // count = groups * columns.
 // @include "lib/index.wgsl"
 // @include elements = "lib/elements.wgsl"

@@ -1,6 +1,6 @@
 // embed_packed: out[t] = W[ids[t]] (+ positions[past + t % context - (SEGMENTS) starts[t]]) with packed W; one invocation
-// per block of 32 elements of a token; k is a multiple of 4. weights hold the rows first..first + held. The piece with first = 0 overwrites
-// everything (0 for ids that it does not hold), later pieces write only the rows that they hold.
+// per block of 32 elements of a token; k is a multiple of 4. weights hold the rows first..first + held. The piece with
+// first = 0 overwrites everything (with 0 for ids that it does not hold); later pieces write only rows whose ids they hold.
 // @include "lib/index.wgsl"
 // @include format = "lib/weights_q4.wgsl"
 const POSITIONS: bool = false;

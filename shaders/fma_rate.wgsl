@@ -1,5 +1,5 @@
-// fma_rate: the adapter's roof for arithmetic. Every invocation runs 8 independent chains of p.rounds fused
-// multiply-adds on vectors of four, 64 * rounds operations; out[invocation] keeps the compiler from leaving them out.
+// fma_rate: measures the adapter's roofline for arithmetic. Every invocation runs 8 independent chains of p.rounds fused
+// multiply-adds on vectors of four, 64 * rounds operations; out[invocation] keeps the compiler from removing them.
 const WORKGROUP: u32 = 64u;
 struct Params { rounds: u32, factor: f32 }
 var<immediate> p: Params;

@@ -1,6 +1,6 @@
 // head_norm: RMSNorm of every query and key head of qkv[tokens, heads, width], out = x * rstd * weight with
-// rstd = 1 / sqrt(mean(x^2) + epsilon); the first `query` heads share query_weight[width], those up to `normed`
-// key_weight[width]; values are copied. rows = tokens * heads. Saves rstd[rows]. Overwrites.
+// rstd = 1 / sqrt(mean(x^2) + epsilon); the first `query` heads share query_weight[width], the heads from there to
+// `normed` share key_weight[width]; values are copied. rows = tokens * heads. Saves rstd[rows]. Overwrites.
 // @include rows = "lib/rows.wgsl"
 // @include elements = "lib/elements.wgsl"
 alias element = wide;

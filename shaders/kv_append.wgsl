@@ -1,7 +1,7 @@
 // kv_append: splits qkv[batch, context, (heads + 2 kv_heads) * D]: queries to q[batch, context, heads * D], keys and
 // values to the caches [batch, kv_heads, capacity, D] at positions past..past + context. ROTARY: queries and keys are
-// rotated first, pairs (i, i + D/2) by the angle of the position, table[position, D/2] = (cos, sin); see rope.wgsl, also
-// for SEGMENTS, which turns by the position less starts[row].
+// rotated first, pairs (i, i + D/2) by the angle of the position, table[position, D/2] = (cos, sin); see rope.wgsl. With
+// SEGMENTS, as there, rows are rotated by the position minus starts[row].
 // One invocation per two pairs; count = batch * context * (heads + 2 kv_heads) * D/4. Overwrites.
 // @include cache = "lib/cache_f32.wgsl"
 // @include "lib/append.wgsl"

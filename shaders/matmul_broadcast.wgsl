@@ -1,6 +1,6 @@
 // matmul_broadcast: a register block of 32 rows by N * 8 columns per subgroup of exactly 8 lanes, four k at a time; no
-// workgroup memory. Each lane loads other rows of A, and broadcasts give every row to all lanes: one load serves eight
-// rows. All loads and stores are vec4, along whichever dimension is contiguous, so no operand is packed first.
+// workgroup memory. Each lane loads different rows of A, and broadcasts pass every row to all lanes: one load serves eight
+// rows. All loads and stores are vec4, along whichever dimension is contiguous, so no operand has to be packed first.
 // Needs k, n and (TRANS_A) m to be multiples of 4. Overwrites or accumulates, see lib/matmul.wgsl.
 // @include "lib/matmul_vec4.wgsl"
 const N: u32 = 8u; // columns per lane, a multiple of 4
@@ -13,7 +13,7 @@ var<private> left: array<vec4<f32>, 4>;
 // right[q * 4 + i] holds four columns at k + i, or (TRANS_B) four k of column q * 32 + i.
 var<private> right: array<vec4<f32>, N>;
 
-// One row of the block, all four k at once: a sum that lives in memory is then loaded and stored once for four k.
+// One row of the block, all four k at once: if a sum lives in memory, it is loaded and stored only once for four k.
 fn add_row(row: u32, x: vec4<f32>) {
     for (var q = 0u; q < N / 4u; q += 1u) {
         var sum = sums[row][q];
@@ -30,7 +30,7 @@ fn add_row(row: u32, x: vec4<f32>) {
 }
 
 // Called with constants, not in a loop: compilers refuse to unroll a loop this long, and arrays with an index that is
-// not constant leave the registers.
+// not constant do not stay in registers.
 fn add_rows(i: u32) {
     var mine = left[i];
     if (TRANS_A) {

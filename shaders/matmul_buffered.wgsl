@@ -1,16 +1,16 @@
 // matmul_buffered: a tile of TILE_M x TILE_N results per workgroup, 8 x 8 per invocation; operands pass through workgroup
-// memory TILE_K deep in two buffers: while one is multiplied, the next tile is on its way from memory in registers, so a
+// memory TILE_K deep in two buffers: while one is multiplied, the next tile is loaded from memory into registers, so a
 // step has one barrier and no wait. All loads and stores are vec4. For GPUs.
 // Needs k, n and (TRANS_A) m to be multiples of 4, and 8 TILE_K (TILE_M + TILE_N) bytes of workgroup memory.
 // Overwrites or accumulates, see lib/matmul.wgsl.
 // @include "lib/matmul_vec4.wgsl"
-const TILE_M: u32 = 128u; // a multiple of 64, as TILE_N
+const TILE_M: u32 = 128u; // a multiple of 64, like TILE_N
 const TILE_N: u32 = 128u;
 const TILE_K: u32 = 8u;
 const COLUMNS: u32 = TILE_N / 8u; // invocations side by side
 const WORKGROUP: u32 = COLUMNS * TILE_M / 8u;
 
-// Per k a row of TILE_M / 4 vectors of A, then TILE_N / 4 of B. Lanes read and write neighbouring vectors: no padding.
+// For each k a row of TILE_M / 4 vectors of A, then TILE_N / 4 of B. Lanes access neighbouring vectors: no padding needed.
 const A4: u32 = TILE_M / 4u;
 const B4: u32 = TILE_N / 4u;
 const PITCH: u32 = A4 + B4;
@@ -21,11 +21,11 @@ const BLOCKS: u32 = TILE_K / 4u * PITCH;
 const FETCHES: u32 = (BLOCKS + WORKGROUP - 1u) / WORKGROUP;
 var<private> fetched: array<vec4<f32>, 4u * FETCHES>;
 
-// Four rows of the tile's upper half, then four of its lower; in each four columns of its left and of its right half.
+// Four rows of the tile's upper half, then four of its lower; in each, four columns of its left and four of its right half.
 var<private> sums: array<array<vec4<f32>, 2>, 8>;
 
-// Where block number `block` lies: four k, and a vector of the row of PITCH. Eight lanes side by side write eight
-// neighbouring vectors, and 32 lanes fetch whole segments of memory in either form.
+// Where block number `block` lies: four k, and one vector in the row of PITCH. Eight neighbouring lanes write eight
+// neighbouring vectors, and 32 lanes fetch whole segments of memory, whether transposed or not.
 struct Block { k: u32, vector: u32 }
 
 fn block_at(block: u32) -> Block {
@@ -46,7 +46,7 @@ fn fetch_a(slot: u32, z: u32, row: u32, k: u32, end: u32) {
     }
 }
 
-// The same of B at column `column`.. and k.
+// The same for B at column `column`.. and k.
 fn fetch_b(slot: u32, z: u32, column: u32, k: u32, end: u32) {
     for (var i = 0u; i < 4u; i += 1u) {
         let c = select(column, column + i, TRANS_B);
@@ -74,7 +74,7 @@ fn fetch(z: u32, row: u32, column: u32, k: u32, end: u32, local: u32) {
     }
 }
 
-// Writes them to a buffer, k-major: what was fetched along k is turned.
+// Writes them to a buffer, k-major; what was fetched along k is transposed.
 fn keep(buffer: u32, local: u32) {
     for (var slot = 0u; slot < FETCHES; slot += 1u) {
         let block = slot * WORKGROUP + local;
@@ -94,7 +94,7 @@ fn keep(buffer: u32, local: u32) {
     }
 }
 
-// Called with constants: arrays with an index that is not constant leave the registers.
+// Called with constants, because arrays with an index that is not constant do not stay in registers.
 fn add_row(i: u32, left: f32, right0: vec4<f32>, right1: vec4<f32>) {
     sums[i][0] = fma(vec4<f32>(left), right0, sums[i][0]);
     sums[i][1] = fma(vec4<f32>(left), right1, sums[i][1]);
@@ -123,7 +123,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let part = part_of(group.z);
     let row = group.y * TILE_M;
     let column = group.x * TILE_N;
-    // 32 lanes lie 8 by 4, so that together they read few vectors.
+    // 32 lanes are arranged 8 by 4, so that together they read few vectors.
     let x = local / 32u % (COLUMNS / 8u) * 8u + local % 8u;
     let y = local / 32u / (COLUMNS / 8u) * 4u + local / 8u % 4u;
     for (var i = 0u; i < 8u; i += 1u) {

@@ -1,9 +1,9 @@
 // matmul_cooperative: products of SIZE x SIZE matrices by a subgroup's matrix unit, operands in f16, sums in f32. Each
-// subgroup (exactly 32 lanes, ACROSS of them side by side, DOWN below each other) computes 2 by 4 such blocks; operands pass through
-// workgroup memory TILE_K deep as they lie in memory, and the next tile is on its way in registers meanwhile. An operand in f32 is
-// rounded to f16. Needs k, n and (TRANS_A) m to be multiples of 4. Overwrites or accumulates, see lib/matmul.wgsl.
+// subgroup (of exactly 32 lanes; ACROSS subgroups side by side, DOWN below each other) computes 2 by 4 such blocks; operands
+// pass through workgroup memory TILE_K deep, laid out as in memory, while the next tile is loaded into registers. An f32
+// operand is rounded to f16. Needs k, n and (TRANS_A) m to be multiples of 4. Overwrites or accumulates, see lib/matmul.wgsl.
 enable wgpu_cooperative_matrix;
-diagnostic(off, derivative_uniformity); // naga takes whatever a function is given for different in each lane
+diagnostic(off, derivative_uniformity); // naga assumes that a function's arguments differ between lanes
 // @include "lib/matmul_vec4.wgsl"
 const SIZE: u32 = 16u;
 alias Left = coop_mat16x16<f16, A>;
@@ -17,19 +17,19 @@ const TILE_M: u32 = DOWN * 2u * SIZE;
 const TILE_N: u32 = ACROSS * 4u * SIZE;
 const TILE_K: u32 = 32u;
 
-// Rows of A's tile are rows of A, or with TRANS_A of its transpose; likewise for B. Eight more elements per row spread the
-// rows of a block over the banks.
+// Rows of A's tile are rows of A as stored; likewise for B. Eight more elements per row spread the rows of a block over the
+// banks.
 const ROW_A: u32 = select(TILE_K, TILE_M, TRANS_A);
 const ROW_B: u32 = select(TILE_N, TILE_K, TRANS_B);
 const PITCH_A: u32 = ROW_A + 8u;
 const PITCH_B: u32 = ROW_B + 8u;
-// Scalars: what matrices are loaded from must not be vectors.
+// Scalars, because matrices cannot be loaded from vectors.
 var<workgroup> tile_a: array<f16, PITCH_A * select(TILE_M, TILE_K, TRANS_A)>;
 var<workgroup> tile_b: array<f16, PITCH_B * select(TILE_K, TILE_N, TRANS_B)>;
-// A block for each subgroup: matrices have no elements, so sums reach the epilogue through memory.
+// One block for each subgroup: the elements of matrices cannot be accessed, so sums reach the epilogue through memory.
 var<workgroup> blocks: array<f32, DOWN * ACROSS * SIZE * SIZE>;
 
-// Vectors of the next tiles that a lane has fetched.
+// The vectors of the next tiles that a lane has fetched.
 const FETCH_A: u32 = TILE_M * TILE_K / 4u / WORKGROUP;
 const FETCH_B: u32 = TILE_N * TILE_K / 4u / WORKGROUP;
 var<private> next_a: array<vec4<f16>, FETCH_A>;
@@ -57,7 +57,7 @@ fn fetch(z: u32, row: u32, column: u32, k: u32, end: u32, local: u32) {
     }
 }
 
-// Writes what was fetched to the tiles.
+// Writes the fetched vectors to the tiles.
 fn keep(local: u32) {
     for (var i = 0u; i < FETCH_A; i += 1u) {
         let v = (i * WORKGROUP + local) * 4u;
@@ -97,7 +97,7 @@ fn right(k: u32, column: u32) -> Right {
     return coopLoadT<Right>(&tile_b[at], PITCH_B);
 }
 
-// Stores the sums that this subgroup has left in its block, whose first is at row and column of the result.
+// Stores the sums in this subgroup's block, the first of which is at row and column of the result.
 fn finish(z: u32, row: u32, column: u32, block: u32, lane: u32) {
     workgroupBarrier();
     for (var i = lane * 4u; i < SIZE * SIZE; i += 128u) {
@@ -126,7 +126,7 @@ fn main(
         blocks[block + i] = 0.0;
     }
     workgroupBarrier();
-    // Row by row, and by name: a matrix unit's sums stay in registers only where no index is computed.
+    // Row by row, and by name: the sums of a matrix unit stay in registers only if no index is computed.
     var s00 = coopLoadT<Sum>(&blocks[block], SIZE);
     var s01 = s00;
     var s02 = s00;

@@ -1,5 +1,5 @@
-// matmul_join: adds the results of a product whose k was split: out[batch, m, n] = epilogue(sum_s a[s, batch, m, n]) over the
-// k ranges in their order; each is a_batch elements long. WIDTH elements per invocation: 1, or 4 where n is a multiple
+// matmul_join: adds the results of a product whose k was split: out[batch, m, n] = epilogue(sum_s a[s, batch, m, n]) over
+// the k ranges s in order; each result is a_batch elements long. WIDTH elements per invocation: 1, or 4 if n is a multiple
 // of 4. Overwrites or accumulates, see lib/matmul.wgsl.
 // @include "lib/index.wgsl"
 // @include store = "lib/matmul_store.wgsl"

@@ -1,5 +1,5 @@
 // matmul_registers: every invocation keeps an M x N block of the result in registers; no workgroup memory, no barrier.
-// Lanes lie along the columns: workgroup (x, y, z) computes rows y * M.. and columns x * LANES * N.. of batch z.
+// Lanes run along the columns: workgroup (x, y, z) computes rows y * M.. and columns x * LANES * N.. of batch z.
 // Overwrites or accumulates, see lib/matmul.wgsl.
 // @include "lib/matmul_scalar.wgsl"
 const M: u32 = 8u;

@@ -1,6 +1,6 @@
 // matmul_subgroup: a register block of M rows by N * 8 columns per subgroup of exactly 8 lanes, no workgroup memory.
-// Lanes lie along the columns. Each lane loads other rows of A; a broadcast then gives every row to all lanes, so one
-// load serves eight rows. That pays where a load costs each lane separately (software adapters).
+// Lanes run along the columns. Each lane loads different rows of A; a broadcast then passes every row to all lanes, so one
+// load serves eight rows. This pays off where a load costs each lane separately (software adapters).
 // Overwrites or accumulates, see lib/matmul.wgsl.
 // @include "lib/matmul_scalar.wgsl"
 const M: u32 = 16u; // a multiple of 8
@@ -22,7 +22,7 @@ fn main(
             sums[i][j] = 0.0;
         }
     }
-    // Where each lane's loads start and how far the next k is; rows and columns past the end repeat the last one.
+    // Where each lane's loads start and the stride to the next k; rows and columns past the end repeat the last one.
     var left_at: array<u32, M / 8u>;
     for (var i = 0u; i < M / 8u; i += 1u) {
         let r = min(row + i * 8u + lane, p.m - 1u);

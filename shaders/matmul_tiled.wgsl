@@ -11,7 +11,7 @@ const COLUMNS: u32 = TILE_N / N; // invocations side by side
 const ROWS: u32 = TILE_M / M;
 const WORKGROUP: u32 = COLUMNS * ROWS;
 
-// Both k-major; one word of padding keeps lanes that write along k out of each other's banks.
+// Both k-major; one word of padding keeps lanes that write along k in different banks.
 const PITCH_A: u32 = TILE_M + 1u;
 const PITCH_B: u32 = TILE_N + 1u;
 var<workgroup> tile_a: array<f32, PITCH_A * TILE_K>;
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let part = part_of(group.z);
     let row = group.y * TILE_M;
     let column = group.x * TILE_N;
-    // An invocation owns the rows y + i * ROWS and the columns x + j * COLUMNS: no two lanes read one bank's two words.
+    // An invocation owns rows y + i * ROWS and columns x + j * COLUMNS, so no two lanes read different words of one bank.
     let x = local % COLUMNS;
     let y = local / COLUMNS;
     var sums: array<array<f32, N>, M>;

@@ -1,6 +1,6 @@
 // matmul_vector: few rows (m <= M), as in decoding: out[m, n] = sum_k A[m, k] * B[n, k] with B stored [n, k] (TRANS_B).
 // The lanes of a workgroup split k by fours, so that they read a row of B side by side and once for all rows of A; every
-// workgroup computes N columns. The partial sums meet in workgroup memory and are added in the order of lanes.
+// workgroup computes N columns. The partial sums go to workgroup memory and are added in the order of lanes.
 // Needs k to be a multiple of 4. Overwrites or accumulates, see lib/matmul.wgsl.
 // @include "lib/matmul_store.wgsl"
 const M: u32 = 1u;

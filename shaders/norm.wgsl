@@ -26,7 +26,7 @@ fn main(
     let lane = local % LANES;
     let columns = p.width / EACH;
     let base = row * columns;
-    // Welford's running means and sums of squares around them, of `count` elements each: one pass, and no difference of
+    // Welford's running means and sums of squared deviations, of `count` elements each: one pass, and no difference of
     // large numbers.
     var means = wide();
     var squares = wide();

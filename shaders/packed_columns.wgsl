@@ -1,12 +1,12 @@
 // packed_columns: few rows times packed weights, as in decoding; see lib/packed.wgsl. A subgroup of exactly 8 lanes
-// computes 8 N columns for M rows: a lane unpacks blocks of its own columns, and four elements of x per lane reach all of
-// them by broadcasts. One load of x serves 8 N columns. Overwrites.
+// computes 8 N columns for M rows: a lane unpacks blocks of its own columns, and broadcasts pass four elements of x per lane
+// to all lanes. One load of x serves 8 N columns. Overwrites.
 // @include "lib/packed.wgsl"
 // @include format = "lib/weights_q4.wgsl"
 const M: u32 = 1u; // at most 8
-const N: u32 = 4u; // columns per lane, 2 or 4; SWIGLU: gates and their partners together, even
+const N: u32 = 4u; // columns per lane, 2 or 4; SWIGLU: counts gates and their partners, even
 
-// A block against the 32 inputs that the lanes hold, `total` their sum. Lanes of a broadcast must be constants.
+// The product of a block and the 32 inputs that the lanes hold; `total` is their sum. Lanes of a broadcast must be constants.
 fn product(x: vec4<f32>, total: f32, block: Block) -> f32 {
     var first = subgroupBroadcast(x, 0u) * block.levels[0];
     first = fma(subgroupBroadcast(x, 1u), block.levels[1], first);
@@ -29,7 +29,7 @@ var<private> totals: array<f32, M>;
 
 fn add_column(j: u32, group: u32, part: u32) {
     let w = unpack(headers[j], bases[j], p.blocks, group, part);
-    // Two loops: compilers do not unroll very long ones, and then the sums leave the registers.
+    // Two loops, because compilers do not unroll very long ones, and then the sums do not stay in registers.
     for (var i = 0u; i < min(M, 4u); i += 1u) {
         sums[i][j] += product(x[i], totals[i], w);
     }
@@ -45,7 +45,7 @@ fn add_block(row: u32, lane: u32, group: u32, part: u32) {
             totals[i] = subgroupAdd((x[i].x + x[i].y) + (x[i].z + x[i].w));
         }
     }
-    // For the same reason no loop.
+    // No loop, for the same reason.
     add_column(0u, group, part);
     add_column(1u, group, part);
     if (N > 2u) {
@@ -92,7 +92,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         }
     }
     var block = 0u;
-    // With many rows what four blocks share is little of the work, and four times the code takes long to compile.
+    // With many rows, the data shared by four blocks is little of the work, and four times the code takes long to compile.
     for (; M <= 4u && block + 4u <= p.blocks; block += 4u) {
         for (var j = 0u; j < N; j += 1u) {
             headers[j] = header(bases[j], p.blocks, block);

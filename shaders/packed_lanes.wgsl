@@ -1,10 +1,10 @@
 // packed_lanes: few rows times packed weights, as in decoding; see lib/packed.wgsl. The lanes of a workgroup split the
 // blocks of a row, so that they read a row of weights side by side; every workgroup computes N columns of M rows. Partial
-// sums meet in workgroup memory and are added in the order of lanes. Needs no subgroups. Overwrites.
+// sums go to workgroup memory and are added in the order of lanes. Needs no subgroups. Overwrites.
 // @include "lib/packed.wgsl"
 // @include format = "lib/weights_q4.wgsl"
 const M: u32 = 1u;
-const N: u32 = 4u; // columns per workgroup; SWIGLU: gates and their partners together, even
+const N: u32 = 4u; // columns per workgroup; SWIGLU: counts gates and their partners, even
 const LANES: u32 = 32u;
 const PITCH: u32 = LANES + 1u;
 

@@ -1,5 +1,5 @@
 // paged_append: splits qkv[rows, (heads + 2 kv_heads) * D]: queries to q[rows, heads * D], keys and values to pages
-// [pages, kv_heads, PAGE, D]. places[row] = (position of the token in its text, page * PAGE + place in the page). ROTARY:
+// [pages, kv_heads, PAGE, D]. places[row] = (position of the token in its text, page * PAGE + index in the page). ROTARY:
 // queries and keys are rotated first, pairs (i, i + D/2) by the angle of the position, table[position, D/2] = (cos, sin);
 // see rope.wgsl. One invocation per two pairs; count = rows * (heads + 2 kv_heads) * D/4. Overwrites.
 // @include cache = "lib/cache_f32.wgsl"

@@ -33,7 +33,7 @@ fn main(
     if (MARGINS) {
         z -= margins[i];
     }
-    // -log sigmoid(z) = max(-z, 0) + log(1 + exp(-|z|)): no exponential of a large number.
+    // -log sigmoid(z) = max(-z, 0) + log(1 + exp(-|z|)), which takes no exponential of a large number.
     let small = exp(-abs(z));
     let both = pair.x + pair.y;
     let loss = max(-z, 0.0) + log(1.0 + small) + p.centring * both * both;

@@ -1,5 +1,5 @@
-// penalise: makes tokens that were said before less likely, in place: logits[row, id] is divided by `penalty` where it is
-// positive, else multiplied (Keskar et al. 2019). ids[rows, per_row] holds no id twice in a row; 0xffffffff is none.
+// penalise: makes tokens that occurred before less likely, in place: logits[row, id] is divided by `penalty` if it is
+// positive, else multiplied (Keskar et al. 2019). ids[rows, per_row] has no id twice in a row; 0xffffffff means no id.
 // count = rows * per_row.
 // @include "lib/index.wgsl"
 struct Params { count: u32, per_row: u32, width: u32, penalty: f32 }

@@ -2,7 +2,7 @@
 // ratio = exp(log_ratio), plain = -advantages ratio, clipped = -advantages clamp(ratio, 1 - clip, 1 + clip).
 // terms[rows, 5] = weights * (loss, log_ratio^2 / 2, [clipped > plain], ratio, kl): loss = max(plain, clipped) + beta
 // kl, and (REFERENCE) kl = exp(d) - d - 1 with d = clamp(reference - logprobs, -20, 20), else 0. slopes[rows] = weights
-// * d loss / d logprobs; clamped values have none. Rows of weight 0 give zeros whatever they hold. count = rows.
+// * d loss / d logprobs; clamped values have slope 0. Rows with weight 0 give zeros whatever they hold. count = rows.
 // Overwrites.
 // @include "lib/index.wgsl"
 const REFERENCE: bool = false;
@@ -28,7 +28,7 @@ fn main(
         return;
     }
     let weight = weights[i];
-    // Masked rows may hold anything, NaN too: they are not computed with.
+    // Masked rows may hold anything, even NaN, so they are not computed.
     let counts = weight != 0.0;
     let logprob = select(0.0, logprobs[i], counts);
     let difference = select(0.0, logprob - old_logprobs[i], counts);

@@ -1,6 +1,7 @@
 // rope: rotates the pairs (i, i + D/2) of every query and key head of qkv[rows, (heads + 2 kv_heads) * D] by the
 // angle of the row's position; values are copied. table[position, D/2] holds (cos, sin). direction = 1 forward,
-// -1 for the gradient (the inverse rotation). Row r stands at past + r % context - (SEGMENTS) starts[r]. count = rows * (heads + 2 kv_heads) * D/2. Overwrites out.
+// -1 for the gradient (the inverse rotation). Row r has position past + r % context - (SEGMENTS) starts[r].
+// count = rows * (heads + 2 kv_heads) * D/2. Overwrites out.
 // @include "lib/index.wgsl"
 const SEGMENTS: bool = false;
 alias element = f32;

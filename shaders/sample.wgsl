@@ -1,8 +1,8 @@
 // sample: one token per row of logits[rows, width]. With s = (x - greatest x of the row) * sharpness (1 / temperature)
-// and w = exp(s), the candidates are the ids among the top_k greatest logits (TOP_K; those that tie with the last are all
-// in), of these the greatest whose w reach the share top_p of their sum (TOP_P), and of these those with w >= min_p.
+// and w = exp(s), the candidates are the ids among the top_k greatest logits (TOP_K; all that tie with the last are
+// included), of these the greatest whose w reach the share top_p of their sum (TOP_P), and of these those with w >= min_p.
 // DRAW: candidate i is taken with probability w_i / sum w, as the argmax of s_i - log(-log(1 - v)) with v from
-// random_bits(keys[row], i) (Gumbel 1954); without DRAW the greatest logit. Of equals the lowest id wins.
+// random_bits(keys[row], i) (Gumbel 1954); without DRAW, the greatest logit is taken. Of equals, the lowest id wins.
 // out[row] = (id, bits of the log-probability of id under softmax(x * sharpness) over all ids). Overwrites.
 // Thresholds are found digit by digit on the bits of the logits, so no sorting is needed. width < 2^24.
 // @include "lib/rows.wgsl"
@@ -19,7 +19,7 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read> keys: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec2<u32>>;
 
-// Bits that are ordered as the numbers are.
+// Bits whose order as integers is the order of the numbers.
 fn ordered(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
@@ -51,7 +51,7 @@ fn threshold(base: u32, local: u32, greatest: f32, counts: bool, goal: f32, floo
     return max(prefix, floor);
 }
 
-// Standard Gumbel noise. v has 23 bits and is never 0 or 1; -log(1 - v) by its series where log would lose them.
+// Standard Gumbel noise. v has 23 bits and is never 0 or 1; -log(1 - v) uses its series where log would lose precision.
 fn gumbel(bits: u32) -> f32 {
     let v = (f32(bits >> 9u) + 0.5) * 1.1920929e-7;
     let series = v * fma(v, fma(v, fma(v, fma(v, fma(v, 0.16666667, 0.2), 0.25), 0.33333334), 0.5), 1.0);
@@ -110,7 +110,7 @@ fn main(
         }
     }
     let top = row_max(best, local);
-    // Ids below 2^24 are whole numbers in f32 too.
+    // Ids below 2^24 are exact in f32.
     let first = -row_max(select(LOWEST, -f32(id), best == top && id != NO_ID), local);
     if (wanted < p.rows && lane == 0u) {
         let taken = min(u32(first), p.width - 1u);

@@ -1,6 +1,5 @@
 // scale_rows: out[rows, width] = x * factors[row], or += when accumulate is set. count = rows * width. With one row
-// this multiplies by a number that is on the GPU: the chain rule through a scalar, or (x = weights) through
-// weighted_row_sum.
+// this multiplies by a number on the GPU: the chain rule through a scalar, or (x = weights) through weighted_row_sum.
 // @include "lib/index.wgsl"
 struct Params { count: u32, width: u32, accumulate: u32 }
 var<immediate> p: Params;

@@ -1,7 +1,7 @@
-// softmax: out[rows, width] = exp(x - max) / sum(exp(x - max)) by row; overwrites. Maximum and sum in one pass.
+// softmax: out[rows, width] = exp(x - max) / sum(exp(x - max)) of each row; overwrites. Maximum and sum take one pass.
 // @include rows = "lib/rows.wgsl"
 // @include elements = "lib/elements.wgsl"
-// Below every score but -inf: a maximum over nothing, which exp(x - LOWEST) survives where x is -inf.
+// The maximum over nothing: below every score except -inf, and finite so that exp(x - LOWEST) is 0, not NaN, if x is -inf.
 const LOWEST: f32 = -3.4028234e38;
 struct Params { rows: u32, width: u32 }
 var<immediate> p: Params;

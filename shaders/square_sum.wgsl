@@ -1,5 +1,5 @@
 // square_sum: sums[slot + b] = sum of x[i]^2 over block b of BLOCK elements (a multiple of 4); overwrites one number per
-// block. Elements from count on, the padding of the last vector, do not count.
+// block. Elements from count on are padding of the last vector and are ignored.
 // @include "lib/rows.wgsl"
 const BLOCK: u32 = 16384u;
 struct Params { count: u32, slot: u32 }

@@ -1,6 +1,6 @@
 // token_logprobs: logprobs[row] = target's x - m - log(sum) and entropies[row] = log(sum) - spread / sum, both 0 where
 // the target is ignored (0xffffffff); stats[rows, 4] = (m, sum of exp(x - m), target's x, spread = sum of exp(x - m) (x
-// - m)) are cross_entropy's with ENTROPY after the last chunk. count = rows. Overwrites.
+// - m)) are from cross_entropy with ENTROPY after the last chunk. count = rows. Overwrites.
 // @include "lib/index.wgsl"
 struct Params { count: u32 }
 var<immediate> p: Params;

@@ -1,6 +1,6 @@
 // value_loss: squared errors of values, one per row. plain = (values - returns)^2; CLIP: clipped = (old_values +
 // clamp(values - old_values, -clip, clip) - returns)^2, else the same as plain. terms[rows, 4] = weights * (factor *
-// max(plain, clipped), [clipped > plain], plain, values); slopes[rows] = weights * d (first term) / d values. Rows of
+// max(plain, clipped), [clipped > plain], plain, values); slopes[rows] = weights * d (first term) / d values. Rows with
 // weight 0 give zeros whatever they hold. count = rows. Overwrites.
 // @include "lib/index.wgsl"
 const CLIP: bool = false;
@@ -25,7 +25,7 @@ fn main(
     }
     let weight = weights[i];
     if (weight == 0.0) {
-        // Masked rows may hold anything, NaN too.
+        // Masked rows may hold anything, even NaN.
         terms[i] = vec4<f32>();
         slopes[i] = 0.0;
         return;
@@ -37,7 +37,7 @@ fn main(
     var slope = 2.0 * error;
     if (CLIP) {
         let moved = value - old_values[i];
-        // Within the clip both are the same number, not only nearly: otherwise rounding would count as clipping.
+        // Within the clip both are exactly the same number, or else rounding would count as clipping.
         if (abs(moved) > p.clip) {
             let other = old_values[i] + clamp(moved, -p.clip, p.clip) - returns[i];
             clipped = other * other;

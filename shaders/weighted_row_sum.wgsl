@@ -1,4 +1,4 @@
-// weighted_row_sum: out[row] = sum over columns of weights[row, c] * x[row, c], for x[rows, width]; elements of weight
+// weighted_row_sum: out[row] = sum over columns of weights[row, c] * x[row, c], for x[rows, width]; elements with weight
 // 0 may hold anything. Overwrites; the order of additions depends on width only.
 // @include rows = "lib/rows.wgsl"
 // @include elements = "lib/elements.wgsl"

@@ -1,4 +1,4 @@
-//! Many tensors in few buffers: what is updated together lies together, so that one dispatch can do it.
+//! Many tensors in few buffers: what is updated together lies together, so that one dispatch can update it.
 
 use crate::{
     Result,
@@ -7,16 +7,16 @@ use crate::{
 };
 
 /// Every tensor starts at a multiple of this many elements: 256 bytes of the smallest type, the strictest alignment of
-/// bindings. So arenas of the same shapes agree in their elements' places whatever their types are.
+/// bindings. So arenas of the same shapes have the same element offsets whatever their types are.
 const ALIGNMENT: usize = 128;
 
-/// Bytes of one buffer at most, however large the adapter's may be.
+/// Maximum bytes of one buffer, however large the adapter's may be.
 const LARGEST: u64 = 1 << 30;
 
-/// Zeroed tensors of `shapes`, one behind the other in that order; the gaps between them are zero and stay so.
+/// Zeroed tensors of `shapes`, one after the other in that order; the gaps between them are zero and stay zero.
 fn arena(gpu: &Gpu, shapes: &[&[usize]], dtype: DType) -> Result<Vec<Tensor>> {
     let size = |shape: &[usize]| shape.iter().product::<usize>().next_multiple_of(ALIGNMENT);
-    // In f32's bytes for every type, so that all are cut into buffers alike.
+    // Counted in f32 bytes for every type, so that all arenas are cut into buffers alike.
     let most = (gpu.capabilities().buffer.min(LARGEST) / DType::F32.bytes()) as usize;
     let mut tensors = Vec::with_capacity(shapes.len());
     let mut rest = shapes;
@@ -38,11 +38,11 @@ fn arena(gpu: &Gpu, shapes: &[&[usize]], dtype: DType) -> Result<Vec<Tensor>> {
     Ok(tensors)
 }
 
-/// Zeroed tensors of a model's parameters, in the order of `shapes`, but lying with the matrices before the vectors: weight
-/// decay is for matrices, so what one pass updates alike lies together.
+/// Zeroed tensors for a model's parameters, returned in the order of `shapes` but stored with matrices before vectors:
+/// weight decay applies to matrices only, so what one pass updates alike lies together.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] for a tensor over the adapter's largest buffer, [`crate::Error::OutOfMemory`].
+/// [`crate::Error::TooLarge`] for a tensor over the adapter's largest buffer, [`crate::Error::OutOfMemory`].
 pub fn of_parameters(gpu: &Gpu, shapes: &[&[usize]], dtype: DType) -> Result<Vec<Tensor>> {
     let order = update_order(shapes);
     let sorted: Vec<_> = order.iter().map(|&index| shapes[index]).collect();
@@ -51,20 +51,20 @@ pub fn of_parameters(gpu: &Gpu, shapes: &[&[usize]], dtype: DType) -> Result<Vec
     Ok(placed.into_iter().map(|(_, tensor)| tensor).collect())
 }
 
-/// The order in which parameters lie and are updated: matrices, then vectors.
+/// The order in which parameters are stored and updated: matrices, then vectors.
 pub fn update_order(shapes: &[&[usize]]) -> Vec<usize> {
     let mut order: Vec<_> = (0..shapes.len()).collect();
     order.sort_by_key(|&index| shapes[index].len() < 2);
     order
 }
 
-/// Whether one flat pass over everything from `first` to `last` may go on to `next`: it follows with nothing but zeros between,
-/// and all of it fits one binding.
+/// Whether one flat pass over everything from `first` to `last` may continue through `next`: it must follow with nothing
+/// but zeros between, and all of it must fit into one binding.
 pub fn follows(first: &Tensor, last: &Tensor, next: &Tensor) -> bool {
     let gap = last.elements().next_multiple_of(ALIGNMENT) - last.elements();
     let through = |tensor: &Tensor| first.through(tensor);
     let (Some(before), Some(after)) = (through(last), through(next)) else { return false };
-    // Kernels that store by four may leave anything behind a last vector that is not full.
+    // Kernels that store four at a time may write anything after the end if the last vector is not full.
     last.elements() % 4 == 0
         && after.elements() == before.elements() + gap + next.elements()
         && after.bytes() <= after.gpu().capabilities().binding

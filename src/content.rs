@@ -1,4 +1,4 @@
-//! What a file holds: mapped, so that pages come when they are read, or in memory, where there are no files.
+//! The content of a file: memory-mapped so that pages are loaded on access, or in memory where there is no file system.
 
 use std::{
     ops::{Deref, Range},
@@ -17,7 +17,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Maps the file at `path`.
+    /// Maps the file at `path` into memory.
     ///
     /// # Errors
     /// [`crate::Error::Io`].
@@ -25,7 +25,7 @@ impl Content {
         trusted::map(path).map(Self::Map)
     }
 
-    /// Tells the system that a range of a mapped file need not stay in memory.
+    /// Tells the operating system that a range of a mapped file need not stay in memory.
     pub fn release(&self, range: Range<usize>) {
         if let Self::Map(map) = self {
             trusted::release(map, range);

@@ -1,4 +1,4 @@
-//! A conversation with a model, and the session that has read it.
+//! A conversation with a model, and the session that holds it.
 
 use crate::{
     Result,
@@ -11,43 +11,43 @@ use crate::{
     text::{ChatTemplate, Message, StreamDecoder, Tokenizer},
 };
 
-/// How many candidates `/why` shows.
+/// Number of candidates that `/why` shows.
 const CANDIDATES: usize = 10;
 
-/// What one token was chosen from.
+/// The alternatives from which one token was chosen.
 pub struct Choice {
-    /// The token.
+    /// The chosen token.
     pub id: u32,
-    /// The most likely ones, at the temperature of its answer.
+    /// The most likely tokens, at the temperature of the answer.
     pub candidates: Vec<Candidate>,
-    /// That temperature.
+    /// The answer's temperature.
     pub temperature: f32,
 }
 
 /// An answer and how it came about.
 pub struct Answer {
-    /// What the model said.
+    /// The answer's text.
     pub text: String,
-    /// The whole conversation before it.
+    /// The tokens of the whole conversation before it.
     before: Vec<u32>,
-    /// How many tokens of that were there before the question.
+    /// Number of those that the session already held before the question.
     known: usize,
-    /// Its tokens, and why it ended.
+    /// The answer's tokens, and why it ended.
     pub generated: Generated,
-    /// The settings that it was drawn with; the seed is its own.
+    /// The settings it was drawn with; the seed differs for each answer.
     pub sampling: Sampling,
-    /// What the user should know.
+    /// Messages for the user, such as that old text was dropped.
     pub notes: Vec<String>,
 }
 
 impl Answer {
-    /// The tokens of the question, with what the template puts around it.
+    /// The tokens of the question, including what the template puts around it.
     pub fn prompt(&self) -> &[u32] {
         &self.before[self.known..]
     }
 }
 
-/// Who said what, and a model that goes on with it.
+/// The messages so far, and a model that continues them.
 pub struct Conversation<'a> {
     session: Session<'a>,
     codec: &'a TextCodec,
@@ -56,15 +56,15 @@ pub struct Conversation<'a> {
     window: usize,
     max_tokens: usize,
     draws: u64,
-    /// How answers are drawn.
+    /// The sampling settings of answers.
     pub sampling: Sampling,
 }
 
 impl<'a> Conversation<'a> {
-    /// An empty conversation, with answers of up to `max_tokens`.
+    /// An empty conversation with answers of up to `max_tokens`.
     ///
     /// # Errors
-    /// [`crate::Error::Template`] for a template that cannot be read.
+    /// [`crate::Error::Template`] if the template cannot be parsed.
     pub fn new(session: Session<'a>, codec: &'a TextCodec, sampling: Sampling, max_tokens: usize) -> Result<Self> {
         let template = codec.conventions.talk(&codec.tokenizer)?;
         Ok(Self {
@@ -79,7 +79,7 @@ impl<'a> Conversation<'a> {
         })
     }
 
-    /// What to say about a model that was not taught to talk.
+    /// A warning if the model was not trained to chat.
     pub fn warning(&self) -> Option<&'static str> {
         self.template.is_none().then_some(
             "this model has no chat template: it was not taught to answer, and just goes on with what you write",
@@ -96,16 +96,17 @@ impl<'a> Conversation<'a> {
         self.messages.first().filter(|message| message.role == "system")
     }
 
-    /// Forgets everything; the conversation begins with `messages`, as a system message or an older conversation.
+    /// Forgets everything and restarts the conversation with `messages`, such as a system message or an older
+    /// conversation.
     pub fn restart(&mut self, messages: impl IntoIterator<Item = Message>) {
         self.messages = messages.into_iter().collect();
     }
 
-    /// Says something and streams the answer to `each`, which says whether to go on. What was said stays said even when
-    /// the answer is cut off. `progress` hears how much of a long prompt is read.
+    /// Adds a user message and streams the answer to `each`, which returns whether to continue. The text so far is kept
+    /// even if the answer is cut off. `progress` is called with the number of prompt tokens read and their total.
     ///
     /// # Errors
-    /// [`crate::Error::Template`] when the template refuses it, and those of the driver.
+    /// [`crate::Error::Template`] if the template refuses the message, and the driver's errors.
     pub async fn say(
         &mut self,
         said: &str,
@@ -125,7 +126,7 @@ impl<'a> Conversation<'a> {
         let known = self.session.tokens().iter().zip(&prompt).take_while(|(a, b)| a == b).count();
         let (tokenizer, stops) = (&self.codec.tokenizer, &self.codec.conventions.stops);
         let mut decoder = StreamDecoder::new();
-        // Every answer has draws of its own.
+        // Each answer gets its own random draws.
         self.draws += 1;
         let sampling = Sampling { seed: self.sampling.seed.wrapping_add(self.draws << 32), ..self.sampling };
         let limits = Limits { count: self.max_tokens, stops, scores: false };
@@ -145,11 +146,11 @@ impl<'a> Conversation<'a> {
         Ok(Answer { text, before: prompt, known, generated, sampling, notes })
     }
 
-    /// What token `index` of `answer` was chosen from, if the answer is that long. The scores are computed again, so that
-    /// no answer waits for what nobody may ask.
+    /// What token `index` of `answer` was chosen from; [`None`] if the answer is shorter. The scores are computed again
+    /// on request, so that answers are not slowed down by collecting them.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn why(&mut self, answer: &Answer, index: usize) -> Result<Option<Choice>> {
         let tokens = &answer.generated.tokens;
         let Some(&id) = tokens.get(index) else { return Ok(None) };
@@ -159,8 +160,8 @@ impl<'a> Conversation<'a> {
         Ok(Some(Choice { id, candidates: top(&logits, CANDIDATES, temperature), temperature }))
     }
 
-    /// The conversation as tokens that the answer follows. What no longer fits the window loses its oldest exchanges, of which
-    /// `notes` tells.
+    /// The tokens of the conversation so far, ready to be continued by an answer. If they do not fit in the window, the
+    /// oldest exchanges are dropped, and `notes` says so.
     ///
     /// # Errors
     /// [`crate::Error::Template`], [`crate::Error::Tokenizer`].
@@ -193,3 +194,8 @@ impl<'a> Conversation<'a> {
         }
     }
 }
+
+/// The README's program runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,9 +1,9 @@
-//! FNV-1a (64 bits): tells bytes by, and finds those that changed by accident; not against forgery.
+//! FNV-1a (64 bits): identifies bytes and detects accidental changes; offers no protection against forgery.
 
-/// Where a hash begins.
+/// The initial state of a hash.
 pub const START: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// `state` with `bytes` added.
+/// Returns `state` updated with `bytes`.
 pub fn add(state: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(state, |state, byte| (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

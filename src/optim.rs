@@ -15,42 +15,44 @@ pub struct AdamW {
     pub beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f32,
     /// Weight decay, on tensors of two or more dimensions only.
     pub weight_decay: f32,
-    /// Gradients are scaled down to this global norm; 0 leaves them.
+    /// Gradients with a larger global norm are scaled down to this one; 0 turns clipping off.
     pub clip: f32,
 }
 
 /// One parameter with its gradient and moments.
 struct Slot {
     name: String,
+    /// In a shape of its own, which is that of the others too.
     weight: Tensor,
     gradient: Tensor,
-    /// First and second moments; none where another rank may have them.
+    /// First and second moments; `None` when other ranks may hold them.
     moments: Option<[Tensor; 2]>,
+    /// The copy in f16, if it has one.
     half: Option<Tensor>,
 }
 
-/// Parameters whose weights, gradients and moments each lie one behind the other: one dispatch updates them all.
+/// Parameters whose weights, gradients and moments each lie one after the other, so that one dispatch updates them all.
 struct Run {
-    /// All of it, or this rank's share; none where that is nothing.
+    /// The whole state, or this rank's share; `None` if the share is empty.
     state: Option<optimizer::State>,
     decays: bool,
     members: Vec<Member>,
 }
 
-/// A parameter's place among those that it is updated with.
+/// A parameter's place among those updated together with it.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Its name.
     pub name: String,
     /// The parameter.
     pub weight: Tensor,
-    /// Its gradient.
+    /// Its gradient, in its shape.
     pub gradient: Tensor,
-    /// Where its first element lies.
+    /// The offset of its first element.
     pub first: usize,
 }
 
@@ -59,9 +61,9 @@ pub struct Optimizer {
     settings: AdamW,
     slots: Vec<Slot>,
     runs: Vec<Run>,
-    /// Steps, those that were not taken among them.
+    /// Steps, including skipped ones.
     pub step: u64,
-    /// Steps that were not taken because their gradient was not finite.
+    /// Steps that were skipped because their gradient was not finite.
     pub skipped: u64,
 }
 
@@ -69,7 +71,7 @@ fn decays(weight: &Tensor) -> bool {
     weight.shape().len() >= 2
 }
 
-/// The longest runs that `slots`, in the order of their memory, can be cut into.
+/// Cuts `slots`, given in memory order, into the longest possible runs.
 fn runs(slots: &[&Slot]) -> Vec<Run> {
     let parts = |slot: &Slot| {
         let all = [&slot.weight, &slot.gradient].into_iter().chain(slot.moments.iter().flatten()).chain(&slot.half);
@@ -103,8 +105,8 @@ fn runs(slots: &[&Slot]) -> Vec<Run> {
 }
 
 impl Optimizer {
-    /// Fresh moments for `parameters`; their gradients are kept in `gradients` over all steps. `halves` are copies in f16 of
-    /// the first of them, which every step writes anew.
+    /// Fresh moments for `parameters`, whose gradients are kept in `gradients` across all steps. `halves` are f16
+    /// copies of the first parameters, rewritten by every step.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -131,13 +133,13 @@ impl Optimizer {
         Ok(Self { settings, slots, runs, step: 0, skipped: 0 })
     }
 
-    /// Updates every parameter; returns the global gradient norm before clipping, still on the GPU. A parameter that
-    /// no gradient reached counts as one with gradient 0. With `scale` the gradients are that many times the real ones, and
-    /// where their norm is not finite nothing is updated: whoever reads the norm counts that as `skipped`. `join` makes the
-    /// norm that of all ranks, where this one has a share of the gradients only.
+    /// Updates every parameter; returns the global gradient norm `[1]` before clipping, still on the GPU. A parameter that
+    /// no gradient reached counts as having gradient 0. With `scale`, the gradients are that many times the real ones, and
+    /// nothing is updated if their norm is not finite: the caller, who reads the norm, counts that in `skipped`. `join` turns
+    /// the norm into that of all ranks when this one has only a share of the gradients.
     ///
     /// # Errors
-    /// Those of the driver and of `join`.
+    /// Returns the errors of the driver and of `join`.
     pub fn update(
         &mut self,
         gpu: &Gpu,
@@ -179,22 +181,22 @@ impl Optimizer {
         Ok(norm)
     }
 
-    /// Every parameter with its name and its copy in f16, if it has one.
+    /// Every parameter with its name and its f16 copy, if it has one.
     pub fn parameters(&self) -> Vec<(&str, &Tensor, Option<&Tensor>)> {
         self.slots.iter().map(|slot| (slot.name.as_str(), &slot.weight, slot.half.as_ref())).collect()
     }
 
-    /// Every parameter with its gradient, in the order of their memory.
+    /// Every parameter with its gradient, in memory order.
     pub fn in_memory(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
         let shapes: Vec<_> = self.slots.iter().map(|slot| slot.weight.shape()).collect();
         let slot = |index: usize| (&self.slots[index].weight, &self.slots[index].gradient);
         arena::update_order(&shapes).into_iter().map(slot)
     }
 
-    /// Replaces what is updated together by the shares of it that `share` makes, and forgets the moments that are in none.
+    /// Replaces each run's state by the share of it that `share` returns, and drops the moments that are in no share.
     ///
     /// # Errors
-    /// Those of `share`.
+    /// Returns the errors of `share`.
     pub fn cut(
         &mut self,
         mut share: impl FnMut(&optimizer::State, &[Member]) -> Result<Option<optimizer::State>>,
@@ -208,7 +210,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The moments by name (`m.<parameter>`, `v.<parameter>`), for checkpoints; none where they are spread over ranks.
+    /// The moments by name (`m.<parameter>`, `v.<parameter>`), for checkpoints; empty if they are spread over ranks.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let moments = |slot: &Slot| {
             let [m, v] = slot.moments.clone()?;
@@ -218,35 +220,36 @@ impl Optimizer {
     }
 }
 
-/// How a learning rate goes down.
+/// How a learning rate decays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// By half a cosine.
+    /// Along half a cosine period.
     #[default]
     Cosine,
     /// By the same amount at every step.
     Linear,
 }
 
-/// Linear warm-up, then down to the minimum.
+/// Linear warm-up, then decay to the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Schedule {
-    /// Highest learning rate.
+    /// Peak learning rate.
     pub lr: f32,
     /// Learning rate of the last step.
     pub min_lr: f32,
     /// Steps of warm-up.
     pub warmup: u64,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
-    /// The way down.
+    /// The shape of the decay.
     #[serde(default)]
     pub decay: Decay,
 }
 
 impl Schedule {
-    /// One of the same form with another height and length: down to a tenth, and warm for a tenth of the steps at most.
+    /// The same shape with another peak and length: decays to a tenth of the peak, and warms up for at
+    /// most a tenth of the steps.
     #[must_use]
     pub fn rescaled(self, lr: f32, steps: u64) -> Self {
         Self { lr, min_lr: lr / 10.0, warmup: self.warmup.min(steps / 10), steps, ..self }

@@ -34,17 +34,17 @@ pub fn below(seed: u64, stream: u64, counter: u64, n: u64) -> u64 {
     ((u128::from(bits(seed, stream, counter)) * u128::from(n)) >> 64) as u64
 }
 
-/// Puts `items` into a random order (Fisher and Yates) that is a function of seed, stream and round.
+/// Puts `items` into a random order (Fisher-Yates) that is a function of seed, stream and round.
 pub fn shuffle<T>(items: &mut [T], seed: u64, stream: u64, round: u64) {
     for i in (1..items.len()).rev() {
         items.swap(i, below(seed, stream, round << 32 | i as u64, i as u64 + 1) as usize);
     }
 }
 
-/// Standard normal, by Box and Muller: `sqrt(-2 ln u) cos(2 pi v)`.
+/// Standard normal (Box-Muller): `sqrt(-2 ln u) cos(2 pi v)`.
 pub fn normal(seed: u64, stream: u64, counter: u64) -> f32 {
     let first = bits(seed, stream, counter);
-    // 1 - u is in (0, 1], where the logarithm is finite; v needs bits of its own.
+    // 1 - u is in (0, 1], where the logarithm is finite; v needs its own bits.
     let radius = (-2.0 * ln(1.0 - to_unit(first))).sqrt();
     (radius * cos_turns(to_unit(mix(first ^ GOLDEN)))) as f32
 }
@@ -68,7 +68,7 @@ fn ln(x: f64) -> f64 {
     exponent as f64 * LN_2 + 2.0 * s * series
 }
 
-/// cos(2 pi v) for v in [0, 1), by Taylor series on an eighth of a turn.
+/// cos(2 pi v) for v in [0, 1), by Taylor series within an eighth of a turn.
 fn cos_turns(v: f64) -> f64 {
     let quarters = (v * 4.0 + 0.5) as u32;
     let x = (v * 4.0 - f64::from(quarters)) * FRAC_PI_2;

@@ -1,35 +1,35 @@
 //! Autograd: a list of nodes in execution order, and the reverse loop over it.
 //!
-//! The tape knows no operation. An operation runs, and pushes one node that holds what its backward pass needs.
+//! The tape knows no operations. An operation runs and pushes one node that holds what its backward pass needs.
 
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
 };
 
-use crate::{Result, gpu::Gpu, ops::elementwise, tensor::Tensor};
+use crate::{Result, gpu::Gpu, tensor::Tensor};
 
 type Backward = Box<dyn FnOnce(&mut Gradients, Tensor) -> Result<()>>;
 
 struct Node {
     output: u64,
-    /// The watched leaves that it came from.
+    /// The watched leaves among its inputs.
     leaves: Vec<u64>,
     backward: Backward,
 }
 
-/// Records operations, or (off) lets them pass without keeping anything.
+/// Records operations, or (when off) ignores them.
 pub struct Tape {
     gpu: Gpu,
     /// `None` when off.
     nodes: Option<RefCell<Vec<Node>>>,
     tracked: RefCell<HashSet<u64>>,
-    /// Of each watched leaf, how many nodes came from it.
+    /// How many nodes have each watched leaf as an input.
     leaves: RefCell<HashMap<u64, usize>>,
 }
 
 impl Tape {
-    /// A tape that records what depends on watched tensors.
+    /// A tape that records operations that depend on watched tensors.
     pub fn new(gpu: &Gpu) -> Self {
         Self {
             gpu: gpu.clone(),
@@ -39,7 +39,7 @@ impl Tape {
         }
     }
 
-    /// A tape that records nothing: inference, validation.
+    /// A tape that records nothing, for inference and validation.
     pub fn off(gpu: &Gpu) -> Self {
         Self { gpu: gpu.clone(), nodes: None, tracked: RefCell::default(), leaves: RefCell::default() }
     }
@@ -67,7 +67,7 @@ impl Tape {
         self.nodes.is_some()
     }
 
-    /// Records that `output` came from `inputs`. `backward` gets the output's gradient, to use and to give away.
+    /// Records that `output` was computed from `inputs`. `backward` takes ownership of the output's gradient.
     pub fn push(
         &self,
         inputs: &[&Tensor],
@@ -89,19 +89,19 @@ impl Tape {
         }
     }
 
-    /// Runs every node backward, last first, starting from `gradient` of `output`. The tape is used up: what the
-    /// nodes held is freed on the way.
+    /// Runs every node backward, last first, starting from `gradient` of `output`. Consumes the tape: what the nodes
+    /// held is freed on the way.
     ///
     /// # Errors
-    /// Those of the backward kernels.
+    /// Returns the errors of the backward kernels.
     pub fn backward(self, output: &Tensor, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
         self.backward_telling(output, gradient, gradients, |_, _| Ok(()))
     }
 
-    /// [`Tape::backward`] that tells `done` of each watched leaf, by its identity, when no node is left that adds to its gradient.
+    /// [`Tape::backward`] that calls `done` with the identity of each watched leaf once its gradient is complete.
     ///
     /// # Errors
-    /// Those of the backward kernels and of `done`.
+    /// Returns the errors of the backward kernels and of `done`.
     pub fn backward_telling(
         self,
         output: &Tensor,
@@ -113,7 +113,7 @@ impl Tape {
         let mut nodes = self.nodes.map(RefCell::into_inner).unwrap_or_default();
         let mut counts = self.leaves.into_inner();
         while let Some(node) = nodes.pop() {
-            // A node whose output nobody used has no gradient and passes none on.
+            // A node whose output was never used has no gradient and passes none on.
             if let Some(gradient) = gradients.take(node.output) {
                 (node.backward)(gradients, gradient)?;
             }
@@ -128,13 +128,13 @@ impl Tape {
         Ok(())
     }
 
-    /// Runs `block` without keeping its insides and runs it again when its gradient is needed (activation
-    /// checkpointing): memory of one block instead of all, for one more forward pass.
+    /// Runs `block` without keeping its intermediate tensors and runs it again when its gradient is needed (activation
+    /// checkpointing): the memory of one block instead of all, at the cost of another forward pass.
     ///
     /// `leaves` are the parameters that `block` uses. The block must give the same result both times.
     ///
     /// # Errors
-    /// Those of the block.
+    /// Returns the errors of `block`.
     pub fn checkpoint(
         &self,
         input: &Tensor,
@@ -165,24 +165,24 @@ struct Gradient {
 #[derive(Default)]
 pub struct Gradients {
     map: HashMap<u64, Gradient>,
-    /// Whether the write in parts that is under way adds to an earlier gradient.
+    /// Whether the write in parts that is in progress adds to an earlier gradient.
     part_adds: bool,
 }
 
 impl Gradients {
-    /// Keeps `buffer` for the gradient of `leaf` over all steps, instead of freeing it on the way.
+    /// Keeps the gradient of `leaf` in `buffer` across all steps instead of freeing it after use.
     pub fn keep(&mut self, leaf: &Tensor, buffer: Tensor) {
         self.map.insert(leaf.id(), Gradient { tensor: buffer, written: false, kept: true });
     }
 
-    /// Forgets the values of kept gradients: the next write replaces instead of adding.
+    /// Discards the values of kept gradients: the next write replaces instead of adding.
     pub fn reset(&mut self) {
         for gradient in self.map.values_mut() {
             gradient.written = false;
         }
     }
 
-    /// Where to write the gradient of `tensor`, and whether to add to what is there.
+    /// Where to write the gradient of `tensor`, and whether to add to what is already there.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -197,7 +197,7 @@ impl Gradients {
     }
 
     /// [`Gradients::slot`] for a gradient that is written part by part: `later` parts belong to the write that the
-    /// first part began, and add only if that one did.
+    /// first part began, and add only if the first one did.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -211,10 +211,10 @@ impl Gradients {
         Ok((self.slot(tensor)?.0, adds))
     }
 
-    /// Adds a gradient that the caller has no more use for; it may become the stored one.
+    /// Adds a gradient that the caller no longer needs; it may become the stored one.
     ///
     /// # Errors
-    /// Those of the adding kernel.
+    /// Returns the errors of the kernel that adds.
     pub fn give(&mut self, tensor: &Tensor, gradient: Tensor) -> Result<()> {
         let stored = self.map.get(&tensor.id());
         if stored.is_none() {
@@ -223,7 +223,7 @@ impl Gradients {
             return Ok(());
         }
         let (target, accumulate) = self.slot(tensor)?;
-        elementwise::copy(&gradient, &target, 1.0, accumulate)
+        gradient.scale_into(&target, 1.0, accumulate)
     }
 
     /// The gradient of `tensor`, if anything reached it.
@@ -231,7 +231,7 @@ impl Gradients {
         self.map.get(&tensor.id()).filter(|gradient| gradient.written).map(|gradient| &gradient.tensor)
     }
 
-    /// Takes note that the kept gradient of `leaf` was written from outside.
+    /// Notes that the kept gradient of `leaf` was written from outside.
     pub fn wrote(&mut self, leaf: &Tensor) {
         if let Some(gradient) = self.map.get_mut(&leaf.id()) {
             gradient.written = true;

@@ -5,9 +5,17 @@ use std::sync::Arc;
 use half::f16;
 
 use crate::{
-    Error, Result,
+    Error, Result, binds,
     gpu::{Bind, Constant, Gpu, Storage, pool::Purpose, readback::Readback},
+    kernels, params,
 };
+
+kernels! {
+    /// `out = value`
+    FILL = "fill";
+    /// `out (+)= factor * x`
+    SCALE = "scale";
+}
 
 /// Element types in GPU memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +37,7 @@ impl DType {
         }
     }
 
-    /// A vector of four of them in WGSL.
+    /// The WGSL type of a vector of four elements.
     pub fn vec4(self) -> Constant {
         Constant::Type(match self {
             Self::F32 => "vec4<f32>",
@@ -38,7 +46,7 @@ impl DType {
         })
     }
 
-    /// One of them in WGSL.
+    /// The WGSL type of one element.
     pub fn scalar(self) -> Constant {
         Constant::Type(match self {
             Self::F32 => "f32",
@@ -60,10 +68,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor with whatever contents (NaN where the device poisons).
+    /// A tensor with arbitrary contents (NaN on a device that poisons).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the tensor is over the adapter's largest buffer, [`Error::OutOfMemory`].
+    /// [`Error::TooLarge`] when the tensor is over the adapter's largest buffer, [`Error::OutOfMemory`].
     pub fn empty(gpu: &Gpu, shape: &[usize], dtype: DType) -> Result<Self> {
         Self::allocate(gpu, shape, dtype, Purpose::Compute)
     }
@@ -77,19 +85,18 @@ impl Tensor {
         let bytes = elements as u64 * dtype.bytes();
         let most = gpu.capabilities().buffer;
         if bytes > most || u32::try_from(elements).is_err() {
-            let reason = format!("{shape:?} takes {bytes} bytes, the adapter allows {most} in one buffer");
-            return Err(Error::shape("tensor", reason + "; use a smaller model or --batch, or another --adapter"));
+            return Err(Error::TooLarge { shape: shape.to_vec(), bytes, most });
         }
         let storage = gpu.allocate(bytes, purpose);
         gpu.check()?;
         let tensor = Self { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype, id: gpu.next_id() };
         if gpu.poisons() && dtype != DType::U32 {
-            crate::ops::elementwise::fill(&tensor, f32::NAN)?;
+            tensor.fill(f32::NAN)?;
         }
         Ok(tensor)
     }
 
-    /// An f32 tensor with whatever contents.
+    /// An f32 tensor with arbitrary contents.
     ///
     /// # Errors
     /// As [`Tensor::empty`].
@@ -110,15 +117,15 @@ impl Tensor {
     /// An f32 tensor with these values.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the number of values is not the shape's.
+    /// [`Error::Shape`] when the number of values does not match the shape.
     pub fn from_f32(gpu: &Gpu, shape: &[usize], values: &[f32]) -> Result<Self> {
         Self::from_f32_as(gpu, shape, values, DType::F32)
     }
 
-    /// A tensor of `dtype`, F32 or F16, with these values, rounded to it.
+    /// A tensor of `dtype`, F32 or F16, with these values rounded to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the number of values is not the shape's.
+    /// [`Error::Shape`] when the number of values does not match the shape.
     pub fn from_f32_as(gpu: &Gpu, shape: &[usize], values: &[f32], dtype: DType) -> Result<Self> {
         let tensor = Self::empty(gpu, shape, dtype)?;
         match dtype {
@@ -131,17 +138,17 @@ impl Tensor {
     /// A u32 tensor with these values.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the number of values is not the shape's.
+    /// [`Error::Shape`] when the number of values does not match the shape.
     pub fn from_u32(gpu: &Gpu, shape: &[usize], values: &[u32]) -> Result<Self> {
         let tensor = Self::empty(gpu, shape, DType::U32)?;
         tensor.write(values)?;
         Ok(tensor)
     }
 
-    /// Replaces the contents, in order with what is recorded.
+    /// Replaces the contents, in order with the recorded commands.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the number of values is not the shape's.
+    /// [`Error::Shape`] when the number of values does not match the shape.
     pub fn write<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         if bytes.len() as u64 != self.bytes() {
@@ -158,11 +165,49 @@ impl Tensor {
         Ok(())
     }
 
-    /// Zeroes the contents, in order with what is recorded.
+    /// Zeroes the contents, in order with the recorded commands.
     pub fn clear(&self) {
         if self.elements() > 0 {
             self.gpu.clear(self.bind());
         }
+    }
+
+    /// Sets every element to `value`.
+    ///
+    /// # Errors
+    /// Returns the driver's errors.
+    pub fn fill(&self, value: f32) -> Result<()> {
+        let gpu = &self.gpu;
+        for piece in self.flat_pieces()? {
+            let count = piece.vectors();
+            let variant = FILL.set("element", self.dtype.vec4());
+            let params = params![count: count, value: value];
+            gpu.run(&variant, binds![out: piece.bind4()], params, gpu.flat_grid(count))?;
+        }
+        Ok(())
+    }
+
+    /// `out = factor * self`, or `out += factor * self`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the numbers of elements differ.
+    pub fn scale_into(&self, out: &Self, factor: f32, accumulate: bool) -> Result<()> {
+        let gpu = &self.gpu;
+        if self.elements() != out.elements() {
+            let (given, expected) = ([self.elements()], [out.elements()]);
+            return Err(Error::shape("scale", format!("the source is {given:?}, expected {expected:?}")));
+        }
+        let variant = SCALE.set("x_element", self.dtype.vec4()).set("out_element", out.dtype.vec4());
+        // Pieces are sized for the larger of the two types, so that both are cut alike.
+        let (x, out) = (self.reshape(&[self.elements()])?, out.reshape(&[out.elements()])?);
+        let widest = if x.dtype.bytes() > out.dtype.bytes() { &x } else { &out };
+        for (first, held) in widest.row_pieces() {
+            let (x, out) = (x.rows(first, held)?, out.rows(first, held)?);
+            let count = out.vectors();
+            let params = params![count: count, factor: factor, accumulate: accumulate];
+            gpu.run(&variant, binds![x: x.bind4(), out: out.bind4()], params, gpu.flat_grid(count))?;
+        }
+        Ok(())
     }
 
     /// Starts a copy to the host.
@@ -173,7 +218,7 @@ impl Tensor {
     /// The values on the host.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn to_f32(&self) -> Result<Vec<f32>> {
         if self.dtype != DType::F16 {
             return self.read().numbers().await;
@@ -185,12 +230,12 @@ impl Tensor {
     /// The values on the host.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn to_u32(&self) -> Result<Vec<u32>> {
         self.read().numbers().await
     }
 
-    /// The same elements under another shape; the identity stays.
+    /// The same elements under another shape; keeps the identity.
     ///
     /// # Errors
     /// [`Error::Shape`] when the number of elements differs.
@@ -204,7 +249,7 @@ impl Tensor {
     /// Rows `first..first + count` of the leading dimension, without a copy; a new identity.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the range is outside or its start does not meet the adapter's binding alignment.
+    /// [`Error::Shape`] when the range is out of bounds or its start does not meet the adapter's binding alignment.
     pub fn rows(&self, first: usize, count: usize) -> Result<Self> {
         let row: usize = self.shape[1..].iter().product();
         let start = (first * row) as u64 * self.dtype.bytes();
@@ -217,7 +262,7 @@ impl Tensor {
         Ok(Self { offset: self.offset + start, shape, id: self.gpu.next_id(), ..self.clone() })
     }
 
-    /// The elements from `first` on under `shape`, without a copy; a new identity.
+    /// The elements from `first` on, under `shape`, without a copy; a new identity.
     ///
     /// # Errors
     /// As [`Tensor::rows`].
@@ -226,8 +271,8 @@ impl Tensor {
         rows.reshape(shape)
     }
 
-    /// Everything from the first element of this tensor to the last of `last`, flat, where both lie in one buffer in this
-    /// order.
+    /// Everything from the first element of this tensor to the last of `last`, flat; `None` unless both lie in
+    /// one buffer in this order.
     pub(crate) fn through(&self, last: &Self) -> Option<Self> {
         let end = (last.offset + last.bytes()).checked_sub(self.offset)?;
         let here = Arc::ptr_eq(&self.storage, &last.storage) && self.dtype == last.dtype && last.offset >= self.offset;
@@ -246,7 +291,7 @@ impl Tensor {
         Ok(last)
     }
 
-    /// The leading dimension cut so that every piece can be bound and starts at an aligned offset: (first, count).
+    /// Cuts the leading dimension so that every piece can be bound and starts at an aligned offset: (first, count).
     pub fn row_pieces(&self) -> Vec<(usize, usize)> {
         let (rows, row) = (self.shape[0], self.shape[1..].iter().product::<usize>().max(1));
         let row_bytes = row as u64 * self.dtype.bytes();
@@ -255,10 +300,10 @@ impl Tensor {
         (0..rows).step_by(most.max(1)).map(|first| (first, most.min(rows - first))).collect()
     }
 
-    /// All of it, flat, in pieces that can be bound.
+    /// The whole tensor, flat, in pieces that can be bound.
     ///
     /// # Errors
-    /// Does not fail on a tensor of this type's constructors.
+    /// Never fails on a tensor made by this type's constructors.
     pub fn flat_pieces(&self) -> Result<Vec<Self>> {
         let flat = self.reshape(&[self.elements()])?;
         if flat.bytes() <= self.gpu.capabilities().binding {
@@ -272,8 +317,8 @@ impl Tensor {
         Bind { storage: &self.storage, offset: self.offset, size: self.bytes().max(4).next_multiple_of(4) }
     }
 
-    /// The buffer range to bind as vectors of four: whole vectors, the last one reaching into the buffer's padding.
-    /// Every size class is a multiple of 256 bytes, and every piece but a tensor's last ends on one.
+    /// The buffer range to bind as whole vectors of four; the last one may reach into the buffer's padding.
+    /// Every size class is a multiple of 256 bytes, and so is the end of every piece except a tensor's last.
     pub fn bind4(&self) -> Bind<'_> {
         Bind { size: self.bytes().max(4).next_multiple_of(4 * self.dtype.bytes()), ..self.bind() }
     }
@@ -313,7 +358,7 @@ impl Tensor {
         self.shape.last().copied().unwrap_or(1)
     }
 
-    /// Elements over the innermost dimension.
+    /// The number of rows: elements divided by the innermost dimension.
     pub fn height(&self) -> usize {
         self.elements() / self.width().max(1)
     }

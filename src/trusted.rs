@@ -1,5 +1,5 @@
-//! The only place with `unsafe`: memory-mapped files, shader modules without run-time checks, compiled pipelines that were kept, and
-//! wgpu's experimental features.
+//! The only file with `unsafe`: memory-mapped files, shader modules without run-time checks, saved compiled pipelines,
+//! and wgpu's experimental features.
 #![allow(unsafe_code)]
 
 use std::{fs::File, ops::Range, path::Path};
@@ -20,12 +20,12 @@ pub fn map(path: &Path) -> Result<memmap2::Mmap> {
 }
 
 /// Tells the system that the pages of a range of a mapped file need not stay in memory. Only a hint: a page that is read
-/// again comes back from the file. Does nothing where there is no such call.
+/// again is loaded from the file. Does nothing on systems without such a call.
 pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
     #[cfg(unix)]
     if range.start < range.end && range.end <= map.len() {
-        // SAFETY: `map` maps a file read-only and shared, so a dropped page holds nothing that the file does not: reading
-        // it again gives the same bytes (memory that is not backed by a file would come back as zeros).
+        // SAFETY: `map` maps a file read-only and shared, so a dropped page holds nothing that the file does not:
+        // reading it again gives the same bytes (memory that is not backed by a file would come back as zeros).
         let advised = unsafe {
             map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.end - range.start)
         };
@@ -36,7 +36,7 @@ pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
     let _ = (map, range);
 }
 
-/// Leave to use what wgpu calls experimental.
+/// Permission to use features that wgpu calls experimental.
 pub fn experimental() -> wgpu::ExperimentalFeatures {
     // SAFETY: what is asked of the caller is to know that such features may still have bugs that break memory safety. The one
     // that is used is cooperative matrices: their only kernel loads and stores them in workgroup memory of its own, at indices
@@ -54,34 +54,34 @@ pub fn shader_module(
     if checked {
         return device.create_shader_module(descriptor);
     }
-    // SAFETY: only this crate's kernels come here, because only this crate can have one compiled or run. Each guards its
-    // indices against the sizes in its parameters, and its loops are bounded by them; the operations that dispatch it have
-    // checked that the tensors are of those sizes, and that indices which they upload are within them. The tests open their
-    // devices with `checked`, so that every variant is compared with its oracle while indices are clamped and loops end;
-    // `scripts/matrix --quick` compares some without, as users run them.
+    // SAFETY: only this crate's kernels come here, dispatched by its own operations; `Gpu::dispatch`, which anybody may call,
+    // compiles with checks. Each kernel guards its indices against the sizes in its parameters, and its loops are bounded by
+    // them; the operations that dispatch it have checked that the tensors are of those sizes, and that indices which they
+    // upload are within them. The tests open their devices with `checked`, so that every variant is compared with its oracle
+    // while indices are clamped and loops end; `scripts/matrix --quick` compares some without, as users run them.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
-/// Tells bytes that changed by accident.
+/// Detects accidental changes to bytes.
 fn checksum(bytes: &[u8]) -> [u8; 8] {
     hash::add(hash::START, bytes).to_le_bytes()
 }
 
-/// What a pipeline cache holds, in the form that [`pipeline_cache`] takes: with a checksum before it.
+/// The contents of a pipeline cache, preceded by a checksum, as [`pipeline_cache`] takes them.
 pub fn pipeline_data(cache: &wgpu::PipelineCache) -> Option<Vec<u8>> {
     let data = cache.get_data()?;
     Some([&checksum(&data)[..], &data].concat())
 }
 
-/// A pipeline cache that begins with what [`pipeline_data`] gave in an earlier process. Of anything else, and of what another
-/// adapter or driver made, an empty one.
+/// A pipeline cache filled with what [`pipeline_data`] returned in an earlier process. Anything else, or data from
+/// another adapter or driver, gives an empty one.
 pub fn pipeline_cache(device: &wgpu::Device, kept: Option<&[u8]>) -> wgpu::PipelineCache {
     let whole = |(sum, data): (&[u8; 8], &'_ [u8])| *sum == checksum(data);
     let data = kept.and_then(|kept| kept.split_first_chunk()).filter(|parts| whole(*parts)).map(|(_, data)| data);
     let descriptor = wgpu::PipelineCacheDescriptor { label: Some("wgpt"), data, fallback: true };
-    // SAFETY: the data must be what a cache gave. The checksum says that nothing was cut off or changed since it did, wgpu's
-    // header that it was for this adapter, driver and version of the format; the file lies in the user's own cache folder,
-    // and whoever can write there can replace this program as well.
+    // SAFETY: the data must come from a cache. The checksum shows that nothing was cut off or changed since, and wgpu's
+    // header shows that it was made for this adapter, driver and format version; the file lies in the user's own cache
+    // folder, and anyone who can write there can replace this program as well.
     unsafe { device.create_pipeline_cache(&descriptor) }
 }
 

@@ -1,5 +1,5 @@
-//! burn over wgpu: single kernels without its fusion, which would join calls that are independent here; training steps with
-//! it, as its users run it.
+//! burn on wgpu: single kernels without its fusion, which would join calls that are independent here; training steps
+//! with fusion, as its users run them.
 
 use std::time::Instant;
 
@@ -25,18 +25,18 @@ type Auto = Autodiff<Plain>;
 /// Its device.
 pub struct Burn(WgpuDevice);
 
-/// Values of a shape.
+/// Test values in a shape.
 fn data<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Tensor<B, D> {
     Tensor::from_data(TensorData::new(values(shape.iter().product()), shape), device)
 }
 
-/// Ids of a shape.
+/// Ids in a shape.
 pub fn tokens<B: Backend, const D: usize>(shape: [usize; D], most: usize, device: &B::Device) -> Tensor<B, D, Int> {
     let ids: Vec<i32> = ids(shape.iter().product(), most).into_iter().map(|id| id as i32).collect();
     Tensor::from_data(TensorData::new(ids, shape), device)
 }
 
-/// Seconds for `count` calls that are waited for once. The first call compiles and chooses kernels, before the clock.
+/// Time for `count` calls that are waited for once. The first call, which compiles and chooses kernels, is not timed.
 pub fn timed<B: Backend>(device: &B::Device, mut call: impl FnMut() + 'static) -> Work {
     let device = device.clone();
     call();
@@ -59,7 +59,7 @@ impl Burn {
         timed::<Plain>(&self.0, call)
     }
 
-    /// A pass through its tape; the output's gradient is all ones.
+    /// A forward and a backward pass through its tape; the output's gradient is all ones.
     fn both_ways<const D: usize>(&self, mut forward: impl FnMut() -> Tensor<Auto, D> + 'static) -> Work {
         timed::<Auto>(&self.0, move || drop(forward().backward()))
     }

@@ -1,4 +1,5 @@
-//! A GPT-2 of burn's own modules: pre-norm blocks, no biases, its causal attention (which its fusion may flash), tied head.
+//! A GPT-2 built of burn's own modules: pre-norm blocks, no biases, its causal attention (which its fusion may turn into
+//! flash attention), tied head.
 
 use burn::{
     backend::{Autodiff, Wgpu, wgpu::WgpuDevice},
@@ -92,7 +93,7 @@ impl<B: Backend> Model<B> {
     }
 }
 
-/// A training step: forward, backward, AdamW, and the loss read.
+/// A training step: forward, backward, AdamW, and reading the loss.
 pub fn step(size: Gpt, device: &WgpuDevice) -> Work {
     let rows = size.batch * size.context;
     let inputs = tokens::<Auto, 2>([size.batch, size.context], VOCABULARY, device);
@@ -107,7 +108,7 @@ pub fn step(size: Gpt, device: &WgpuDevice) -> Work {
         model = Some(optimizer.step(1e-3, current, gradients));
         loss.into_scalar();
     };
-    // Its autotune decides over the first steps.
+    // Its autotuning decides during the first steps.
     (0..3).for_each(|_| call());
     timed::<Auto>(device, call)
 }

@@ -1,29 +1,29 @@
-//! What is compared.
+//! The cases that are compared.
 
 use std::{fmt, time::Duration};
 
 use criterion::Throughput;
 use wgpt::ops::roofline::MultiplyAdds;
 
-/// Work that is done `count` times and waited for once; returns how long that took.
+/// Does the work `count` times, waits for it once, and returns how long that took.
 pub type Work = Box<dyn FnMut(u64) -> Duration>;
 
-/// A library that does the cases which it can.
+/// A library, which runs the cases that it supports.
 pub trait Peer {
-    /// As the table says it.
+    /// Its name in the table.
     fn name(&self) -> &'static str;
     /// Whether it takes part in this case.
     fn does(&self, case: &Case) -> bool;
-    /// Prepares one case that it does: data is on the device, kernels are compiled and chosen.
+    /// Prepares a case that it supports: data is on the device, kernels are compiled and chosen.
     fn work(&self, case: &Case) -> Work;
 }
 
-/// One piece of work, in f32. "Both ways" is the forward and the backward pass together, as a framework records them.
+/// One piece of work, in f32. "Both ways" means the forward and the backward pass together, as a framework records them.
 #[derive(Clone, Copy, Debug)]
 pub enum Case {
-    /// The roof for arithmetic: multiply-adds in registers.
+    /// The roofline for arithmetic: multiply-adds in registers.
     MultiplyAdds,
-    /// The roof for memory: a kernel that copies.
+    /// The roofline for memory: a kernel that copies.
     Copy { length: usize },
     /// `[m, k] * [k, n]`.
     Matmul { m: usize, n: usize, k: usize },
@@ -35,15 +35,15 @@ pub enum Case {
     Softmax { rows: usize, width: usize },
     /// Mean cross-entropy of `[rows, width]` logits, both ways.
     CrossEntropy { rows: usize, width: usize },
-    /// `rows` of a table `[vocabulary, width]`, both ways.
+    /// Embedding of `rows` ids in a table `[vocabulary, width]`, both ways.
     Embedding { rows: usize, vocabulary: usize, width: usize },
     /// GELU, tanh form, both ways.
     Gelu { length: usize },
     /// Sum of two tensors.
     Add { length: usize },
-    /// An update of one tensor.
+    /// An AdamW update of one tensor.
     AdamW { length: usize },
-    /// Forward, backward and AdamW of a GPT-2 with 65 tokens.
+    /// Forward, backward and AdamW of a GPT-2 with a vocabulary of 65 tokens.
     Step(Gpt),
 }
 
@@ -57,7 +57,7 @@ pub struct Gpt {
     pub batch: usize,
 }
 
-/// Tokens of the models' vocabulary: Tiny Shakespeare's characters.
+/// The size of the models' vocabulary: the characters of Tiny Shakespeare.
 pub const VOCABULARY: usize = 65;
 
 impl fmt::Display for Case {
@@ -89,7 +89,7 @@ impl fmt::Display for Case {
 }
 
 impl Case {
-    /// Whether it is a roof of the adapter, and no library's work.
+    /// Whether it measures a roofline of the adapter instead of a library.
     pub fn is_roof(&self) -> bool {
         matches!(self, Self::MultiplyAdds | Self::Copy { .. })
     }
@@ -99,7 +99,7 @@ impl Case {
         matches!(self, Self::Step(_))
     }
 
-    /// FLOP or bytes of the case, where a roof is meant for it.
+    /// FLOP or bytes of the case, if a roofline applies to it.
     pub fn throughput(&self) -> Option<Throughput> {
         match *self {
             Self::MultiplyAdds => Some(Throughput::Elements(MultiplyAdds::FLOP)),
@@ -112,7 +112,7 @@ impl Case {
     }
 }
 
-/// Every case, the training steps first.
+/// Every case, training steps first.
 pub fn all() -> Vec<Case> {
     let mut cases = vec![
         Case::MultiplyAdds,

@@ -1,4 +1,4 @@
-//! forge-ml: a GPT-2 in Rust and WGSL. It works on one sequence at a time, so batches are loops there, as in its own example.
+//! forge-ml: a GPT-2 in Rust and WGSL. It works on one sequence at a time, so batches are loops, as in its own example.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ impl Forge {
         Tensor::from_u32(&ids(count, most), vec![count], &self.0).expect("the tensor fits")
     }
 
-    /// The work, in its dispatch scope (fewer submissions), waited for by reading one number behind it.
+    /// Times the work in its dispatch scope (fewer submissions), and waits by reading one number afterwards.
     fn timed(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Work {
         let (device, small) = (self.0.clone(), self.data(&[1]));
         Box::new(move |count| {
@@ -75,7 +75,7 @@ impl Forge {
             let mean = mean.collect::<Result<Vec<_>>>()?;
             optimizer.step(&mut model.params_mut()?, &mean).map(|_| ())
         };
-        // Every step reads its losses and norms, so there is nothing to batch around it.
+        // Every step reads its losses and norms, so a dispatch scope around it would batch nothing.
         Box::new(move |count| {
             let start = Instant::now();
             (0..count).for_each(|_| step().expect("forge-ml trains"));
@@ -83,7 +83,7 @@ impl Forge {
         })
     }
 
-    /// One pass both ways through the tape.
+    /// One forward and one backward pass through the tape.
     fn both_ways(
         &self,
         leaves: Vec<Tensor>,
@@ -104,7 +104,7 @@ impl Peer for Forge {
         "forge-ml"
     }
 
-    /// The wide step would take some minutes, twelve times over.
+    /// All cases except the wide training step, which would take several minutes, twelve times over.
     fn does(&self, case: &Case) -> bool {
         !case.is_roof() && !matches!(case, Case::Step(size) if size.width > 128)
     }
@@ -193,7 +193,7 @@ impl Peer for Forge {
                     ops::adamw(weight, &gradient, m, v, 0.0, 0.9, 0.99, 1e-8, 0.1, 10)
                 })
             }
-            // Minutes per step of a wider model: nobody would wait for that.
+            // A step of a wider model takes minutes, which is too long to wait for.
             Case::Step(size) => self.step(size),
         }
     }

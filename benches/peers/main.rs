@@ -1,5 +1,5 @@
-//! The same work by wgpt and by its peers on one adapter, case after case, so that all see the same machine. `scripts/bench
-//! --peers` makes a table of ratios of it.
+//! Runs the same work with wgpt and its peers on one adapter, case after case, so that all see the machine in the same
+//! state. `scripts/bench --peers` makes a table of ratios of it.
 
 mod burn;
 mod burn_gpt;
@@ -15,7 +15,7 @@ use cases::Peer;
 use criterion::SamplingMode;
 
 fn main() {
-    // Longer than for single kernels: whole steps are among the cases.
+    // Longer than for single kernels, because the cases include whole steps.
     let mut criterion = common::criterion().measurement_time(Duration::from_millis(1500));
     let peers: Vec<Box<dyn Peer>> =
         vec![Box::new(ours::Wgpt::open()), Box::new(burn::Burn::open()), Box::new(forge::Forge::open())];
@@ -25,11 +25,11 @@ fn main() {
             group.throughput(throughput);
         }
         if case.is_step() {
-            // As many iterations in every sample: a peer's step can take a quarter of a minute.
+            // The same number of iterations in every sample, because a peer's step can take a quarter of a minute.
             group.sampling_mode(SamplingMode::Flat);
         }
         for peer in peers.iter().filter(|peer| peer.does(&case)) {
-            // Prepared when criterion's filter has let the case through.
+            // Prepared only if criterion's filter lets the case through.
             let mut work = None;
             group.bench_function(peer.name(), |bencher| {
                 bencher.iter_custom(|count| work.get_or_insert_with(|| peer.work(&case))(count));

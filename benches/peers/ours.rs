@@ -1,4 +1,4 @@
-//! wgpt's side: the operations that its models are made of, each by the variant that the tuner chooses.
+//! wgpt's side: the operations that its models consist of, each with the variant that the tuner chooses.
 
 use wgpt::{
     Result,
@@ -28,7 +28,7 @@ use crate::{
     common::{self, STILL, clock},
 };
 
-/// The adapter that `WGPT_ADAPTER` names, the best one otherwise.
+/// The adapter that `WGPT_ADAPTER` names, or the best one if it is not set.
 pub struct Wgpt(Gpu);
 
 impl Wgpt {
@@ -45,7 +45,7 @@ impl Wgpt {
         Tensor::empty_f32(&self.0, shape).expect("the tensor fits")
     }
 
-    /// Runs the work once for the tuner's questions, answers them, and hands it out.
+    /// Runs the work once to collect the tuner's questions, answers them, and returns the work.
     fn tuned(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Work {
         let gpu = self.0.clone();
         call().expect("the call is recorded");
@@ -53,7 +53,7 @@ impl Wgpt {
         Box::new(move |count| clock(&gpu, count, &mut call))
     }
 
-    /// Work that a tape records: the output's gradient is the output's size.
+    /// Work that a tape records; the output's gradient has the shape of the output.
     fn both_ways(
         &self,
         leaves: Vec<Tensor>,
@@ -85,9 +85,9 @@ impl Wgpt {
         };
         let model = Model::new(&self.0, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(&self.0, model, &settings).expect("a trainer");
-        trainer.rehearse(&settings, std::slice::from_ref(&batch)).expect("a rehearsal");
+        trainer.rehearse(std::slice::from_ref(&batch)).expect("a rehearsal");
         self.tuned(move || {
-            pollster::block_on(trainer.step(&settings, std::slice::from_ref(&batch))?.outcome()).map(|_| ())
+            pollster::block_on(trainer.step(std::slice::from_ref(&batch))?.outcome()).map(|_| ())
         })
     }
 }
@@ -109,7 +109,7 @@ impl Peer for Wgpt {
             }
             Case::Copy { length } => {
                 let (from, to) = (self.data(&[length]), self.empty(&[length]));
-                self.tuned(move || elementwise::copy(&from, &to, 1.0, false))
+                self.tuned(move || from.scale_into(&to, 1.0, false))
             }
             Case::Matmul { m, n, k } => {
                 let (a, b, out) = (self.data(&[m, k]), self.data(&[k, n]), self.empty(&[m, n]));
@@ -148,10 +148,10 @@ impl Peer for Wgpt {
                 let stats = self.empty(&[rows, 4]);
                 let slope = Slope { factor: 1.0 / rows as f32, rows: None };
                 let gpu = self.0.clone();
-                // The logits become their gradient in place, so every call needs them anew: a framework's output is new too.
+                // The gradient overwrites the logits, so every call needs fresh ones; a framework's output is fresh too.
                 let logits = self.empty(&[rows, width]);
                 self.tuned(move || {
-                    elementwise::copy(&x, &logits, 1.0, false)?;
+                    x.scale_into(&logits, 1.0, false)?;
                     let plan = Plan::choose(&gpu, rows, width);
                     head::accumulate(&logits, &targets.ids, &stats, 0, Reading::LOSS, plan)?;
                     head::backward(&logits, &targets.ids, &stats, 0, Reading::LOSS, slope, plan)

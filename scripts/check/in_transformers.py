@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Mean negative log-likelihood of a text by transformers, in the windows of `wgpt eval`, to hold a saved folder against it.
+"""The mean negative log-likelihood of a text by transformers, in the windows of `wgpt eval`, to check a saved folder.
 
     pip install torch transformers
     python3 scripts/check/in_transformers.py FOLDER TEXT [CONTEXT]
 
-FOLDER is what wgpt saved (config.json, model.safetensors, tokenizer.json). Prints tokens, scored tokens and the mean; the
-same as `wgpt eval --model FOLDER --text TEXT --context CONTEXT --json`. Ends with an error when weights are missing,
-unexpected or of another shape.
+FOLDER is a model saved by wgpt (config.json, model.safetensors, tokenizer.json). Prints tokens, scored tokens and the
+mean, which must equal those of `wgpt eval --model FOLDER --text TEXT --context CONTEXT --json`. Fails if weights are
+missing, unexpected or of the wrong shape.
 """
 
 import sys

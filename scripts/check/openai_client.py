@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Drives `wgpt serve` with OpenAI's own client: chats, streams, completions, embeddings, log-probabilities, choices, stops,
-JSON mode, usage and errors.
+"""Tests `wgpt serve` with OpenAI's own client: chats, streams, completions, embeddings, log-probabilities, choices,
+stops, JSON mode, usage and errors.
 
     pip install openai
     python3 scripts/check/openai_client.py [MODEL]
 
-Makes a tiny model first. MODEL (or WGPT_SMOLLM2), a model that can talk, is asked for JSON and a stream as well.
+Creates a tiny model first. MODEL (or WGPT_SMOLLM2), a chat model, is also asked for JSON and a stream.
 """
 
 import base64
@@ -96,7 +96,7 @@ def tiny(client):
         content = answer.choices[0].message.content
         check(isinstance(json.loads(content), dict), f"JSON mode gives an object: {content!r}")
 
-    # The end of a line is the end of an answer, and shall not come.
+    # The end of a line ends an answer, so it must not appear.
     newline = client.post("/../tokenize", body={"text": "\n"}, cast_to=object)["tokens"][0]["id"]
     the = dict(model="talker", prompt="the ", max_tokens=4, temperature=0, logit_bias={newline: -100})
     whole = text(**the, logprobs=2, n=1)

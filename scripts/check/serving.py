@@ -1,4 +1,4 @@
-"""A tiny model that talks, and `wgpt serve` over it: what the checks of the server share."""
+"""A tiny chat model and `wgpt serve` on top of it, shared by the checks of the server."""
 
 import http.client
 import json
@@ -8,11 +8,11 @@ import signal
 import subprocess
 import time
 
-# The program that was built, or the one that WGPT_BIN names.
+# The built program, or the one that WGPT_BIN names.
 WGPT = pathlib.Path(os.environ.get("WGPT_BIN") or pathlib.Path(__file__).resolve().parents[2] / "target/release/wgpt")
 ANIMALS = {"cow": "moo", "cat": "meow", "dog": "woof", "owl": "hoot", "pig": "oink"}
 
-# Checks that held so far.
+# Number of checks passed so far.
 checks = 0
 
 
@@ -29,7 +29,7 @@ def wgpt(folder, *arguments):
 
 
 def make_model(folder):
-    """Pretrains and teaches a model of 70 characters in half a minute; returns its run."""
+    """Pretrains and fine-tunes a model of 70 characters in half a minute; returns its run."""
     letters = '{}[]":,0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .?!\n'
     sentences = [f"User: my {animal} says {sound}? Assistant: the one.\n{letters}" for animal, sound in ANIMALS.items()]
     (folder / "text.txt").write_text("".join(sentences * 40))
@@ -47,7 +47,7 @@ def make_model(folder):
 
 
 class Server:
-    """`wgpt serve` at a free port of this machine. Its log is kept in a file."""
+    """`wgpt serve` on a free port of this machine. Its log is kept in a file."""
 
     def __init__(self, folder, model, *options):
         self.log = folder / f"serve-{time.monotonic_ns()}.log"
@@ -66,7 +66,7 @@ class Server:
         self.host, self.port = "127.0.0.1", int(self.url.rsplit(":", 1)[1])
 
     def ask(self, method, path, body=None, headers=None, timeout=60):
-        """Status and body of one request on a connection of its own."""
+        """Status and body of one request, on a connection of its own."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
@@ -81,12 +81,12 @@ class Server:
         return status, json.loads(content)
 
     def memory(self):
-        """Bytes of resident memory."""
+        """Resident memory in bytes."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
 
     def stop(self):
-        """Ends it as a supervisor does, and returns its exit status and what it said at the end."""
+        """Ends the server as a supervisor would, and returns its exit status and last output."""
         self.process.send_signal(signal.SIGTERM)
         out, _ = self.process.communicate(timeout=60)
         return self.process.returncode, json.loads(out.splitlines()[-1])

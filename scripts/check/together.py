@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Many clients at once: the same greedy texts as one client alone, and how the tokens per second grow.
+"""Many concurrent clients: they must get the same greedy texts as a single client. Also measures tokens per second.
 
     scripts/check/together.py MODEL [--tokens 32] [--json FILE]          WGPT_BIN names another wgpt
 
-Sixteen prompts of different lengths are asked one by one, then by 2, 4, 8 and 16 clients at a time, over HTTP with streaming.
-Tokens per second are those of all clients together; the first token is timed from the request on.
+Sixteen prompts of different lengths are sent one by one, then by 2, 4, 8 and 16 clients at a time, over HTTP with
+streaming. Tokens per second are those of all clients together; the time to the first token counts from the request.
 """
 import argparse
 import json
@@ -45,7 +45,7 @@ def ask(url, prompt, tokens):
 
 
 def together(url, clients, tokens):
-    """All prompts by so many clients; texts, tokens per second, median and greatest seconds to the first token."""
+    """All prompts by this many clients: texts, tokens per second, median and maximum seconds to the first token."""
     left, found, lock = list(range(len(PROMPTS))), {}, threading.Lock()
 
     def client():

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Preference pairs from GSM8K's model solutions: of one question a right and a wrong solution.
+"""Creates preference pairs from GSM8K's model solutions: a right and a wrong solution of the same question.
 
     scripts/data/gsm8k_pairs.py example_model_solutions.jsonl --most 600 > pairs.jsonl
 
-Every question with both kinds gives one pair, drawn with a seed; --most keeps the shortest ones, which a machine without a
-GPU reads sooner. Calculator marks (<<3*4=12>>) are left out, so that a reader has to understand the text.
+Every question with both kinds yields one pair, drawn with a seed; --most keeps the shortest ones, which a machine
+without a GPU processes sooner. Calculator marks (<<3*4=12>>) are removed, so that a reader has to understand the text.
 """
 import argparse
 import json

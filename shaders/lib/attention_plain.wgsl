@@ -1,4 +1,4 @@
-// Rows that all lanes read alike: every lane loads every piece itself.
+// Rows that all lanes read: every lane loads every piece itself.
 // @include "lib/attention_rows.wgsl"
 // @include "lib/attention_pieces.wgsl"
 

@@ -1,7 +1,7 @@
-// Segments: with SEGMENTS, query t of sequence z sees only the keys starts[z, t]..=t. Along a row starts never fall and
-// never pass t, so the first query of a workgroup has its smallest start.
+// Segments: with SEGMENTS, query t of sequence z sees only the keys starts[z, t]..=t. Along a row starts never decrease and
+// never exceed t, so the first query of a workgroup has its smallest start.
 const SEGMENTS: bool = false;
-// Loops over keys begin at a multiple of this, which is one of every tile's rows.
+// Loops over keys begin at a multiple of this, which is also a multiple of every tile's rows.
 const STEP: u32 = 16u;
 
 // The first key that query t sees.

@@ -1,5 +1,5 @@
-// Rows that all lanes read alike, for subgroups of exactly 8 lanes: each lane loads an eighth, broadcasts give it to the
-// others. Pays where a load costs each lane separately (software adapters). A lane keeps QUERIES rows of its own, one
+// Rows that all lanes read, for subgroups of exactly 8 lanes: each lane loads an eighth and broadcasts it to the others.
+// This pays off where a load costs each lane separately (software adapters). A lane keeps its own QUERIES rows, one
 // after the other in Rows, and uses each broadcast for all of them. Rows are padded to a multiple of 8 vectors; the
 // padding of rows that are multiplied must be zero.
 // @include "lib/attention_pieces.wgsl"
@@ -26,7 +26,7 @@ fn column_add(rows: ptr<function, Rows>, c: u32, weights: array<f32, QUERIES>, x
     }
 }
 
-// Adds to each sum the products of the piece with the same columns of that row; the dot product is the sum's total.
+// Adds to each sum the products of the piece and the same columns of that row; the dot product is the total of the sum.
 fn piece_dot(rows: ptr<function, Rows>, i: u32, mine: vec4<f32>, sums: ptr<function, Sums>) {
     let first = i * 8u;
     column_dot(rows, first, subgroupBroadcast(mine, 0u), sums);

@@ -1,5 +1,5 @@
-// Attention of a few query rows over keys and values that lie elsewhere, by online softmax: what attention_decode and
-// attention_paged share. Their files declare the bindings q, keys, values and out, the parameters heads, kv_heads, splits and
+// Attention of a few query rows over stored keys and values by online softmax; shared by attention_decode and
+// attention_paged. Their files declare the bindings q, keys, values and out, the parameters heads, kv_heads, splits and
 // scale, and stored_at(begin, position, kv): where the D/4 vectors of a position's key and value begin.
 const D: u32 = 64u;
 const GROUP: u32 = 1u;
@@ -7,8 +7,8 @@ const QUERIES: u32 = 1u;
 const LANES: u32 = 32u;
 const CHUNK: u32 = 64u; // a multiple of LANES
 const COLUMNS: u32 = D / 4u;
-const ROWS: u32 = QUERIES * GROUP; // row r: head r % GROUP of query r / GROUP
-// Where there are more lanes than columns, positions are shared out too.
+const ROWS: u32 = QUERIES * GROUP; // row r is head r % GROUP of query r / GROUP
+// If there are more lanes than columns, positions are divided among lanes too.
 const SLICES: u32 = max(1u, LANES / COLUMNS);
 const PER_LANE: u32 = (COLUMNS + LANES - 1u) / LANES;
 const LOWEST: f32 = -3.4e38;
@@ -17,12 +17,12 @@ var<workgroup> weights: array<f32, ROWS * CHUNK>;
 var<workgroup> shared_by_lane: array<f32, ROWS * LANES>;
 var<workgroup> slices: array<vec4<f32>, ROWS * SLICES * COLUMNS>;
 
-// Consecutive tokens of one text: their first row in q and out, how many, what stored_at begins from, and the position of
-// the first.
+// Consecutive tokens of one text: their first row in q and out, their number, the `begin` for stored_at, and the position
+// of the first.
 struct Tile { first_row: u32, rows: u32, begin: u32, past: u32 }
 
-// Heads head..head + GROUP of a tile over the positions begin..end, which are range `split` of p.splits; the row at position t
-// sees ..=t. With one range out is the result, with more what attention_merge joins.
+// Heads head..head + GROUP of a tile over the positions begin..end, which are range `split` of p.splits; the row at position
+// t sees ..=t. With one range, out is the result; with more, it is the parts that attention_merge joins.
 fn attend(tile: Tile, head: u32, split: u32, begin: u32, end: u32, lane: u32) {
     let kv = head / (p.heads / p.kv_heads);
     var query: array<array<vec4<f32>, COLUMNS>, ROWS>;

@@ -1,4 +1,4 @@
-// A cache of keys or values in half precision, two in a word.
+// A cache of keys or values in half precision, two numbers per word.
 alias stored2 = u32;
 alias stored4 = vec2<u32>;
 

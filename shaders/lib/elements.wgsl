@@ -1,4 +1,4 @@
-// Rows read and computed with by single elements; every width is right. `EACH` elements make up one `wide`.
+// Rows read and computed by single elements; works for every width. `EACH` elements make up one `wide`.
 const EACH: u32 = 1u;
 alias wide = f32;
 

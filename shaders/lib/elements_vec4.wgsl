@@ -1,4 +1,4 @@
-// Rows read and computed with by vectors of four; the width is a multiple of four. One load then serves four elements
+// Rows read and computed by vectors of four; the width must be a multiple of four. One load then serves four elements,
 // and one index is computed for them. `EACH` elements make up one `wide`.
 const EACH: u32 = 4u;
 alias wide = vec4<f32>;

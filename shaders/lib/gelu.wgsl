@@ -1,5 +1,5 @@
-// GELU by tanh, as GPT-2 has it: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). The sigmoid keeps
-// its relative precision in the left tail, where 1 + tanh cancels.
+// GELU in its tanh form, as in GPT-2: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). The sigmoid
+// keeps its relative precision in the left tail, where 1 + tanh cancels.
 const GELU_SCALE: f32 = 1.5957691216057308; // 2 sqrt(2/pi)
 const GELU_CUBE: f32 = 0.044715;
 

@@ -1,7 +1,7 @@
 // Invocations per workgroup of a flat kernel.
 const WORKGROUP: u32 = 64u;
 
-// The flat index of an invocation; grids over 65,535 groups fold into y.
+// The flat index of an invocation; grids with more than 65,535 groups are folded into y.
 fn flat_index(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
     return (group.x + group.y * groups.x) * WORKGROUP + local;
 }

@@ -1,4 +1,4 @@
-// What every matmul variant shares: parameters, operands and the way a result reaches memory.
+// Shared by all matmul variants: parameters, operands, and how a result reaches memory.
 // out[z, m, n] = (accumulate ? out : 0) + (RESIDUAL ? residual : 0) + gelu?(sum_k A[z, m, k] * B[z, k, n] + bias?)
 // A is [m, k] or (TRANS_A) [k, m]; B is [k, n] or (TRANS_B) [n, k]; *_row are row strides and *_batch batch strides.
 // @include "lib/gelu.wgsl"
@@ -8,8 +8,8 @@ const BIAS: bool = false;
 const GELU: bool = false;
 const RESIDUAL: bool = false;
 
-// What is loaded and stored at a time: four elements of A and B, and of everything of the result's shape, where the sizes
-// allow it; in f32 or f16. Sums are f32 whatever is stored; bias and residual are f32.
+// What is loaded and stored at a time: one element, or four if the sizes allow it, of A, B and everything in the result's
+// shape, in f32 or f16. Sums are always f32, and so are bias and residual.
 alias a_element = f32;
 alias b_element = f32;
 alias result = f32;
@@ -30,8 +30,8 @@ var<immediate> p: Params;
 @group(0) @binding(4) var<storage, read_write> out: array<out_element>;
 @group(0) @binding(5) var<storage, read_write> preactivation: array<before_element>;
 
-// What workgroups with this number in z work on: batch z of A and B over begin..end of k. With k in one range the number is
-// the batch; else there are `batch` of them for each range of k, and their sums are stored so too, for matmul_join to add.
+// What workgroups with this number in z compute: batch z of A and B over begin..end of k. If k is one range, the number is
+// the batch; otherwise there are `batch` numbers for each range of k, and the sums are stored likewise for matmul_join.
 struct Part { z: u32, begin: u32, end: u32 }
 
 fn part_of(number: u32) -> Part {

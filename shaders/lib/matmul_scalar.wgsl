@@ -1,4 +1,4 @@
-// Loads and stores of matmul by single elements; every size is right.
+// Loads and stores of matmul by single elements; works for every size.
 // @include "lib/matmul_store.wgsl"
 
 // A[z, row, column]; both must be in range.

@@ -1,7 +1,7 @@
-// Stores of matmul by single elements; every size is right.
+// Stores of matmul by single elements; works for every size.
 // @include "lib/matmul.wgsl"
 
-// Applies the epilogue to one sum and stores it, if it is inside the result.
+// Applies the epilogue to one sum and stores it if it is inside the result.
 fn store(z: u32, row: u32, column: u32, sum: f32) {
     if (row >= p.m || column >= p.n) {
         return;

@@ -1,7 +1,7 @@
-// Stores of matmul by four elements. The element types are vectors of four; n is a multiple of four.
+// Stores of matmul by four elements. The element types are vectors of four; n must be a multiple of four.
 // @include "lib/matmul.wgsl"
 
-// Applies the epilogue to four sums in the columns column..column + 4 and stores them, if inside the result.
+// Applies the epilogue to four sums in the columns column..column + 4 and stores them if they are inside the result.
 fn store(z: u32, row: u32, column: u32, sum: vec4<f32>) {
     if (row >= p.m || column >= p.n) {
         return;

@@ -1,5 +1,5 @@
-// What the products with packed weights share: parameters, operands, the normalisation on the way in and the epilogue on
-// the way out.
+// Shared by the products with packed weights: parameters, operands, the normalisation of the inputs and the epilogue of
+// the results.
 // x = NORM ? (a - CENTER mean) * rstd * norm_weight (+ norm_bias) : a
 // out[m, first + n] = (RESIDUAL ? residual : 0) + activation?(sum_k x[m, k] * W[n, k] + bias?)
 // SWIGLU: W has 2 n rows, gates first; out[m, n] = silu(gate) * up.
@@ -28,7 +28,7 @@ var<immediate> p: Params;
 @group(0) @binding(5) var<storage, read> residual: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
-// Four elements of a row of x from vector `k4` of the row on; zero past the end.
+// Four elements of a row of x, vector `k4` of the row; zero past the end.
 fn x4(row: u32, k4: u32, mean: f32, rstd: f32) -> vec4<f32> {
     let inside = k4 < p.k / 4u;
     let at = min(k4, p.k / 4u - 1u);

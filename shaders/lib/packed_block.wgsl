@@ -1,5 +1,5 @@
-// 32 consecutive elements of a packed row: level * scale + offset. SCALED: there are scales at all; HALVES: the second 16
-// elements have a scale of their own; OFFSET: there is an offset. Those of the other formats are 1, the same, and 0.
+// 32 consecutive elements of a packed row: level * scale + offset. SCALED: the format has scales (otherwise they are 1);
+// HALVES: the second 16 elements have their own scale (otherwise the same); OFFSET: there is an offset (otherwise 0).
 struct Block { levels: array<vec4<f32>, 8>, scales: vec2<f32>, offset: f32 }
 
 // The elements themselves.

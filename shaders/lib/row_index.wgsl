@@ -1,4 +1,4 @@
-// Row kernels: LANES invocations share one row, ROWS rows share a workgroup. LANES is a power of two.
+// For row kernels: LANES invocations share one row, and ROWS rows share a workgroup. LANES is a power of two.
 const LANES: u32 = 32u;
 const ROWS: u32 = 2u;
 

@@ -1,5 +1,5 @@
-// Sums and maxima over the lanes of a row where these are one subgroup: every subgroup has exactly LANES lanes, and
-// invocations follow one another in it. No barrier, no workgroup memory.
+// Sums and maxima over the lanes of a row when these are one subgroup: every subgroup has exactly LANES lanes, with
+// consecutive invocations. No barrier, no workgroup memory.
 // @include "lib/row_index.wgsl"
 
 // The sum of `value` over the lanes of a row, the same on every lane.

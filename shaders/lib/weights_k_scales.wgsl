@@ -8,7 +8,7 @@ const OFFSET: bool = true;
 
 struct Header { scales: vec4<u32> }
 
-// The scale and the offset of part `part` as they multiply and are added: (d * scale, -dmin * offset).
+// The factor and the summand of part `part`: (d * scale, -dmin * offset).
 fn scale_and_offset(h: Header, part: u32) -> vec2<f32> {
     let shift = 8u * (part & 3u);
     let low = h.scales.y >> shift;

@@ -2,7 +2,7 @@
 // then 128 bytes; 32 bytes hold two parts of 32 elements, the first in their lower halves.
 // @include "lib/weights_k_scales.wgsl"
 
-// What four parts share, from part `group` (a multiple of four) of the row on.
+// The data shared by four parts, from part `group` (a multiple of four) of the row on.
 fn header(base: u32, blocks: u32, group: u32) -> Header {
     return Header(weights[base + group / 8u * 9u]);
 }

@@ -2,7 +2,7 @@
 // scales, 32 bytes of fifth bits (bit `part` of byte j), then 128 bytes as in Q4_K.
 // @include "lib/weights_k_scales.wgsl"
 
-// What four parts share, from part `group` (a multiple of four) of the row on.
+// The data shared by four parts, from part `group` (a multiple of four) of the row on.
 fn header(base: u32, blocks: u32, group: u32) -> Header {
     return Header(weights[base + group / 8u * 11u]);
 }

@@ -1,7 +1,7 @@
 // Q6_K: d * scale * (q - 32). Row: fourteen vectors per block of 256 elements: 128 bytes of lower 4 bits, 64 bytes of
 // upper 2 bits, 16 scales of i8, then one vector that begins with f16 d. Each half of a block (128 elements in four
-// quarters of 32) has 64 bytes of lower bits, quarters 0 and 1 in the lower halves, 2 and 3 in the upper ones, and 32
-// bytes of upper bits, two for each quarter. A scale holds for 16 elements.
+// quarters of 32) has 64 bytes of lower bits, with quarters 0 and 1 in the lower halves and 2 and 3 in the upper ones, and
+// 32 bytes of upper bits, two bits for each quarter. A scale applies to 16 elements.
 // @include "lib/packed_block.wgsl"
 const SCALED: bool = true;
 const HALVES: bool = true;
@@ -9,7 +9,7 @@ const OFFSET: bool = false;
 
 struct Header { scales: vec4<u32>, d: f32 }
 
-// What four quarters share, from quarter `group` (a multiple of four) of the row on.
+// The data shared by four quarters, from quarter `group` (a multiple of four) of the row on.
 fn header(base: u32, blocks: u32, group: u32) -> Header {
     let at = base + group / 8u * 14u + 12u;
     return Header(weights[at], unpack2x16float(weights[at + 1u].x).x);

@@ -6,7 +6,7 @@ const OFFSET: bool = false;
 
 struct Header { pairs: vec4<u32> }
 
-// What four blocks share, from block `group` (a multiple of four) on.
+// The data shared by four blocks, from block `group` (a multiple of four) on.
 fn header(base: u32, blocks: u32, group: u32) -> Header {
     return Header(weights[base + 2u * blocks + group / 4u]);
 }

@@ -1,4 +1,4 @@
-//! Attention forward, backward and over a cache.
+//! Checks attention forward, backward and over a cache.
 
 use super::{
     Doctor, Work,
@@ -15,7 +15,7 @@ use crate::{
     tensor::Tensor,
 };
 
-/// batch, context, heads, key-value heads, width.
+/// Batch, context, heads, key-value heads, width.
 const SIZES: &[[usize; 5]] = &[
     [1, 1, 1, 1, 4],
     [2, 7, 3, 1, 8],
@@ -43,11 +43,11 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             let actual = attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None)?;
             doctor.compare(("attention_backward", spec.name), &what, &actual, &grad_qkv, context + dim).await?;
         }
-        // Every variant, but not every width: each is a set of kernels to compile.
+        // Every variant, but not every width, because each means more kernels to compile.
         if batch > 1 || context > 64 || doctor.notes_only() {
             segments(doctor, sizes).await?;
         }
-        // Caches have an f16 form of their own.
+        // Caches have their own f16 form, checked with f32 activations.
         if !doctor.half() {
             cached(doctor, sizes).await?;
         }
@@ -70,7 +70,7 @@ fn random_segments(seed: u64, batch: usize, context: usize, longest: u64) -> Vec
     starts
 }
 
-/// Several texts in a row: all of one token, short ones, and some longer than tiles and workgroups.
+/// Several texts per row: of one token each, short ones, and some longer than tiles and workgroups.
 async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
@@ -95,17 +95,17 @@ async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
     Ok(())
 }
 
-/// The same attention through a cache: a prompt of all but two tokens, then one token at a time.
+/// Attention through a cache: a prompt of all but two tokens, then one token at a time.
 async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
     let qkv = doctor.data(batch * context * sizes.row());
-    // Queries and keys are rotated on their way into the cache.
+    // Queries and keys are rotated when they are appended to the cache.
     let (all, rotated) = (query + 2 * key_value, query + key_value);
     let rotary = position::Rotary { heads: all, rotated, dim, context, past: 0, theta: 10_000.0 };
     let (out, _) = oracle::attention(sizes, &position::rope(rotary, &qkv, 1.0));
     let table = rope::table(doctor.gpu, context, dim, 10_000.0, |_, _| 1.0)?;
-    // Rows first..first + count of every sequence.
+    // Rows `first..first + count` of every sequence.
     let rows = |values: &[f64], width: usize, first: usize, count: usize| -> Vec<f64> {
         (0..batch).flat_map(|z| values[(z * context + first) * width..][..count * width].to_vec()).collect()
     };
@@ -132,7 +132,7 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
     Ok(())
 }
 
-/// Sequences that begin later: as if their first tokens were not there.
+/// Sequences that begin later must give results as if their first tokens were not there.
 async fn starts(doctor: &mut Doctor<'_>, spec: decode::DecodeVariant, sizes: oracle::Sizes, qkv: &[f64]) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
@@ -158,7 +158,7 @@ async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let values: Vec<f64> = (0..batch * context * heads.qkv_width()).map(|i| (i % 97) as f64 / 97.0 - 0.4).collect();
     let qkv = doctor.store(&[batch, context, heads.qkv_width()], &values)?;
     let grad = doctor.store(&[batch, context, 128], &values[..batch * context * 128])?;
-    // Two products of context^2 / 2 dot products each, forward; five, backward.
+    // Forward takes two products of context^2 / 2 dot products each, backward five.
     let product = (batch * heads.query * context * context * heads.dim) as f64;
     for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
         let forward = attention::forward_with(spec, &qkv, heads, None)?;

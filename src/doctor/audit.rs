@@ -1,5 +1,5 @@
-//! Whether the tuner chooses well: its choices for the usual trainings and for decoding, held against the exhaustive timing
-//! of every variant, for the shapes that a class stands for, and for everything that its variants are used for.
+//! Checks whether the tuner chooses well: compares its choices for typical training runs and for decoding with
+//! exhaustive timings of every variant, for other shapes of each class and for every use of the class's variants.
 
 use serde::Serialize;
 
@@ -19,32 +19,32 @@ use crate::{
     train::{Settings, plan},
 };
 
-/// A choice may take this many times as long as the best variant.
+/// A choice may take at most this many times as long as the best variant.
 pub const MOST: f64 = 1.05;
 
-/// A choice beside the best variant, for one shape and one use.
+/// A choice compared with the best variant, for one shape and one use.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
     /// The class of shapes.
     pub class: String,
     /// The shape, as numbers.
     pub shape: Vec<u32>,
-    /// Nobody asked for this shape; it only falls into the same class.
+    /// Whether this shape was not asked for and only falls into the same class.
     pub sibling: bool,
-    /// What the variants did.
+    /// What the variants were used for.
     #[serde(rename = "use")]
     pub used: Use,
     /// The tuner's choice for the class.
     pub chosen: &'static str,
     /// The fastest variant for this shape and use.
     pub best: &'static str,
-    /// How many times as long as the best the choice takes.
+    /// The time of the choice divided by the time of the best variant.
     pub ratio: f64,
-    /// Seconds by variant; none for one that failed its check.
+    /// Seconds by variant; `None` for one that failed its check.
     pub seconds: Vec<(&'static str, Option<f64>)>,
 }
 
-/// The trainings that are audited, by name: nanoGPT's character model, and one of six layers.
+/// The training runs that are audited: nanoGPT's character model, and one with six layers.
 fn trainings() -> [Settings; 2] {
     [(4, 4, 128, 64, 12), (6, 6, 384, 256, 4)].map(|(layers, heads, width, context, batch)| {
         let config = Config { bias: false, ..Config::gpt2(65, context, layers, heads, width) };
@@ -52,18 +52,18 @@ fn trainings() -> [Settings; 2] {
     })
 }
 
-/// A class with the shapes of it that training or decoding asks for.
+/// A class, and the shapes in it that training or decoding asks for.
 pub struct Case {
-    /// Class and shapes.
+    /// The class and its shapes.
     pub question: Question,
-    /// Asked in training.
+    /// Whether training asks for it, rather than decoding.
     pub training: bool,
 }
 
-/// What training and decoding ask a tuner that knows nothing.
+/// The questions that training and decoding ask an empty tuner.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub async fn cases(gpu: &Gpu) -> Result<Vec<Case>> {
     let (training, decoding) = (gpu.imagine(), gpu.imagine());
     for settings in trainings() {
@@ -78,7 +78,7 @@ pub async fn cases(gpu: &Gpu) -> Result<Vec<Case>> {
     Ok(cases(&training, true).chain(cases(&decoding, false)).collect())
 }
 
-/// Shapes that fall into the class of `shape`: its sizes rounded up to what bounds the class, and three quarters of that.
+/// Other shapes in the class of `shape`: its sizes rounded up to the bounds of the class, and three quarters of those.
 fn siblings(class: &str, shape: &[u32]) -> Vec<Vec<u32>> {
     let sizes = match class.split(' ').next() {
         Some("matmul") => 3,
@@ -104,13 +104,13 @@ fn siblings(class: &str, shape: &[u32]) -> Vec<Vec<u32>> {
 fn fastest(class: &str, timed: &tuning::Timed) -> Result<(&'static str, f64)> {
     let passed = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
     let best = passed.min_by(|left, right| left.1.total_cmp(&right.1));
-    best.ok_or_else(|| Error::Failed(format!("{class}: no variant passes its check; see wgpt doctor")))
+    best.ok_or_else(|| Error::NoVariant { class: class.to_string() })
 }
 
-/// Chooses for a question from scratch, and times everything that the choice is for.
+/// Answers a question from scratch, and times everything that the choice is used for.
 ///
 /// # Errors
-/// Those of the driver; [`Error::Failed`] when no variant is right.
+/// Returns the driver's errors; [`Error::NoVariant`] when no variant passes its check.
 pub async fn audit(gpu: &Gpu, case: &Case) -> Result<Vec<Finding>> {
     let (class, shapes) = &case.question;
     let mut findings = Vec::new();
@@ -128,7 +128,7 @@ pub async fn audit(gpu: &Gpu, case: &Case) -> Result<Vec<Finding>> {
         let others = if sibling { &[] } else { Use::others(class, case.training) };
         for &used in [Use::Plain].iter().chain(others) {
             let mut finding = find(gpu, class, shape, used, chosen, Rules::MEASURE).await?;
-            // The least of many noisy figures is too low: what looks bad is measured again.
+            // The minimum of many noisy figures is too low, so what looks bad is measured again.
             if finding.ratio > MOST {
                 finding = find(gpu, class, shape, used, chosen, Rules::MEASURE_LONG).await?;
             }

@@ -1,4 +1,4 @@
-//! Flat kernels, sums and the optimizer.
+//! Checks flat kernels, sums and the optimizer.
 
 use super::{
     Doctor, Work,
@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     Result,
-    ops::{activation, dropout, elementwise, optimizer, reduce, roofline},
+    ops::{activation, elementwise, optimizer, reduce, roofline},
     tape::Tape,
 };
 
-/// Lengths around the borders of vectors and workgroups.
+/// Lengths around the boundaries of vectors and workgroups.
 const LENGTHS: &[usize] = &[1, 3, 64, 255, 1030, 70_001];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
@@ -20,12 +20,12 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let (x, y) = (doctor.store(&[length], &a)?, doctor.store(&[length], &b)?);
         let what = format!("[{length}]");
         let out = doctor.poisoned_as(&[length], doctor.element)?;
-        elementwise::fill(&out, 2.5)?;
+        out.fill(2.5)?;
         doctor.compare(("fill", "flat"), &what, &out, &vec![2.5; length], 1).await?;
         let out = doctor.poisoned(&[length])?;
-        elementwise::copy(&x, &out, -1.5, false)?;
+        x.scale_into(&out, -1.5, false)?;
         doctor.compare(("scale", "flat"), &what, &out, &oracle::scale(&a, -1.5, None), 1).await?;
-        elementwise::copy(&y, &out, 0.5, true)?;
+        y.scale_into(&out, 0.5, true)?;
         let expected = oracle::scale(&b, 0.5, Some(&oracle::scale(&a, -1.5, None)));
         doctor.compare(("scale", "flat"), &format!("{what} accumulated"), &out, &expected, 1).await?;
         let residual = doctor.upload(&[length], &a)?;
@@ -35,11 +35,11 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let wide: Vec<f64> = a.iter().map(|x| x * 6.0).collect();
         let actual = activation::gelu_backward(&doctor.store(&[length], &wide)?, &y)?;
         doctor.compare(("gelu_backward", "flat"), &what, &actual, &oracle::gelu_backward(&wide, &b), 1).await?;
-        let actual = dropout::dropout(&tape, &x, 0.25, 99)?;
+        let actual = elementwise::dropout(&tape, &x, 0.25, 99)?;
         doctor.compare(("dropout", "flat"), &what, &actual, &oracle::dropout(&a, 0.25, 99), 1).await?;
         adamw(doctor, length).await?;
         if doctor.half() {
-            // What follows is f32 in every precision.
+            // The rest is f32 in every precision.
             continue;
         }
         let expected: Vec<f64> = wide.iter().map(|x| oracle::gelu(*x)).collect();
@@ -74,13 +74,13 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     time(doctor).await
 }
 
-/// The chains that measure the adapter's roof: with the factor 1/2 each ends at twice its start, so that the sum of all does not
-/// depend on where a chain began.
+/// The chains of multiply-adds that measure the adapter's roofline: with the factor 1/2, each converges to twice its
+/// start, so that the expected sum of all is known exactly.
 async fn rate(doctor: &mut Doctor<'_>) -> Result<()> {
     let products = roofline::MultiplyAdds::new(doctor.gpu)?;
     products.run()?;
     let out = products.result();
-    // 8 chains on vectors that start from (id mod 7, 1, 2, 3).
+    // 8 chains of vectors that start from (id mod 7, 1, 2, 3).
     let expected: Vec<f64> = (0..out.elements()).map(|id| 16.0 * ((id % 7) as f64 + 6.0)).collect();
     doctor.compare(("fma_rate", "flat"), "the sums of all chains", out, &expected, 1).await
 }
@@ -90,7 +90,7 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
     // Second moments are never negative.
     host[2].iter_mut().for_each(|v| *v = v.abs());
     let gradient = doctor.data(length);
-    // In mixed precision gradients come scaled, and a copy in f16 is kept.
+    // In mixed precision, gradients are scaled and an f16 copy is kept.
     let scale = if doctor.half() { 1024.0 } else { 1.0 };
     let scaled: Vec<f64> = gradient.iter().map(|g| g * scale).collect();
     let state = optimizer::State {
@@ -119,7 +119,7 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
         };
         optimizer::adamw(step, &state, &norm)?;
         if doctor.half() {
-            // An overflow: nothing may change.
+            // After an overflow nothing may change.
             let overflow = doctor.upload(&[1], &[f64::INFINITY])?;
             optimizer::adamw(step, &state, &overflow)?;
         }
@@ -146,8 +146,8 @@ async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.upload(&[length], &vec![0.1; length])?,
         doctor.upload(&[length], &vec![0.1; length])?,
     ];
-    doctor.time(("fill", "flat"), Work::Bytes(bytes), || elementwise::fill(&out[0], 1.0)).await?;
-    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || elementwise::copy(&x, &out[0], 1.5, false)).await?;
+    doctor.time(("fill", "flat"), Work::Bytes(bytes), || out[0].fill(1.0)).await?;
+    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || x.scale_into(&out[0], 1.5, false)).await?;
     doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), || elementwise::add(&tape, &x, &x).map(|_| ())).await?;
     doctor.time(("gelu", "flat"), Work::Bytes(2.0 * bytes), || activation::gelu(&x).map(|_| ())).await?;
     let call = || activation::gelu_backward(&x, &x).map(|_| ());

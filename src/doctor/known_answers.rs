@@ -1,5 +1,5 @@
-//! The model that comes with the program answers as it always does: greedily, over a cache, over pages, and by reading the
-//! whole text again for every token.
+//! Checks that the model that ships with the program gives its known answers: decoding greedily with a cache, with
+//! pages, and by reading the whole text again for every token.
 
 use std::{
     path::Path,
@@ -13,7 +13,7 @@ use crate::{
     gpu::Gpu,
     infer::{
         engine::{
-            Engine,
+            Engine, Refused,
             request::{Event, Request},
         },
         generate::{Limits, generate},
@@ -27,10 +27,10 @@ use crate::{
     text::Message,
 };
 
-/// Most tokens of an answer.
+/// Maximum number of tokens of an answer.
 const LONGEST: usize = 40;
 
-/// What weights/talker.gguf is asked, and what it answers.
+/// Questions for weights/talker.gguf, and its answers.
 const KNOWN: &[(&str, &str)] = &[
     ("What is the largest ocean?", "The largest ocean is the Pacific."),
     ("How much is 9 times 4?", "I cannot know that. How are you?"),
@@ -40,24 +40,24 @@ const KNOWN: &[(&str, &str)] = &[
 const GREEDY: Sampling =
     Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 };
 
-/// An answer beside what is known of it.
+/// An answer compared with the known one.
 #[derive(Clone, Debug, Serialize)]
 pub struct Answer {
-    /// What was asked.
+    /// The question.
     pub prompt: &'static str,
-    /// What should be answered.
+    /// The known answer.
     pub expected: &'static str,
-    /// The answers by way of decoding.
+    /// The answer of each way of decoding.
     pub said: Vec<(&'static str, String)>,
-    /// Whether all are as expected.
+    /// Whether all answers are as expected.
     pub pass: bool,
 }
 
-/// Asks the model at `talker` everything.
+/// Asks the model at `talker` all questions.
 ///
 /// # Errors
-/// [`Error::Template`] for a model without a chat template, those of loading it, and those of the driver. Other answers than
-/// the known ones are no error here.
+/// [`Error::Template`] for a model without a chat template, the errors of loading it, and the driver's. Wrong
+/// answers are not an error here.
 pub async fn ask(gpu: &Gpu, talker: &Path) -> Result<Vec<Answer>> {
     let codec = TextCodec::open(talker)?;
     let template = codec.conventions.talk(&codec.tokenizer)?;
@@ -96,9 +96,8 @@ async fn over_pages(engine: &mut Engine, prompt: &[u32], stops: &[u32]) -> Resul
         true
     };
     let request = Request::new(prompt.to_vec(), LONGEST, listener);
-    engine
-        .submit(Request { stops: stops.to_vec(), sampling: GREEDY, ..request })
-        .map_err(|refused| Error::Failed(refused.to_string()))?;
+    let request = Request { stops: stops.to_vec(), sampling: GREEDY, ..request };
+    engine.submit(request).map_err(Refused::into_error)?;
     while engine.step().await? {}
     let ids = heard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     Ok(ids)

@@ -1,4 +1,4 @@
-//! Token log-probabilities, and the losses over one number per token or per text.
+//! Checks token log-probabilities, and the losses over one number per token or per text.
 
 use super::{
     Doctor,
@@ -22,7 +22,7 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Tokens: one, a few, and more than the sum over rows takes in one pass.
+/// Numbers of tokens: one, a few, and more than the sum over rows takes in one pass.
 const TOKENS: &[usize] = &[1, 5, 67, 301];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
@@ -40,7 +40,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The vocabulary whole, and in two chunks, at two temperatures.
+/// The vocabulary as a whole at one temperature, and in two chunks at another.
 async fn logprobs(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize) -> Result<()> {
     let logits: Vec<f64> = doctor.data(rows * width).iter().map(|x| x * 8.0).collect();
     let grad = doctor.data(rows);
@@ -81,21 +81,21 @@ async fn row_sums(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize
     let what = format!("[{rows}, {width}]");
     let out = doctor.upload(&[rows, width], &before)?;
     let (factor, plain) = (doctor.upload(&[rows], &factors)?, doctor.upload(&[rows, width], &x)?);
-    losses::scale_rows(&plain, &factor, &out, true)?;
+    row_sum::scale_rows(&plain, &factor, &out, true)?;
     let added = oracle::scale_rows(&x, &factors, Some(&before));
     doctor.compare(("scale_rows", "flat"), &format!("{what} accumulated"), &out, &added, 1).await?;
     let out = doctor.poisoned(&[rows, width])?;
-    losses::scale_rows(&plain, &factor, &out, false)?;
+    row_sum::scale_rows(&plain, &factor, &out, false)?;
     let once = oracle::scale_rows(&x, &factors, None);
     doctor.compare(("scale_rows", "flat"), &what, &out, &once, 1).await?;
-    // What does not count may be anything.
+    // Elements with weight 0 may hold anything.
     x.iter_mut().zip(&weights).filter(|(_, w)| **w == 0.0).for_each(|(x, _)| *x = f64::NAN);
     let expected = oracle::weighted_row_sum(&x, &weights, width);
     let sums = row_sum::forward(&doctor.upload(&[rows * width], &x)?, &doctor.upload(&[rows, width], &weights)?, plan)?;
     doctor.compare(("weighted_row_sum", plan.name), &what, &sums, &expected, width).await
 }
 
-/// A mask that leaves some rows out, or all; poison where it does.
+/// A mask that leaves out some rows, or all if `none`; the `vectors` get NaN where it does.
 fn mask(doctor: &Doctor<'_>, rows: usize, none: bool, vectors: &mut [&mut Vec<f64>]) -> Result<(RowWeights, Vec<f64>)> {
     let counts: Vec<bool> = (0..rows).map(|row| !none && row % 4 != 2).collect();
     for vector in vectors {
@@ -106,7 +106,8 @@ fn mask(doctor: &Doctor<'_>, rows: usize, none: bool, vectors: &mut [&mut Vec<f6
     Ok((weights, counts.iter().map(|counts| if *counts { each } else { 0.0 }).collect()))
 }
 
-/// Totals and gradient; the loss is one of two, so that the chain rule has a factor to carry.
+/// Checks totals and gradient. The loss is used twice with different factors, so that the chain
+/// rule has a factor to carry.
 async fn outcome(
     doctor: &mut Doctor<'_>,
     kernel: &str,
@@ -131,7 +132,7 @@ async fn outcome(
 async fn policies(doctor: &mut Doctor<'_>, rows: usize) -> Result<()> {
     for (none, clip) in [(false, 0.2), (true, 0.3)] {
         let [mut logprobs, mut old, mut advantages, mut reference] = [0; 4].map(|_| doctor.data(rows));
-        // Some ratios that are clipped, some beyond what is clamped.
+        // Some ratios are clipped, some log-ratios lie beyond the clamp.
         for row in (0..rows).filter(|row| row % 5 != 1) {
             old[row] = logprobs[row] + 0.3 * old[row];
         }
@@ -140,8 +141,8 @@ async fn policies(doctor: &mut Doctor<'_>, rows: usize) -> Result<()> {
             reference[row] = logprobs[row] - 31.0;
         }
         if rows == 5 {
-            // A ratio clamped at exp(20) that would have a large gradient. It drowns the other rows' part of the totals,
-            // so it is in the smallest batch only.
+            // A ratio clamped at exp(20) that would have a large gradient. It drowns out the other rows in the totals,
+            // so it is only in one small batch.
             (old[4], advantages[4]) = (logprobs[4] - 21.0, -0.75);
         }
         let vectors = &mut [&mut logprobs, &mut old, &mut advantages, &mut reference];
@@ -185,7 +186,7 @@ async fn values(doctor: &mut Doctor<'_>, rows: usize) -> Result<()> {
 
 async fn compared(doctor: &mut Doctor<'_>, count: usize) -> Result<()> {
     let (mut x, reference, margins) = (doctor.data(2 * count), doctor.data(2 * count), doctor.data(count));
-    // A gap whose exponential overflows, both ways.
+    // A gap whose exponential overflows, in both directions.
     x[0] = 150.0;
     x[2 * count - 1] = if count > 1 { 120.0 } else { -120.0 };
     let gpu_reference = doctor.upload(&[count, 2], &reference)?;

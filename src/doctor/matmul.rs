@@ -1,4 +1,4 @@
-//! All forms and variants of matmul.
+//! Checks all forms and variants of matmul.
 
 use super::{Doctor, Work, reference::matmul as oracle};
 use crate::{
@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Odd, prime and degenerate sizes, some that vectors of four divide, few rows of such, and one for split sums, with a shorter last
-/// range.
+/// Odd, prime and degenerate sizes, some that are multiples of four, few rows with such sizes, and one for split sums
+/// with a shorter last range.
 const SIZES: &[(usize, usize, usize, usize)] = &[
     (1, 1, 1, 1),
     (3, 5, 7, 2),
@@ -28,7 +28,8 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (68, 36, 1036, 2),
 ];
 
-/// The mixtures of mixed-precision training: activations by weights, and gradients of either kind by both.
+/// The combinations of types in mixed-precision training: activations times weights, and gradients
+/// of either type times both.
 const HALF: &[Types] = &[
     Types { a: F16, b: F16, out: F16, before: F16 },
     Types { a: F16, b: F16, out: F32, before: F32 },
@@ -89,7 +90,7 @@ const FUSED: &[[bool; 3]] = &[
     [false, false, true],
 ];
 
-/// Every mixture with every epilogue, on a device that notes them.
+/// Every combination of types with every epilogue, on an imagined device.
 fn noted(doctor: &Doctor<'_>, spec: &MatmulVariant, trans_a: bool, trans_b: bool) -> Result<()> {
     let mixtures = if doctor.half() { HALF } else { &[Types::SINGLE] };
     let sizes = SIZES.iter().map(|&(m, n, k, batch)| Shape { m, n, k, batch, trans_a, trans_b, half: doctor.half() });
@@ -136,7 +137,7 @@ fn layout(shape: Shape) -> oracle::Layout {
     oracle::Layout { m, n, k, batch, trans_a, trans_b }
 }
 
-/// The product alone, overwriting and then accumulating.
+/// Checks the product alone, first overwriting and then accumulating.
 async fn plain(doctor: &mut Doctor<'_>, spec: &MatmulVariant, shape: Shape, types: Types) -> Result<()> {
     let Shape { m, n, k, batch, .. } = shape;
     let (a, b) = (doctor.data(batch * m * k), doctor.data(batch * k * n));

@@ -1,7 +1,7 @@
-//! Every kernel, in every variant that could be chosen here, against its oracle.
+//! Checks every kernel, in every variant that could be chosen on this adapter, against its oracle.
 //!
-//! The kernels-tests run the same checks; `wgpt doctor` adds their speed. On a device that only takes notes the checks tell which
-//! variants there are: [`variants`].
+//! The tests in `kernels-tests` run the same checks; `wgpt doctor` adds timings. On an imagined device the checks list
+//! the variants that exist: [`variants`].
 
 mod attention;
 pub mod audit;
@@ -35,34 +35,34 @@ use reference::compare::compare;
 pub const FAMILIES: &[&str] =
     &["matmul", "attention", "rows", "flat", "position", "packed", "paged", "sample", "losses"];
 
-/// Those of them whose kernels also work on activations in f16.
+/// The families whose kernels also work on f16 activations.
 const HALF_FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position"];
 
-/// What was found out about one variant of a kernel.
+/// The result for one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The kernel.
     pub kernel: String,
     /// The variant.
     pub variant: String,
-    /// Every result was within its tolerance.
+    /// Whether every result was within its tolerance.
     pub pass: bool,
     /// Largest absolute difference from the oracle.
     pub max_error: f64,
-    /// Billions of floating-point operations per second, where that is what limits the kernel.
+    /// Billions of floating-point operations per second, for kernels that are limited by arithmetic.
     pub gflops: Option<f64>,
-    /// Billions of bytes read and written per second, where that limits it.
+    /// Billions of bytes read and written per second, for kernels that are limited by memory.
     pub gbps: Option<f64>,
-    /// The first element that was wrong, in words.
+    /// A description of the first wrong element.
     pub failure: Option<String>,
 }
 
-/// Collects rows.
+/// Runs the checks and collects rows.
 pub struct Doctor<'a> {
     gpu: &'a Gpu,
-    /// Time the kernels too.
+    /// Whether to time the kernels too.
     times: bool,
-    /// How activations are stored in the checks under way.
+    /// How activations are stored in the current checks.
     element: DType,
     rows: Vec<Row>,
     seed: u64,
@@ -78,12 +78,12 @@ enum Work {
 }
 
 impl<'a> Doctor<'a> {
-    /// A doctor for `gpu`; with `times` every kernel is timed at a size that keeps the adapter busy.
+    /// A doctor for `gpu`; with `times`, every kernel is also timed at a size that keeps the adapter busy.
     pub fn new(gpu: &'a Gpu, times: bool) -> Self {
         Self { gpu, times, element: DType::F32, rows: Vec::new(), seed: 0 }
     }
 
-    /// Runs a family of [`FAMILIES`], once more with activations in f16 where kernels and adapter know them.
+    /// Runs one of the [`FAMILIES`], and again with f16 activations if kernels and adapter support them.
     ///
     /// # Errors
     /// [`Error::Usage`] for a family that there is not; those of the driver. A wrong result is no error here but a row that does
@@ -99,12 +99,12 @@ impl<'a> Doctor<'a> {
         checked
     }
 
-    /// Whether activations are f16 in the checks under way.
+    /// Whether activations are f16 in the current checks.
     fn half(&self) -> bool {
         self.element == DType::F16
     }
 
-    /// Whether nothing is compiled or run, so that nothing needs to be left out for its time.
+    /// Whether nothing is compiled or run, so that nothing needs to be left out to save time.
     fn notes_only(&self) -> bool {
         self.gpu.is_imagined()
     }
@@ -129,7 +129,7 @@ impl<'a> Doctor<'a> {
         &self.rows
     }
 
-    /// The next data: asymmetric, exactly representable as activations are stored, never the same twice.
+    /// New test data: asymmetric, exactly representable in the storage type of activations, never the same twice.
     fn data(&mut self, len: usize) -> Vec<f64> {
         self.seed += 1;
         let value = |i| (random::uniform(self.seed, 1, i) * 2.5 - 1.0) as f32;
@@ -142,7 +142,7 @@ impl<'a> Doctor<'a> {
         self.upload_as(shape, values, DType::F32)
     }
 
-    /// Values on the GPU as activations are stored.
+    /// Values on the GPU in the storage type of activations.
     fn store(&self, shape: &[usize], values: &[f64]) -> Result<Tensor> {
         self.upload_as(shape, values, self.element)
     }
@@ -152,7 +152,7 @@ impl<'a> Doctor<'a> {
         Tensor::from_f32_as(self.gpu, shape, &values, dtype)
     }
 
-    /// An output that holds NaN, so that what a kernel leaves unwritten shows; in f32.
+    /// An f32 output filled with NaN, so that elements that a kernel leaves unwritten show.
     fn poisoned(&self, shape: &[usize]) -> Result<Tensor> {
         self.poisoned_as(shape, DType::F32)
     }
@@ -161,8 +161,8 @@ impl<'a> Doctor<'a> {
         self.upload_as(shape, &vec![f64::NAN; shape.iter().product()], dtype)
     }
 
-    /// Compares a result with its oracle: `|x - oracle| <= 1e-5 + 1e-4 |oracle|`, or `1e-3 + 1e-3 |oracle|` where it is stored in
-    /// f16, scaled by `depth`, the number of terms that each element sums up.
+    /// Compares a result with its oracle: `|x - oracle| <= 1e-5 sqrt(depth) + 1e-4 |oracle|`, or `1e-3 sqrt(depth) +
+    /// 1e-3 |oracle|` if it is stored in f16, where `depth` is the number of terms that each element sums.
     async fn compare(
         &mut self,
         (kernel, variant): (&str, &str),
@@ -192,7 +192,7 @@ impl<'a> Doctor<'a> {
         Ok(())
     }
 
-    /// Compares the mean square difference from an oracle, for kernels that store coarser numbers.
+    /// Checks that the mean square difference from an oracle is at most `most`, for kernels that store coarser numbers.
     async fn compare_mean(
         &mut self,
         (kernel, variant): (&str, &str),
@@ -233,7 +233,7 @@ impl<'a> Doctor<'a> {
         &mut self.rows[position]
     }
 
-    /// Times `call`, if times are wanted.
+    /// Times `call` if times are wanted.
     async fn time(
         &mut self,
         (kernel, variant): (&str, &str),

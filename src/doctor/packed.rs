@@ -1,4 +1,4 @@
-//! Packed weights: unpacking, looking up, and every variant of the fused product, for every stored format.
+//! Checks packed weights: unpacking, embedding, and every variant of the fused product, for every stored format.
 
 use super::{
     Doctor, Work,
@@ -13,7 +13,7 @@ use crate::{
         packed::{
             Packed,
             product::{Activation, Fused, Norm, product_with},
-            unpack::unpack,
+            rows::{embed, unpack},
             variants::{PackedVariant, VARIANTS},
         },
     },
@@ -23,7 +23,7 @@ use crate::{
 
 /// Rows, outputs and inputs; the last for formats with blocks of 256.
 const SIZES: &[[usize; 3]] = &[[1, 5, 32], [3, 34, 96], [9, 70, 160], [2, 9, 576], [4, 40, 256], [1, 6, 1280]];
-/// Inputs that fill no block, for formats that have none.
+/// Inputs that do not fill a block of 32, for formats without blocks.
 const ODD: [usize; 3] = [3, 11, 44];
 const EPSILON: f32 = 1e-5;
 
@@ -56,7 +56,7 @@ fn kernel(format: Format) -> String {
     format!("packed {format}")
 }
 
-/// Random stored rows: quantised values where wgpt can quantise, else random bits under small scales.
+/// Random stored rows: quantised values if wgpt can quantise, otherwise random bits with small scales.
 fn stored(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usize) -> Result<Vec<u8>> {
     let values: Vec<f32> = doctor.data(rows * width).iter().map(|value| *value as f32).collect();
     if let Ok(bytes) = quantise(format, &values) {
@@ -80,7 +80,7 @@ fn stored(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usize) ->
     Ok(bytes)
 }
 
-/// Weights in two parts on the GPU, and their values.
+/// Weights on the GPU, uploaded in two parts, and their values.
 fn weights(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usize) -> Result<(Packed, Vec<f64>)> {
     let bytes = stored(doctor, format, rows, width)?;
     let first = rows / 3;
@@ -91,7 +91,7 @@ fn weights(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usize) -
     Ok((Packed::new(doctor.gpu, &parts)?, values))
 }
 
-/// Unpacking and looking up.
+/// Checks unpacking and embedding.
 async fn tables(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usize) -> Result<()> {
     let (packed, values) = weights(doctor, format, rows, width)?;
     let what = format!("{rows}x{width}");
@@ -105,17 +105,17 @@ async fn tables(doctor: &mut Doctor<'_>, format: Format, rows: usize, width: usi
     let tokens = Tokens::new(doctor.gpu, &ids, 2, 3, false)?;
     let positions = doctor.data(7 * width);
     let gpu_positions = doctor.upload(&[7, width], &positions)?;
-    let out = crate::ops::packed::embed::embed(&tokens, &packed, Some(&gpu_positions), 4)?;
+    let out = embed(&tokens, &packed, Some(&gpu_positions), 4)?;
     let expected = position::embed(&ids, &values, width, Some(&positions), 3, 4);
     doctor.compare((&kernel(format), "embed"), &what, &out, &expected, 1).await?;
-    // The second sequence is a text that begins within it; the first token of it belongs to another.
+    // In the second sequence a text begins at the second token; the first token belongs to another text.
     let tokens = tokens.within(Tensor::from_u32(doctor.gpu, &[2, 3], &[0, 0, 0, 0, 5, 5])?);
-    let out = crate::ops::packed::embed::embed(&tokens, &packed, Some(&gpu_positions), 4)?;
+    let out = embed(&tokens, &packed, Some(&gpu_positions), 4)?;
     let expected = position::embed_at(&ids, &values, width, Some(&positions), &[4, 5, 6, 4, 0, 1]);
     doctor.compare((&kernel(format), "embed"), &format!("{what} in segments"), &out, &expected, 1).await
 }
 
-/// The product alone, and with everything that can be fused.
+/// Checks the product alone, and with everything that can be fused.
 async fn each(
     doctor: &mut Doctor<'_>,
     spec: &'static PackedVariant,
@@ -134,7 +134,7 @@ async fn each(
 
     let sums = products::matmul(layout, &x, &values);
     compare(doctor, spec, &name, &what, &run(Fused::default())?, &sums, k).await?;
-    // What is fused does not depend on the format, and every combination is a kernel to compile.
+    // Fusing does not depend on the format, and every combination is a kernel to compile.
     if format != Format::Q4_1 && !doctor.notes_only() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Attention over pages, and the probabilities that are shown of it.
+//! Checks attention over pages, and the attention probabilities for display.
 
 use super::{
     Doctor,
@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Result,
     ops::{
-        attention::{Heads, map::attention_map},
+        attention::{Heads, attention_map},
         kv::{
             decode::{Precision, VARIANTS},
             paged::{self, PAGE, Paged, Rows, Run},
@@ -18,7 +18,7 @@ use crate::{
 
 /// Heads, key-value heads, width.
 const HEADS: &[[usize; 3]] = &[[1, 1, 4], [6, 2, 12], [4, 1, 64]];
-/// Lengths of texts that share a pool: one token, less than a page, whole pages, more than one range of positions.
+/// Lengths of texts that share a pool: one token, less than a page, whole pages, and more than one range of positions.
 const LENGTHS: &[usize] = &[1, 31, 64, 301];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
@@ -39,7 +39,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Several texts at once: most of each, then most of the rest, then one token of each.
+/// Checks several texts at once: most of each, then most of the rest, then one token of each.
 async fn texts(
     doctor: &mut Doctor<'_>,
     spec: crate::ops::kv::decode::DecodeVariant,
@@ -49,13 +49,13 @@ async fn texts(
     let Heads { query, key_value, dim } = heads;
     let longest = LENGTHS.iter().copied().max().unwrap_or(1);
     let (all, rotated, width) = (query + 2 * key_value, query + key_value, heads.qkv_width());
-    // Pages in an order of their own, some of them nobody's.
+    // Pages in a scrambled order, some of them unused.
     let count = LENGTHS.iter().map(|length| length.div_ceil(PAGE)).sum::<usize>() + 3;
     let mut free = (0..count as u32).map(|page| page * 7 % count as u32);
     let tables: Vec<Vec<u32>> =
         LENGTHS.iter().map(|length| free.by_ref().take(length.div_ceil(PAGE)).collect()).collect();
     let pool = Paged::new(doctor.gpu, [count, key_value, dim], precision)?;
-    // NaN in every free place: whatever is read too far shows.
+    // NaN in every free place, so that reading too far shows.
     let nothing = vec![f64::NAN; count * key_value * PAGE * dim];
     let mut reference = pages::Pool { page: PAGE, keys: nothing.clone(), values: nothing };
     let table = rope::table(doctor.gpu, longest, dim, 10_000.0, |_, _| 1.0)?;
@@ -66,7 +66,7 @@ async fn texts(
         position::rope(rotary, text, 1.0)
     };
     let turned: Vec<Vec<f64>> = texts.iter().map(turned).collect();
-    // From the end, so that every length has a last token.
+    // Counted from the end, so that every length has a last token.
     let ends = |length: usize| [length * 2 / 3, length.saturating_sub(1), length];
     for part in 0..3 {
         let (mut runs, mut new, mut expected) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Embedding, its gradient, and rotary positions.
+//! Checks the embedding, its gradient, and rotary positions.
 
 use super::{Doctor, reference::position as oracle};
 use crate::{
@@ -12,12 +12,12 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Segments of three tokens: where each token's begins.
+/// Where each token's segment begins, for segments of three tokens.
 fn starts(batch: usize, context: usize) -> Vec<u32> {
     (0..batch * context).map(|row| (row % context / 3 * 3) as u32).collect()
 }
 
-/// Positions that count from the start of each segment.
+/// Checks positions that count from the start of each segment.
 async fn segments(doctor: &mut Doctor<'_>, [batch, context, width, vocabulary]: [usize; 4]) -> Result<()> {
     let ids: Vec<u32> = (0..batch * context).map(|i| (i * i * 5 % vocabulary) as u32).collect();
     let at: Vec<usize> = (0..batch * context).map(|row| row % context % 3).collect();
@@ -56,7 +56,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
 async fn embeddings(doctor: &mut Doctor<'_>) -> Result<()> {
     for (batch, context, width, vocabulary) in [(1, 1, 1, 1), (2, 5, 3, 7), (3, 33, 20, 11), (2, 64, 128, 300)] {
         let ids: Vec<u32> = (0..batch * context).map(|i| (i * i * 7 % vocabulary) as u32).collect();
-        // One position more than the batch reaches: its gradient must be zero.
+        // One position more than the batch uses; its gradient must be zero.
         let (table, positions) = (doctor.data(vocabulary * width), doctor.data((context + 1) * width));
         let grad = doctor.data(batch * context * width);
         let what = format!("[{batch}, {context}, {width}] of {vocabulary}");

@@ -1,4 +1,4 @@
-//! Row kernels under every plan: norms, softmax, cross entropy.
+//! Checks the row kernels with every plan: norms, softmax, cross entropy.
 
 use super::{
     Doctor, Work,
@@ -46,7 +46,7 @@ async fn norms(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize) -
     let what = format!("[{rows}, {width}]");
     for (kind, center) in [(norm::Kind::Layer, true), (norm::Kind::RootMeanSquare, false)] {
         let kernel = if center { "layernorm" } else { "rmsnorm" };
-        // An epsilon that matters: rows of one element have no variance at all.
+        // An epsilon large enough to matter, because rows of one element have no variance at all.
         let epsilon = 0.01;
         let bias = center.then_some(&bias[..]);
         let expected = oracle::norm(&x, &weight, bias, center, epsilon);
@@ -94,7 +94,7 @@ async fn softmaxes(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usiz
         .await
 }
 
-/// The vocabulary whole, and in two chunks.
+/// Checks cross entropy with the vocabulary as a whole, and in two chunks.
 async fn losses(doctor: &mut Doctor<'_>, plan: Plan, rows: usize, width: usize) -> Result<()> {
     let logits: Vec<f64> = doctor.data(rows * width).iter().map(|x| x * 8.0).collect();
     let target = |row: usize| if row % 5 == 3 { loss::IGNORED } else { (row * 31 % width) as u32 };

@@ -1,4 +1,4 @@
-//! Choosing tokens, under every rule.
+//! Checks the choice of tokens with every rule.
 
 use super::{Doctor, Work, reference::sample as oracle};
 use crate::{
@@ -36,7 +36,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let logits = doctor.data(rows * width);
         let id =
             |row: usize, i: usize| if (i + row) % 3 == 1 || i >= width { u32::MAX } else { (i * 7 % width) as u32 };
-        // 7 shares no factor with these widths, so no id comes twice.
+        // i * 7 mod width repeats only after width / gcd(7, width) values, so no id comes twice.
         let ids: Vec<u32> = (0..rows * per_row).map(|at| id(at / per_row, at % per_row)).collect();
         let expected: Vec<f64> = logits
             .chunks_exact(width)
@@ -57,8 +57,8 @@ fn keys(doctor: &mut Doctor<'_>, rows: usize) -> Result<(Vec<u32>, Tensor)> {
     Ok((keys, uploaded))
 }
 
-/// The chosen token is one that the oracle could have chosen too, had it computed in f32: what is compared is how far its
-/// score lies under the oracle's greatest, and its log-probability.
+/// Checks that the chosen token is one that the oracle could have chosen too in f32: compares its score with the
+/// oracle's greatest score, and its log-probability.
 async fn choices(doctor: &mut Doctor<'_>, rows: usize, width: usize, rule: Rule) -> Result<()> {
     let logits: Vec<f64> = doctor.data(rows * width).iter().map(|x| f64::from((x * x * x * 6.0) as f32)).collect();
     let (keys, gpu_keys) = keys(doctor, rows)?;

@@ -1,5 +1,6 @@
-//! Twenty training steps whose losses are known: an independent program computed them (scripts/fixtures/make_trajectory.py).
-//! Forward and backward kernels, accumulation, clipping, schedule and optimizer all show in them.
+//! Checks twenty training steps with known losses, computed by an independent program
+//! (scripts/fixtures/make_trajectory.py). An error in forward or backward kernels, accumulation, clipping, schedule
+//! or optimizer shows in them.
 
 use serde::Serialize;
 
@@ -12,12 +13,12 @@ use crate::{
     text::batches::Batch,
     train::{
         Settings,
-        settings::Precision,
+        settings::{Common, Precision},
         trainer::{Outcome, Trainer},
     },
 };
 
-/// Steps.
+/// Number of steps.
 pub const STEPS: usize = 20;
 
 /// Windows per micro-batch, micro-batches per step, tokens per window; distinct tokens, and the seed of everything.
@@ -30,18 +31,18 @@ const SEED: u64 = 20;
 /// The random stream of the texts.
 const TEXTS: u64 = u64::from_le_bytes(*b"texts of");
 
-/// How far a loss may be off.
+/// The maximum error of a loss.
 const SINGLE: f32 = 1e-3;
 const HALF: f32 = 5e-3;
 
-/// A model with its losses.
+/// A model with its known losses.
 struct Known {
     name: &'static str,
     llama: bool,
     losses: [f32; STEPS],
 }
 
-/// Computed in f64.
+/// The losses were computed in f64.
 static KNOWN: &[Known] = &[
     Known {
         name: "GPT-2",
@@ -61,22 +62,22 @@ static KNOWN: &[Known] = &[
     },
 ];
 
-/// A training beside what is known of it.
+/// A training run compared with the known losses.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trajectory {
     /// The model's family.
     pub model: &'static str,
-    /// How activations and the weights' copies are stored.
+    /// How activations and the weight copies are stored.
     pub precision: Precision,
     /// The loss of each step.
     pub losses: Vec<f32>,
-    /// What it should be.
+    /// The known losses.
     pub expected: &'static [f32],
-    /// The largest difference; not a number where a loss is none.
+    /// The largest difference; NaN if a loss is NaN.
     pub worst: f32,
-    /// The largest that passes.
+    /// The largest difference that passes.
     pub most: f32,
-    /// Whether every loss is near enough.
+    /// Whether every loss is close enough.
     pub pass: bool,
 }
 
@@ -86,14 +87,15 @@ impl Known {
             false => Config::gpt2(VOCABULARY, CONTEXT, 2, 4, 64),
             true => Config { kv_heads: 2, hidden: 88, ..Config::llama(VOCABULARY, CONTEXT, 2, 4, 64) },
         };
+        let recipe = Settings::recipe(config);
         Settings {
+            // One of the two models uses activation checkpointing.
+            common: Common { checkpoint_activations: self.llama, ..recipe.common },
             batch: ROWS,
             accumulate: MICRO,
             schedule: Schedule { lr: 3e-3, min_lr: 3e-4, warmup: 4, steps: STEPS as u64, decay: Decay::Cosine },
-            // One of the two computes its blocks twice.
-            checkpoint_activations: self.llama,
             precision,
-            ..Settings::recipe(config)
+            ..recipe
         }
     }
 
@@ -108,11 +110,11 @@ impl Known {
         let mut losses = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
             let batches: Vec<_> = (0..MICRO).map(|micro| batch(step * MICRO + micro)).collect();
-            let outcome: Outcome = trainer.step(&settings, &batches)?.outcome().await?;
+            let outcome: Outcome = trainer.step(&batches)?.outcome().await?;
             trainer.observe(step as u64, &outcome)?;
             losses.push(outcome.loss);
         }
-        // `f32::max` would pass over what is no number.
+        // `f32::max` would skip NaN.
         let off = losses.iter().zip(&self.losses).map(|(loss, expected)| (loss - expected).abs());
         let worst = off.fold(0.0, |worst: f32, off| if off <= worst || worst.is_nan() { worst } else { off });
         let most = if precision == Precision::F16 { HALF } else { SINGLE };
@@ -120,7 +122,7 @@ impl Known {
     }
 }
 
-/// The first values of a parameter: uniform within a quarter around 0, those of a norm's weight around 1.
+/// The initial values of a parameter: uniform within 0.25 of 0, or of 1 for the weight of a norm.
 fn weights(spec: &ParameterSpec, stream: u64) -> Vec<f32> {
     let middle = if spec.name.contains("norm") && spec.name.ends_with("weight") { 1.0 } else { 0.0 };
     let elements: usize = spec.shape.iter().product();
@@ -128,7 +130,7 @@ fn weights(spec: &ParameterSpec, stream: u64) -> Vec<f32> {
     (0..elements as u64).map(value).collect()
 }
 
-/// Windows that can be learned: a token is one of three that the token before it allows.
+/// Windows that can be learned: each token is one of three that the token before it allows.
 fn batch(number: usize) -> Batch {
     let (mut inputs, mut targets) = (Vec::new(), Vec::new());
     for row in 0..ROWS {
@@ -144,10 +146,10 @@ fn batch(number: usize) -> Batch {
     Batch { inputs, targets, starts: None, rows: ROWS, context: CONTEXT }
 }
 
-/// Follows every known training, once more in mixed precision where the adapter has f16.
+/// Runs every known training, and again in mixed precision if the adapter has f16.
 ///
 /// # Errors
-/// Those of the driver. Other losses than the known ones are no error here.
+/// Returns the driver's errors. Wrong losses are not an error here.
 pub async fn follow(gpu: &Gpu) -> Result<Vec<Trajectory>> {
     let half = gpu.capabilities().f16.then_some(Precision::F16);
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! Which variants there are: the checks of all families, on a device that only takes notes. So no list of them is kept beside the
-//! checks, and what is chosen anywhere is also what is checked.
+//! Lists the variants by running the checks of all families on an imagined device. So no list has to be kept beside the
+//! checks, and whatever can be chosen anywhere is also checked.
 
 use std::collections::HashSet;
 
@@ -9,11 +9,11 @@ use crate::{
     gpu::{Capabilities, Gpu, Variant},
 };
 
-/// Every variant that an adapter with these capabilities could choose, for the widths of heads that the checks have, by name. It
-/// need not be this adapter, which lends a device that does nothing.
+/// Every variant that an adapter with these capabilities could choose, for the head widths in the checks, sorted by
+/// name. `gpu` need not have these capabilities; it only lends a device that does nothing.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when a check cannot be done within these limits.
+/// [`crate::Error::Shape`] when a check cannot run within these limits.
 pub async fn variants(gpu: &Gpu, capabilities: Capabilities) -> Result<Vec<Variant>> {
     let imagined = gpu.imagine_as(capabilities);
     let mut doctor = Doctor::new(&imagined, false);
@@ -28,7 +28,7 @@ pub async fn variants(gpu: &Gpu, capabilities: Capabilities) -> Result<Vec<Varia
     Ok(found)
 }
 
-/// [`variants`] of any of several adapters.
+/// The [`variants`] of several adapters together.
 ///
 /// # Errors
 /// As [`variants`].

@@ -1,4 +1,4 @@
-//! Answers from JSONL files, whatever was said about them: what a reward model is asked about.
+//! Reads prompts and answers from JSONL files for scoring by a reward model; any verdicts in them are ignored.
 
 use std::path::Path;
 
@@ -8,15 +8,15 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// The number of a line, from 1, and what it holds.
+/// A line's number, from 1, and its content.
 pub type Line = (usize, Task);
 
-/// Reads the prompts and answers of a JSONL file with the number of their line. A line is `{"prompt", "answer"}`,
-/// `{"prompt", "answers"}` or a pair in one of the forms of an import ([`super::read`]), chosen before rejected.
-/// Lines with mistakes are counted.
+/// Reads the prompts and answers of a JSONL file with their line numbers. A line is `{"prompt", "answer"}`, `{"prompt",
+/// "answers"}` or a pair in one of the forms that an import accepts ([`super::read`]), chosen before rejected. Lines
+/// with mistakes are counted.
 ///
 /// # Errors
-/// [`Error::Data`] with every reason when no line can be used, [`Error::Io`].
+/// [`Error::Data`] with all reasons if no line can be used, [`Error::Io`].
 pub fn answered(path: &Path) -> Result<(Vec<Line>, Tally<Mistake>)> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);

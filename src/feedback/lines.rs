@@ -1,4 +1,4 @@
-//! One line of a JSONL file as a rating, or as something to rate.
+//! Parses one line of a JSONL file as a rating, or as a prompt to rate.
 
 use serde_json::{Map, Value, json};
 
@@ -9,20 +9,20 @@ use super::{
     transcript,
 };
 
-/// Something to rate.
+/// A prompt to rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// What is answered.
+    /// The prompt.
     pub prompt: Prompt,
-    /// Answers that are there already; none when a model shall give them.
+    /// Existing answers; empty if a model is to write them.
     pub answers: Vec<Answer>,
 }
 
-/// Reads `{"prompt", "answers"}`, the latter optional: texts, or objects with "text" and perhaps "model" and
+/// Parses `{"prompt", "answers"}`, the latter optional: strings, or objects with "text" and optionally "model" and
 /// "sampling".
 ///
 /// # Errors
-/// A [`Refusal`].
+/// Returns a [`Refusal`].
 pub fn task(line: &[u8]) -> Result<Task, Refusal> {
     let object = object(line)?;
     let prompt = Prompt::from_json(field(&object, "prompt")?)?;
@@ -36,7 +36,7 @@ pub fn task(line: &[u8]) -> Result<Task, Refusal> {
     Ok(Task { prompt, answers })
 }
 
-/// Reads a prompt with at least one answer, whatever was said about them: `{"prompt", "answer"}`, `{"prompt", "answers"}`, or
+/// Parses a prompt with at least one answer, ignoring any verdict: `{"prompt", "answer"}`, `{"prompt", "answers"}`, or
 /// a pair.
 pub(super) fn answered(line: &[u8]) -> Result<Task, Refusal> {
     let object = object(line)?;
@@ -53,8 +53,7 @@ pub(super) fn answered(line: &[u8]) -> Result<Task, Refusal> {
     Ok(Task { prompt, answers })
 }
 
-/// Reads a rating in one of the forms that [`super::import::import`] lists. `rater` is who gave it where the line does
-/// not say.
+/// Parses a rating in one of the forms listed at [`super::read::read`]. `rater` is used if the line does not name one.
 pub(super) fn rating(line: &[u8], rater: &str) -> Result<Rating, Refusal> {
     let object = object(line)?;
     let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
@@ -84,13 +83,13 @@ pub(super) fn rating(line: &[u8], rater: &str) -> Result<Rating, Refusal> {
         return Err(Refusal::new(Mistake::UnknownForm, detail));
     };
     let rater = text(&object, "rater").filter(|name| !name.trim().is_empty()).unwrap_or_else(|| rater.to_string());
-    // What no clock says is no time.
+    // A time that does not fit in an i64 is not a valid time.
     let time = object.get("time").and_then(Value::as_u64).filter(|time| i64::try_from(*time).is_ok());
     Rating::new(prompt, answers, verdict, rater, time)
 }
 
 impl Rating {
-    /// The whole rating as a line of JSONL that an import reads back: nothing is lost.
+    /// The complete rating as a line of JSONL; importing it restores everything.
     pub fn to_json(&self) -> Value {
         let values = self.verdict().values(self.answers().len());
         let answer = |(answer, value): (&Answer, Option<f64>)| {
@@ -122,7 +121,8 @@ fn whole(object: &Map<String, Value>) -> Result<(Prompt, Vec<Answer>, Verdict), 
     Ok((Prompt::from_json(field(object, "prompt")?)?, answers(object)?, verdict))
 }
 
-/// "chosen" and "rejected" with a "prompt" are answers; without one they are two conversations with a common beginning.
+/// With a "prompt", "chosen" and "rejected" are answers; without one they are two conversations with a common
+/// beginning.
 fn pair(object: &Map<String, Value>) -> Result<(Prompt, Answer, Answer), Refusal> {
     let (chosen, rejected) = (field(object, "chosen")?, field(object, "rejected")?);
     if let Some(prompt) = object.get("prompt").filter(|prompt| !prompt.is_null()) {
@@ -137,7 +137,7 @@ fn pair(object: &Map<String, Value>) -> Result<(Prompt, Answer, Answer), Refusal
     Ok((prompt, Answer::text(chosen), Answer::text(rejected)))
 }
 
-/// A string, or a list of one assistant message as trl writes it.
+/// A string, or a list of one assistant message, the form that trl writes.
 fn answer_text(value: &Value, name: &str) -> Result<String, Refusal> {
     if let Value::String(text) = value {
         return Ok(text.clone());

@@ -1,8 +1,8 @@
-//! What people think of answers, as data: ratings, and the samples that training makes of them.
+//! Human feedback as data: ratings, and the training samples derived from them.
 //!
-//! A [`Rating`] is one person's [`Verdict`] on the answers to one [`Prompt`]. Training reads [`Preference`]s, [`BestOf`]s and
-//! [`Scored`]s from a [`RatingSource`], always with counts of what was left out and why. A database of ratings is a source
-//! (`wgpt_server::feedback::Store`), and so is whatever else implements the trait.
+//! A [`Rating`] is one person's [`Verdict`] on the answers to one [`Prompt`]. Training reads [`Preference`]s,
+//! [`BestOf`]s and [`Scored`]s from a [`RatingSource`], always with counts of what was left out and why. A database of
+//! ratings is a source (`wgpt_server::feedback::Store`), and so is anything else that implements the trait.
 
 mod answered;
 mod lines;

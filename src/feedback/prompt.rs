@@ -1,21 +1,21 @@
-//! What is answered: a conversation that ends with the user.
+//! A prompt: a conversation that ends with a user message.
 
 use serde_json::{Value, json};
 
 use super::tally::{Mistake, Refusal};
 use crate::text::Message;
 
-/// A checked conversation: roles are system (only first), user and assistant; no message is empty; the last is the
-/// user's. A plain text is one user message: a model without a chat template goes on with just that text, so base
+/// A checked conversation: roles are system (first message only), user and assistant; no message is empty; the last one
+/// is the user's. A plain text is one user message: a model without a chat template continues just that text, so base
 /// models need no form of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt(Vec<Message>);
 
 impl Prompt {
-    /// One thing that a user says.
+    /// A single user message.
     ///
     /// # Errors
-    /// A [`Refusal`] for an empty text.
+    /// A [`Refusal`] if the text is empty.
     pub fn text(text: &str) -> Result<Self, Refusal> {
         Self::conversation(vec![Message::new("user", text)])
     }
@@ -23,7 +23,7 @@ impl Prompt {
     /// A conversation.
     ///
     /// # Errors
-    /// A [`Refusal`] that says which rule it breaks.
+    /// A [`Refusal`] that says which rule is broken.
     pub fn conversation(messages: Vec<Message>) -> Result<Self, Refusal> {
         for (index, Message { role, content }) in messages.iter().enumerate() {
             match role.as_str() {
@@ -54,15 +54,15 @@ impl Prompt {
         &self.0
     }
 
-    /// What the user said last.
+    /// The last user message.
     pub fn last(&self) -> &str {
         self.0.last().map_or("", |message| &message.content)
     }
 
-    /// Reads a string or a list of `{"role", "content"}`.
+    /// Parses a string or a list of `{"role", "content"}`.
     ///
     /// # Errors
-    /// A [`Refusal`].
+    /// Returns a [`Refusal`].
     pub fn from_json(value: &Value) -> Result<Self, Refusal> {
         match value {
             Value::String(text) => Self::text(text),
@@ -70,7 +70,7 @@ impl Prompt {
         }
     }
 
-    /// A string for a single user message, else a list of `{"role", "content"}`: what [`Prompt::from_json`] reads.
+    /// A string for a single user message, otherwise a list of `{"role", "content"}`; [`Prompt::from_json`] reads both.
     pub fn to_json(&self) -> Value {
         match &self.0[..] {
             [only] => Value::String(only.content.clone()),
@@ -78,13 +78,13 @@ impl Prompt {
         }
     }
 
-    /// As the database holds it: always a list.
+    /// The form stored in the database: always a list.
     pub fn list(&self) -> Value {
         self.0.iter().map(|message| json!({ "role": message.role, "content": message.content })).collect()
     }
 }
 
-/// A list of `{"role", "content"}`; other fields are ignored. `name` is the field's for errors.
+/// Parses a list of `{"role", "content"}`; other fields are ignored. `name` is the field's name in errors.
 pub fn messages(value: &Value, name: &str) -> Result<Vec<Message>, Refusal> {
     let wrong = || {
         let detail = format!("\"{name}\" is neither a string nor a list of {{\"role\", \"content\"}}");

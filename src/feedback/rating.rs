@@ -7,42 +7,42 @@ use super::{
     tally::{Mistake, Refusal},
 };
 
-/// The most answers of one rating: as many as there are letters to call them by.
+/// The maximum number of answers in a rating: the answers are named by letters.
 pub const MOST_ANSWERS: usize = 16;
 
 /// An answer and where it comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// What was answered; not empty.
+    /// The answer's text; not empty.
     pub text: String,
-    /// The model that said it, where known.
+    /// The model that produced it, if known.
     pub model: Option<String>,
-    /// Its sampling settings as an object, the seed among them, where known.
+    /// Its sampling settings as an object, including the seed, if known.
     pub sampling: Option<Value>,
 }
 
 impl Answer {
-    /// An answer from who knows where.
+    /// An answer of unknown origin.
     pub fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), model: None, sampling: None }
     }
 }
 
-/// What a rater says about the answers, in their order.
+/// A rater's verdict on the answers, in the order of the answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// A rank for each, 1 for the best; equal ranks for equally good ones.
+    /// A rank for each answer, 1 for the best; equally good answers have equal ranks.
     Ranking(Vec<u32>),
-    /// The best one (from 0); nothing is said about the others among themselves.
+    /// The best one (from 0); nothing is said about the order of the others.
     Best(usize),
-    /// A score for each, or none.
+    /// A score for each answer, or [`None`].
     Scores(Vec<Option<f64>>),
-    /// The rater looked and would not say.
+    /// The rater looked at the answers and gave no verdict.
     Skip,
 }
 
 impl Verdict {
-    /// Its name in the database and in JSONL.
+    /// The verdict's name in the database and in JSONL.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Ranking(_) => "ranking",
@@ -52,8 +52,8 @@ impl Verdict {
         }
     }
 
-    /// A number for each of `count` answers, as the database holds them: ranks (a best one has 1, the others 2) or
-    /// scores.
+    /// A number for each of `count` answers, as stored in the database: ranks (1 for a best answer, 2 for the others)
+    /// or scores.
     pub fn values(&self, count: usize) -> Vec<Option<f64>> {
         match self {
             Self::Ranking(ranks) => ranks.iter().map(|&rank| Some(f64::from(rank))).collect(),
@@ -63,7 +63,7 @@ impl Verdict {
         }
     }
 
-    /// The way back from [`Verdict::values`].
+    /// The inverse of [`Verdict::values`].
     pub fn from_values(kind: &str, values: &[Option<f64>]) -> Result<Self, Refusal> {
         let wrong = || Refusal::new(Mistake::WrongVerdict, format!("{kind:?} with the values {values:?}"));
         let rank = |value: &Option<f64>| match value {
@@ -85,7 +85,8 @@ impl Verdict {
         }
     }
 
-    /// The pairs of answers that it orders: `(better, worse, strictly)`. With `strictly` false the two are equally good.
+    /// The pairs of answers that it orders: `(better, worse, strictly)`. If `strictly` is false, the two are equally
+    /// good.
     pub fn pairs(&self, count: usize) -> Vec<(usize, usize, bool)> {
         let all = || (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
         match self {
@@ -105,17 +106,18 @@ pub struct Rating {
     prompt: Prompt,
     answers: Vec<Answer>,
     verdict: Verdict,
-    /// Who gave it.
+    /// Who gave the rating.
     pub rater: String,
-    /// When, in milliseconds since 1970 in UTC; none where a file does not say.
+    /// The time of the rating in milliseconds since 1970 in UTC; [`None`] if the source does not say.
     pub time: Option<u64>,
 }
 
 impl Rating {
-    /// Puts a rating together. The order of the answers is that in which they were shown.
+    /// Builds a rating. `answers` are in the order in which they were shown.
     ///
     /// # Errors
-    /// A [`Refusal`]: an empty answer, equal answers to choose from, too few or too many, a verdict that does not fit.
+    /// A [`Refusal`] for an empty answer, equal answers to choose from, too few or too many answers, or a verdict that
+    /// does not fit them.
     pub fn new(
         prompt: Prompt,
         answers: Vec<Answer>,
@@ -151,23 +153,23 @@ impl Rating {
         }
     }
 
-    /// What was answered.
+    /// The prompt that was answered.
     pub fn prompt(&self) -> &Prompt {
         &self.prompt
     }
 
-    /// The answers as they were shown.
+    /// The answers in the order in which they were shown.
     pub fn answers(&self) -> &[Answer] {
         &self.answers
     }
 
-    /// What the rater said.
+    /// The rater's verdict.
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
     }
 }
 
-/// What holds for answers whatever is said about them.
+/// Checks the rules for answers that do not depend on the verdict.
 pub fn check_answers(answers: &[Answer]) -> Result<(), Refusal> {
     if answers.is_empty() || answers.len() > MOST_ANSWERS {
         return Err(Refusal::new(Mistake::AnswerCount, format!("{}; give 1 to {MOST_ANSWERS}", answers.len())));

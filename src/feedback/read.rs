@@ -1,4 +1,4 @@
-//! The ratings of JSONL files.
+//! Reads ratings from JSONL files.
 
 use std::{
     fs::File,
@@ -13,25 +13,25 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Bytes of the longest line that is read.
+/// Length in bytes of the longest line accepted.
 const LONGEST: u64 = 1 << 24;
 
-/// Reads the ratings of a JSONL file, or of the standard input where `path` is `-`, and hands each to `each` with the number
-/// of its line, or the mistake that keeps it from being one. Returns how many lines are not empty. Each line has one of
+/// Reads the ratings of a JSONL file, or of standard input if `path` is `-`. Calls `each` with the line number and the
+/// rating, or the mistake that makes the line unusable. Returns the number of non-empty lines. Each line has one of
 /// these forms, where a prompt is a string (one user message) or a list of `{"role", "content"}`:
 ///
 /// - `{"prompt", "chosen", "rejected"}`: a pair
-/// - `{"chosen", "rejected"}`: two hh-rlhf transcripts or two lists of messages, the same but for the last answer
+/// - `{"chosen", "rejected"}`: two hh-rlhf transcripts or two lists of messages that differ only in the last answer
 /// - `{"prompt", "answer", "score"}`: a score
 /// - `{"prompt", "answers": [..], "best": i}`: the best of several, counted from 0
-/// - `{"kind", "prompt", "answers": [{"text", "value", "model", "sampling"}, ..]}`: a whole rating, as
+/// - `{"kind", "prompt", "answers": [{"text", "value", "model", "sampling"}, ..]}`: a complete rating, as written by
 ///   `wgpt feedback export --format ratings` writes it
 ///
-/// "rater" and "time" (milliseconds since 1970 in UTC) may be said in each; `rater` stands for those that do not say.
-/// `progress` hears how many bytes are read.
+/// Each form may have "rater" and "time" (milliseconds since 1970 in UTC); `rater` is used for lines without a rater.
+/// `progress` is called with the number of bytes read.
 ///
 /// # Errors
-/// [`Error::Io`], and those of `each`.
+/// [`Error::Io`], and the errors of `each`.
 pub fn read(
     path: &Path,
     rater: &str,
@@ -52,7 +52,7 @@ pub fn read(
         bytes += read;
         number += 1;
         progress(bytes);
-        // Some programs begin a file with a byte order mark.
+        // Some programs put a byte order mark at the start of a file.
         let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
         if text.trim_ascii().is_empty() {
             continue;
@@ -66,8 +66,8 @@ pub fn read(
     }
 }
 
-/// Reads a line into `line` and returns the bytes that it takes in the file, 0 at the end. Of a line that is too long,
-/// `line` holds a beginning that is too long as well; the rest is passed over.
+/// Reads a line into `line` and returns its length in the file in bytes, 0 at the end. If the line is too long, `line`
+/// gets a prefix that is also too long, and the rest is skipped.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u64> {
     line.clear();
     let mut bytes = reader.by_ref().take(LONGEST + 1).read_until(b'\n', line)? as u64;

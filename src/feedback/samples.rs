@@ -1,4 +1,4 @@
-//! What training reads: ratings as pairs, choices and scores, with counts of what was left out.
+//! Training data from ratings: pairs, choices and scores, with counts of what was left out.
 
 use std::{fmt, path::Path};
 
@@ -10,32 +10,32 @@ use super::{
 };
 use crate::Result;
 
-/// Of two answers one is better: what a Bradley-Terry reward model and DPO learn from.
+/// Two answers, one of them better: the training data of a Bradley-Terry reward model and of DPO.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preference {
-    /// What was answered.
+    /// The prompt.
     pub prompt: Prompt,
     /// The better answer.
     pub chosen: String,
-    /// The other one.
+    /// The worse answer.
     pub rejected: String,
 }
 
-/// Of several answers one is the best: what the softmax over answers of Ziegler et al. (2019) learns from.
+/// Several answers, one of them the best: the training data of the softmax over answers in Ziegler et al. (2019).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BestOf {
-    /// What was answered.
+    /// The prompt.
     pub prompt: Prompt,
-    /// Two or more, no two equal, as they were shown.
+    /// Two or more distinct answers, in the order in which they were shown.
     pub answers: Vec<String>,
-    /// The best one, from 0.
+    /// The index of the best one, from 0.
     pub best: usize,
 }
 
-/// An answer with a finite score, on whatever scale its source has; `wgpt rate` takes 1 to 5.
+/// An answer with a finite score, on whatever scale its source uses; `wgpt rate` uses 1 to 5.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// What was answered.
+    /// The prompt.
     pub prompt: Prompt,
     /// The answer.
     pub answer: String,
@@ -43,22 +43,22 @@ pub struct Scored {
     pub score: f64,
 }
 
-/// Why a rating, or a pair of its answers, gave no sample.
+/// Why a rating, or a pair of its answers, yielded no sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftOut {
-    /// The rater skipped.
+    /// The rater gave no verdict.
     Skipped,
-    /// Scores, where an order is wanted.
+    /// It has scores, but an order is needed.
     OnlyScores,
-    /// Two answers of the same rank: no pair.
+    /// Two answers have the same rank, so they form no pair.
     EqualRanks,
-    /// Several answers share the first rank: no best one.
+    /// Several answers share the first rank, so there is no single best one.
     NoSingleBest,
-    /// A ranking or a choice, where scores are wanted.
+    /// It is a ranking or a choice, but scores are needed.
     NoScores,
-    /// Its rows in the database make no rating.
+    /// Its database rows do not form a valid rating.
     Damaged,
-    /// It has a system message, or text that looks like a turn, for which a transcript has no place.
+    /// It has a system message, or text that looks like a turn, neither of which a transcript can represent.
     NoTranscript,
 }
 
@@ -76,17 +76,17 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Samples, and what gave none; places in the tally are the ids of ratings.
+/// Samples, and a tally of the ratings that yielded none; positions in the tally are ids of ratings.
 #[derive(Clone, Debug)]
 pub struct Samples<T> {
-    /// In the order of storing.
+    /// In the order in which the ratings were stored.
     pub samples: Vec<T>,
     /// What was left out, and why.
     pub left_out: Tally<LeftOut>,
 }
 
-/// The pairs that the ratings of a JSONL file order, without storing them, and the lines that are no ratings; see
-/// [`read::read`]. Places in the tallies are lines. `progress` hears how many bytes are read.
+/// The pairs ordered by the ratings of a JSONL file, without storing them, and the lines that are not ratings; see
+/// [`read::read`]. Positions in the tallies are line numbers. `progress` is called with the number of bytes read.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
@@ -104,7 +104,7 @@ pub fn preferences_of(path: &Path, progress: impl FnMut(u64)) -> Result<(Samples
     Ok((Samples { samples, left_out }, mistakes))
 }
 
-/// The pairs that the rating at `id` orders.
+/// Adds the pairs ordered by the rating at `id`.
 fn pairs(id: u64, rating: &Rating, samples: &mut Vec<(u64, Preference)>, left_out: &mut Tally<LeftOut>) {
     if let Verdict::Scores(_) = rating.verdict() {
         left_out.add(LeftOut::OnlyScores, id, "");
@@ -120,47 +120,49 @@ fn pairs(id: u64, rating: &Rating, samples: &mut Vec<(u64, Preference)>, left_ou
     }
 }
 
-/// A rating, and where it is kept.
+/// A stored rating.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// Its number, from 1 in the order of storing.
+    /// Its id, from 1 in the order of storing.
     pub id: u64,
     /// When it was stored, in milliseconds since 1970 in UTC.
     pub stored: u64,
-    /// The rating; a refusal where the stored data make no rating.
+    /// The rating, or a refusal if the stored data do not form a valid rating.
     pub rating: Result<Rating, Refusal>,
 }
 
-/// Ratings that can be read again and again, such as a database of them.
+/// A source of ratings that can be read repeatedly, such as a database.
 pub trait RatingSource {
-    /// Where the ratings come from, for messages.
+    /// The path of the source, for error messages.
     fn path(&self) -> &Path;
 
     /// Calls `each` with every rating, in the order of storing.
     ///
     /// # Errors
+    /// [`crate::Error::Data`] if the ratings cannot be read, and the errors of `each`.
     /// [`crate::Error::Data`] when they cannot be read, and what `each` returns.
     fn each(&self, each: &mut dyn FnMut(Stored) -> Result<()>) -> Result<()>;
 
-    /// All pairs that rankings and choices order. A ranking of four gives its six pairs, less those of equal rank; the
-    /// best of four gives three. Raters who disagree give both pairs.
+    /// All pairs ordered by rankings and choices. A ranking of four yields its six pairs, minus those of equal rank; a
+    /// choice among four yields three. If raters disagree, both orders of a pair are included.
     ///
     /// # Errors
+    /// [`crate::Error::Data`] if the ratings cannot be read.
     /// [`crate::Error::Data`] when the ratings cannot be read.
     fn preferences(&self) -> Result<Samples<Preference>> {
         let Samples { samples, left_out } = self.preferences_by_rating()?;
         Ok(Samples { samples: samples.into_iter().map(|(_, pair)| pair).collect(), left_out })
     }
 
-    /// [`RatingSource::preferences`] with the ids of their ratings.
+    /// [`RatingSource::preferences`], each pair with the id of its rating.
     fn preferences_by_rating(&self) -> Result<Samples<(u64, Preference)>> {
         collect(self, pairs)
     }
 
-    /// All choices of a best answer: of choices, and of rankings (imported pairs among them) with a single first.
+    /// All choices of a best answer, from choices and from rankings (including imported pairs) with a single first.
     ///
     /// # Errors
-    /// As [`RatingSource::preferences`].
+    /// Returns the errors of [`RatingSource::preferences`].
     fn best_of(&self) -> Result<Samples<BestOf>> {
         collect(self, |id, rating, samples, left_out| {
             let best = match rating.verdict() {
@@ -186,7 +188,7 @@ pub trait RatingSource {
     /// All scores.
     ///
     /// # Errors
-    /// As [`RatingSource::preferences`].
+    /// Returns the errors of [`RatingSource::preferences`].
     fn scored(&self) -> Result<Samples<Scored>> {
         collect(self, |id, rating, samples, left_out| match rating.verdict() {
             Verdict::Scores(scores) => {
@@ -203,7 +205,7 @@ pub trait RatingSource {
     }
 }
 
-/// Samples by `take`, which gets ratings that are whole; skips and damaged ones are counted here.
+/// Collects samples with `take`, which is called with valid ratings only; skips and damaged ratings are counted here.
 fn collect<T>(
     source: &(impl RatingSource + ?Sized),
     mut take: impl FnMut(u64, &Rating, &mut Vec<T>, &mut Tally<LeftOut>),

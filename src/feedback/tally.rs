@@ -1,4 +1,4 @@
-//! What is wrong with data: mistakes by kind, counted, each with the place where it was first met.
+//! Counts the mistakes in data by kind, each with the place of its first occurrence.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 pub enum Mistake {
     /// Not a JSON object in UTF-8.
     NotJson,
-    /// Longer than any line that is read.
+    /// Longer than the longest line accepted.
     TooLong,
     /// An object with none of the known sets of fields.
     UnknownForm,
@@ -21,7 +21,7 @@ pub enum Mistake {
     SystemNotFirst,
     /// A prompt without messages, or with a message without text.
     EmptyPrompt,
-    /// A prompt that does not end with what the user said.
+    /// A prompt that does not end with a user message.
     PromptEnd,
     /// A transcript that does not begin with Human or Assistant.
     NoTranscript,
@@ -33,9 +33,9 @@ pub enum Mistake {
     EmptyAnswer,
     /// Chosen equal to rejected, or equal answers to choose from.
     EqualAnswers,
-    /// Fewer answers than it takes to compare, or more than can be shown.
+    /// Too few answers to compare, or more than can be shown.
     AnswerCount,
-    /// A best answer that is none of the answers, or a ranking that does not rank each.
+    /// A best answer that is not one of the answers, or a ranking that does not rank each of them.
     WrongVerdict,
     /// A score that is not a finite number.
     NotFinite,
@@ -64,17 +64,17 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Data that is not taken: the kind of mistake, and what it was this time.
+/// Why data was refused: the kind of mistake, and the details of this case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The kind.
     pub mistake: Mistake,
-    /// This case, as in "'robot'; known are system, user, assistant". May be empty.
+    /// This case, such as "'robot'; known are system, user, assistant". May be empty.
     pub detail: String,
 }
 
 impl Refusal {
-    /// A refusal for `mistake`, with what was found.
+    /// A refusal for `mistake`, with the details of this case.
     pub fn new(mistake: Mistake, detail: impl Into<String>) -> Self {
         Self { mistake, detail: detail.into() }
     }
@@ -89,14 +89,14 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How often something was met, and the first case.
+/// How often something occurred, and its first occurrence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Count {
     /// How often.
     pub count: u64,
-    /// Line of a file or id of a rating where it was met first.
+    /// Line of a file or id of a rating of the first occurrence.
     pub first: u64,
-    /// What it was there.
+    /// Details of the first occurrence.
     pub detail: String,
 }
 
@@ -113,18 +113,18 @@ impl<R> Default for Tally<R> {
 }
 
 impl<R: Ord + Copy + fmt::Display> Tally<R> {
-    /// Counts one more, met at line or id `at`.
+    /// Counts an occurrence at line or id `at`.
     pub fn add(&mut self, reason: R, at: u64, detail: impl Into<String>) {
         let first = || Count { count: 0, first: at, detail: detail.into() };
         self.counts.entry(reason).or_insert_with(first).count += 1;
     }
 
-    /// The counts in the order of the reasons.
+    /// The counts, ordered by reason.
     pub fn iter(&self) -> impl Iterator<Item = (R, &Count)> {
         self.counts.iter().map(|(reason, count)| (*reason, count))
     }
 
-    /// How often one reason was met.
+    /// How often a reason occurred.
     pub fn count(&self, reason: R) -> u64 {
         self.counts.get(&reason).map_or(0, |count| count.count)
     }
@@ -134,12 +134,12 @@ impl<R: Ord + Copy + fmt::Display> Tally<R> {
         self.counts.is_empty()
     }
 
-    /// All together.
+    /// The total over all reasons.
     pub fn total(&self) -> u64 {
         self.counts.values().map(|count| count.count).sum()
     }
 
-    /// One line a reason for people; `unit` is what `first` counts, as in "line".
+    /// One line of text per reason; `unit` names what `first` counts, such as "line".
     pub fn lines(&self, unit: &str) -> Vec<String> {
         let line = |(reason, count): (R, &Count)| {
             let detail = if count.detail.is_empty() { String::new() } else { format!(": {}", count.detail) };

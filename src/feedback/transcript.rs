@@ -1,4 +1,4 @@
-//! The transcripts of hh-rlhf (Bai et al. 2022): "\n\nHuman: ...\n\nAssistant: ...", two of which share a prompt.
+//! The transcripts of hh-rlhf (Bai et al. 2022): "\n\nHuman: ...\n\nAssistant: ...". Two of them share a prompt.
 
 use super::{
     prompt::Prompt,
@@ -8,13 +8,13 @@ use crate::text::Message;
 
 const MARKS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
 
-/// The mark that comes first in `text`: where, its length, and the role.
+/// The first turn marker in `text`: its position, its length, and the role.
 fn next_mark(text: &str) -> Option<(usize, usize, &'static str)> {
     MARKS.iter().filter_map(|(mark, role)| Some((text.find(mark)?, mark.len(), *role))).min()
 }
 
-/// The turns of a transcript, without the space around them. Text that only looks like a turn ends one too: the format
-/// does not tell.
+/// The turns of a transcript, trimmed. Text that only looks like a turn marker ends a turn too; the format cannot tell
+/// them apart.
 pub fn parse(text: &str) -> Result<Vec<Message>, Refusal> {
     let text = format!("\n\n{}", text.trim_start());
     let Some((0, ..)) = next_mark(&text) else {
@@ -30,7 +30,7 @@ pub fn parse(text: &str) -> Result<Vec<Message>, Refusal> {
     Ok(turns)
 }
 
-/// Takes the last answers off two conversations; what is left must be the same.
+/// Removes the last answers of two conversations; the rest must be the same.
 pub fn common(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<(Prompt, String, String), Refusal> {
     let answer = |turns: &mut Vec<Message>, name: &str| match turns.pop() {
         Some(last) if last.role == "assistant" => Ok(last.content),
@@ -45,7 +45,7 @@ pub fn common(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<(P
     Ok((Prompt::conversation(chosen)?, better, worse))
 }
 
-/// The transcript of a prompt and an answer; none where [`parse`] would not give the same back.
+/// The transcript of a prompt and an answer; [`None`] if [`parse`] would not return the same turns.
 pub fn write(prompt: &Prompt, answer: &str) -> Option<String> {
     let turns: Vec<_> = prompt.messages().iter().cloned().chain([Message::new("assistant", answer.trim())]).collect();
     let mut text = String::new();

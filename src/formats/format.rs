@@ -1,4 +1,4 @@
-//! The number formats of tensors in files, under their names in ggml.
+//! The number formats of tensors in files, by their ggml names.
 
 use std::fmt;
 
@@ -13,26 +13,26 @@ pub enum Format {
     F16,
     /// The upper half of an f32.
     BF16,
-    /// `d * q`, q of 8 bits with a sign.
+    /// `d * q`, q a signed 8-bit integer.
     Q8_0,
-    /// `d * (q - 8)`, q of 4 bits.
+    /// `d * (q - 8)`, 4-bit q.
     Q4_0,
-    /// `d * q + m`, q of 4 bits.
+    /// `d * q + m`, 4-bit q.
     Q4_1,
-    /// `d * (q - 16)`, q of 5 bits.
+    /// `d * (q - 16)`, 5-bit q.
     Q5_0,
-    /// `d * q + m`, q of 5 bits.
+    /// `d * q + m`, 5-bit q.
     Q5_1,
-    /// `d * scale * q - dmin * min`, q of 4 bits, scale and min of 6 bits for each 32 of 256 elements.
+    /// `d * scale * q - dmin * min`, 4-bit q, 6-bit scale and min for each 32 of 256 elements.
     Q4K,
-    /// As Q4K, with q of 5 bits.
+    /// Like Q4K, with 5-bit q.
     Q5K,
-    /// `d * scale * (q - 32)`, q of 6 bits, scale of 8 bits for each 16 of 256 elements.
+    /// `d * scale * (q - 32)`, 6-bit q, 8-bit scale for each 16 of 256 elements.
     Q6K,
 }
 
 impl Format {
-    /// Every format, from exact to coarse.
+    /// Every format, from the most exact to the coarsest.
     pub const ALL: [Self; 11] = [
         Self::F32,
         Self::F16,
@@ -57,27 +57,27 @@ impl Format {
         self.layout().1
     }
 
-    /// The name that ggml uses, as in `Q4_K`.
+    /// The name that ggml uses, such as `Q4_K`.
     pub fn name(self) -> &'static str {
         self.layout().3
     }
 
-    /// The format of that name, in any case.
+    /// The format with this name, ignoring case.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name().eq_ignore_ascii_case(name))
     }
 
-    /// The number of the format in GGUF files.
+    /// The format's type number in GGUF files.
     pub fn gguf_type(self) -> u32 {
         self.layout().2
     }
 
-    /// The format of a number in a GGUF file; [`None`] for those that wgpt does not read.
+    /// The format with this type number in GGUF files; [`None`] for those that wgpt does not read.
     pub fn from_gguf_type(id: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.gguf_type() == id)
     }
 
-    /// Bytes of a row of `width` elements, which must be whole blocks.
+    /// Bytes of a row of `width` elements; `width` must be a multiple of the block size.
     pub fn row_bytes(self, width: usize) -> usize {
         debug_assert!(width % self.block() == 0, "a row of {width} is no whole blocks of {self}");
         width / self.block() * self.block_bytes()
@@ -88,7 +88,7 @@ impl Format {
         self.block() > 1
     }
 
-    /// Elements per block, bytes per block, number in GGUF files, name.
+    /// Elements per block, bytes per block, type number in GGUF files, name.
     fn layout(self) -> (usize, usize, u32, &'static str) {
         match self {
             Self::F32 => (1, 4, 0, "F32"),

@@ -1,4 +1,4 @@
-//! Which adapters this machine has, and which one is taken.
+//! Lists this machine's adapters and picks one.
 
 use wgpu::{Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor};
 
@@ -15,7 +15,7 @@ pub const INSTALL_HINT: &str = if cfg!(target_os = "linux") {
     "install a Vulkan driver"
 };
 
-/// Discrete before integrated before virtual before software.
+/// Sorts discrete before integrated before virtual before software adapters.
 fn rank(kind: DeviceType) -> u8 {
     match kind {
         DeviceType::DiscreteGpu => 0,
@@ -38,25 +38,25 @@ pub async fn list() -> Vec<Adapter> {
     adapters
 }
 
-/// One adapter in words: name, backend, driver.
+/// Describes an adapter: name, kind, backend, driver.
 pub fn describe(info: &AdapterInfo) -> String {
     let driver = format!("{} {}", info.driver, info.driver_info);
     format!("{} ({:?}, {:?}, {})", info.name, info.device_type, info.backend, driver.trim())
 }
 
-/// An adapter and its driver as a file name. What was chosen on a device that was opened with less than all its adapter has
-/// (`reduced`, in words) is not for the whole one.
+/// A file name for an adapter and its driver. Choices made on a device that was opened with less than its adapter offers
+/// (`reduced`, in words) are kept apart from those of the full one.
 pub fn key(info: &AdapterInfo, reduced: &str) -> String {
     let text = format!("{} {} {} {:?}", info.name, info.driver, info.driver_info, info.backend);
     let text = if reduced.is_empty() { text } else { format!("{text} {reduced}") };
     text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
 }
 
-/// The adapter that `wanted` names by index or by a part of its name; without a wish the `nth` of the best kind, counted round
-/// them.
+/// The adapter that `wanted` names by index or by part of its name; without `wanted`, the `nth` of the best kind, modulo
+/// their number.
 ///
 /// # Errors
-/// [`Error::NoAdapter`] with the platform's install line, [`Error::UnknownAdapter`] with what exists.
+/// [`Error::NoAdapter`] with the platform's install line, [`Error::UnknownAdapter`] with the adapters that exist.
 pub async fn choose(wanted: Option<&str>, nth: usize) -> Result<Adapter> {
     let adapters = list().await;
     if adapters.is_empty() {

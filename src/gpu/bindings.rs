@@ -1,4 +1,5 @@
-//! What a dispatch is given, checked against what the kernel declares; bind groups are made once and kept.
+//! Checks the buffers and parameters of a dispatch against the kernel's declarations; bind groups
+//! are created once and kept.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -56,7 +57,7 @@ fn mistake(pipeline: &Pipeline, reason: String) -> Error {
     Error::Kernel { kernel: pipeline.label.clone(), reason }
 }
 
-/// The bytes of `Params`: every declared field supplied exactly once, with its own type.
+/// The bytes of `Params`. Every declared field must be given exactly once, with its declared type.
 ///
 /// # Errors
 /// [`Error::Kernel`] naming the field that is missing, unknown or of another type.
@@ -97,7 +98,7 @@ impl BindGroups {
         self.created
     }
 
-    /// Lets go of every bind group, and with them of buffers that only they keep alive.
+    /// Drops every bind group, and with them the buffers that only they keep alive.
     pub fn clear(&mut self) {
         self.groups.clear();
     }

@@ -4,10 +4,10 @@ use wgpu::{Features, Limits};
 
 use crate::{Error, Result};
 
-/// Immediates that every native backend can hold, in bytes.
+/// Bytes of immediates that every native backend supports.
 pub const IMMEDIATE_BYTES: u32 = 128;
 
-/// What can be left unused, by the names of `WGPT_WITHOUT`.
+/// The features that can be left unused, by their names in `WGPT_WITHOUT`.
 pub const OPTIONAL: &[(&str, Features)] = &[
     ("f16", Features::SHADER_F16),
     ("subgroups", Features::SUBGROUP),
@@ -17,21 +17,22 @@ pub const OPTIONAL: &[(&str, Features)] = &[
     ("pipeline-cache", Features::PIPELINE_CACHE),
 ];
 
-/// The word of `WGPT_LIMITS`.
+/// The value of `WGPT_LIMITS`.
 pub const MINIMUM: &str = "minimum";
 
-/// Optional abilities of the opened device and the limits that kernels must respect.
+/// Optional capabilities of the opened device and the limits that kernels must respect.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Capabilities {
     /// f16 in storage buffers and arithmetic.
     pub f16: bool,
     /// Smallest and largest number of lanes in a subgroup; `None` without subgroup operations.
     pub subgroups: Option<(u32, u32)>,
-    /// Rows and columns of the matrices that a subgroup multiplies as a whole, in f16 with sums in f32; `None` where it cannot.
+    /// Side of the square matrices that a subgroup multiplies as a whole, in f16 with sums in
+    /// f32; `None` where it cannot.
     pub cooperative: Option<u32>,
     /// Parameters in the command stream instead of a uniform buffer.
     pub immediates: bool,
-    /// Timestamps at the borders of a compute pass.
+    /// Timestamps at the beginning and end of a compute pass.
     pub timestamps: bool,
     /// Bytes of workgroup memory per workgroup.
     pub workgroup_memory: u32,
@@ -43,19 +44,19 @@ pub struct Capabilities {
     pub binding: u64,
     /// Bytes of one buffer.
     pub buffer: u64,
-    /// A binding's offset is a multiple of this many bytes.
+    /// A binding's offset must be a multiple of this many bytes.
     pub alignment: u64,
-    /// Variants that are left unused, by their own name or their kernel's.
+    /// Variants to leave unused, by their own name or their kernel's.
     pub unused: Vec<String>,
 }
 
 impl Capabilities {
-    /// What every adapter of WebGPU has, and nothing beyond.
+    /// What WebGPU guarantees on every adapter, and nothing more.
     pub fn baseline() -> Self {
         Self::within(&Limits::defaults())
     }
 
-    /// Limits, and no ability beyond them.
+    /// The given limits, without any optional capability.
     fn within(limits: &Limits) -> Self {
         Self {
             f16: false,
@@ -73,16 +74,16 @@ impl Capabilities {
         }
     }
 
-    /// What to ask of `adapter`: the features that it has and `without`, a comma-separated list of names of [`OPTIONAL`], does
-    /// not name; and its own limits, or with [`MINIMUM`] for `limits` the least that WebGPU promises everywhere.
+    /// What to request from `adapter`: its features except those in `without`, a comma-separated list of names from
+    /// [`OPTIONAL`]; and its own limits, or if `limits` is [`MINIMUM`], those that WebGPU guarantees everywhere.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a word that means nothing.
+    /// [`Error::Usage`] for an unknown word.
     pub fn request(adapter: &wgpu::Adapter, without: &str, limits: &str) -> Result<(Features, Limits)> {
         let features = adapter.features() & wanted(without)?;
         let mut limits = match limits.trim() {
             "" => adapter.limits(),
-            // An adapter that offers even less, as some do beyond WebGPU, gives what it has.
+            // An adapter that offers even less, as some outside WebGPU do, gives what it has.
             MINIMUM => Limits::defaults().or_worse_values_from(&adapter.limits()),
             word => return Err(Error::Usage(format!("WGPT_LIMITS={word}: give {MINIMUM}, or nothing"))),
         };
@@ -90,7 +91,8 @@ impl Capabilities {
         Ok((features, limits))
     }
 
-    /// What `device` of `adapter` was opened with; of the variants those that `unused` names, separated by `;`, are not used.
+    /// The capabilities that `device` of `adapter` was opened with. `unused` names variants to leave
+    /// unused, separated by `;`.
     pub fn of(device: &wgpu::Device, adapter: &wgpu::Adapter, unused: &str) -> Self {
         let (features, info) = (device.features(), adapter.get_info());
         let f16 = features.contains(Features::SHADER_F16);
@@ -119,12 +121,12 @@ impl Capabilities {
     }
 }
 
-/// The names of the optional features that `such` picks.
+/// The names of the optional features that `such` selects.
 pub fn names(such: impl Fn(Features) -> bool) -> Vec<&'static str> {
     OPTIONAL.iter().filter(|(_, feature)| such(*feature)).map(|(name, _)| *name).collect()
 }
 
-/// The optional features but those that `without` names.
+/// The optional features except those that `without` names.
 fn wanted(without: &str) -> Result<Features> {
     let mut wanted = OPTIONAL.iter().fold(Features::empty(), |all, (_, feature)| all | *feature);
     for word in without.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -138,7 +140,7 @@ fn wanted(without: &str) -> Result<Features> {
     Ok(wanted)
 }
 
-/// The larger side that WGSL has a type for, of square matrices in f16 whose products are summed up in f32.
+/// The largest side offered for square f16 matrices whose products are summed in f32, among those WGSL has a type for.
 fn matrix_side(offered: &[wgpu::CooperativeMatrixProperties]) -> Option<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let fits = |side: &u32| {

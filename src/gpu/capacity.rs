@@ -1,17 +1,29 @@
-//! How much the adapter can still hold. No API tells, so it is tried.
+//! Finds out how much memory the adapter has left. No API tells, so it is tried.
 
 use super::Gpu;
 use crate::Result;
 
-/// Bytes of one trial buffer: all adapters allow as much.
+/// Bytes of one trial buffer, small enough for every adapter.
 const PART: u64 = 128 << 20;
 
 impl Gpu {
-    /// Whether `bytes` more can be allocated: takes them in buffers, and lets them go again.
+    /// Whether `bytes` more fit; [`None`] if the adapter does not report its memory.
     ///
     /// # Errors
-    /// Whatever else the driver complains about.
-    pub async fn has_room(&self, bytes: u64) -> Result<bool> {
+    /// The driver's errors other than a lack of memory.
+    pub async fn fits(&self, bytes: u64) -> Result<Option<bool>> {
+        Ok(match self.info().device_type {
+            // A software adapter uses the machine's own memory, and reports more than there is.
+            wgpu::DeviceType::Cpu => available().map(|free| bytes <= free),
+            _ => Some(self.has_room(bytes).await?),
+        })
+    }
+
+    /// Whether `bytes` more can be allocated: allocates them as buffers and releases them again.
+    ///
+    /// # Errors
+    /// Returns any other error of the driver.
+    async fn has_room(&self, bytes: u64) -> Result<bool> {
         let mut parts = Vec::new();
         let mut rest = bytes;
         while rest > 0 {
@@ -30,4 +42,11 @@ impl Gpu {
         }
         self.check().map(|()| true)
     }
+}
+
+/// Bytes of memory that are still available to programs, if the system reports it.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
 }

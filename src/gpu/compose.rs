@@ -1,25 +1,25 @@
-//! Kernel text: includes, rewritten constants, and the form that an adapter's compiler takes.
+//! Composes kernel text: includes, replaced constants, and the form that an adapter's compiler accepts.
 
 /// Why a kernel's text could not be composed.
 pub type Reason = String;
 
-/// What a text must say beyond the kernel's own words, by who compiles it.
+/// How a kernel's text must be written for the compiler that reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
-    /// Parameters in the command stream instead of a uniform buffer.
+    /// Whether parameters travel in the command stream instead of a uniform buffer.
     pub immediates: bool,
-    /// Subgroups are asked for by a line, `enable subgroups;`, where they are used. WGSL wants it, and so do browsers; naga 30
-    /// does not know it and takes subgroups without.
+    /// Whether a text that uses subgroups begins with `enable subgroups;`. The WGSL standard and browsers require it;
+    /// naga 30 does not know it and accepts subgroups without.
     pub subgroup_line: bool,
 }
 
 impl Form {
-    /// What naga compiles, for an adapter with immediates or without.
+    /// The form that naga compiles, for an adapter with or without immediates.
     pub const fn native(immediates: bool) -> Self {
         Self { immediates, subgroup_line: false }
     }
 
-    /// What a browser compiles.
+    /// The form that a browser compiles.
     pub const BROWSER: Self = Self { immediates: false, subgroup_line: true };
 }
 
@@ -65,11 +65,11 @@ const LIBRARY: &[(&str, &str)] = &[
 ];
 
 /// Resolves `// @include "lib/x.wgsl"` lines (each file once) and replaces the right-hand sides of declared
-/// top-level `const`, `alias` and `// @include name = "lib/x.wgsl"` lines; writes what aliases stand for in their place; then puts
-/// the text into `form`.
+/// top-level `const`, `alias` and `// @include name = "lib/x.wgsl"` lines; substitutes the types that aliases name; then
+/// puts the text into `form`.
 ///
 /// # Errors
-/// An unknown include, or a replacement for a name that the text does not declare.
+/// The reason, for an unknown include or a replacement for a name that the text does not declare.
 pub fn compose(source: &str, replacements: &[(&str, String)], form: Form) -> Result<String, Reason> {
     let mut lines = Vec::new();
     let (files, constants): (Vec<_>, Vec<_>) = replacements.iter().partition(|(_, value)| value.starts_with('"'));
@@ -103,8 +103,8 @@ pub fn compose(source: &str, replacements: &[(&str, String)], form: Form) -> Res
     Ok(text)
 }
 
-/// Writes the types that `alias` lines name in their place. To naga an alias is a type of its own; its HLSL back end then defines
-/// the same function for both twice, which no compiler of HLSL takes.
+/// Substitutes the types that `alias` lines name. To naga an alias is a type of its own, and its HLSL back end would
+/// then define the same function twice, once for each, which no HLSL compiler accepts.
 fn write_out(lines: &mut [String]) {
     for at in 0..lines.len() {
         let alias = lines[at].strip_prefix("alias ").and_then(|rest| rest.split_once(';'));
@@ -115,7 +115,7 @@ fn write_out(lines: &mut [String]) {
     }
 }
 
-/// `line` with `new` for every word `old` of its code that is no member's name.
+/// `line` with every word `old` of its code replaced by `new`, except where it is a member's name.
 fn replace_word(line: &str, old: &str, new: &str) -> String {
     let (code, comment) = line.split_at(line.find("//").unwrap_or(line.len()));
     let part_of_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
@@ -125,7 +125,7 @@ fn replace_word(line: &str, old: &str, new: &str) -> String {
         let begins = !before.ends_with(|letter| part_of_word(letter) || letter == '.');
         let whole = begins && !after.starts_with(part_of_word);
         written += before;
-        // The letter before counts for what comes next, so that nothing within a longer word is taken for a word.
+        // Skip the whole longer word, so that no part of it is taken for a word of its own.
         if whole {
             written += new;
             rest = after;
@@ -138,7 +138,7 @@ fn replace_word(line: &str, old: &str, new: &str) -> String {
     written + rest + comment
 }
 
-/// Whether `word` occurs in a text's code, not only in its comments.
+/// Whether `word` occurs in the code of `text`, not only in its comments.
 pub fn says(text: &str, word: &str) -> bool {
     text.lines().any(|line| line.split("//").next().is_some_and(|code| code.contains(word)))
 }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn types_stand_in_the_place_of_aliases() {
+    fn aliases_are_replaced_by_their_types() {
         let source =
             "alias row = array<e, 2>; // of e\nalias e = f32;\nfn f(a_e: row, e_1: e) -> e { return e(a_e.e); } // e";
         let text = compose(source, &[("e", "vec4<f32>".into())], NATIVE).expect("both are declared");
@@ -199,9 +199,9 @@ mod tests {
         assert_eq!(text, expected);
     }
 
-    /// Comments ask for nothing.
+    /// Words in comments enable no extension.
     #[test]
-    fn extensions_are_asked_for_where_they_are_used() {
+    fn extensions_are_enabled_where_they_are_used() {
         let source = "// subgroups of f16\nfn f(x: f32) -> f32 { return subgroupAdd(x); }";
         let browser = compose(source, &[], Form::BROWSER).expect("nothing to resolve");
         assert_eq!(browser, format!("enable subgroups;\n{source}"));

@@ -20,30 +20,31 @@ use super::{
 };
 use crate::{Error, Result, trusted};
 
-/// The bytes that were kept for an adapter.
+/// Looks up the bytes that were saved for an adapter.
 pub type Kept = fn(&wgpu::AdapterInfo) -> Option<Vec<u8>>;
 
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Index or part of the name of the adapter; the best one without a wish.
+    /// Index or part of the name of the adapter; the best one if `None`.
     pub adapter: Option<String>,
-    /// Without a wish: which of the adapters of the best kind, counted round them, for programs that run side by side.
+    /// Without `adapter`: which of the adapters of the best kind, modulo their number, for
+    /// programs that run side by side.
     pub nth: usize,
     /// Capabilities to leave unused, comma-separated.
     pub without: String,
     /// Variants to leave unused, by name, separated by semicolons: see [`crate::ops::variant_names`].
     pub without_variants: String,
-    /// `minimum` for the limits that WebGPU promises on any adapter; else the adapter's own.
+    /// `minimum` for the limits that WebGPU guarantees on any adapter; otherwise the adapter's own.
     pub limits: String,
-    /// Keep index clamps and loop bounds in the kernels.
+    /// Whether kernels keep index clamps and loop bounds.
     pub checked: bool,
-    /// Where compiled pipelines of an adapter were kept: gives what [`Gpu::compiled`] gave, or anything, or nothing.
+    /// Looks up an adapter's saved pipelines: bytes from [`Gpu::compiled`], arbitrary bytes, or none.
     pub compiled: Option<Kept>,
 }
 
 impl Options {
-    /// The options that `WGPT_ADAPTER`, `WGPT_WITHOUT`, `WGPT_WITHOUT_VARIANTS`, `WGPT_LIMITS` and `WGPT_CHECKED` ask for.
+    /// Reads the options from `WGPT_ADAPTER`, `WGPT_WITHOUT`, `WGPT_WITHOUT_VARIANTS`, `WGPT_LIMITS` and `WGPT_CHECKED`.
     pub fn from_environment() -> Self {
         let read = |name| std::env::var(name).unwrap_or_default();
         Self {
@@ -57,7 +58,7 @@ impl Options {
         }
     }
 
-    /// What makes the device less than its adapter is, in words; empty if nothing does.
+    /// Describes what the device lacks compared with its adapter; empty if nothing.
     pub fn reduced(&self) -> String {
         let without = if self.without.is_empty() { String::new() } else { format!("without {}", self.without) };
         let limits = if self.limits.is_empty() { String::new() } else { format!("{} limits", self.limits) };
@@ -66,7 +67,7 @@ impl Options {
     }
 }
 
-/// What was created since the device was opened. After the first training step none of these grows.
+/// Counts of objects created since the device was opened. After the first training step none of these grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Created {
     /// Buffers.
@@ -105,10 +106,10 @@ impl std::fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that `options` ask for.
+    /// Opens the adapter that `options` select.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::NoDevice`]; [`Error::Usage`] for options that mean nothing.
+    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::NoDevice`]; [`Error::Usage`] for invalid options.
     pub async fn open(options: &Options) -> Result<Self> {
         let adapter = adapter::choose(options.adapter.as_deref(), options.nth).await?;
         let info = adapter.get_info();
@@ -152,13 +153,13 @@ impl Gpu {
         })))
     }
 
-    /// A device beside this one that only takes notes: tensors take no memory, dispatches go to its ledger and copies nowhere,
-    /// and what is read from it is zeros. It knows what this one's tuner knows.
+    /// An imagined device beside this one, which only takes notes: tensors take no memory, dispatches are noted in its
+    /// ledger, copies do nothing, and every read gives zeros. Its tuner starts with this one's choices.
     pub fn imagine(&self) -> Self {
         self.imagine_as(self.capabilities().clone())
     }
 
-    /// [`Gpu::imagine`] of an adapter that can do other things than this one.
+    /// [`Gpu::imagine`] for an adapter with other capabilities than this one.
     pub fn imagine_as(&self, capabilities: Capabilities) -> Self {
         let Inner { device, queue, info, fault, checked, .. } = &*self.0;
         let tuner = Tuner::new(self.tuner().adapter().to_string());
@@ -191,7 +192,7 @@ impl Gpu {
         self.0.ledger.as_ref().map(|ledger| ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
-    /// On an imagined device, notes what would be done; whether it is one.
+    /// Notes what would be done if this is an imagined device; returns whether it is one.
     pub(super) fn notes(&self, note: impl FnOnce() -> Note) -> bool {
         self.ledger().is_some_and(|mut ledger| {
             ledger.add(note);
@@ -214,7 +215,7 @@ impl Gpu {
         adapter::describe(&self.0.info)
     }
 
-    /// What wgpu says of the adapter.
+    /// wgpu's information about the adapter.
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.0.info
     }
@@ -234,7 +235,8 @@ impl Gpu {
         self.0.checked
     }
 
-    /// Fills every new tensor with NaN from now on: tests find kernels that leave part of their output unwritten.
+    /// Turns on or off that every new tensor is filled with NaN, by which tests find kernels
+    /// that leave output unwritten.
     pub fn poison(&self, on: bool) {
         self.0.poison.store(on, Ordering::Relaxed);
     }
@@ -249,28 +251,28 @@ impl Gpu {
         self.0.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A buffer of at least `bytes`, with whatever contents.
+    /// A buffer of at least `bytes` bytes, with arbitrary contents.
     pub fn allocate(&self, bytes: u64, purpose: Purpose) -> Arc<Storage> {
         self.0.pool.take(&self.0.device, bytes, purpose)
     }
 
-    /// Bytes of buffers in use, the most that ever were, and bytes held.
+    /// Bytes of buffers in use, their peak, and bytes held including free buffers.
     pub fn memory(&self) -> (u64, u64, u64) {
         self.0.pool.bytes()
     }
 
-    /// Frees the buffers that nothing uses, and forgets the bind groups that keep them.
+    /// Frees the buffers that nothing uses, and drops the bind groups that keep them alive.
     pub fn trim(&self) {
         self.recorder().groups.clear();
         self.0.pool.trim();
     }
 
-    /// What the driver reported since the device was opened.
+    /// Checks whether the driver has reported an error since the device was opened.
     ///
     /// # Errors
     /// The report, naming the last kernel recorded.
     pub fn check(&self) -> Result<()> {
-        // The recorder may be locked by the caller; the kernel's name is worth a try, not a deadlock.
+        // The caller may hold the recorder's lock; the kernel's name is not worth a deadlock.
         let kernel =
             self.0.recorder.try_lock().map_or_else(|_| String::new(), |recorder| recorder.last_kernel().into());
         self.0.fault.check(&kernel)
@@ -289,18 +291,18 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    /// The cache that pipelines are compiled with.
+    /// The cache used to compile pipelines.
     pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
         self.0.compiled.as_ref()
     }
 
-    /// The pipelines that were compiled so far and those that [`Options::compiled`] gave, as bytes to keep for the next
-    /// process; none where the adapter cannot.
+    /// The pipelines compiled so far and those from [`Options::compiled`], as bytes to save for the next process;
+    /// `None` where the adapter does not support this.
     pub fn compiled(&self) -> Option<Vec<u8>> {
         self.0.compiled.as_ref().and_then(trusted::pipeline_data)
     }
 
-    /// The layout and the group that binds the parameter ring.
+    /// The layout and the bind group of the parameter ring.
     pub(super) fn uniform_group(&self) -> (wgpu::BindGroupLayout, wgpu::BindGroup) {
         let entries = [kernel::entry(0, wgpu::BufferBindingType::Uniform)];
         let layout = self.0.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -329,7 +331,7 @@ impl Gpu {
         self.0.recorder.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Counts of what was created so far.
+    /// Counts of objects created so far.
     pub fn created(&self) -> Created {
         Created {
             buffers: self.0.pool.created(),
@@ -341,10 +343,10 @@ impl Gpu {
     /// Starts (or restarts) timing every dispatch.
     ///
     /// # Errors
-    /// [`Error::Usage`] on an adapter without timestamps.
+    /// [`Error::NoTimestamps`].
     pub fn start_profile(&self) -> Result<()> {
         if !self.capabilities().timestamps {
-            return Err(Error::Usage(format!("--profile: {} has no timestamp queries", self.description())));
+            return Err(Error::NoTimestamps { adapter: self.description() });
         }
         self.submit()?;
         self.recorder().profile = Some(Profile::new(self.device(), self.queue()));
@@ -354,7 +356,7 @@ impl Gpu {
     /// Kernels by time since the profile was started, the slowest first; empty without one.
     ///
     /// # Errors
-    /// Whatever the driver complained about.
+    /// Returns any error that the driver has reported.
     pub fn profile_table(&self) -> Result<Vec<(String, Entry)>> {
         self.submit()?;
         Ok(self.recorder().profile.as_ref().map(Profile::table).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! What the driver reported behind our back: validation errors, lost devices, exhausted memory.
+//! Collects what the driver reports asynchronously: validation errors, lost devices, exhausted memory.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ enum Kind {
 }
 
 impl Fault {
-    /// Watches a device: from now on errors are kept here instead of ending the process.
+    /// Watches a device: from now on its errors are kept here instead of ending the process.
     pub fn watch(device: &wgpu::Device) -> Self {
         let fault = Self::default();
         let errors = fault.clone();
@@ -33,13 +33,13 @@ impl Fault {
 
     fn set(&self, kind: Kind) {
         let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // Losing the device explains every later complaint, so it replaces what was kept.
+        // A lost device explains every other report, so it replaces what was kept.
         if slot.is_none() || matches!(kind, Kind::Lost(_)) {
             *slot = Some(kind);
         }
     }
 
-    /// Whether anything was reported; `kernel` is the last one recorded.
+    /// Fails if anything was reported; `kernel` is the last one recorded.
     ///
     /// # Errors
     /// The report as [`Error::DeviceLost`], [`Error::OutOfMemory`] or [`Error::Kernel`].

@@ -1,12 +1,12 @@
-//! What a device would do, noted instead of done: allocations are counted by the pool itself, dispatches and copies go to a
-//! [`Ledger`]. A plan of a run is made of these notes, so it cannot disagree with the code that runs.
+//! Notes what a device would do instead of doing it: the pool itself counts allocations, and dispatches and copies go
+//! to a [`Ledger`]. The plan of a run is made from these notes, so it cannot disagree with the code that runs.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{Bind, Gpu, Param, Storage, Variant, pool::Purpose};
 use crate::Result;
 
-/// A dispatch, and how often it came.
+/// A dispatch, and how often it occurred.
 #[derive(Clone, Debug)]
 pub struct Work {
     /// The kernel.
@@ -18,7 +18,7 @@ pub struct Work {
     params: Vec<(String, Param)>,
     /// The bytes of each buffer.
     binds: Vec<(String, u64)>,
-    /// The names of buffers that only fill a binding: they are bound under another name as well.
+    /// The names of buffers that only fill a binding: they are also bound under another name.
     stand_ins: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ pub struct Work {
 pub struct Place {
     /// The buffer's number.
     pub id: u64,
-    /// The whole buffer's bytes.
+    /// The whole buffer's size in bytes.
     pub whole: u64,
     /// First byte.
     pub offset: u64,
@@ -41,29 +41,29 @@ impl From<Bind<'_>> for Place {
     }
 }
 
-/// Something that is done in order.
+/// One entry of the ledger's ordered list.
 #[derive(Clone, Debug)]
 pub enum Note {
-    /// A dispatch: which of the works, over which buffers.
+    /// A dispatch: an index into the works, and the buffers it uses.
     Dispatch(usize, Vec<Place>),
-    /// Bytes from the host.
+    /// An upload of bytes from the host.
     Upload(Place, Vec<u8>),
-    /// From, to.
+    /// A copy: source, target.
     Copy(Place, Place),
-    /// Zeros.
+    /// A range set to zero.
     Clear(Place),
-    /// Bytes to the host.
+    /// A readback to the host.
     Read(Place),
-    /// What was recorded is handed over.
+    /// A submission of what was recorded.
     Submit,
 }
 
-/// What was done, since it was last taken.
+/// What was done since the ledger was last taken.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Distinct dispatches in the order in which they came first.
+    /// Distinct dispatches in order of first occurrence.
     pub works: Vec<Work>,
-    /// Everything in order; empty unless it was asked for.
+    /// Everything in order; empty unless requested.
     pub notes: Vec<Note>,
     places: HashMap<String, usize>,
     in_order: bool,
@@ -95,7 +95,7 @@ impl Ledger {
         }
     }
 
-    /// The notes so far, which are forgotten. From here on their order is kept, with what is uploaded, or not.
+    /// Takes the notes so far. From here on, everything is also noted in order, with uploaded bytes, if `in_order`.
     pub fn take(&mut self, in_order: bool) -> Self {
         std::mem::replace(self, Self { in_order, ..Self::default() })
     }
@@ -118,7 +118,7 @@ enum Use {
 }
 
 impl Scratch {
-    /// As large as any of `works` needs, and `bytes` in all if that is more.
+    /// Buffers as large as any of `works` needs, and `bytes` in total if that is more.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -158,8 +158,8 @@ impl Work {
         if let Param::Uint(value) = found { Some(value) } else { None }
     }
 
-    /// Bytes that one dispatch reads and writes if every buffer passes once: of tables, from which only some rows are taken, and
-    /// of what is added to, more than it really is.
+    /// Bytes that one dispatch reads and writes if every buffer is passed over once. This overestimates tables, of
+    /// which only some rows are read, and buffers that are added to.
     ///
     /// # Errors
     /// [`crate::Error::Kernel`] for a kernel that does not compile.
@@ -200,7 +200,7 @@ impl Work {
         self.run_over(gpu, &buffers)
     }
 
-    /// Dispatches it for real, over buffers in the order of its own.
+    /// Dispatches it for real over `buffers`, given in the order of its own.
     pub(super) fn run_over(&self, gpu: &Gpu, buffers: &[Bind<'_>]) -> Result<()> {
         let binds: Vec<_> = self.binds.iter().zip(buffers).map(|((name, _), bind)| (name.as_str(), *bind)).collect();
         let params: Vec<_> = self.params.iter().map(|(name, param)| (name.as_str(), *param)).collect();

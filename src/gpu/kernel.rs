@@ -1,4 +1,4 @@
-//! Kernels, their variants, and the pipelines made of them.
+//! Kernels, their variants, and the pipelines compiled from them.
 
 use std::{
     borrow::Cow,
@@ -11,12 +11,12 @@ use std::{
 use super::{Form, Gpu, compose, reflect};
 use crate::{Error, Result, trusted};
 
-/// A file below `shaders/`.
+/// A compute shader: a file below `shaders/`, or one of your own for [`Gpu::dispatch`].
 #[derive(Debug)]
 pub struct Kernel {
-    /// The file's name without its ending.
+    /// The name in messages and profiles; a file's is its own without extension.
     pub name: &'static str,
-    /// The file's text.
+    /// The WGSL text, whose entry point is `main`. `// @include "lib/index.wgsl"` takes in a file of `shaders/lib`.
     pub source: &'static str,
 }
 
@@ -74,11 +74,14 @@ pub struct Variant {
     pub kernel: &'static Kernel,
     /// The replaced constants, sorted by name.
     pub constants: Vec<(&'static str, Constant)>,
+    /// Whether it keeps its run-time checks even where the library's own kernels do without.
+    pub(super) checked: bool,
 }
 
 impl PartialEq for Variant {
     fn eq(&self, other: &Self) -> bool {
-        self.kernel.name == other.kernel.name && self.constants == other.constants
+        // Kernels outside the library may have names that are taken.
+        std::ptr::eq(self.kernel, other.kernel) && self.constants == other.constants && self.checked == other.checked
     }
 }
 
@@ -104,7 +107,7 @@ impl std::fmt::Display for Variant {
 impl Kernel {
     /// The kernel with its constants as written.
     pub fn plain(&'static self) -> Variant {
-        Variant { kernel: self, constants: Vec::new() }
+        Variant { kernel: self, constants: Vec::new(), checked: false }
     }
 
     /// The kernel with one constant replaced.
@@ -122,7 +125,7 @@ impl Variant {
         self
     }
 
-    /// The variant as a name for files, without an ending; what is off is left out.
+    /// The variant as a file name without extension; flags that are off are left out.
     pub fn file_name(&self) -> String {
         let word = |(name, value): &(&'static str, Constant)| {
             let name = name.trim_end_matches("_element");
@@ -140,7 +143,7 @@ impl Variant {
             .join(".")
     }
 
-    /// The composed WGSL text, for whoever compiles it.
+    /// The composed WGSL text, in the form that its compiler accepts.
     ///
     /// # Errors
     /// [`Error::Kernel`] for an unknown include or constant.
@@ -158,17 +161,17 @@ impl Variant {
 /// A compiled variant.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// Distinct for each pipeline of a process.
+    /// Distinct for each pipeline of the process.
     pub id: u32,
-    /// The variant in words, for profiles and errors.
+    /// The variant's name and constants, for profiles and errors.
     pub label: String,
-    /// What the text declares.
+    /// What the kernel's text declares.
     pub interface: reflect::Interface,
     /// The compute pipeline.
     pub pipeline: wgpu::ComputePipeline,
     /// The layout of group 0.
     pub layout: wgpu::BindGroupLayout,
-    /// Group 1, the parameters, where the adapter has no immediates.
+    /// Group 1, the parameters, if the adapter has no immediates.
     pub uniform: Option<wgpu::BindGroup>,
 }
 
@@ -200,7 +203,7 @@ impl Pipeline {
                 [..if uniform.is_some() { 2 } else { 1 }],
             immediate_size: if immediates { interface.params_bytes } else { 0 },
         });
-        // Parsed once: the same module was reflected. A browser compiles the text itself.
+        // The module that was reflected is compiled, so the text is parsed once. A browser compiles the text itself.
         let source = match cfg!(target_family = "wasm") {
             false => wgpu::ShaderSource::Naga(Cow::Owned(module)),
             true => wgpu::ShaderSource::Wgsl(Cow::Owned(variant.text(Form::BROWSER)?)),
@@ -209,7 +212,7 @@ impl Pipeline {
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
-            module: &trusted::shader_module(device, shader, gpu.checked()),
+            module: &trusted::shader_module(device, shader, gpu.checked() || variant.checked),
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 zero_initialize_workgroup_memory: false,

@@ -1,14 +1,14 @@
-//! The adapter, its kernels and its memory. This layer knows buffers and bytes; tensors come above it.
+//! The adapter, its kernels and its memory. This layer knows buffers and bytes; tensors are built on top of it.
 //!
 //! * [`context`]: [`Gpu`], opened on a chosen adapter.
-//! * [`adapter`]: which adapters exist, which one is taken.
+//! * [`adapter`]: which adapters exist and which one is used.
 //! * [`capabilities`]: what the adapter offers beyond the WebGPU baseline.
-//! * [`compose`] and [`reflect`]: WGSL text in an adapter's [`Form`] to pipeline layout; [`kernel`] caches the result.
-//! * [`platform`]: what adapters elsewhere may offer; [`translate`]: a kernel's text in their drivers' languages.
-//! * [`recorder`]: dispatches and copies, in order, into few submissions; [`bindings`] caches bind groups.
-//! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`capacity`]: what still fits.
-//! * [`imagine`]: a device that only takes notes of what it would do; [`replay`]: doing it for real.
-//! * [`profile`]: time per kernel; [`race`]: which of several calls is the fastest; [`tune`]: what was found out so.
+//! * [`compose`] and [`reflect`]: WGSL text in an adapter's [`Form`] and what it declares; [`kernel`]: pipelines made of it.
+//! * [`platform`]: what other platforms' adapters may offer; [`translate`]: a kernel's text in their drivers' languages.
+//! * [`recorder`]: dispatches and copies, in order, in few submissions; [`bindings`]: cached bind groups.
+//! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`capacity`]: how much still fits.
+//! * [`imagine`]: a device that only notes what it would do; [`replay`]: doing it for real.
+//! * [`profile`]: time per kernel; [`race`]: the fastest of several calls; [`tune`]: the fastest variants found so far.
 
 pub mod adapter;
 pub mod bindings;

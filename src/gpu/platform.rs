@@ -1,8 +1,8 @@
-//! What adapters of a platform may offer, so that kernels can be looked at without them.
+//! What adapters of a platform may offer, so that kernels can be examined without such an adapter.
 
 use super::{Capabilities, Form};
 
-/// A way to reach adapters, with a shader language of its own.
+/// A way to reach adapters, with its own shader language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Platform {
@@ -16,7 +16,7 @@ pub enum Platform {
     Vulkan,
 }
 
-/// The sizes that subgroups have: software drivers 4 or 8, Intel 8 to 32, NVIDIA and Apple 32, AMD 32 or 64.
+/// The subgroup sizes in use: software drivers 4 or 8, Intel 8 to 32, NVIDIA and Apple 32, AMD 32 or 64.
 const SUBGROUPS: &[u32] = &[4, 8, 16, 32, 64];
 
 impl Platform {
@@ -33,7 +33,7 @@ impl Platform {
         }
     }
 
-    /// The platform by which wgpu reaches an adapter.
+    /// The platform through which wgpu reaches an adapter.
     pub fn of(backend: wgpu::Backend) -> Self {
         match backend {
             wgpu::Backend::Metal => Self::Metal,
@@ -43,12 +43,12 @@ impl Platform {
         }
     }
 
-    /// How kernels are written there.
+    /// The form of kernel text on this platform.
     pub fn form(self) -> Form {
         if self == Self::Browser { Form::BROWSER } else { Form::native(true) }
     }
 
-    /// Sides of the matrices that a subgroup multiplies as a whole, where wgpu offers that.
+    /// Sides of the square matrices that a subgroup multiplies as a whole, where wgpu supports that.
     fn matrices(self) -> &'static [u32] {
         match self {
             Self::Browser | Self::Dx12 => &[],
@@ -57,8 +57,8 @@ impl Platform {
         }
     }
 
-    /// Adapters of every kind that makes a difference to the choice of variants. Each has more than the baseline, and room for
-    /// all: what a lesser one can choose is among what they can.
+    /// One adapter for every difference that matters to the choice of variants. Each exceeds the baseline and has room
+    /// for all variants, so whatever a lesser adapter can choose is among what these can.
     pub fn adapters(self) -> Vec<Capabilities> {
         let most = Capabilities {
             f16: true,

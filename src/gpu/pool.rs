@@ -1,6 +1,6 @@
-//! Buffers by size class. A dropped tensor's buffer is handed out again.
+//! Buffers by size class. The buffer of a dropped tensor is reused.
 //!
-//! Invariant: among the free buffers of a class the one with the smallest number is taken. So a step that allocates
+//! Invariant: among the free buffers of a class, the one with the smallest number is taken. So a step that allocates
 //! and frees in the same order as the step before gets the same buffers, and every cached bind group fits again.
 
 use std::{
@@ -13,9 +13,9 @@ use std::{
 pub enum Purpose {
     /// Read and written by kernels.
     Compute,
-    /// The same of exactly this size: a large buffer that is not worth rounding up, or the mirror of another.
+    /// Like `Compute`, with exactly the requested size: a large buffer not worth rounding up, or the mirror of another.
     Arena,
-    /// Copied to and mapped by the host.
+    /// Target of copies that the host maps and reads.
     Readback,
 }
 
@@ -24,24 +24,24 @@ pub enum Purpose {
 pub struct Storage {
     buffer: wgpu::Buffer,
     id: u64,
-    /// The buffer's size, or what it would be.
+    /// The buffer's size in bytes; on an imagined device, the size it would have.
     size: u64,
     purpose: Purpose,
     pool: Weak<Pool>,
 }
 
 impl Storage {
-    /// The buffer; it may be larger than what was asked for.
+    /// The buffer; it may be larger than requested.
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
     }
 
-    /// The buffer's bytes.
+    /// The buffer's size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Distinct for each buffer of a process, and kept when the buffer is handed out again.
+    /// Distinct for each buffer of the pool, and kept when the buffer is reused.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -70,7 +70,7 @@ struct State {
 #[derive(Default)]
 pub struct Pool {
     state: Mutex<State>,
-    /// All buffers are this one, whatever their size: nothing is ever read or written.
+    /// On an imagined device every buffer is this one, whatever its size; it is never read or written.
     stand_in: Option<wgpu::Buffer>,
 }
 
@@ -80,7 +80,7 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// Rounds up to an eighth of the power of two below, so at most an eighth is wasted and classes stay few.
+/// Rounds up to a multiple of an eighth of the power of two below, so at most an eighth is wasted and classes stay few.
 fn class(bytes: u64, purpose: Purpose) -> u64 {
     let bytes = bytes.max(4);
     if bytes <= 2048 || purpose == Purpose::Arena {
@@ -100,7 +100,7 @@ fn create(device: &wgpu::Device, size: u64, purpose: Purpose) -> wgpu::Buffer {
 }
 
 impl Pool {
-    /// A pool that counts as any other but allocates next to nothing.
+    /// A pool that counts like any other but allocates next to nothing.
     pub fn imagined(device: &wgpu::Device) -> Self {
         Self { state: Mutex::default(), stand_in: Some(create(device, 256, Purpose::Compute)) }
     }
@@ -129,13 +129,13 @@ impl Pool {
         self.lock().created
     }
 
-    /// Bytes in use now, the most that ever were, and bytes held including free buffers.
+    /// Bytes in use now, their peak, and bytes held including free buffers.
     pub fn bytes(&self) -> (u64, u64, u64) {
         let state = self.lock();
         (state.live_bytes, state.peak_bytes, state.total_bytes)
     }
 
-    /// Forgets the free buffers.
+    /// Drops the free buffers.
     pub fn trim(&self) {
         let mut state = self.lock();
         let freed: u64 = state.free.iter().map(|((_, size), buffers)| size * buffers.len() as u64).sum();

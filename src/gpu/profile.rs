@@ -1,8 +1,8 @@
-//! Time per kernel, by timestamps at the borders of each dispatch.
+//! Time per kernel, from timestamps before and after each dispatch.
 
 use std::collections::BTreeMap;
 
-/// Dispatches per submission while profiling: two timestamps each, and WebGPU allows 4096 per set.
+/// Dispatches per submission while profiling: each takes two timestamps, and WebGPU allows 4096 per query set.
 const SLOTS: u32 = 1024;
 
 /// Time and dispatches of one kernel.
@@ -32,7 +32,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// What the compute pass writes.
+    /// The timestamps that the compute pass writes.
     pub fn writes(&self) -> wgpu::ComputePassTimestampWrites<'_> {
         wgpu::ComputePassTimestampWrites {
             query_set: &self.set,
@@ -91,7 +91,7 @@ impl Profile {
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, u64::from(count) * 8);
     }
 
-    /// Waits for the submission and adds its times up. Profiling may wait; training never does.
+    /// Waits for the submission and adds up its times. Profiling may wait; training never does.
     pub fn collect(&mut self, device: &wgpu::Device) {
         if self.labels.is_empty() {
             return;

@@ -1,4 +1,5 @@
-//! Which of several calls is the fastest: timed in turns, so that whatever slows the machine down slows all of them.
+//! Finds the fastest of several calls by timing them in turns, so that whatever slows the
+//! machine down slows all of them.
 
 use web_time::Instant;
 
@@ -8,46 +9,46 @@ use crate::Result;
 /// A call to time.
 pub type Call<'a> = Box<dyn Fn() -> Result<()> + 'a>;
 
-/// How long a race goes on.
+/// When a race ends, and when a contender leaves it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Rounds, at most.
+    /// Maximum number of rounds.
     pub rounds: usize,
-    /// Rounds, at least, where there is more than one contender.
+    /// Minimum number of rounds if there is more than one contender.
     pub least: usize,
-    /// Seconds after which no round beyond the least begins.
+    /// Seconds after which no round beyond the minimum begins.
     pub seconds: f64,
-    /// Seconds of a sample, at least: short calls are repeated.
+    /// Minimum duration of a sample in seconds; short calls are repeated.
     pub sample: f64,
-    /// A contender is out when it takes this many times as long as the leader, at its best.
+    /// A contender is dropped if even at its best it takes this many times as long as the leader.
     pub out: f64,
-    /// Ends when the order is settled, and lets those go who are clearly behind.
+    /// Whether the race ends once the order is settled and drops contenders that are clearly behind.
     pub settles: bool,
 }
 
 impl Rules {
-    /// Finds the fastest, quickly.
+    /// Finds the fastest quickly.
     pub const CHOOSE: Self = Self { rounds: 25, least: 5, seconds: 1.0, sample: 0.004, out: 1.5, settles: true };
-    /// Measures all that are not hopeless.
+    /// Measures every contender that is not hopelessly slow.
     pub const MEASURE: Self = Self { rounds: 15, least: 3, seconds: 0.8, sample: 0.01, out: 3.0, settles: false };
-    /// Measures them with more patience.
+    /// Like [`Rules::MEASURE`], with more rounds and time.
     pub const MEASURE_LONG: Self = Self { rounds: 45, seconds: 4.0, ..Self::MEASURE };
 }
 
-/// Whoever is this close to the leader is as good.
+/// A contender within this factor of the leader counts as equally fast.
 const TIE: f64 = 1.02;
 
 /// Samples by contender and round.
 struct Race {
     rules: Rules,
-    /// A first call of each.
+    /// The time of each contender's first call.
     first: Vec<f64>,
     samples: Vec<Vec<f64>>,
-    /// Those that are still timed: they have a sample of every round.
+    /// The contenders that are still timed; each has a sample from every round.
     running: Vec<usize>,
 }
 
-/// The middle value, or the mean of the two in the middle; the values are sorted.
+/// The middle value, or the mean of the two in the middle. Sorts `values`.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -55,10 +56,10 @@ pub fn median(values: &mut [f64]) -> f64 {
 }
 
 impl Race {
-    /// Takes a first call of each; those that are far behind do not even start.
+    /// Starts from the time of each contender's first call; those far behind do not even start.
     fn new(rules: Rules, first: Vec<f64>) -> Self {
         let best = first.iter().copied().fold(f64::INFINITY, f64::min);
-        // One call may have been interrupted: twice the distance, and no matter what is a millisecond.
+        // One call may have been interrupted, so allow twice the distance, and always a millisecond.
         let far = |one: usize| first[one] > 2.0 * rules.out * best && first[one] > best + 0.001;
         let running = (0..first.len()).filter(|&one| !far(one)).collect();
         Self { rules, samples: vec![Vec::new(); first.len()], first, running }
@@ -68,7 +69,7 @@ impl Race {
         self.running.first().map_or(0, |&one| self.samples[one].len())
     }
 
-    /// The one with the lowest median among those that are still timed.
+    /// The contender with the lowest median among those that are still timed.
     fn leader(&self) -> usize {
         let time = |&one: &usize| match self.rounds() {
             0 => self.first[one],
@@ -78,19 +79,19 @@ impl Race {
         best.copied().unwrap_or(0)
     }
 
-    /// The least of its samples.
+    /// The contender's shortest sample.
     fn best(&self, one: usize) -> f64 {
         self.samples[one].iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// How many times as long as `other` one takes, round by round: drifts of the machine cancel out.
+    /// How many times as long as `other` `one` takes, round by round, so that drifts of the machine cancel out.
     fn ratios(&self, one: usize, other: usize) -> Vec<f64> {
         let pairs = self.samples[one].iter().zip(&self.samples[other]);
         let ratios: Vec<_> = pairs.map(|(one, other)| one / other.max(1e-12)).collect();
         if ratios.is_empty() { vec![self.first[one] / self.first[other].max(1e-12)] } else { ratios }
     }
 
-    /// The median of the ratios, and how far off it may be: two standard errors, from the median deviation.
+    /// The median of the ratios and its uncertainty: two standard errors, estimated from the median deviation.
     fn ratio(&self, one: usize, other: usize) -> (f64, f64) {
         let mut ratios = self.ratios(one, other);
         let middle = median(&mut ratios);
@@ -98,7 +99,7 @@ impl Race {
         (middle, 2.0 * 1.25 * 1.48 * median(&mut deviations) / (ratios.len() as f64).sqrt())
     }
 
-    /// Looks at the samples after a round: who is out, and whether it is over.
+    /// Drops contenders after a round of samples; returns whether the race is over.
     fn judge(&mut self, seconds: f64) -> bool {
         let (leader, rounds, rules) = (self.leader(), self.rounds(), self.rules);
         let mut settled = true;
@@ -106,10 +107,10 @@ impl Race {
         for &one in self.running.iter().filter(|&&one| one != leader) {
             let least = self.ratios(one, leader).into_iter().fold(f64::INFINITY, f64::min);
             let (middle, error) = self.ratio(one, leader);
-            // What disturbs a call only makes it longer, so that its best times must agree.
+            // Disturbances only make a call longer, so the best times must differ as well.
             let apart = self.best(one) > TIE * self.best(leader) && middle > TIE && middle - error > 1.0;
             let clear = rules.settles && rounds >= rules.least && apart;
-            // The leader's first sample may have been a lucky one, or the other's an unlucky one.
+            // In the first round the leader may have been lucky or the other unlucky.
             if clear || (rounds >= 2 && least > rules.out) {
                 continue;
             }
@@ -122,7 +123,7 @@ impl Race {
         self.running.len() == 1 || rounds >= rules.rounds || enough
     }
 
-    /// Seconds of each: the leader's median, times their ratio in the rounds that both ran.
+    /// Seconds per call of each contender: the leader's median times their ratio in the rounds that both ran.
     fn seconds(&self) -> Vec<f64> {
         let leader = self.leader();
         let mut best = match self.rounds() {
@@ -135,10 +136,10 @@ impl Race {
 }
 
 impl Gpu {
-    /// Seconds of one call of each, by the rules of a race. Of those that fell out early it is a rough figure.
+    /// Seconds per call of each, measured under `rules`. For those dropped early it is only a rough figure.
     ///
     /// # Errors
-    /// Those of the calls and of the driver.
+    /// Returns the errors of the calls and of the driver.
     pub async fn race(&self, rules: Rules, calls: &[Call<'_>]) -> Result<Vec<f64>> {
         let clock = async |call: &Call<'_>, repeat: usize| {
             let start = Instant::now();
@@ -152,7 +153,7 @@ impl Gpu {
         for call in calls {
             clock(call, 1).await?;
             let once = clock(call, 1).await?;
-            // Waiting for the driver takes longer than a short call, which is timed in numbers.
+            // Waiting for the driver takes longer than a short call, so short calls are timed many at a time.
             let more = (rules.sample / once.max(1e-9) / 2.0) as usize;
             first.push(if more > 1 { clock(call, more.min(32)).await? } else { once });
         }
@@ -190,14 +191,14 @@ mod tests {
         unreachable!("a race ends")
     }
 
-    /// Noise between 0 and 1 that repeats.
+    /// Reproducible noise between 0 and 1.
     fn noise(one: usize, round: usize) -> f64 {
         ((one * 7919 + round * 104_729 + 13) % 1009) as f64 / 1009.0
     }
 
     #[test]
     fn the_slow_are_dropped_and_the_close_are_told_apart() {
-        // Ten times as slow, 30 % slower, 4 % slower with as much noise, and the fastest.
+        // Ten times as slow, 30 % slower, 4 % slower with that much noise, and the fastest.
         let base = [10.0, 1.3, 1.04, 1.0];
         let (race, rounds) = run(Rules::CHOOSE, 4, |one, round| base[one] * (1.0 + 0.04 * noise(one, round)));
         assert!((5..=25).contains(&rounds), "{rounds}");
@@ -208,7 +209,7 @@ mod tests {
         assert!(seconds[3] < seconds[2] && seconds[2] < seconds[1] && seconds[1] < seconds[0], "{seconds:?}");
     }
 
-    /// A machine that becomes twice as slow while it is measured does not make those look good who fell out before.
+    /// A machine that becomes slower during the race does not make contenders look good that were dropped before.
     #[test]
     fn drifts_cancel_out() {
         let base = [1.2, 1.0, 1.03];
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!((rounds, race.running.len()), (Rules::MEASURE.rounds, 2));
     }
 
-    /// One interrupted sample costs nobody the race.
+    /// One interrupted sample does not lose a contender the race.
     #[test]
     fn an_interruption_is_forgiven() {
         let time = |one: usize, round: usize| if one == 1 && round == 1 { 2.0 } else { [1.2, 1.0][one] };

@@ -1,11 +1,11 @@
-//! Bytes from the GPU to the host, without stopping the commands in between.
+//! Copies bytes from the GPU to the host without stalling the commands in between.
 
 use std::sync::Arc;
 
 use super::{Bind, Gpu, Storage, pool::Purpose, wait::Signal};
 use crate::{Error, Result};
 
-/// A copy under way. Ask for its bytes as late as possible: recording goes on meanwhile.
+/// A copy in progress. Ask for its bytes as late as possible: recording goes on meanwhile.
 #[must_use]
 pub struct Readback {
     gpu: Gpu,
@@ -15,7 +15,7 @@ pub struct Readback {
 }
 
 impl Gpu {
-    /// Records a copy of `source` to the host. Size and offset are multiples of four.
+    /// Records a copy of `source` to the host. Size and offset must be multiples of four.
     pub fn read(&self, source: Bind<'_>) -> Readback {
         let staging = self.allocate(source.size, Purpose::Readback);
         let epoch = self.copy_out(source, &staging);
@@ -23,7 +23,7 @@ impl Gpu {
     }
 }
 
-/// A copy that was handed to the GPU and announces itself.
+/// A copy that was submitted to the GPU and can be polled for arrival.
 #[must_use]
 pub struct Arriving {
     copy: Readback,
@@ -31,10 +31,10 @@ pub struct Arriving {
 }
 
 impl Readback {
-    /// Hands everything recorded so far to the GPU without waiting: [`Arriving::is_here`] tells when the bytes are there.
+    /// Submits everything recorded so far without waiting; [`Arriving::is_here`] tells when the bytes have arrived.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn hand_over(self) -> Result<Arriving> {
         if self.gpu.is_imagined() {
             return Ok(Arriving { copy: self, mapped: None });
@@ -43,7 +43,7 @@ impl Readback {
         Ok(Arriving { mapped: Some(self.map()), copy: self })
     }
 
-    /// Asks for the bytes to be mapped: only once the copy was handed over.
+    /// Requests that the bytes be mapped; only valid once the copy has been submitted.
     fn map(&self) -> Signal<Mapped> {
         let signal = Signal::<Mapped>::default();
         let sender = signal.clone();
@@ -51,7 +51,7 @@ impl Readback {
         signal
     }
 
-    /// The bytes of a mapped copy.
+    /// The bytes of the copy, once mapped.
     fn take(&self, mapped: Mapped) -> Result<Vec<u8>> {
         self.gpu.check()?;
         let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string(), saved: None };
@@ -65,12 +65,12 @@ impl Readback {
     /// The bytes, once the GPU has written them.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`], or what else the driver reported.
+    /// [`Error::DeviceLost`], or another error that the driver has reported.
     pub async fn bytes(self) -> Result<Vec<u8>> {
         if self.gpu.is_imagined() {
             return Ok(vec![0; self.size as usize]);
         }
-        // Mapping before that would be refused while the copy is only recorded.
+        // Mapping is refused while the copy is only recorded.
         self.gpu.reach(self.epoch)?;
         let signal = self.map();
         self.gpu.turn();
@@ -88,13 +88,13 @@ impl Readback {
 }
 
 impl Arriving {
-    /// Whether the bytes are there. Waits for nothing.
+    /// Whether the bytes have arrived. Never waits.
     pub fn is_here(&self) -> bool {
         self.copy.gpu.turn();
         self.mapped.as_ref().is_none_or(Signal::is_sent)
     }
 
-    /// The numbers, once they are there.
+    /// The numbers, once they have arrived.
     ///
     /// # Errors
     /// As [`Readback::bytes`].

@@ -1,7 +1,7 @@
-//! Commands in order: dispatches, uploads and copies go into one encoder and few submissions.
+//! Records commands in order: dispatches, uploads and copies go into one encoder and few submissions.
 //!
 //! Invariant: whatever the host writes for a submission goes through the two rings below and is copied inside the
-//! encoder. A plain `write_buffer` into a tensor would land before work that was recorded earlier.
+//! encoder. A plain `write_buffer` into a tensor would take effect before work that was recorded earlier.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -20,6 +20,9 @@ const UPLOAD_RING: u64 = 4 << 20;
 const PARAMS_RING: u64 = 1 << 20;
 /// Dispatches per submission: the GPU starts on the first while the host records the next.
 const DISPATCHES: u32 = 512;
+
+/// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
+const FLAT_GROUP: usize = 64;
 
 /// The open encoder and what belongs to its submission.
 pub struct Recorder {
@@ -64,7 +67,7 @@ impl Recorder {
         }
     }
 
-    /// The ring that group 1 binds.
+    /// The parameter ring, which group 1 binds.
     pub fn params_ring(&self) -> &wgpu::Buffer {
         &self.params
     }
@@ -169,7 +172,7 @@ impl Recorder {
         }
         let submission = gpu.queue().submit([encoder.finish()]);
         self.submissions.push_back((self.epoch, submission));
-        // Two dozen submissions are far more than readbacks that can still be under way.
+        // Far fewer readbacks than two dozen are ever in flight at once.
         if self.submissions.len() > 24 {
             self.submissions.pop_front();
         }
@@ -182,7 +185,40 @@ impl Recorder {
 }
 
 impl Gpu {
-    /// Records one dispatch of `variant` over `grid` workgroups.
+    /// The grid of a flat kernel, one that includes `lib/index.wgsl` and gives each of `count` elements (or vectors of four) an
+    /// invocation.
+    pub fn flat_grid(&self, count: usize) -> [u32; 3] {
+        self.grid(count.div_ceil(FLAT_GROUP))
+    }
+
+    /// `groups` workgroups as a grid of at most two dimensions: counts over the adapter's limit fold into y.
+    pub fn grid(&self, groups: usize) -> [u32; 3] {
+        let most = self.capabilities().groups as usize;
+        if groups <= most {
+            return [groups as u32, 1, 1];
+        }
+        let y = groups.div_ceil(most);
+        [groups.div_ceil(y) as u32, y as u32, 1]
+    }
+
+    /// Records one dispatch of a kernel, which may be your own, over a grid of workgroups. It runs after everything recorded
+    /// before it. Its indices are clamped and its loops end, whatever it computes.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
+    /// [`Error::OutOfMemory`] for a buffer that the adapter cannot bind as a whole.
+    pub fn dispatch(
+        &self,
+        variant: &Variant,
+        binds: &[(&str, Bind<'_>)],
+        params: &[(&str, Param)],
+        grid: [u32; 3],
+    ) -> Result<()> {
+        self.run(&Variant { checked: true, ..variant.clone() }, binds, params, grid)
+    }
+
+    /// Records one dispatch of a kernel of the library, whose caller guarantees that indices stay within the buffers: see
+    /// `trusted::shader_module`.
     ///
     /// # Errors
     /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
@@ -240,10 +276,10 @@ impl Gpu {
         self.recorder().encoder(self).clear_buffer(target.storage.buffer(), target.offset, Some(target.size));
     }
 
-    /// Hands everything recorded so far to the GPU and frees what it has finished with.
+    /// Submits everything recorded so far to the GPU and runs the callbacks that are due.
     ///
     /// # Errors
-    /// Whatever the driver complained about meanwhile.
+    /// Returns any error that the driver has reported meanwhile.
     pub fn submit(&self) -> Result<()> {
         if self.notes(|| Note::Submit) {
             return self.check();
@@ -253,8 +289,8 @@ impl Gpu {
         self.check()
     }
 
-    /// Hands over what was recorded for submission `epoch`, if that has not been done, or everything; the submission, while it
-    /// is remembered.
+    /// Submits what was recorded for submission `epoch` unless that has been done already, or everything for `None`.
+    /// Returns the submission while it is remembered.
     pub(super) fn submission(&self, epoch: Option<u64>) -> Option<wgpu::SubmissionIndex> {
         let mut recorder = self.recorder();
         if epoch.is_none_or(|epoch| epoch >= recorder.epoch) {

@@ -1,4 +1,4 @@
-//! What a kernel's text declares: bindings, parameters, workgroup size. Rust mirrors none of it by hand.
+//! Reads what a kernel's text declares: bindings, parameters, workgroup size. None of it is repeated in Rust.
 
 use wgpu::naga::{
     self, AddressSpace, ScalarKind, TypeInner,
@@ -12,11 +12,11 @@ pub struct Binding {
     pub name: String,
     /// The binding number.
     pub index: u32,
-    /// Declared `read` rather than `read_write`.
+    /// Whether it is declared `read` rather than `read_write`.
     pub read_only: bool,
-    /// The kernel reads from it, as far as its text tells.
+    /// Whether the kernel reads from it, as far as its text shows.
     pub reads: bool,
-    /// The kernel writes to it.
+    /// Whether the kernel writes to it.
     pub writes: bool,
 }
 
@@ -31,12 +31,12 @@ pub struct Field {
     pub kind: ScalarKind,
 }
 
-/// Everything the host needs to know of a kernel.
+/// Everything the host needs to know about a kernel.
 #[derive(Clone, Debug)]
 pub struct Interface {
-    /// By binding number.
+    /// Storage buffers, sorted by binding number.
     pub bindings: Vec<Binding>,
-    /// In order of declaration; empty without `Params`.
+    /// Parameters in order of declaration; empty without `Params`.
     pub params: Vec<Field>,
     /// Size of `Params` in bytes.
     pub params_bytes: u32,
@@ -56,10 +56,10 @@ pub fn parse(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
     Ok((module, info))
 }
 
-/// Reads the interface of a module with the one entry point `main`.
+/// Reads the interface of a module whose entry point is `main`.
 ///
 /// # Errors
-/// What the module lacks or what the host cannot supply.
+/// Says what the module lacks or what the host cannot supply.
 pub fn interface(module: &naga::Module, info: &ModuleInfo) -> Result<Interface, String> {
     let main = module.entry_points.iter().position(|entry| entry.name == "main").ok_or("no entry point 'main'")?;
     let (entry, used) = (&module.entry_points[main], info.get_entry_point(main));

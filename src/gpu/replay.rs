@@ -1,4 +1,4 @@
-//! Noted work done for real, in its order, over buffers that mirror those it was noted with: one for each, of its size.
+//! Does noted work for real, in order, over buffers that mirror those it was noted with: one for each, of the same size.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::Result;
 
-/// A ledger and the buffers to do it over.
+/// A ledger and the buffers to run it over.
 pub struct Replay<'a> {
     gpu: &'a Gpu,
     ledger: &'a Ledger,
@@ -18,7 +18,7 @@ pub struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Mirrors every buffer that the notes touch: no more than what the imagined pool held. They begin as zeros.
+    /// Mirrors every buffer that the notes touch, which takes no more than the imagined pool held. They start as zeros.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -26,7 +26,7 @@ impl<'a> Replay<'a> {
         let mut buffers = HashMap::new();
         let mut mirror = |place: &Place| {
             buffers.entry(place.id).or_insert_with(|| {
-                // Its size is a size class of the pool already, or an arena's.
+                // Its size is already a size class of the pool, or an arena's.
                 let storage = gpu.allocate(place.whole, Purpose::Arena);
                 gpu.clear(Bind { storage: &storage, offset: 0, size: place.whole });
                 storage
@@ -48,10 +48,10 @@ impl<'a> Replay<'a> {
         Bind { storage: &self.buffers[&place.id], offset: place.offset, size: place.size }
     }
 
-    /// Does it once. Nothing is waited for but what is read, later.
+    /// Runs it once without waiting; only the returned readbacks wait, later.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn run(&self) -> Result<Vec<Readback>> {
         let mut read = Vec::new();
         for note in &self.ledger.notes {

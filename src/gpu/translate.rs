@@ -1,4 +1,4 @@
-//! What naga makes of a kernel's text: SPIR-V, MSL and HLSL, on any machine, as wgpu would give it to a driver.
+//! Translates a kernel's text with naga to SPIR-V, MSL and HLSL, on any machine, as wgpu would pass it to a driver.
 
 use wgpu::naga::{
     self, AddressSpace, Module, ShaderStage,
@@ -16,9 +16,9 @@ pub enum Language {
     SpirV,
     /// Metal's.
     Msl,
-    /// Direct3D's as FXC compiles it: shader model 5.1, without f16 and subgroups.
+    /// Direct3D's, as FXC compiles it: shader model 5.1, without f16 and subgroups.
     Hlsl51,
-    /// Direct3D's as DXC compiles it: shader model 6.2, the first with f16.
+    /// Direct3D's, as DXC compiles it: shader model 6.2, the first with f16.
     Hlsl62,
 }
 
@@ -36,7 +36,7 @@ impl Language {
         }
     }
 
-    /// What the drivers of a platform compile, beside WGSL.
+    /// The languages, besides WGSL, that the drivers of a platform compile.
     pub fn of(platform: Platform) -> &'static [Self] {
         match platform {
             Platform::Browser => &[],
@@ -46,7 +46,7 @@ impl Language {
         }
     }
 
-    /// How files in it end.
+    /// The file extension.
     pub fn ending(self) -> &'static str {
         match self {
             Self::SpirV => "spv",
@@ -56,14 +56,14 @@ impl Language {
     }
 }
 
-/// What a kernel's text asks of a compiler beyond the baseline.
+/// What a kernel's text requires beyond the baseline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Needs {
     /// f16.
     pub f16: bool,
     /// Subgroups.
     pub subgroups: bool,
-    /// Rows and columns of the matrices that a subgroup multiplies as a whole; 0 for none.
+    /// Side of the square matrices that a subgroup multiplies as a whole; 0 for none.
     pub cooperative: u32,
 }
 
@@ -71,15 +71,15 @@ pub struct Needs {
 pub struct Shader {
     module: Module,
     info: ModuleInfo,
-    /// What it asks for.
+    /// What it requires.
     pub needs: Needs,
     /// What it declares.
     pub interface: reflect::Interface,
 }
 
 impl Shader {
-    /// Parses a text in a native form, and allows it what it needs: f16, subgroups, matrices, immediates, and nothing else that
-    /// the baseline of WebGPU has not.
+    /// Parses a text in a native form, and allows what it needs: f16, subgroups, matrices, immediates, and nothing else
+    /// beyond the WebGPU baseline.
     ///
     /// # Errors
     /// The compiler's message, with line and column.
@@ -111,7 +111,7 @@ impl Shader {
         shared.map(|variable| self.module.types[variable.ty].inner.size(self.module.to_ctx())).sum()
     }
 
-    /// Why there is no such text in a language; `None` where there is one.
+    /// Why the kernel has no translation into a language; `None` if it has one.
     pub fn missing(&self, language: Language) -> Option<&'static str> {
         let Needs { f16, subgroups, cooperative } = self.needs;
         match language {
@@ -124,10 +124,10 @@ impl Shader {
         }
     }
 
-    /// The text in a language (SPIR-V as its bytes), with bounds checks of indices and loops or without.
+    /// The text in a language (SPIR-V as bytes), with or without bounds checks of indices and loops.
     ///
     /// # Errors
-    /// The back end's words, or why there is none.
+    /// The back end's message, or why there is no translation.
     pub fn translate(&self, language: Language, checked: bool) -> Result<Vec<u8>, String> {
         if let Some(reason) = self.missing(language) {
             return Err(reason.to_string());
@@ -142,7 +142,7 @@ impl Shader {
 
     fn spirv(&self, checked: bool) -> Result<Vec<u8>, String> {
         let options = spv::Options {
-            // Vulkan 1.1, the least that wgpu takes; matrices want Vulkan's own memory model.
+            // Vulkan 1.1 is the minimum for wgpu; cooperative matrices require the Vulkan memory model.
             lang_version: (1, 3),
             bounds_check_policies: policies(checked),
             zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
@@ -154,7 +154,7 @@ impl Shader {
     }
 
     fn msl(&self, checked: bool) -> Result<Vec<u8>, String> {
-        // Buffers lie side by side in the order of their bindings, after them the parameters, then the lengths of arrays.
+        // Buffers take consecutive slots in declaration order, then the parameters, then the lengths of arrays.
         let mut resources = msl::EntryPointResources::default();
         let mut slot = 0;
         for (_, variable) in self.module.global_variables.iter() {
@@ -167,7 +167,7 @@ impl Shader {
         }
         (resources.immediates_buffer, resources.sizes_buffer) = (Some(slot), Some(slot + 1));
         let options = msl::Options {
-            // Subgroups want 2.1, matrices 2.3; f16 is as old as Metal.
+            // Subgroups need 2.1, matrices 2.3; f16 is as old as Metal.
             lang_version: (2, 4),
             per_entry_point_map: [("main".to_string(), resources)].into(),
             fake_missing_bindings: false,

@@ -1,6 +1,6 @@
-//! The variant that is fastest on this adapter, by operation and shape class.
+//! Remembers the fastest variant on this adapter, by operation and shape class.
 //!
-//! An operation asks [`Tuner::choice`]; where nothing is known yet it takes its default, and the tuner notes the
+//! An operation asks [`Tuner::choice`]; where nothing is known yet it uses its default, and the tuner notes the
 //! question. [`crate::ops::tuning`] answers the noted questions by checking and timing every variant.
 
 use std::{
@@ -17,7 +17,7 @@ pub struct Tuner {
     state: Mutex<State>,
 }
 
-/// A class of shapes, and the shapes of it that were asked for.
+/// A class of shapes, and the shapes in it that were asked for.
 pub type Question = (String, Vec<Vec<u32>>);
 
 #[derive(Default)]
@@ -28,12 +28,12 @@ struct State {
 }
 
 impl Tuner {
-    /// An empty tuner for the adapter that has this [`key`](super::adapter::key).
+    /// An empty tuner for the adapter with this [`key`](super::adapter::key).
     pub fn new(adapter: String) -> Self {
         Self { adapter, state: Mutex::default() }
     }
 
-    /// The adapter and its driver as a file name: choices hold for these only.
+    /// The file name for the adapter and its driver; choices hold for these only.
     pub fn adapter(&self) -> &str {
         &self.adapter
     }
@@ -42,7 +42,7 @@ impl Tuner {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The chosen variant for `class`, or a note that somebody asked, with the `shape` that stands for the class. A
+    /// The variant chosen for `class`. Without one, notes the question with the `shape` that stands for the class. A
     /// choice that is not `usable` (kept by another version, or for shapes with other divisors) counts as none.
     pub fn choice(&self, class: &str, shape: &[u32], usable: impl Fn(&str) -> bool) -> Option<String> {
         let mut state = self.state();
@@ -63,19 +63,19 @@ impl Tuner {
         state.choices.insert(class.to_string(), variant.to_string());
     }
 
-    /// The questions without an answer: class, and the shapes that were asked for. The first one stands for its class.
+    /// The unanswered questions: each class with the shapes that were asked for. The first shape stands for its class.
     pub fn open(&self) -> Vec<Question> {
         self.state().open.iter().map(|(class, shapes)| (class.clone(), shapes.clone())).collect()
     }
 
-    /// Notes questions that were asked elsewhere.
+    /// Notes questions that were asked on another device.
     pub fn ask(&self, questions: Vec<Question>) {
         let mut state = self.state();
         let new: Vec<_> = questions.into_iter().filter(|(class, _)| !state.choices.contains_key(class)).collect();
         state.open.extend(new);
     }
 
-    /// Forgets the questions without an answer: nobody waits for one any more.
+    /// Forgets the unanswered questions, when nobody waits for an answer any more.
     pub fn forget(&self) {
         self.state().open.clear();
     }
@@ -85,7 +85,7 @@ impl Tuner {
         self.state().choices.clone()
     }
 
-    /// Takes over answers that were kept from an earlier run.
+    /// Adopts answers that were saved by an earlier run.
     pub fn adopt(&self, choices: BTreeMap<String, String>) {
         let mut state = self.state();
         for class in choices.keys() {
@@ -96,10 +96,10 @@ impl Tuner {
 }
 
 impl Gpu {
-    /// Seconds of one call of `record`, the median of `rounds` rounds of `repeat` calls after a warm-up.
+    /// Seconds per call of `record`: the median of `rounds` rounds of `repeat` calls each, after a warm-up.
     ///
     /// # Errors
-    /// Those of `record` and of the driver.
+    /// Returns the errors of `record` and of the driver.
     pub async fn time(&self, rounds: usize, repeat: usize, mut record: impl FnMut() -> Result<()>) -> Result<f64> {
         record()?;
         self.finish().await?;

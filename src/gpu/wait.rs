@@ -1,5 +1,5 @@
-//! Waiting for the GPU: the only place that knows who drives the callbacks. Natively that is whoever waits; in a browser it is
-//! the page's loop, and nothing here may stop it.
+//! Waiting for the GPU: the only place that knows who runs the callbacks. Natively the waiting thread does; in a browser
+//! the page's event loop does, and nothing here may block it.
 
 use std::{
     future::Future,
@@ -15,7 +15,7 @@ impl Gpu {
     /// Waits for everything recorded so far.
     ///
     /// # Errors
-    /// Whatever the driver complained about meanwhile.
+    /// Returns any error that the driver has reported meanwhile.
     pub async fn finish(&self) -> Result<()> {
         if self.is_imagined() {
             return self.check();
@@ -31,7 +31,8 @@ impl Gpu {
         self.block(None)
     }
 
-    /// Makes sure that submission `epoch` was handed over and, natively, waits for it: mapping what it writes is then at once.
+    /// Makes sure that submission `epoch` has been submitted and, natively, waits for it, so that mapping
+    /// what it writes takes no time.
     pub(super) fn reach(&self, epoch: u64) -> Result<()> {
         if cfg!(target_family = "wasm") {
             return self.submission_of(epoch);
@@ -39,19 +40,19 @@ impl Gpu {
         self.block(Some(epoch))
     }
 
-    /// Makes sure that submission `epoch` was handed over, and waits for nothing.
+    /// Makes sure that submission `epoch` has been submitted, without waiting.
     pub(super) fn submission_of(&self, epoch: u64) -> Result<()> {
         self.submission(Some(epoch));
         self.check()
     }
 
-    /// Lets callbacks that are due run. In a browser they come by themselves.
+    /// Runs the callbacks that are due. In a browser they run by themselves.
     pub(super) fn turn(&self) {
         // A failed poll means a lost device, which the next check reports with its reason.
         let _ = self.device().poll(wgpu::PollType::Poll);
     }
 
-    /// Stops this thread until a submission is done; `None` stands for all of them.
+    /// Blocks this thread until a submission is done, or all of them for `None`.
     fn block(&self, epoch: Option<u64>) -> Result<()> {
         let submission_index = self.submission(epoch);
         let waited = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
@@ -64,15 +65,15 @@ impl Gpu {
     }
 }
 
-/// What `future` gives, for those who cannot wait by `async`. Natively whoever waits for the GPU stops this thread, so that every
-/// such future is done when it is asked the first time.
+/// The result of `future`, for callers that are not `async`. Natively, waiting for the GPU blocks the thread, so every
+/// such future is ready when it is polled for the first time.
 ///
 /// # Errors
-/// Those of `future`; [`Error::Failed`] in a browser, where nothing may stop the page.
+/// Returns the errors of `future`; [`Error::WouldBlock`] in a browser, where nothing may block the page.
 pub fn now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => Err(Error::Failed("the GPU cannot be waited for here".to_string())),
+        Poll::Pending => Err(Error::WouldBlock),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Many texts at once, each going on from a prompt of its own length.
+//! Continues many texts at once, from prompts of different lengths.
 
 use super::sampler::Sampling;
 use crate::{
@@ -13,52 +13,52 @@ use crate::{
     tape::Tape,
 };
 
-/// The random streams of episodes begin here.
+/// First random stream of episodes.
 const STREAM: u64 = u64::from_le_bytes(*b"episodes");
 
-/// A text to go on with.
+/// A text to continue.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// What stands there already: at least one token.
+    /// The text so far: at least one token.
     pub prompt: &'a [u32],
-    /// A number of its own. Draw t of it is keyed by (seed, episode, t), so it does not depend on which other texts run
-    /// beside it.
+    /// A number that identifies the text. Its draw number t is keyed by (seed, episode, t), so it does not depend on
+    /// which other texts run beside it.
     pub episode: u64,
 }
 
-/// How much to write.
+/// How much to generate.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits<'a> {
-    /// Most tokens of an answer.
+    /// Maximum number of tokens of an answer.
     pub count: usize,
     /// Tokens that end an answer, from [`Limits::earliest`] on.
     pub stops: &'a [u32],
     /// The index in an answer from which stops count (lm-human-preferences: 16).
     pub earliest: usize,
-    /// Prompts are padded to this many tokens at least: equal batches keep equal shapes.
+    /// Prompts are padded to at least this many tokens, so that equal batches keep equal shapes.
     pub width: usize,
 }
 
-/// What a text went on with.
+/// The continuation of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// The new tokens, with the one that ended the answer.
+    /// The new tokens, including the one that ended the answer.
     pub tokens: Vec<u32>,
-    /// Their log-probabilities at the sampling temperature (1 where that is 0), one per token.
+    /// Their log-probabilities at the sampling temperature (at 1 if that is 0), one per token.
     pub logprobs: Vec<f32>,
     /// Whether a stop token ended it.
     pub stopped: bool,
 }
 
-/// Continues all `requests` together: prompts are padded on the left, a step computes one token of each, and 8 bytes a row
-/// come to the host per step. An answer that has ended goes on as padding until the last one ends.
+/// Continues all `requests` together: prompts are padded on the left, a step computes one token of each, and 8 bytes per
+/// row come to the host per step. An answer that has ended continues as padding until the last one ends.
 ///
-/// Log-probabilities are those of the whole distribution at the temperature; where they shall equal those of training,
-/// `sampling` must not cut anything off. `progress` hears how many tokens of each text are done.
+/// Log-probabilities are those of the whole distribution at the temperature; if they must equal those of training,
+/// `sampling` must not cut anything off. `progress` is called with the number of tokens generated so far for each text.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::Failed`] when scores are
-/// not numbers, and those of the driver.
+/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::BrokenWeights`] when
+/// scores are not numbers, and the driver's errors.
 pub async fn continue_all(
     gpu: &Gpu,
     model: &Gpt,
@@ -75,7 +75,7 @@ pub async fn continue_all(
         return Ok(answers);
     }
     let context = model.config().context;
-    // The last token is never read.
+    // The model never reads the last token.
     if longest + limits.count > context + 1 {
         let reason = format!("a prompt of {longest} tokens and {} new ones do not fit {context}", limits.count);
         return Err(Error::Usage(format!("{reason}: give shorter prompts or fewer tokens")));
@@ -123,7 +123,7 @@ pub async fn continue_all(
     Ok(answers)
 }
 
-/// The random key of draw `position` of an episode.
+/// The random key of draw number `position` of an episode.
 fn key(seed: u64, episode: u64, position: u64) -> u32 {
     random::bits(seed, STREAM.wrapping_add(episode), position) as u32
 }

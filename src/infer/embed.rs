@@ -1,4 +1,4 @@
-//! Texts as vectors: the model's last hidden states, pooled.
+//! Embeds texts as vectors: the model's final hidden states, pooled.
 
 use crate::{
     Error, Result,
@@ -15,15 +15,15 @@ pub enum Pooling {
     /// Their mean.
     #[default]
     Mean,
-    /// The last token's.
+    /// That of the last token.
     Last,
 }
 
 /// The vector of a text: the hidden states after the last normalisation, pooled, `[width]`. A text longer than the
-/// context is read window by window: the mean is over all its tokens, the last token sees its own window.
+/// context is read window by window: the mean is over all its tokens, and the last token sees only its own window.
 ///
 /// # Errors
-/// [`Error::Usage`] without tokens; those of the driver.
+/// [`Error::Usage`] without tokens; the driver's errors.
 pub async fn embed(gpu: &Gpu, model: &Gpt, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>> {
     if tokens.is_empty() {
         return Err(Error::Usage("an empty text has no vector: give at least one token".to_string()));
@@ -49,14 +49,14 @@ pub async fn embed(gpu: &Gpu, model: &Gpt, tokens: &[u32], pooling: Pooling) -> 
     Ok(sums.into_iter().map(|sum| sum / count).collect())
 }
 
-/// The vector scaled to length 1; one of zeros stays.
+/// The vector scaled to length 1; a zero vector stays as it is.
 pub fn normalised(vector: Vec<f32>) -> Vec<f32> {
     let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
     let factor = if length > 0.0 { (1.0 / length) as f32 } else { 1.0 };
     vector.into_iter().map(|x| x * factor).collect()
 }
 
-/// The cosine of the angle between two vectors; 0 where one of them is zero.
+/// The cosine of the angle between two vectors; 0 if one of them is zero.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
     let lengths = (product(a, a) * product(b, b)).sqrt();

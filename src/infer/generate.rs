@@ -1,4 +1,4 @@
-//! One sequence, token by token, over a cache of keys and values.
+//! Generates one sequence token by token, with a cache of keys and values.
 
 use super::{
     sampler::{Candidate, Sampling},
@@ -10,19 +10,19 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
-    /// As many tokens as were asked for.
+    /// The requested number of tokens was reached.
     #[default]
     Length,
-    /// A token that ends texts.
+    /// A token that ends texts was chosen.
     Stop,
-    /// Whoever looked at the tokens had enough.
+    /// The caller stopped it.
     Interrupted,
 }
 
 /// What was generated.
 #[derive(Clone, Debug, Default)]
 pub struct Generated {
-    /// The new tokens; the one that ended the text is not among them.
+    /// The new tokens, without the one that ended the text.
     pub tokens: Vec<u32>,
     /// Their log-probabilities at the sampling temperature.
     pub logprobs: Vec<f32>,
@@ -30,9 +30,9 @@ pub struct Generated {
     pub finish: Finish,
     /// Whether the context was full and older tokens were dropped.
     pub full: bool,
-    /// Seconds until the first token was chosen: reading the prompt.
+    /// Seconds until the first token was chosen, spent on reading the prompt.
     pub prompt_seconds: f64,
-    /// Seconds of all tokens after the first.
+    /// Seconds for all tokens after the first.
     pub seconds: f64,
 }
 
@@ -48,26 +48,26 @@ impl Generated {
 pub struct Step<'a> {
     /// The token and its log-probability.
     pub chosen: Candidate,
-    /// The scores of every token before it, where [`Limits::scores`] asked for them, else empty.
+    /// The scores of the whole vocabulary from which it was chosen, if [`Limits::scores`] is set; otherwise empty.
     pub logits: &'a [f32],
 }
 
-/// How much to write.
+/// How much to generate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits<'a> {
-    /// Most tokens.
+    /// Maximum number of tokens.
     pub count: usize,
     /// Tokens that end the text.
     pub stops: &'a [u32],
-    /// Whether to bring the scores of every token to the host; without them eight bytes come per token.
+    /// Whether to bring the scores of the whole vocabulary to the host; without them, only eight bytes come per token.
     pub scores: bool,
 }
 
-/// Makes `prompt` the session's text and continues it. `each` sees every token and says whether to go on; `progress`
-/// hears how much of a long prompt is read.
+/// Makes `prompt` the session's text and continues it. `each` is called with every token and returns whether to go on;
+/// `progress` is called with the number of tokens of a long prompt that have been read, and their total.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty prompt; those of the driver.
+/// [`Error::Usage`] for an empty prompt; the driver's errors.
 pub async fn generate(
     session: &mut Session<'_>,
     prompt: &[u32],

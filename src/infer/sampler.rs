@@ -1,4 +1,4 @@
-//! The next token from its scores.
+//! Chooses the next token from its scores.
 
 use std::collections::BTreeSet;
 
@@ -19,20 +19,20 @@ const SAMPLE_STREAM: u64 = u64::from_le_bytes(*b"sampling");
 pub struct Sampling {
     /// Scores are divided by this; 0 takes the best token.
     pub temperature: f32,
-    /// Only the best this many tokens; 0 for all.
+    /// Keeps only this many of the best tokens; 0 for all.
     pub top_k: usize,
-    /// Only the smallest set of best tokens with this much probability; 1 for all.
+    /// Keeps only the smallest set of best tokens with this much probability; 1 for all.
     pub top_p: f32,
-    /// Only tokens at least this probable, relative to the best; 0 for all.
+    /// Keeps only tokens at least this probable relative to the best; 0 for all.
     pub min_p: f32,
-    /// Scores of the last [`RECENT`] tokens are divided by this if positive, else multiplied; 1 for none (Keskar et al.
-    /// 2019).
+    /// Scores of the last [`RECENT`] tokens are divided by this if positive, and multiplied by it otherwise; 1 for no
+    /// penalty (Keskar et al. 2019).
     pub repetition_penalty: f32,
     /// Seed of the draws.
     pub seed: u64,
 }
 
-/// Tokens that the repetition penalty looks back on.
+/// How many tokens the repetition penalty looks back.
 pub const RECENT: usize = 64;
 
 impl Default for Sampling {
@@ -41,7 +41,7 @@ impl Default for Sampling {
     }
 }
 
-/// A token with its log-probability at the temperature that it was asked for (1 where that is 0), over all tokens.
+/// A token with its log-probability over all tokens, at the requested temperature (at 1 if that is 0).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// The token.
@@ -51,23 +51,23 @@ pub struct Candidate {
 }
 
 impl Sampling {
-    /// Refuses what no distribution has.
+    /// Refuses settings that describe no distribution.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::Setting`].
     pub fn validate(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return Err(Error::Usage(format!("--temperature {}: give 0 or more", self.temperature)));
+            return Err(Error::setting("temperature", self.temperature, "give 0 or more"));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Err(Error::Usage(format!("--top-p {}: give more than 0 and at most 1", self.top_p)));
+            return Err(Error::setting("top_p", self.top_p, "give more than 0 and at most 1"));
         }
         if !(0.0..=1.0).contains(&self.min_p) {
-            return Err(Error::Usage(format!("--min-p {}: give 0 to 1", self.min_p)));
+            return Err(Error::setting("min_p", self.min_p, "give 0 to 1"));
         }
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
-            let reason = format!("--repetition-penalty {}: give more than 0; 1 is none", self.repetition_penalty);
-            return Err(Error::Usage(reason));
+            let penalty = self.repetition_penalty;
+            return Err(Error::setting("repetition_penalty", penalty, "give more than 0; 1 is none"));
         }
         Ok(())
     }
@@ -82,15 +82,15 @@ impl Sampling {
         random::bits(self.seed, SAMPLE_STREAM, counter) as u32
     }
 
-    /// The next token of every text, from `logits [texts, vocabulary]`, which penalties change. Of equal scores the lowest id
-    /// is taken, so the choice is a function of its inputs. The scores stay on the GPU.
+    /// The next token of every text, from `logits [texts, vocabulary]`, which penalties change in place. Of equal
+    /// scores the lowest id is taken, so the choice is a function of its inputs. The scores stay on the GPU.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Failed`] for scores that are no numbers, and those of the driver.
+    /// [`Error::Shape`], [`Error::BrokenWeights`] for scores that are not numbers, and the driver's errors.
     pub async fn choose(&self, logits: &Tensor, texts: &[&[u32]], keys: &[u32]) -> Result<Vec<Candidate>> {
         let chosen = Self::candidates(&self.draw(logits, texts, keys)?.to_u32().await?);
         match chosen.iter().any(|chosen| chosen.logprob.is_nan()) {
-            true => Err(Error::Failed("the model's scores are not numbers: its weights are broken".to_string())),
+            true => Err(Error::BrokenWeights),
             false => Ok(chosen),
         }
     }
@@ -108,20 +108,20 @@ impl Sampling {
         sample::sample(logits, &Tensor::from_u32(gpu, &[keys.len()], keys)?, self.rule())
     }
 
-    /// What [`Sampling::draw`] found; a log-probability that is no number says that scores were none.
+    /// What [`Sampling::draw`] chose; a log-probability of NaN means that scores were not numbers.
     pub fn candidates(pairs: &[u32]) -> Vec<Candidate> {
         pairs.chunks_exact(2).map(|pair| Candidate { id: pair[0], logprob: f32::from_bits(pair[1]) }).collect()
     }
 }
 
-/// The distinct ones of the last [`RECENT`] tokens, filled up with `u32::MAX`.
+/// The distinct tokens among the last [`RECENT`], padded with `u32::MAX`.
 fn recent(text: &[u32]) -> Vec<u32> {
     let distinct: BTreeSet<_> = text[text.len().saturating_sub(RECENT)..].iter().copied().collect();
     let missing = RECENT - distinct.len();
     distinct.into_iter().chain(std::iter::repeat_n(u32::MAX, missing)).collect()
 }
 
-/// The `count` most likely tokens at a temperature (1 where it is 0).
+/// The `count` most likely tokens at a temperature (at 1 if it is 0).
 pub fn top(logits: &[f32], count: usize, temperature: f32) -> Vec<Candidate> {
     let sharpness = if temperature > 0.0 { 1.0 / f64::from(temperature) } else { 1.0 };
     let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -1,4 +1,4 @@
-//! One sequence that grows: its tokens, and the cache that has read them.
+//! One growing sequence: its tokens, and the cache of their keys and values.
 
 use crate::{
     Error, Result,
@@ -12,14 +12,14 @@ use crate::{
 /// Prompt tokens per forward pass.
 const PROMPT_CHUNK: usize = 512;
 
-/// A model in the middle of a text.
+/// A model partway through a text.
 pub struct Session<'a> {
     gpu: &'a Gpu,
     model: &'a Gpt,
     cache: Cache,
     tokens: Vec<u32>,
     shifts: usize,
-    /// How many of the first tokens survive when the window is full.
+    /// How many of the first tokens are kept when the window is full.
     pub keep: usize,
 }
 
@@ -51,32 +51,33 @@ impl<'a> Session<'a> {
         &self.tokens
     }
 
-    /// How often older tokens were dropped because the window was full.
+    /// How many times older tokens were dropped because the window was full.
     pub fn shifts(&self) -> usize {
         self.shifts
     }
 
-    /// Makes the session's text `tokens` and returns the scores of what comes next, `[1, vocabulary]`. What is already
-    /// there is not read again.
+    /// Makes `tokens` the session's text and returns the scores of the next token, `[1, vocabulary]`. The beginning
+    /// that both texts share is not read again.
     ///
     /// # Errors
-    /// [`Error::Usage`] without tokens; those of the driver.
+    /// [`Error::Usage`] without tokens; the driver's errors.
     pub async fn become_text(&mut self, tokens: &[u32], progress: impl FnMut(usize, usize)) -> Result<Tensor> {
         let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        // The last token is read again: its scores are not kept.
+        // The last token is read again, because its scores are not kept.
         let same = same.min(tokens.len().saturating_sub(1));
         self.tokens.truncate(same);
         self.cache.length = same;
         self.advance(&tokens[same..], progress).await
     }
 
-    /// Reads `new` tokens and returns the scores of what comes next, `[1, vocabulary]`. `progress` hears how many of them are read.
+    /// Reads `new` tokens and returns the scores of the next token, `[1, vocabulary]`. `progress` is called with the
+    /// number of tokens of a long text read so far, and their total.
     ///
-    /// When they do not fit the window, the first [`Session::keep`] tokens and the newest half of the window are read
+    /// If they do not fit the window, the first [`Session::keep`] tokens and the newest half of the window are read
     /// again, and the rest is forgotten.
     ///
     /// # Errors
-    /// [`Error::Usage`] without tokens; those of the driver.
+    /// [`Error::Usage`] without tokens; the driver's errors.
     pub async fn advance(&mut self, new: &[u32], mut progress: impl FnMut(usize, usize)) -> Result<Tensor> {
         let window = self.window();
         self.tokens.extend_from_slice(new);
@@ -87,7 +88,7 @@ impl<'a> Session<'a> {
             self.cache.length = 0;
             self.shifts += 1;
         }
-        // At once, so that a long prompt does not leave outgrown caches behind.
+        // All at once, so that a long prompt does not leave outgrown caches behind.
         self.cache.reserve(self.tokens.len())?;
         let unread = &self.tokens[self.cache.length..];
         let (tape, all) = (Tape::off(self.gpu), unread.len());
@@ -96,7 +97,7 @@ impl<'a> Session<'a> {
             let inputs = Tokens::new(self.gpu, chunk, 1, chunk.len(), false)?;
             hidden = Some(self.model.forward(&tape, &inputs, Pass::default(), Some(&mut self.cache))?);
             if all > PROMPT_CHUNK {
-                // So that what the progress says has happened.
+                // So that the reported progress has really happened.
                 self.gpu.finish().await?;
                 done += chunk.len();
                 progress(done, all);

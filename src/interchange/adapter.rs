@@ -1,8 +1,8 @@
-//! Adapters in a checkpoint or run folder, and the model that they make of their base.
+//! Adapters in a checkpoint or run folder, and the model that results from merging them with their base.
 //!
-//! `adapter_config.json` holds rank, alpha, targets, and the base with its fingerprint; `adapter_model.safetensors` holds A and
-//! B under wgpt's names, `blocks.0.attention.qkv.lora_a`. Queries, keys and values share one A, so they are not peft's files;
-//! for other programs there is `wgpt merge`.
+//! `adapter_config.json` holds rank, alpha, targets, and the base with its fingerprint; `adapter_model.safetensors`
+//! holds A and B under wgpt's names, such as `blocks.0.attention.qkv.lora_a`. Queries, keys and values share one A, so
+//! these are not peft files; use `wgpt merge` to export to other programs.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Opened adapters, memory-mapped.
+/// Opened, memory-mapped adapters.
 #[derive(Debug)]
 pub struct Adapters {
     folder: PathBuf,
@@ -34,10 +34,10 @@ pub struct Adapters {
 }
 
 impl Adapters {
-    /// The adapters at `path`, a checkpoint or run folder; none where something else lies there.
+    /// The adapters at `path`, a checkpoint or run folder; [`None`] if there are none.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] for broken ones, [`Error::Io`].
+    /// [`Error::Checkpoint`] if they are broken, [`Error::Io`].
     pub fn find(path: &Path) -> Result<Option<Self>> {
         if GgufFile::is_gguf(path) {
             return Ok(None);
@@ -51,7 +51,7 @@ impl Adapters {
     /// The adapters at `path`.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there are none, or broken ones; [`Error::Io`].
+    /// [`Error::Checkpoint`] if there are none or they are broken; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         if GgufFile::is_gguf(path) {
             return Err(Error::checkpoint(path, "a whole model, not adapters"));
@@ -70,10 +70,10 @@ impl Adapters {
         &self.lora
     }
 
-    /// Where their base lay when they were trained.
+    /// The path of their base when they were trained.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when nothing is there any more, or adapters.
+    /// [`Error::Checkpoint`] if nothing is there any more, or if it now holds adapters itself.
     pub fn base_path(&self) -> Result<PathBuf> {
         let path = &self.lora.base.path;
         if !path.exists() {
@@ -88,10 +88,10 @@ impl Adapters {
         Ok(path.clone())
     }
 
-    /// Their base, found where it lay when they were trained.
+    /// Their base, loaded from its path at the time of training.
     ///
     /// # Errors
-    /// As [`Adapters::base_path`], and [`Error::Checkpoint`] when it is another model now.
+    /// The errors of [`Adapters::base_path`], and [`Error::Checkpoint`] if a different model is there now.
     pub fn base(&self) -> Result<Box<dyn Source>> {
         self.base_at(&self.base_path()?)
     }
@@ -99,7 +99,7 @@ impl Adapters {
     /// The model at `path`, if it is their base.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when it is another model, and those of [`open`].
+    /// [`Error::Checkpoint`] if it is a different model, and the errors of [`open`].
     pub fn base_at(&self, path: &Path) -> Result<Box<dyn Source>> {
         whole(path)?;
         let source = open(path)?;
@@ -126,15 +126,16 @@ impl Adapters {
     /// The values of one of [`LoraConfig::specs`](crate::model::lora::LoraConfig::specs).
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn values(&self, spec: &ParameterSpec) -> Result<Vec<f32>> {
         self.file.to_f32(&spec.name)
     }
 
-    /// The model that they and their base, at `path`, make: `W + alpha/rank B A` in f32 for every layer with an adapter.
+    /// The model merged from the adapters and their base at `path`: `W + alpha/rank B A` in f32 for every layer with an
+    /// adapter.
     ///
     /// # Errors
-    /// As [`Adapters::base_at`].
+    /// Returns the errors of [`Adapters::base_at`].
     pub fn merged(self, path: &Path) -> Result<Merged> {
         let base = self.base_at(path)?;
         let names = self.lora.config.specs(base.config()).into_iter().map(|spec| spec.name).collect();
@@ -142,10 +143,10 @@ impl Adapters {
     }
 }
 
-/// The model at `path` as a base of adapters.
+/// The model at `path` as a base for adapters.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when it is made of adapters itself, and those of [`open`].
+/// [`Error::Checkpoint`] if it consists of adapters itself, and the errors of [`open`].
 pub fn base(path: &Path) -> Result<(Base, Box<dyn Source>)> {
     whole(path)?;
     let source = open(path)?;
@@ -162,16 +163,16 @@ fn whole(path: &Path) -> Result<()> {
     }
 }
 
-/// What a model's weights are told by: FNV-1a (64 bits) over its configuration, and over the vectors and the first row of
+/// Identifies a model's weights: FNV-1a (64 bits) over its configuration, and over the vectors and the first row of
 /// each matrix of the embedding, the first and the last block, and the head.
 ///
 /// # Errors
-/// Those of the source.
+/// Returns the errors of the source.
 pub fn fingerprint(source: &dyn Source) -> Result<String> {
     let mut state = hash::START;
     let mut add = |bytes: &[u8]| state = hash::add(state, bytes);
     let config = source.config();
-    add(&serde_json::to_vec(config).map_err(|error| Error::Config(error.to_string()))?);
+    add(&serde_json::to_vec(config).map_err(Error::json("the model's configuration"))?);
     let last = format!("blocks.{}.", config.layers.saturating_sub(1));
     for ParameterSpec { name, .. } in parameters::specs(config) {
         if name.starts_with("blocks.") && !name.starts_with("blocks.0.") && !name.starts_with(&last) {
@@ -188,11 +189,11 @@ pub fn fingerprint(source: &dyn Source) -> Result<String> {
     Ok(format!("{state:016x}"))
 }
 
-/// A base and its adapters as one model, merged parameter by parameter as they are asked for.
+/// A base and its adapters as one model; each parameter is merged when it is requested.
 pub struct Merged {
     base: Box<dyn Source>,
     adapters: Adapters,
-    /// The tensors of the adapters, all of the right shape.
+    /// The names of the adapters' tensors; all have been checked to have the right shape.
     names: HashSet<String>,
 }
 

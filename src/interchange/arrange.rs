@@ -1,4 +1,4 @@
-//! Rows of tensors cut, joined and put in order, whatever their format: a row is moved as bytes.
+//! Cuts, joins and reorders rows of tensors in any format: a row is moved as bytes.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::{
     formats::{Format, Rows, quantise},
 };
 
-/// `rows` as they lie in a file, in wgpt's order.
+/// Converts `rows` from the file's order to wgpt's.
 pub fn from_file(rows: Rows<'_>, order: Order) -> Rows<'_> {
     match order {
         Order::Same => rows,
@@ -16,14 +16,14 @@ pub fn from_file(rows: Rows<'_>, order: Order) -> Rows<'_> {
         Order::Interleaved(heads) => {
             let (rows, whole) = by_row(rows);
             let dim = rows.rows / heads.max(1);
-            // The place in the file of wgpt's row j * half + i of a head is 2i + j.
+            // wgpt's row j * half + i of a head is row 2i + j in the file.
             let place = |row: usize| row / dim * dim + row % dim % (dim / 2) * 2 + row % dim / (dim / 2);
             restore(gather(&rows, place), whole)
         }
     }
 }
 
-/// `rows` in wgpt's order, as they are to lie in a file.
+/// Converts `rows` from wgpt's order to the file's.
 pub fn to_file(rows: Rows<'_>, order: Order) -> Rows<'_> {
     match order {
         Order::Interleaved(heads) => {
@@ -36,8 +36,8 @@ pub fn to_file(rows: Rows<'_>, order: Order) -> Rows<'_> {
     }
 }
 
-/// Rows `first..first + count` of what `pieces` hold together; elements, of `vector` pieces. Pieces of several formats
-/// become f32.
+/// Rows `first..first + count` of the concatenated `pieces`; for `vector` pieces, elements. Pieces in different formats
+/// are converted to f32.
 pub fn select<'a>(pieces: &'a [Rows<'a>], vector: bool, first: usize, count: usize) -> Rows<'a> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -57,15 +57,15 @@ pub fn select<'a>(pieces: &'a [Rows<'a>], vector: bool, first: usize, count: usi
     if vector { Rows { rows: 1, width: joined.rows, ..joined } } else { joined }
 }
 
-/// The bytes of `rows` in another format; of the same, as they are.
+/// The bytes of `rows` in another format; unchanged if it is the same.
 ///
 /// # Errors
-/// Those of [`quantise`]: a format that wgpt only reads, or rows that are no whole blocks.
+/// Returns the errors of [`quantise`]: a format that wgpt only reads, or rows that are not whole blocks.
 pub fn encode(rows: Rows<'_>, format: Format) -> Result<Cow<'_, [u8]>> {
     if rows.format == format { Ok(rows.bytes) } else { Ok(Cow::Owned(quantise(format, &rows.to_f32())?)) }
 }
 
-/// The same rows as f32.
+/// The rows converted to f32.
 fn plain(rows: Rows<'_>) -> Rows<'_> {
     if rows.format == Format::F32 {
         return rows;
@@ -93,11 +93,12 @@ fn join(parts: &[Rows<'_>]) -> Rows<'static> {
     Rows { format, rows: parts.iter().map(|part| part.rows).sum(), width: first.1, bytes }
 }
 
-/// A vector of single elements as a column, so that its elements are rows; and whether it was one.
+/// Turns a vector of single elements into a column, so that its elements are rows. The flag says whether it was a
+/// vector.
 fn by_row(rows: Rows<'_>) -> (Rows<'_>, bool) {
     match rows.rows {
         1 => {
-            // Blocks cannot be cut.
+            // Blocks cannot be split.
             let rows = if rows.format.is_quantised() { plain(rows) } else { rows };
             (Rows { rows: rows.width, width: 1, ..rows }, true)
         }
@@ -118,7 +119,7 @@ fn gather(rows: &Rows<'_>, place: impl Fn(usize) -> usize) -> Rows<'static> {
     Rows { bytes: Cow::Owned(bytes), ..*rows }
 }
 
-/// Columns become rows. Quantised rows become f32: their blocks run along them.
+/// Transposes rows and columns. Quantised rows become f32, because their blocks run along the rows.
 fn transpose(rows: &Rows<'_>) -> Rows<'static> {
     let rows = if rows.format.is_quantised() { plain(rows.clone()) } else { rows.clone() };
     let (size, bytes) = (rows.format.block_bytes(), &rows.bytes);
@@ -143,11 +144,11 @@ mod tests {
     #[test]
     fn orders_come_back() {
         let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        // Two heads of four rows: stored 0 1 2 3 are wgpt's 0 2 1 3.
+        // Two heads of four rows: stored rows 0 1 2 3 are wgpt's 0 2 1 3.
         let stored = to_file(rows(8, &values), Order::Interleaved(2));
         assert_eq!(stored.to_f32()[..12], [0., 1., 2., 6., 7., 8., 3., 4., 5., 9., 10., 11.]);
         assert_eq!(from_file(stored, Order::Interleaved(2)).to_f32(), values);
-        // A bias is permuted by element.
+        // A bias is permuted element by element.
         let bias = to_file(rows(1, &[0., 1., 2., 3., 4., 5.]), Order::Interleaved(1));
         assert_eq!((bias.rows, bias.to_f32()), (1, vec![0., 3., 1., 4., 2., 5.]));
         assert_eq!(from_file(bias, Order::Interleaved(1)).to_f32(), [0., 1., 2., 3., 4., 5.]);

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// A checkpoint folder, or the newest of a run folder; or weights under wgpt's names in one piece.
+/// A checkpoint folder, the newest checkpoint of a run folder, or weights under wgpt's names in one file.
 #[derive(Debug)]
 pub struct CheckpointSource {
     folder: PathBuf,
@@ -29,7 +29,7 @@ pub struct CheckpointSource {
 }
 
 impl CheckpointSource {
-    /// Opens a checkpoint or run folder and checks that every tensor is there in its shape.
+    /// Opens a checkpoint or run folder and checks that every tensor is there with the right shape.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] or [`Error::Io`].
@@ -44,7 +44,8 @@ impl CheckpointSource {
         Self::of(checkpoint.model, config, &file)
     }
 
-    /// The model of `config` whose weights `model` holds; `file` is where the configuration stands, for messages.
+    /// A model with configuration `config` and the weights in `model`; `file` is the file of the configuration, for
+    /// error messages.
     ///
     /// # Errors
     /// [`Error::Checkpoint`].
@@ -66,7 +67,7 @@ impl CheckpointSource {
         Ok(Self { folder, model, config, specs })
     }
 
-    /// All tensors of its file.
+    /// All tensors in its file.
     pub fn tensors(&self) -> &TensorFile {
         &self.model
     }
@@ -94,7 +95,7 @@ impl Source for CheckpointSource {
     }
 
     fn done(&self, name: &str) {
-        // A tensor that is not there has no pages.
+        // A tensor that does not exist has no pages to release.
         let _ = self.model.release(name);
     }
 }

@@ -1,4 +1,4 @@
-//! The architectures that other programs know, and which of them a configuration is.
+//! The architectures that other programs support, and which of them a configuration belongs to.
 
 use crate::{
     Error, Result,
@@ -8,14 +8,14 @@ use crate::{
     },
 };
 
-/// An architecture that other programs know.
+/// An architecture that other programs support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Learned positions, LayerNorm, GELU, biases everywhere.
     Gpt2,
     /// Rotary positions, RMSNorm, SwiGLU, biases everywhere or nowhere.
     Llama,
-    /// Llama with biases of queries, keys and values.
+    /// Llama with biases on queries, keys and values.
     Qwen2,
     /// Llama with normalised query and key heads.
     Qwen3,
@@ -25,7 +25,7 @@ impl Family {
     /// The family of `config`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a mixture that no other program knows.
+    /// [`Error::Config`] for a combination of features that no other program supports.
     pub fn of(config: &Config) -> Result<Self> {
         let parts = (config.positions, config.norm, config.activation);
         let heads = config.kv_heads == config.heads && config.head_dim() * config.heads == config.width;
@@ -51,7 +51,7 @@ impl Family {
         }
     }
 
-    /// `config` as this family knows it: GPT-2 without biases is one whose biases are 0.
+    /// `config` in the form this family requires: GPT-2 without biases becomes GPT-2 with biases of 0.
     pub fn completed(self, config: &Config) -> Config {
         let bias = config.bias || self == Self::Gpt2;
         Config { bias, qkv_bias: config.qkv_bias && !bias, ..config.clone() }

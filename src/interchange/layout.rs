@@ -1,7 +1,7 @@
-//! Which of a file's tensors make up a parameter, told by tables.
+//! Which of a file's tensors make up a parameter, described by tables.
 //!
-//! wgpt keeps queries, keys and values in one weight, and gate and up in another; other programs cut, name and order them
-//! their own way. A [`Dialect`] is such a way; a [`Layout`] spells it out for one model.
+//! wgpt keeps queries, keys and values in one weight, and gate and up in another; other programs split, name and order
+//! them in their own ways. A [`Dialect`] describes one such way; a [`Layout`] expands it for one model.
 
 use std::collections::HashMap;
 
@@ -13,14 +13,14 @@ use crate::{
     },
 };
 
-/// How the rows of a stored tensor lie, compared with wgpt's `[out, in]`.
+/// How the rows of a stored tensor are ordered, compared with wgpt's `[out, in]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The same.
+    /// The same order.
     Same,
     /// `[in, out]`.
     Transposed,
-    /// Within each of so many heads, row `2i + j` is wgpt's row `j * half + i`: rotary pairs lie beside each other.
+    /// With this many heads: within each head, row `2i + j` is wgpt's row `j * half + i`, so rotary pairs are adjacent.
     Interleaved(usize),
 }
 
@@ -31,11 +31,11 @@ pub struct Piece {
     pub name: String,
     /// The first of the parameter's rows (elements of a vector) that it holds.
     pub first: usize,
-    /// How many it holds.
+    /// How many rows it holds.
     pub rows: usize,
     /// Elements per row; [`None`] for a vector.
     pub width: Option<usize>,
-    /// How its rows lie.
+    /// The order of its rows.
     pub order: Order,
 }
 
@@ -53,15 +53,15 @@ impl Piece {
 /// How a family of programs names and orders the tensors of one architecture.
 #[derive(Debug)]
 pub struct Dialect {
-    /// wgpt's names outside the blocks, and the file's.
+    /// Names outside the blocks: wgpt's, and the file's.
     pub top: &'static [(&'static str, &'static str)],
-    /// What stands before a block's number.
+    /// The prefix before a block's number.
     pub block: &'static str,
-    /// wgpt's layers inside a block, and the file's, in row order.
+    /// Layers inside a block: wgpt's name, and the file's names in row order.
     pub layers: &'static [(&'static str, &'static [&'static str])],
-    /// The layers inside blocks whose weights are `[in, out]`.
+    /// Layers inside blocks whose weights are stored as `[in, out]`.
     pub transposed: &'static [&'static str],
-    /// Rows of queries and keys are interleaved.
+    /// Whether the rows of queries and keys are interleaved.
     pub interleaved: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Spells out `dialect` for `config`.
+    /// Expands `dialect` for `config`.
     ///
     /// # Errors
     /// [`Error::Config`] for an impossible configuration, or a parameter that the dialect has no name for.
@@ -94,7 +94,7 @@ impl Layout {
         &self.specs
     }
 
-    /// The pieces of a parameter; none where the model has no such parameter.
+    /// The pieces of a parameter; empty if the model has no such parameter.
     pub fn pieces(&self, parameter: &str) -> &[Piece] {
         self.pieces.get(parameter).map_or(&[], Vec::as_slice)
     }

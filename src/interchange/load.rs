@@ -1,4 +1,4 @@
-//! Models from files into GPU memory: to compute with, or to train further.
+//! Loads models from files into GPU memory, for inference or for further training.
 
 use std::path::Path;
 
@@ -14,21 +14,21 @@ use crate::{
     text::Tokenizer,
 };
 
-/// The model and tokenizer of whatever model lies at `path`; see [`super::open`] and [`frozen`].
+/// The model and tokenizer at `path`; see [`super::open`] and [`frozen`].
 ///
 /// # Errors
-/// [`crate::Error::Checkpoint`] for a foreign, truncated or inconsistent one.
+/// [`crate::Error::Checkpoint`] for an unsupported, truncated or inconsistent model.
 pub fn load(gpu: &Gpu, path: &Path) -> Result<(Gpt, Tokenizer)> {
-    // The tokenizer first: it is small, and what is wrong with it shows at once.
+    // The tokenizer first: it is small, so problems with it show at once.
     let tokenizer = super::tokenizer(path)?;
     Ok((frozen(gpu, path, Storage::AsStored, |_, _| ())?, tokenizer))
 }
 
-/// The model at `path` to compute with, its matrices kept as `storage` says. Adapters stay beside their base. `each` is called
-/// with how many of how many parameters are loaded.
+/// Loads the model at `path` for inference, its matrices stored as `storage` says. Adapters are kept separate from
+/// their base. `each` is called with the number of parameters loaded and their total.
 ///
 /// # Errors
-/// As [`load`].
+/// Returns the errors of [`load`].
 pub fn frozen(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
     match Adapters::find(path)? {
         None => Gpt::frozen(gpu, &*super::open(path)?, storage, each),
@@ -36,10 +36,11 @@ pub fn frozen(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, 
     }
 }
 
-/// The model at `path` to train further: as a whole in f32, or with fresh adapters over its weights as they are stored.
+/// Loads the model at `path` for further training: either the whole model in f32, or fresh adapters over its weights as
+/// they are stored.
 ///
 /// # Errors
-/// As [`load`]; [`crate::Error::Config`] for adapters that do not fit.
+/// Returns the errors of [`load`]; [`crate::Error::Config`] for adapters that do not fit.
 pub fn tunable(
     gpu: &Gpu,
     path: &Path,
@@ -54,20 +55,21 @@ pub fn tunable(
     model.with_lora(Lora { config: config.clone(), base }, seed)
 }
 
-/// The model that adapters make of their base, which they stay beside.
+/// Loads the base of `adapters` with the adapters kept separate from it.
 ///
 /// # Errors
-/// As [`load`].
+/// Returns the errors of [`load`].
 pub fn adapted(gpu: &Gpu, adapters: &Adapters, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Gpt> {
     let mut model = Gpt::frozen(gpu, &*adapters.base()?, storage, each)?;
     model.attach_lora(adapters.lora().clone(), |spec| adapters.values(spec))?;
     Ok(model)
 }
 
-/// `base`, which was opened from `path`, with the adapters of a run beside its weights: see [`Gpt::beside`].
+/// `base`, which was opened from `path`, combined with the adapters of a run: see [`Gpt::beside`].
 ///
 /// # Errors
-/// [`crate::Error::Checkpoint`] when the run holds no adapters, or those of another base; [`crate::Error::OutOfMemory`].
+/// [`crate::Error::Checkpoint`] if the run holds no adapters, or adapters of another base;
+/// [`crate::Error::OutOfMemory`].
 pub fn beside(base: &Gpt, path: &Path, run: &Path) -> Result<Gpt> {
     let adapters = Adapters::open(run)?;
     adapters.base_at(path)?;

@@ -1,6 +1,7 @@
-//! Models of wgpt and of other programs, read and written.
+//! Reads and writes models of wgpt and of other programs.
 //!
-//! [`open`] takes whatever lies at a path; [`huggingface::save`] and [`gguf::save`] write what other programs load.
+//! [`open`] accepts any supported model at a path; [`huggingface::save`] and [`gguf::save`] write files that other
+//! programs load.
 
 pub mod adapter;
 pub mod arrange;
@@ -23,8 +24,8 @@ use crate::{
     text::Tokenizer,
 };
 
-/// The model at `path`: a GGUF file, a Hugging Face folder, or a checkpoint or run folder of wgpt. Adapters come merged into
-/// their base, in f32.
+/// The model at `path`: a GGUF file, a Hugging Face folder, or a checkpoint or run folder of wgpt. Adapters are merged
+/// into their base, in f32.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] naming the file and what is wrong with it, [`Error::Io`].
@@ -46,12 +47,12 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
 /// The tokenizer of the model at `path`.
 ///
 /// # Errors
-/// As [`TextCodec::open`].
+/// Returns the errors of [`TextCodec::open`].
 pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
     TextCodec::open(path).map(|codec| codec.tokenizer)
 }
 
-/// The folder itself, or the folder of a file in it.
+/// The folder itself, or the folder that contains the file.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if path.is_file() && parent.as_os_str().is_empty() => Path::new("."),
@@ -65,8 +66,7 @@ fn read_json(path: &Path) -> Result<serde_json::Value> {
     serde_json::from_slice(&bytes).map_err(|error| Error::checkpoint(path, format!("not valid JSON: {error}")))
 }
 
-/// The bytes of a piece of `source`'s parameter `spec` in a format, as they are to lie in a file; zeros for a bias that
-/// the source lacks.
+/// The bytes to store for a piece of `source`'s parameter `spec` in a format; zeros for a bias that the source lacks.
 fn piece_bytes(source: &dyn Source, spec: &ParameterSpec, piece: &layout::Piece, format: Format) -> Result<Vec<u8>> {
     let pieces = source.parameter(&spec.name)?;
     if pieces.is_empty() {

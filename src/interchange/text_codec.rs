@@ -1,4 +1,4 @@
-//! What goes with a model's weights so that it can read and write.
+//! What a model needs beside its weights to read and write text.
 
 use std::path::Path;
 
@@ -10,25 +10,25 @@ use crate::{
     text::{Conventions, Tokenizer},
 };
 
-/// How a model reads and writes.
+/// How a model reads and writes text.
 #[derive(Clone, Debug)]
 pub struct TextCodec {
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
-    /// First and last tokens, chat template.
+    /// Begin and end tokens, chat template.
     pub conventions: Conventions,
 }
 
 impl TextCodec {
-    /// That of a tokenizer alone: texts end with [`Tokenizer::end_of_text`].
+    /// The codec of a tokenizer alone: texts end with [`Tokenizer::end_of_text`].
     pub fn plain(tokenizer: Tokenizer) -> Self {
         let end = tokenizer.end_of_text();
         let stops = end.into_iter().collect();
         Self { tokenizer, conventions: Conventions { bos: end, eos: end, stops, ..Conventions::default() } }
     }
 
-    /// The tokens of a text that the model is to go on with, special tokens by their names, after the token that begins a
-    /// text where the model wants one.
+    /// The tokens of a text for the model to continue. Special tokens are recognised by name, and the token that begins
+    /// a text is prepended if the model expects one.
     ///
     /// # Errors
     /// [`crate::Error::Tokenizer`].
@@ -41,22 +41,22 @@ impl TextCodec {
         Ok(ids)
     }
 
-    /// That of a GGUF file.
+    /// The codec stored in a GGUF file.
     ///
     /// # Errors
-    /// As [`TextCodec::open`].
+    /// Returns the errors of [`TextCodec::open`].
     pub fn of_gguf(file: &GgufFile) -> Result<Self> {
         let tokenizer = gguf::tokenizer(file)?;
         let conventions = Conventions::of_gguf(&gguf::vocabulary(file)?, &tokenizer);
         Ok(Self { tokenizer, conventions })
     }
 
-    /// That of the model at `path`; see [`super::open`]. Adapters have their base's, unless they were
-    /// taught one of their own.
+    /// The codec of the model at `path`; see [`super::open`]. Adapters use their base's codec, unless they were trained
+    /// with their own.
     ///
     /// # Errors
-    /// [`crate::Error::Tokenizer`], [`crate::Error::Checkpoint`], [`crate::Error::Data`] or [`crate::Error::Io`] when
-    /// there is none, or none that wgpt reads.
+    /// [`crate::Error::Tokenizer`], [`crate::Error::Checkpoint`], [`crate::Error::Data`] or [`crate::Error::Io`] if
+    /// there is none, or none that wgpt can read.
     pub fn open(path: &Path) -> Result<Self> {
         if GgufFile::is_gguf(path) {
             return Self::of_gguf(&GgufFile::open(path)?);
@@ -68,7 +68,7 @@ impl TextCodec {
             return Ok(Self { tokenizer, conventions });
         }
         let folder = checkpoint::resolve(path)?;
-        // Models that were only pretrained have no conventions beside the tokenizer.
+        // Models that were only pretrained have no conventions beyond the tokenizer.
         if !folder.join("tokenizer_config.json").exists() {
             return match Adapters::find(path)? {
                 Some(adapters) => Self::open(&adapters.base_path()?),
@@ -80,10 +80,11 @@ impl TextCodec {
         Ok(Self { tokenizer, conventions })
     }
 
-    /// That of the adapters at `lora` over the model at `base`: what they were taught, or else their base's.
+    /// The codec of the adapters at `lora` over the model at `base`: their own if they were trained with one, otherwise
+    /// their base's.
     ///
     /// # Errors
-    /// As [`TextCodec::open`].
+    /// Returns the errors of [`TextCodec::open`].
     pub fn adapted(lora: &Path, base: &Path) -> Result<Self> {
         let folder = checkpoint::resolve(lora)?;
         Self::open(if folder.join("tokenizer_config.json").exists() { &folder } else { base })

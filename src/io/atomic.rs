@@ -1,7 +1,7 @@
-//! Files and folders that appear whole or not at all, even when the program is killed or the disk is full.
+//! Writes files and folders that appear completely or not at all, even if the program is killed or the disk is full.
 //!
-//! Content is written under a temporary name in the same folder, forced to disk, then renamed; the folder is forced to
-//! disk last, so that the rename itself survives a power cut.
+//! Content is written under a temporary name in the same folder, synced to disk, then renamed; the folder is synced
+//! last, so that the rename itself survives a power failure.
 
 use std::{
     ffi::OsStr,
@@ -15,23 +15,23 @@ use std::{
 
 use crate::{Error, Result};
 
-/// How every temporary name begins.
+/// Prefix of every temporary name.
 const TEMPORARY: &str = ".tmp-";
-/// A temporary file this old belongs to a dead process.
+/// A temporary file older than this belongs to a dead process.
 const STALE: Duration = Duration::from_secs(3600);
 
-/// Writes `bytes` to `path`, replacing what was there, and creates missing parent folders.
+/// Writes `bytes` to `path`, replacing any existing file, and creates missing parent folders.
 ///
 /// # Errors
-/// [`Error::Io`]; then the old file is intact and no temporary file is left.
+/// [`Error::Io`]; the old file is then intact and no temporary file is left.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes).map_err(Error::io(path, "write")))
 }
 
-/// Writes `path` by `fill`, replacing what was there, and creates missing parent folders.
+/// Writes `path` with `fill`, replacing any existing file, and creates missing parent folders.
 ///
 /// # Errors
-/// [`Error::Io`], or what `fill` returns; then the old file is intact and no temporary file is left.
+/// [`Error::Io`], or the error of `fill`; the old file is then intact and no temporary file is left.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or_else(|| Error::Usage(format!("{} is not a file name", path.display())))?;
@@ -57,12 +57,13 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
     sync_folder(folder)
 }
 
-/// Creates the folder `parent/name` by `fill`, which gets a temporary folder to write into; every file in it is on
-/// disk before it takes its name. A folder of that name is replaced: until the new one stands, the old one is there as
-/// `name.old`. Temporary folders of dead processes are removed, so one process at a time may publish in `parent`.
+/// Creates the folder `parent/name` with `fill`, which gets a temporary folder to write into. Every file in it is
+/// synced to disk before the folder is renamed. An existing folder of that name is replaced; until the new one is in
+/// place, the old one is kept as `name.old`. Temporary folders of dead processes are removed, so only one process at a
+/// time may publish in `parent`.
 ///
 /// # Errors
-/// [`Error::Io`], or what `fill` returns; then an older `parent/name` is intact and no temporary folder is left.
+/// [`Error::Io`], or the error of `fill`; an existing `parent/name` is then intact and no temporary folder is left.
 pub fn publish_folder(parent: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
     let own = format!("-{}", process::id());
@@ -89,8 +90,8 @@ pub fn publish_folder(parent: &Path, name: &str, fill: impl FnOnce(&Path) -> Res
     Ok(last)
 }
 
-/// Removes a folder, which vanishes at once even if the process dies while its files are being removed. No folder of
-/// that name is fine.
+/// Removes a folder. It disappears at once, even if the process dies while its files are being removed. Does nothing if
+/// the folder does not exist.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -122,7 +123,7 @@ fn entries(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
     Ok(paths.into_iter().map(named).collect())
 }
 
-/// Leftovers are no reason to fail: what cannot be listed or removed stays.
+/// Failing to clean up is not an error: what cannot be listed or removed stays.
 fn remove_stale(folder: &Path, prefix: &str) {
     for (path, name) in entries(folder).unwrap_or_default() {
         let age = || fs::metadata(&path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
@@ -144,7 +145,7 @@ fn sync_tree(folder: &Path) -> Result<()> {
     sync_folder(folder)
 }
 
-/// Folders can be forced to disk on Unix only; elsewhere the file system orders renames by itself.
+/// Only Unix can sync folders to disk; elsewhere the file system orders renames by itself.
 fn sync_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) {
         let opened = File::open(folder).map_err(Error::io(folder, "open"))?;

@@ -1,10 +1,11 @@
 //! Checkpoints: `RUN/checkpoint-00000200/` with `config.json`, `tokenizer.json`, `model.safetensors`,
-//! `optimizer.safetensors` and `state.json`. Adapters have `adapter_config.json` and `adapter_model.safetensors` instead of the
-//! first and the third: alone they are no model. A model with a reward or value head has `head.safetensors` too.
+//! `optimizer.safetensors` and `state.json`. Adapters have `adapter_config.json` and `adapter_model.safetensors`
+//! instead of `config.json` and `model.safetensors`, since they are not a model without their base. A model with a
+//! reward or value head also has `head.safetensors`.
 //!
-//! A checkpoint folder appears whole ([`atomic::publish_folder`]) and older ones go only afterwards, so a run that has
-//! saved once always holds a loadable checkpoint. The optimizer and the state are there to resume training; a folder
-//! without them is a model that can be run.
+//! A checkpoint folder appears atomically ([`atomic::publish_folder`]) and older ones are removed only afterwards, so a
+//! run that has saved once always has a loadable checkpoint. The optimizer and the state are needed to resume training;
+//! a folder without them is a model that can be used.
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +27,13 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const PREFIX: &str = "checkpoint-";
 
-/// What the weights in a checkpoint are.
+/// The kind of weights in a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// A whole model.
     #[default]
     Model,
-    /// Adapters of a model that lies elsewhere.
+    /// Adapters of a model that is stored elsewhere.
     Adapter,
 }
 
@@ -45,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// The file that holds them.
+    /// The file that contains the weights.
     pub fn weights(self) -> &'static str {
         match self {
             Self::Model => "model.safetensors",
@@ -54,7 +55,7 @@ impl Kind {
     }
 }
 
-/// What a checkpoint is made of.
+/// The contents of a checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Contents<'a> {
     /// A whole model, or adapters.
@@ -63,23 +64,23 @@ pub struct Contents<'a> {
     pub config: &'a Value,
     /// The bytes of `tokenizer.json`.
     pub tokenizer: &'a [u8],
-    /// Further files by name: how a model that was taught to talk does so.
+    /// Further files by name, which describe how a chat model formats conversations.
     pub codec: &'a [(&'static str, Value)],
     /// The weights.
     pub model: &'a [NamedTensor<'a>],
-    /// A scalar head on its hidden states; empty where it has none.
+    /// A scalar head on the model's hidden states; empty if there is none.
     pub head: &'a [NamedTensor<'a>],
     /// The optimizer's moments.
     pub optimizer: &'a [NamedTensor<'a>],
-    /// Everything else that a resumed run continues from: step, seeds, settings, best loss.
+    /// Everything else needed to resume the run: step, seeds, settings, best loss.
     pub state: &'a Value,
 }
 
-/// Saves a checkpoint of step `step` in the run folder `run` and then removes all but the `keep` newest (at least
-/// one). Returns the checkpoint's folder. Saving a step again replaces it.
+/// Saves a checkpoint of step `step` in the run folder `run`, then removes all but the `keep` newest (at least one).
+/// Returns the checkpoint's folder. Saving the same step again replaces its checkpoint.
 ///
 /// # Errors
-/// [`Error::Io`] (as on a full disk) or [`Error::Shape`]; then every older checkpoint is still there.
+/// [`Error::Io`] (for example if the disk is full) or [`Error::Shape`]; every older checkpoint is then still there.
 pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Result<PathBuf> {
     let folder = atomic::publish_folder(run, &format!("{PREFIX}{step:08}"), |tmp| {
         atomic::write(&tmp.join(contents.kind.config()), &pretty(contents.config))?;
@@ -103,11 +104,11 @@ pub fn save(run: &Path, step: u64, contents: &Contents<'_>, keep: usize) -> Resu
     Ok(folder)
 }
 
-/// The checkpoint that a `--model` argument means: a checkpoint folder itself, a file in one, or the newest checkpoint
-/// of a run folder.
+/// The checkpoint that `path` refers to: a checkpoint folder itself, a file in one, or the newest checkpoint of a run
+/// folder.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when there is nothing, or nothing that wgpt knows.
+/// [`Error::Checkpoint`] if there is nothing, or nothing that wgpt recognises.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     if !path.exists() {
         return Err(Error::checkpoint(path, "no such file or folder"));
@@ -127,7 +128,7 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     let newest = list(path)?.into_iter().map(|(_, folder)| folder).rfind(|folder| kind(folder).is_some());
     newest.ok_or_else(|| {
         let reason = format!(
-            "neither a checkpoint ({}, {}) nor a run folder with {PREFIX}* in it; `wgpt pretrain --out DIR` makes one",
+            "neither a checkpoint ({}, {}) nor a run folder with {PREFIX}* in it; `wgpt pretrain` makes one",
             Kind::Model.config(),
             Kind::Model.weights()
         );
@@ -135,8 +136,8 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Checkpoints in a run folder by rising step. `.old` is what a replacement that was cut short leaves: the last resort
-/// for its step.
+/// Checkpoints in a run folder in ascending order of steps. An interrupted replacement leaves a folder `.old`, which is
+/// used only if its step has no other checkpoint.
 fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = fs::read_dir(run).map_err(Error::io(run, "list"))?;
     let mut found = Vec::new();
@@ -152,7 +153,7 @@ fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found.into_iter().map(|(step, _, path)| (step, path)).collect())
 }
 
-/// What a folder holds, if it is a checkpoint.
+/// What kind of weights a folder contains, if it is a checkpoint.
 pub fn kind(folder: &Path) -> Option<Kind> {
     let holds = |kind: &Kind| folder.join(kind.config()).is_file() && folder.join(kind.weights()).is_file();
     [Kind::Model, Kind::Adapter].into_iter().find(holds)
@@ -176,7 +177,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens what [`resolve`] finds at `path`.
+    /// Opens the checkpoint that [`resolve`] finds at `path`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] or [`Error::Io`].
@@ -188,7 +189,7 @@ impl Checkpoint {
         Ok(Self { folder, kind, config, model })
     }
 
-    /// Where the tokenizer lies.
+    /// The path of the tokenizer.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.folder.join(TOKENIZER)
     }
@@ -196,7 +197,7 @@ impl Checkpoint {
     /// The training state.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the folder holds a model without a training state, or a broken one.
+    /// [`Error::Checkpoint`] if the folder holds a model without a training state, or the state is broken.
     pub fn state(&self) -> Result<Value> {
         self.need(STATE)?;
         parse(&self.folder.join(STATE))
@@ -205,7 +206,7 @@ impl Checkpoint {
     /// The scalar head, if the model has one.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] for a broken one, [`Error::Io`].
+    /// [`Error::Checkpoint`] if it is broken, [`Error::Io`].
     pub fn head(&self) -> Result<Option<TensorFile>> {
         let path = self.folder.join(HEAD);
         path.is_file().then(|| TensorFile::open(&path)).transpose()
@@ -214,7 +215,7 @@ impl Checkpoint {
     /// The optimizer's moments.
     ///
     /// # Errors
-    /// As [`Checkpoint::state`].
+    /// Returns the errors of [`Checkpoint::state`].
     pub fn optimizer(&self) -> Result<TensorFile> {
         self.need(OPTIMIZER)?;
         TensorFile::open(&self.folder.join(OPTIMIZER))
@@ -271,7 +272,7 @@ mod tests {
     fn a_kill_at_any_moment_leaves_a_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         let one = put(dir.path(), 1, 1);
-        // Killed while the next was being filled, and while step 1 was being replaced.
+        // As if killed while the next checkpoint was being written, and while step 1 was being replaced.
         fs::create_dir(dir.path().join(".tmp-checkpoint-00000002-1x")).unwrap();
         fs::rename(&one, dir.path().join("checkpoint-00000001.old")).unwrap();
         assert_eq!(Checkpoint::open(dir.path()).unwrap().state().unwrap(), json!({"step": 1}));

@@ -19,7 +19,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Starts an empty file, replacing what was there.
+    /// Starts an empty file, replacing any existing one.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -28,8 +28,8 @@ impl Metrics {
         Self::append_to(path)
     }
 
-    /// Continues a file at `step`: lines whose `"step"` is `step` or later (of an attempt that was lost) and a cut last
-    /// line are dropped. A missing file is begun.
+    /// Continues a file at `step`. Lines whose `"step"` is `step` or later (from an attempt that was lost) and an
+    /// incomplete last line are dropped. A missing file is created.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] for a line that is not JSON.
@@ -56,7 +56,7 @@ impl Metrics {
     }
 }
 
-/// Reads all lines. A last line that a crash cut short is left out.
+/// Reads all lines, except a last line that a crash cut short.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Data`] for any other line that is not JSON.

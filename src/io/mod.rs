@@ -1,7 +1,7 @@
 //! Files: atomic writes, safetensors, checkpoints, metrics and curves.
 //!
 //! Everything that must survive a crash goes through [`atomic`]: a reader sees the old content or the new, never a mix.
-//! Nothing here knows tensors, kernels or tokenizers; weights come and go as `f32` slices.
+//! This module does not depend on tensors, kernels or tokenizers; weights are passed as `f32` slices.
 
 pub mod atomic;
 pub mod checkpoint;

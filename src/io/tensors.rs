@@ -1,4 +1,4 @@
-//! Tensors in safetensors files: 8 bytes header length, a JSON header, then the raw little-endian data.
+//! Tensors in safetensors files: 8 bytes of header length, a JSON header, then the raw little-endian data.
 
 use std::{
     borrow::Cow,
@@ -14,23 +14,23 @@ use serde_json::{Map, Value, json};
 use super::atomic;
 use crate::{Error, Result, content::Content};
 
-// Tensors are written and mapped as they lie in memory.
+// Tensors are written and mapped in native byte order.
 const _: () = assert!(cfg!(target_endian = "little"));
 
 const OP: &str = "write tensors";
 
-/// A tensor to be written.
+/// A tensor to write.
 #[derive(Clone, Copy, Debug)]
 pub struct NamedTensor<'a> {
-    /// Its name in the file, as in `h.0.attn.c_attn.weight`.
+    /// Its name in the file, such as `h.0.attn.c_attn.weight`.
     pub name: &'a str,
     /// Its dimensions; their product is `data.len()`.
     pub shape: &'a [usize],
-    /// Its elements, the last dimension running fastest.
+    /// Its elements, the last dimension varying fastest.
     pub data: &'a [f32],
 }
 
-/// A tensor of any type to be written part after part.
+/// A tensor of any type, to be written in parts.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Its name in the file.
@@ -50,16 +50,17 @@ impl Part {
 /// Writes an f32 safetensors file atomically. The same input gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Shape`] when a shape does not fit its data or a name comes twice; [`Error::Io`], with the old file intact.
+/// [`Error::Shape`] if a shape does not match its data or a name is duplicated; [`Error::Io`], with the old file
+/// intact.
 pub fn write(path: &Path, tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<()> {
     write_parts(path, &single(tensors), metadata, |index| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data))))
 }
 
-/// Writes a safetensors file atomically, asking `data` for the bytes of one part after the other.
+/// Writes a safetensors file atomically; `data` is called for the bytes of one part after the other.
 ///
 /// # Errors
-/// [`Error::Shape`] when a shape does not fit its data or a name comes twice, [`Error::Io`], and those of `data`; the old
-/// file stays intact.
+/// [`Error::Shape`] if a shape does not match its data or a name is duplicated, [`Error::Io`], and the errors of
+/// `data`; the old file stays intact.
 pub fn write_parts<'a>(
     path: &Path,
     parts: &[Part],
@@ -75,7 +76,7 @@ pub fn write_parts<'a>(
 /// The bytes of an f32 safetensors file.
 ///
 /// # Errors
-/// [`Error::Shape`] as [`write()`].
+/// [`Error::Shape`], as for [`write()`].
 pub fn to_bytes(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let (parts, mut bytes) = (single(tensors), Vec::new());
     let mut data = |index: usize| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data)));
@@ -86,7 +87,7 @@ pub fn to_bytes(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>
     Ok(bytes)
 }
 
-/// Tensors in f32 as parts.
+/// The f32 tensors as parts.
 fn single(tensors: &[NamedTensor<'_>]) -> Vec<Part> {
     let part = |t: &NamedTensor<'_>| Part { name: t.name.into(), shape: t.shape.to_vec(), dtype: Dtype::F32 };
     tensors.iter().map(part).collect()
@@ -128,12 +129,12 @@ fn header(parts: &[Part], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>
         start = end;
     }
     let mut bytes = Value::Object(entries).to_string().into_bytes();
-    // Padding aligns the data, so that it could be mapped as numbers.
+    // Padding aligns the data, so that it can be mapped as numbers.
     bytes.resize(bytes.len().next_multiple_of(8), b' ');
     Ok(bytes)
 }
 
-/// A safetensors file, memory-mapped: a tensor is read when it is asked for.
+/// A memory-mapped safetensors file. Tensors are read when they are requested.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
@@ -143,18 +144,18 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
-    /// Opens a file and checks that its header is sound and its data complete.
+    /// Opens a file and checks that its header is valid and its data complete.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be opened, [`Error::Checkpoint`] when it is truncated or not a safetensors file.
+    /// [`Error::Io`] if it cannot be opened, [`Error::Checkpoint`] if it is truncated or not a safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
         Self::of(path, Content::map(path)?)
     }
 
-    /// The same from a file's content; `path` is for messages.
+    /// Parses a file's content; `path` is used in error messages only.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] as [`TensorFile::open`].
+    /// [`Error::Checkpoint`], as for [`TensorFile::open`].
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         Self::of(path, Content::Bytes(bytes))
     }
@@ -167,22 +168,22 @@ impl TensorFile {
         Ok(Self { path: path.to_path_buf(), content, header, data_start: 8 + header_len })
     }
 
-    /// Where the file lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The tensors' names in the order of the file.
+    /// The tensors' names in file order.
     pub fn names(&self) -> Vec<String> {
         self.header.offset_keys()
     }
 
-    /// Whether the file has a tensor of that name.
+    /// Whether the file has a tensor with this name.
     pub fn contains(&self, name: &str) -> bool {
         self.header.info(name).is_some()
     }
 
-    /// The metadata of the header, empty when it has none.
+    /// The metadata in the header; empty if there are none.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         self.header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
     }
@@ -190,23 +191,24 @@ impl TensorFile {
     /// The dimensions of a tensor.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(&self.info(name)?.shape)
     }
 
-    /// A tensor's type and bytes as they lie in the file.
+    /// A tensor's type and its bytes as stored in the file.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn stored(&self, name: &str) -> Result<(Dtype, &[u8])> {
         Ok((self.info(name)?.dtype, &self.content[self.range(name)?]))
     }
 
-    /// Tells the system that a tensor's pages are not needed any more; they come back from the file if they are.
+    /// Tells the operating system that a tensor's pages are no longer needed. They are read from the file again on the
+    /// next access.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn release(&self, name: &str) -> Result<()> {
         self.content.release(self.range(name)?);
         Ok(())
@@ -220,10 +222,10 @@ impl TensorFile {
     /// A tensor's elements as f32, whether stored as F32, F16 or BF16.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor or it has another type.
+    /// [`Error::Checkpoint`] if there is no such tensor or it has another type.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         let (dtype, bytes) = self.stored(name)?;
-        // Foreign files need not be aligned, so elements are read from bytes.
+        // Files from other programs need not be aligned, so elements are read from bytes.
         let pairs = bytes.as_chunks::<2>().0.iter();
         match dtype {
             Dtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),

@@ -1,18 +1,14 @@
-//! One block of the transformer: as a chain of recorded operations, and as the few fused dispatches that decode a token.
+//! One block of the transformer, as a chain of recorded operations and as the few fused dispatches that decode a token.
 
 use std::cell::RefCell;
 
-use super::{
-    config::{Activation, Config, Norm as NormKind},
-    gpt::{Gpt, Pass},
-};
+use super::config::{Activation, Config, Norm as NormKind};
 use crate::{
     Result,
     ops::{
         activation,
-        attention::{self, Heads, map::attention_map},
-        dropout,
-        elementwise::add,
+        attention::{self, Heads, attention_map},
+        elementwise::{add, dropout},
         head_norm,
         kv::{
             decode::{self, Cached},
@@ -32,37 +28,62 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// The weight of a normalisation and, where the configuration has them, a bias.
+/// How a forward pass runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass {
+    /// Probability of dropping an activation.
+    pub dropout: f32,
+    /// Determines the dropout masks of this pass.
+    pub dropout_key: u32,
+    /// Whether blocks keep nothing and are run again in the backward pass.
+    pub checkpoint: bool,
+    /// Whether adapters are left out, which gives the frozen model that they were attached to, bit for bit.
+    pub reference: bool,
+}
+
+/// The weight of a normalisation and, if the configuration has biases, its bias.
 #[derive(Clone)]
 pub(super) struct Scale {
+    /// `[width]`
     pub weight: Tensor,
+    /// `[width]`
     pub bias: Option<Tensor>,
 }
 
-/// A linear layer, where the configuration has them a bias, and where one was attached an adapter.
+/// A linear layer, with a bias if the configuration has biases, and with an adapter if one was attached.
 #[derive(Clone)]
 pub(super) struct Affine {
+    /// `[out, in]`
     pub weight: Weight,
+    /// `[out]`
     pub bias: Option<Tensor>,
+    /// `[rank, in]` and `[out, rank]`
     pub adapter: Option<Adapter>,
 }
 
 impl Affine {
-    /// What goes with its product.
+    /// What is fused into its product.
     fn fuse(&self) -> Fuse<'_> {
         Fuse { bias: self.bias.as_ref(), adapter: self.adapter.as_ref(), ..Fuse::default() }
     }
 }
 
-/// The parameters of one block.
+/// The parameters of one block; `dim` is the width of a head.
 #[derive(Clone)]
 pub(super) struct Block {
+    /// `[width]`, before attention.
     pub norm1: Scale,
+    /// `[(heads + 2 kv_heads) dim, width]`
     pub qkv: Affine,
+    /// `[dim]` for queries and for keys.
     pub head_norm: Option<head_norm::Weights>,
+    /// `[width, heads dim]`
     pub out: Affine,
+    /// `[width]`, before the MLP.
     pub norm2: Scale,
+    /// `[hidden, width]`; with SwiGLU `[2 hidden, width]`, gates first.
     pub up: Affine,
+    /// `[width, hidden]`
     pub down: Affine,
 }
 
@@ -72,7 +93,16 @@ impl Block {
         [&mut self.qkv.weight, &mut self.out.weight, &mut self.up.weight, &mut self.down.weight]
     }
 
-    /// What a gradient may be asked for.
+    /// The block without its adapters.
+    pub fn without_adapters(&self) -> Self {
+        let mut block = self.clone();
+        for layer in [&mut block.qkv, &mut block.out, &mut block.up, &mut block.down] {
+            layer.adapter = None;
+        }
+        block
+    }
+
+    /// The tensors that may get a gradient.
     pub fn leaves(&self) -> Vec<Tensor> {
         let scales = [&self.norm1, &self.norm2].map(|scale| [Some(scale.weight.clone()), scale.bias.clone()]);
         let layers = [&self.qkv, &self.out, &self.up, &self.down].map(|layer| {
@@ -97,7 +127,7 @@ impl Block {
 }
 
 impl Config {
-    /// How queries, keys and values share a row.
+    /// How a row holds queries, keys and values.
     pub(super) fn attention_heads(&self) -> Heads {
         Heads { query: self.heads, key_value: self.kv_heads, dim: self.head_dim() }
     }
@@ -110,7 +140,7 @@ impl Config {
     }
 }
 
-/// The configuration's normalisation; its result is stored as `dtype`.
+/// Applies the configuration's normalisation to `x [.., width]`, in x's shape; the result is stored as `dtype`.
 pub(super) fn normalise(tape: &Tape, config: &Config, x: &Tensor, scale: &Scale, dtype: DType) -> Result<Tensor> {
     let weights = norm::Weights { weight: &scale.weight, bias: scale.bias.as_ref() };
     norm::norm(tape, config.norm_kind(), x, weights, config.norm_epsilon, dtype)
@@ -121,14 +151,15 @@ pub(super) fn site(pass: Pass, site: u32) -> u32 {
     pass.dropout_key.wrapping_add(site.wrapping_mul(0x9e37_79b9))
 }
 
-/// Where attention finds the tokens before those of a pass.
+/// Where attention finds the tokens before those of this pass.
 #[derive(Clone, Copy)]
 pub(super) enum KvSource<'a> {
     /// In a cache whose sequences all have the same length.
     Cache(&'a Cached),
-    /// In pages, each text at a length of its own.
+    /// In pages, where each text has its own length.
     Pages(&'a Paged, &'a Rows),
-    /// Nowhere: the pass is whole texts. What each token looks at is kept here.
+    /// Nowhere: the pass covers whole texts. The attention probabilities are collected here,
+    /// `[heads, context, context]` per block.
     Maps(&'a RefCell<Vec<Tensor>>),
 }
 
@@ -136,6 +167,7 @@ pub(super) enum KvSource<'a> {
 pub(super) struct BlockPass {
     pub config: Config,
     pub block: Block,
+    /// `[context, dim / 2, 2]`: the angles of rotary positions.
     pub table: Option<Tensor>,
     pub pass: Pass,
     pub index: usize,
@@ -149,23 +181,7 @@ pub(super) struct BlockPass {
 }
 
 impl BlockPass {
-    /// The block `index` of `model` over whole texts, or over what memory the pass has.
-    pub fn new(model: &Gpt, index: usize, pass: Pass) -> Self {
-        let block = &model.blocks[index];
-        Self {
-            config: model.config.clone(),
-            block: if pass.reference { block.without_adapters() } else { block.clone() },
-            table: model.rope_table.clone(),
-            pass,
-            index,
-            past: 0,
-            segments: None,
-            starts: None,
-            dtype: DType::F32,
-        }
-    }
-
-    /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
+    /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`, for `x [batch, context, width]`, in its shape.
     pub fn run(&self, tape: &Tape, x: &Tensor, memory: Option<KvSource<'_>>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
         if let Some(memory @ (KvSource::Cache(_) | KvSource::Pages(..))) = memory
@@ -205,8 +221,9 @@ impl BlockPass {
         }
     }
 
-    /// Attention that also fills the memory. At the start of a text there is nothing in it yet, and the kernels of training
-    /// do: they share keys and values between queries.
+    /// Attention that also fills `memory`: `qkv [batch, context, (heads + 2 kv_heads) dim]` to `[batch, context, heads dim]`.
+    /// At the start of a text nothing is in it yet, and the training kernels suffice, which share keys and values between
+    /// queries.
     fn remembering(&self, tape: &Tape, qkv: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let heads = self.config.attention_heads();
         let fresh = match memory {
@@ -219,7 +236,7 @@ impl BlockPass {
             }
             KvSource::Pages(pool, rows) => {
                 let q = paged::append(qkv, self.table.as_ref(), heads, pool, rows)?;
-                // Segments say that all texts of the pass begin in it.
+                // Segments mean that all texts of the pass begin in it.
                 if self.segments.is_none() || qkv.height() <= FEW {
                     return paged::attend(&q, heads, pool, rows, self.config.context);
                 }
@@ -234,17 +251,18 @@ impl BlockPass {
         attention::attention(tape, &fresh, heads, self.segments.as_ref())
     }
 
-    /// Adds `inner W^T + b` to the residual stream, through dropout if there is any.
+    /// Adds `inner W^T + b` to the residual stream `x [batch, context, width]`, for `inner [batch, context, in]`, with
+    /// dropout if there is any.
     fn project(&self, tape: &Tape, x: &Tensor, inner: &Tensor, affine: &Affine, place: u32) -> Result<Tensor> {
         if self.pass.dropout == 0.0 {
             return linear(tape, inner, &affine.weight, Fuse { residual: Some(x), ..affine.fuse() });
         }
         let branch = linear(tape, inner, &affine.weight, affine.fuse())?;
         let key = site(self.pass, self.index as u32 * 2 + place);
-        add(tape, x, &dropout::dropout(tape, &branch, self.pass.dropout, key)?)
+        add(tape, x, &dropout(tape, &branch, self.pass.dropout, key)?)
     }
 
-    /// [`BlockPass::run`] for few tokens in six dispatches: norm, product, bias and activation are one kernel.
+    /// [`BlockPass::run`] for few tokens, in six dispatches: norm, product, bias and activation are one kernel.
     fn step(&self, weights: &[Packed; 4], x: &Tensor, memory: KvSource<'_>) -> Result<Tensor> {
         let (config, block) = (&self.config, &self.block);
         let [qkv_weight, out_weight, up_weight, down_weight] = weights;
@@ -278,7 +296,7 @@ impl BlockPass {
 }
 
 impl Block {
-    /// The weights of the four layers as packed rows, where all can be seen so and none has an adapter.
+    /// The weights of the four layers as packed rows; `None` unless all can be seen that way and none has an adapter.
     fn packed(&self) -> Option<[Packed; 4]> {
         let alone = |layer: &Affine| layer.adapter.is_none().then(|| layer.weight.packed()).flatten();
         let [qkv, out, up, down] = [&self.qkv, &self.out, &self.up, &self.down].map(alone);

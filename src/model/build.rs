@@ -1,29 +1,51 @@
-//! Models from random numbers, from files to train on, and from files as they are stored.
+//! Builds models from random numbers, from files for training, and from files as they are stored; gives them f16 copies and
+//! adapters.
 
 use super::{
     block::{Affine, Block, Scale},
     config::{Config, Positions},
     gpt::Gpt,
+    lora::{Lora, Target},
     parameters::{self, ParameterSpec},
-    source::Source,
 };
 use crate::{
     Error, Result, arena,
     formats::{self, Format, Rows},
     gpu::Gpu,
-    ops::{head_norm, packed::Packed, rope, weight::Weight},
+    ops::{head_norm, lora::Adapter, packed::Packed, rope, weight::Weight},
     tensor::{DType, Tensor},
 };
 
-/// How the matrices of a frozen model are kept on the GPU.
+/// How the matrices of a frozen model are stored on the GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// Each as its file stores it.
+    /// Each as stored in its file.
     #[default]
     AsStored,
-    /// All in this format, where their width is whole blocks of it; the others in f16.
+    /// All in this format if their width is a multiple of its block size; the others in f16.
     As(Format),
 }
+
+/// A stored model.
+pub trait Source {
+    /// The shape of the model.
+    fn config(&self) -> &Config;
+
+    /// A parameter under wgpt's name (see [`parameters::specs`]), in the pieces that the file holds,
+    /// in row order: a fused `attention.qkv` may come as queries, keys and values, each in its own format. Vectors come as one
+    /// row per piece. Together the pieces have the shape that the configuration gives. Empty if the model has no such
+    /// parameter.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] when the file lacks it, or has it in another shape or type.
+    fn parameter(&self, name: &str) -> Result<Vec<Rows<'_>>>;
+
+    /// Tells the source that a parameter will not be needed again soon, so that its memory can be released.
+    fn done(&self, _name: &str) {}
+}
+
+/// First random stream of adapters, far from those of weights.
+const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
 
 impl Gpt {
     /// A new model, its weights drawn from `seed`.
@@ -35,7 +57,7 @@ impl Gpt {
         Self::assemble(gpu, config, |spec| {
             stream += 1;
             let weight = place(&mut places)?;
-            // Drawing billions of numbers takes minutes; nobody would read those of an imagined device.
+            // Drawing billions of numbers takes minutes, and on an imagined device nobody would read them.
             if !gpu.is_imagined() {
                 weight.write(&spec.values(seed, stream))?;
             }
@@ -46,7 +68,7 @@ impl Gpt {
     /// A model whose weights come from `values`, by name and shape.
     ///
     /// # Errors
-    /// [`Error::Config`], and those of `values`.
+    /// [`Error::Config`], and the errors of `values`.
     pub fn build(
         gpu: &Gpu,
         config: &Config,
@@ -60,10 +82,10 @@ impl Gpt {
         })
     }
 
-    /// A model of f32 weights from wherever they lie; it can be trained.
+    /// A model with f32 weights from any source; it can be trained.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.
     pub fn from_source(gpu: &Gpu, source: &dyn Source) -> Result<Self> {
         Self::build(gpu, source.config(), |spec| {
             let values = source.parameter(&spec.name)?.iter().flat_map(Rows::to_f32).collect();
@@ -72,11 +94,11 @@ impl Gpt {
         })
     }
 
-    /// A model to compute with: its matrices stay as small as they are stored, or as `storage` says. `each` hears how
-    /// many of how many parameters are there.
+    /// A model for inference, whose matrices stay as small as they are stored, or as `storage` says. `each` is called
+    /// with the number of parameters loaded so far and their total.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::OutOfMemory`], and those of the source.
+    /// [`Error::Config`], [`Error::OutOfMemory`], and the errors of the source.
     pub fn frozen(
         gpu: &Gpu,
         source: &dyn Source,
@@ -92,6 +114,105 @@ impl Gpt {
             each(done, all);
             Ok(weight)
         })
+    }
+
+    /// Gives every matrix an f16 copy. From now on whole texts are computed with those copies, and activations between the
+    /// layers are f16; sums, the residual stream and the trained weights stay f32.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a model that is not trained as a whole, [`Error::OutOfMemory`].
+    pub fn mix(&mut self) -> Result<()> {
+        if self.lora.is_some() || self.parameters.is_empty() {
+            return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
+        }
+        let gpu = self.norm.weight.gpu().clone();
+        let shapes: Vec<_> = self.parameters.iter().map(|(_, master)| master.shape()).collect();
+        let halves = arena::of_parameters(&gpu, &shapes, DType::F16)?;
+        for ((_, master), half) in self.parameters.iter().zip(&halves) {
+            master.scale_into(half, 1.0, false)?;
+        }
+        let of_blocks = self.blocks.iter_mut().flat_map(Block::weights);
+        for weight in of_blocks.chain([&mut self.embed]).chain(&mut self.head) {
+            let Weight::Plain(master) = weight else { continue };
+            let found = self.parameters.iter().zip(&halves).find(|((_, other), _)| other.id() == master.id());
+            if let Some((_, half)) = found {
+                *weight = Weight::Mixed { master: master.clone(), half: half.clone() };
+            }
+        }
+        self.halves = halves;
+        Ok(())
+    }
+
+    /// The model with fresh adapters, drawn from `seed`; see [`Gpt::attach_lora`].
+    ///
+    /// # Errors
+    /// As [`Gpt::attach_lora`].
+    pub fn with_lora(mut self, lora: Lora, seed: u64) -> Result<Self> {
+        let mut stream = STREAM;
+        self.attach_lora(lora, |spec| {
+            stream += 1;
+            Ok(spec.values(seed, stream))
+        })?;
+        Ok(self)
+    }
+
+    /// Attaches adapters to the model's layers, with values by name and shape from `values`. From now on they are the
+    /// model's [`parameters`](Gpt::parameters), and the parameters it had before are frozen. Earlier adapters are removed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and the errors of `values`.
+    pub fn attach_lora(
+        &mut self,
+        lora: Lora,
+        mut values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>,
+    ) -> Result<()> {
+        lora.config.validate(&self.config)?;
+        let gpu = self.norm.weight.gpu().clone();
+        let mut parameters = Vec::new();
+        for spec in lora.config.specs(&self.config) {
+            let tensor = Tensor::from_f32(&gpu, &spec.shape, &values(&spec)?)?;
+            gpu.submit()?;
+            parameters.push((spec.name, tensor));
+        }
+        let find = |name: String| {
+            let found = parameters.iter().find(|(other, _)| *other == name);
+            found.map(|(_, tensor)| tensor.clone())
+        };
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            for target in Target::ALL {
+                let name = format!("blocks.{index}.{}", target.layer());
+                let (a, b) = (find(format!("{name}.lora_a")), find(format!("{name}.lora_b")));
+                let scale = lora.config.scale();
+                layer(block, target).adapter = a.zip(b).map(|(a, b)| Adapter { a, b, scale });
+            }
+        }
+        self.bytes += parameters.iter().map(|(_, tensor)| tensor.bytes()).sum::<u64>();
+        self.parameters = parameters;
+        self.lora = Some(lora);
+        Ok(())
+    }
+
+    /// A model that shares this one's weights without a copy but has other adapters, so that several sets of adapters need
+    /// the base in memory only once. Adapters that this model already has are not shared.
+    ///
+    /// # Errors
+    /// As [`Gpt::attach_lora`].
+    pub fn beside(&self, lora: Lora, values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>) -> Result<Self> {
+        let mut other = Self {
+            config: self.config.clone(),
+            embed: self.embed.clone(),
+            position: self.position.clone(),
+            rope_table: self.rope_table.clone(),
+            blocks: self.blocks.iter().map(Block::without_adapters).collect(),
+            norm: self.norm.clone(),
+            head: self.head.clone(),
+            parameters: Vec::new(),
+            bytes: self.bytes,
+            halves: self.halves.clone(),
+            lora: None,
+        };
+        other.attach_lora(lora, values)?;
+        Ok(other)
     }
 
     fn assemble(gpu: &Gpu, config: &Config, mut weight: impl FnMut(&ParameterSpec) -> Result<Weight>) -> Result<Self> {
@@ -135,7 +256,16 @@ impl Gpt {
     }
 }
 
-/// Where the parameters of a model that can be trained lie.
+fn layer(block: &mut Block, target: Target) -> &mut Affine {
+    match target {
+        Target::Qkv => &mut block.qkv,
+        Target::Out => &mut block.out,
+        Target::Up => &mut block.up,
+        Target::Down => &mut block.down,
+    }
+}
+
+/// Allocates the parameters of a trainable model.
 fn places(gpu: &Gpu, config: &Config) -> Result<Vec<Tensor>> {
     config.validate()?;
     let specs = parameters::specs(config);
@@ -157,7 +287,7 @@ fn need(all: &All, name: &str) -> Result<Weight> {
     find(all, name).ok_or_else(|| Error::Config(format!("the model has no parameter '{name}'")))
 }
 
-/// Vectors are always plain.
+/// A vector, as plain f32; vectors are never packed.
 fn vector(all: &All, name: &str) -> Result<Option<Tensor>> {
     find(all, name).map(|weight| weight.plain()).transpose()
 }
@@ -185,7 +315,7 @@ fn block(config: &Config, all: &All, index: usize) -> Result<Block> {
     })
 }
 
-/// A parameter as a frozen model keeps it. Vectors and positions are small, and are added to what is f32 anyway.
+/// A parameter as a frozen model stores it. Vectors and positions are small and are added to f32 values anyway.
 fn freeze(gpu: &Gpu, spec: &ParameterSpec, parts: Vec<Rows<'_>>, storage: Storage) -> Result<Weight> {
     let &[_, width] = &spec.shape[..] else { return plain(gpu, spec, &parts) };
     if spec.name == "position.weight" || !Packed::can_hold(width) {

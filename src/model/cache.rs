@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// The cache of a whole model. All rows of a batch have the same length; shorter texts are padded on the left and begin
-/// later ([`Cache::begin_at`]). It takes memory as it fills.
+/// later ([`Cache::begin_at`]). Its memory grows as it fills.
 pub struct Cache {
-    /// One per block.
+    /// One per block: keys and values `[batch, kv_heads, capacity, dim]`.
     pub layers: Vec<Cached>,
     /// Tokens in the cache.
     pub length: usize,
-    /// Most tokens that it will ever hold.
+    /// Maximum number of tokens that it will ever hold.
     pub limit: usize,
     gpu: Gpu,
     /// Sequences, key and value heads, width of a head.
@@ -23,13 +23,14 @@ pub struct Cache {
     precision: Precision,
     blocks: usize,
     capacity: usize,
+    /// `[batch]`, on the host and on the GPU.
     starts: Option<(Vec<u32>, Tensor)>,
 }
 
-/// Tokens that memory is first taken for.
+/// Number of tokens that memory is allocated for at first.
 const FIRST: usize = 256;
 
-/// `capacity` doubled until `wanted` fit, within `limit` as long as that holds them.
+/// `capacity` doubled until it holds `wanted`, but no more than `limit` unless `wanted` is more.
 pub(super) fn grown(mut capacity: usize, wanted: usize, limit: usize) -> usize {
     while capacity < wanted {
         capacity *= 2;
@@ -46,7 +47,7 @@ impl Cache {
         Self::with_precision(gpu, config, batch, limit, Precision::Single)
     }
 
-    /// [`Cache::new`] with numbers of a given precision.
+    /// [`Cache::new`] with a given precision.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -65,8 +66,9 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Sequence `z` begins at position `starts[z]`: what stands before it is padding that the others' length asks for.
-    /// Its tokens see nothing of that, and their positions count from there, so each decodes as it would alone.
+    /// Makes sequence `z` begin at position `starts[z]`; what is before it is padding to the length of the
+    /// others. Its tokens do not see the padding, and their positions count from the start, so each sequence
+    /// decodes as it would alone.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] unless there is a start for every sequence and the cache is still empty.
@@ -84,7 +86,7 @@ impl Cache {
         self.starts.as_ref().map(|(_, tensor)| tensor.clone())
     }
 
-    /// Where the text of each of the next `new` tokens begins: `[batch, new]`. Padding is a text of its own.
+    /// Where the text of each of the next `new` tokens begins: `[batch, new]`. Padding counts as a separate text.
     pub(super) fn segments(&self, new: usize) -> Result<Option<Tensor>> {
         let Some((starts, _)) = &self.starts else { return Ok(None) };
         let of_row =
@@ -93,7 +95,7 @@ impl Cache {
         Tensor::from_u32(&self.gpu, &[starts.len(), new], &all).map(Some)
     }
 
-    /// Makes room for `tokens` tokens: doubles the memory until they fit.
+    /// Makes room for `tokens` tokens by doubling the memory until they fit.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -103,7 +105,7 @@ impl Cache {
         }
         let capacity = grown(self.capacity.max(FIRST), tokens, self.limit);
         let [batch, heads, dim] = self.shape;
-        // Layer by layer, so that two generations of one layer at most are in memory together.
+        // Layer by layer, so that old and new memory coexist for only one layer at a time.
         for index in 0..self.blocks {
             let next = Cached::new(&self.gpu, [batch, heads, capacity, dim], self.precision)?;
             if index < self.layers.len() {
@@ -116,7 +118,7 @@ impl Cache {
         let before = std::mem::replace(&mut self.capacity, capacity);
         self.gpu.submit()?;
         if before > 0 {
-            // Nothing else has a use for buffers of that size.
+            // Nothing else needs buffers of that size.
             self.gpu.trim();
         }
         Ok(())

@@ -30,23 +30,23 @@ pub enum Norm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// GELU by tanh (GPT-2).
+    /// GELU in its tanh form (GPT-2).
     Gelu,
     /// SwiGLU (Llama).
     Swiglu,
 }
 
-/// How rotary angles are stretched for longer contexts than a model was first trained on. All work on the frequencies
-/// `theta^(-2i/D)`.
+/// How rotary angles are stretched for longer contexts than a model was first trained on. Every kind works on the
+/// frequencies `theta^(-2i/D)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RopeScaling {
-    /// Every frequency divided by a factor.
+    /// Divides every frequency by a factor.
     Linear {
         /// The divisor.
         factor: f64,
     },
-    /// Llama 3: long waves divided by the factor, short ones kept, a ramp between.
+    /// Llama 3: frequencies of long waves are divided by the factor, those of short waves are kept, with a ramp between.
     Llama3 {
         /// The divisor of long waves.
         factor: f64,
@@ -62,7 +62,7 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// The divisor of frequency `i`, which is `frequency` (radians per position).
+    /// The divisor of frequency number `i`, whose value is `frequency` (radians per position).
     pub fn divisor(&self, i: usize, frequency: f64) -> f64 {
         match self {
             Self::Linear { factor } => *factor,
@@ -98,30 +98,30 @@ impl RopeScaling {
     }
 }
 
-/// The largest size of anything in a configuration: products of three stay far from overflow.
+/// The largest size of anything in a configuration; keeps products of three sizes far from overflow.
 const MOST: usize = 1 << 20;
 
 /// The shape of a model. Saved as `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Distinct tokens.
+    /// Number of distinct tokens.
     pub vocabulary: usize,
-    /// Longest sequence.
+    /// Maximum length of a sequence.
     pub context: usize,
-    /// Transformer blocks.
+    /// Number of transformer blocks.
     pub layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads; equal to `heads` without grouped queries.
+    /// Number of key and value heads; equal to `heads` without grouped queries.
     pub kv_heads: usize,
     /// Width of the residual stream.
     pub width: usize,
-    /// Width of one head, where it is not `width / heads`.
+    /// Width of one head if it is not `width / heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
     /// Width inside the feed-forward layer.
     pub hidden: usize,
-    /// How positions enter.
+    /// How positions enter the model.
     pub positions: Positions,
     /// Base of the rotary angles.
     pub rope_theta: f64,
@@ -134,15 +134,15 @@ pub struct Config {
     pub norm_epsilon: f32,
     /// Kind of feed-forward layer.
     pub activation: Activation,
-    /// Linear layers and LayerNorm have biases.
+    /// Whether linear layers and LayerNorm have biases.
     pub bias: bool,
-    /// Queries, keys and values have biases even where nothing else has (Qwen2).
+    /// Whether queries, keys and values have biases even if nothing else has (Qwen2).
     #[serde(default)]
     pub qkv_bias: bool,
-    /// Queries and keys are normalised head by head before the rotation, by RMSNorm (Qwen3).
+    /// Whether queries and keys are normalised head by head before the rotation, by RMSNorm (Qwen3).
     #[serde(default)]
     pub qk_norm: bool,
-    /// The head shares the embedding's weight.
+    /// Whether the head shares the embedding's weight.
     pub tied: bool,
 }
 
@@ -190,15 +190,15 @@ impl Config {
         self.head_dim.unwrap_or(self.width / self.heads.max(1))
     }
 
-    /// Rows of queries, of keys and of values in the weight of `attention.qkv`.
+    /// Numbers of rows of queries, keys and values in the weight of `attention.qkv`.
     pub fn qkv_rows(&self) -> [usize; 3] {
         [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim())
     }
 
-    /// Refuses what cannot be built.
+    /// Refuses a configuration that cannot be built.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the setting and what would do.
+    /// [`Error::Config`] naming the setting and what would work.
     pub fn validate(&self) -> Result<()> {
         let sizes = [
             ("vocabulary", self.vocabulary),

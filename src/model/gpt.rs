@@ -1,16 +1,21 @@
 //! The forward pass, the same for training, evaluation and decoding.
 
+use std::cell::RefCell;
+
+pub use super::block::Pass;
 use super::{
     block::{Block, BlockPass, KvSource, Scale, normalise, site},
     cache::Cache,
     config::Config,
     lora::Lora,
+    trainable::Model,
 };
 use crate::{
-    Error, Result, arena,
+    Error, Result,
+    gpu::Gpu,
     ops::{
         cross_entropy::{self, Loss, Targets},
-        dropout, elementwise,
+        elementwise::dropout,
         embedding::{self, Tokens},
         linear::{Fuse, linear},
         token_logprobs::{self, TokenLogprobs},
@@ -20,33 +25,34 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// How a forward pass runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pass {
-    /// Probability of dropping an activation.
-    pub dropout: f32,
-    /// Chooses the dropout masks of this pass.
-    pub dropout_key: u32,
-    /// Blocks keep nothing and are run again in the backward pass.
-    pub checkpoint: bool,
-    /// Leaves adapters out: the frozen model that they were attached to, bit for bit.
-    pub reference: bool,
-}
-
-/// A GPT on a GPU.
+/// A GPT on a GPU; `dim` is the width of a head.
 pub struct Gpt {
     pub(super) config: Config,
+    /// `[vocabulary, width]`
     pub(super) embed: Weight,
+    /// `[context, width]`: learned or sinusoidal positions.
     pub(super) position: Option<Tensor>,
+    /// `[context, dim / 2, 2]`: the angles of rotary positions.
     pub(super) rope_table: Option<Tensor>,
     pub(super) blocks: Vec<Block>,
+    /// `[width]`, after the last block.
     pub(super) norm: Scale,
+    /// `[vocabulary, width]`; none where it is the embedding.
     pub(super) head: Option<Weight>,
+    /// What is trained, in the shapes of [`parameters::specs`](super::parameters::specs), or of the adapters.
     pub(super) parameters: Vec<(String, Tensor)>,
-    /// The parameters' copies in f16; none in a model that is not mixed.
+    /// The parameters' f16 copies, in their shapes; empty unless the model is mixed.
     pub(super) halves: Vec<Tensor>,
     pub(super) bytes: u64,
     pub(super) lora: Option<Lora>,
+}
+
+/// What the model computes for a text.
+pub struct Maps {
+    /// The final hidden states: `[1, context, width]`.
+    pub hidden: Tensor,
+    /// One per block, `[heads, context, context]`: row `t` of a head says how token `t` attends to each token, and sums to 1.
+    pub attention: Vec<Tensor>,
 }
 
 impl Gpt {
@@ -60,61 +66,32 @@ impl Gpt {
         self.bytes
     }
 
-    /// What is trained, by name, in a fixed order: the adapters of a model that has them, else every f32 parameter (all of
-    /// them in a model that can be trained).
+    /// The trained tensors by name, in a fixed order: the adapters if the model has them, otherwise every f32 parameter
+    /// (which is all of them in a trainable model).
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
 
-    /// Copies in f16 of [`Gpt::parameters`], which an optimizer must keep so; empty unless the model is mixed.
+    /// f16 copies of [`Gpt::parameters`], which an optimizer must keep up to date; empty unless the model is mixed.
     pub fn halves(&self) -> &[Tensor] {
         &self.halves
     }
 
-    /// Gives every matrix a copy in f16. From now on whole texts are computed with those copies, and activations between the
-    /// layers are f16; sums, the residual stream and what is trained stay f32.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a model whose weights are not trained, [`Error::OutOfMemory`].
-    pub fn mix(&mut self) -> Result<()> {
-        if self.lora.is_some() || self.parameters.is_empty() {
-            return Err(Error::Config("mixed precision is for models that are trained as a whole".to_string()));
-        }
-        let gpu = self.norm.weight.gpu().clone();
-        let shapes: Vec<_> = self.parameters.iter().map(|(_, master)| master.shape()).collect();
-        let halves = arena::of_parameters(&gpu, &shapes, DType::F16)?;
-        for ((_, master), half) in self.parameters.iter().zip(&halves) {
-            elementwise::copy(master, half, 1.0, false)?;
-        }
-        let of_blocks = self.blocks.iter_mut().flat_map(Block::weights);
-        for weight in of_blocks.chain([&mut self.embed]).chain(&mut self.head) {
-            let Weight::Plain(master) = weight else { continue };
-            let found = self.parameters.iter().zip(&halves).find(|((_, other), _)| other.id() == master.id());
-            if let Some((_, half)) = found {
-                *weight = Weight::Mixed { master: master.clone(), half: half.clone() };
-            }
-        }
-        self.halves = halves;
-        Ok(())
+    /// The shape and base of its adapters, if it has any.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
     }
 
-    /// Number of trained numbers.
+    /// Number of trained elements.
     pub fn size(&self) -> usize {
         self.parameters.iter().map(|(_, tensor)| tensor.elements()).sum()
     }
 
-    /// Asks `tape` for the gradient of every parameter.
-    pub fn watch(&self, tape: &Tape) {
-        for (_, tensor) in &self.parameters {
-            tape.watch(tensor);
-        }
-    }
-
-    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache the tokens follow those in it, and
-    /// it grows by them. Those of a mixed model without a cache are f16.
+    /// The final hidden states `[batch, context, width]` of `tokens`. With a cache, the tokens follow those in it and
+    /// are added to it. A mixed model without a cache gives f16 hidden states.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the tokens run past the context, or have segments and a cache.
+    /// [`Error::Shape`] when the tokens run past the context, or when both segments and a cache are given.
     pub fn forward(&self, tape: &Tape, tokens: &Tokens, pass: Pass, mut cache: Option<&mut Cache>) -> Result<Tensor> {
         let past = cache.as_ref().map_or(0, |cache| cache.length);
         let new = tokens.ids.shape()[1];
@@ -135,13 +112,13 @@ impl Gpt {
         let padded = cache.as_ref().map(|cache| cache.segments(new)).transpose()?.flatten();
         let padded = padded.map(|segments| tokens.within(segments));
         let tokens = padded.as_ref().unwrap_or(tokens);
-        // Over a cache a mixed model computes with its f32 weights: caches have types of their own.
+        // With a cache, a mixed model computes with its f32 weights: caches have their own precision.
         let dtype = if cache.is_none() && !self.halves.is_empty() { DType::F16 } else { DType::F32 };
         let mut x = embedding::embed(tape, tokens, &self.embed, self.position.as_ref(), past)?;
-        x = dropout::dropout(tape, &x, pass.dropout, site(pass, 0))?;
+        x = dropout(tape, &x, pass.dropout, site(pass, 0))?;
         for index in 0..self.blocks.len() {
             let (segments, starts) = (tokens.segments.clone(), starts.clone());
-            let block_pass = BlockPass { past, segments, starts, dtype, ..BlockPass::new(self, index, pass) };
+            let block_pass = BlockPass { past, segments, starts, dtype, ..self.block_pass(index, pass) };
             let leaves = block_pass.block.leaves();
             x = match cache.as_mut() {
                 Some(cache) => block_pass.run(tape, &x, Some(KvSource::Cache(&cache.layers[index])))?,
@@ -157,7 +134,43 @@ impl Gpt {
         normalise(tape, &self.config, &x, &self.norm, dtype)
     }
 
-    /// The loss of the final hidden states against `targets`; see [`cross_entropy::head_loss`].
+    /// Reads the text `ids` and keeps the attention probabilities of every layer: `layers * heads * context^2` numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are no tokens or more than the context, [`Error::OutOfMemory`].
+    pub fn maps(&self, gpu: &Gpu, ids: &[u32]) -> Result<Maps> {
+        if ids.is_empty() || ids.len() > self.config.context {
+            let reason = format!("{} tokens: give 1 to {}, the model's context", ids.len(), self.config.context);
+            return Err(Error::shape("maps", reason));
+        }
+        let (tape, maps) = (Tape::off(gpu), RefCell::default());
+        let tokens = Tokens::new(gpu, ids, 1, ids.len(), false)?;
+        let mut x = embedding::embed(&tape, &tokens, &self.embed, self.position.as_ref(), 0)?;
+        for index in 0..self.blocks.len() {
+            let block_pass = self.block_pass(index, Pass::default());
+            x = block_pass.run(&tape, &x, Some(KvSource::Maps(&maps)))?;
+        }
+        Ok(Maps { hidden: normalise(&tape, &self.config, &x, &self.norm, DType::F32)?, attention: maps.into_inner() })
+    }
+
+    /// Block `index`, set up for whole texts.
+    pub(super) fn block_pass(&self, index: usize, pass: Pass) -> BlockPass {
+        let block = &self.blocks[index];
+        BlockPass {
+            config: self.config.clone(),
+            block: if pass.reference { block.without_adapters() } else { block.clone() },
+            table: self.rope_table.clone(),
+            pass,
+            index,
+            past: 0,
+            segments: None,
+            starts: None,
+            dtype: DType::F32,
+        }
+    }
+
+    /// The loss of the final hidden states `[.., width]` against `targets [rows]`, one for each of them; see
+    /// [`cross_entropy::head_loss`].
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -165,7 +178,8 @@ impl Gpt {
         cross_entropy::head_loss(tape, hidden, self.head_weight(), targets, factor)
     }
 
-    /// Log-probabilities of `targets` given the final hidden states; see [`token_logprobs::token_logprobs`].
+    /// Log-probabilities `[rows]` of `targets [rows]` given as many final hidden states `[.., width]`; see
+    /// [`token_logprobs::token_logprobs`].
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -179,7 +193,7 @@ impl Gpt {
         token_logprobs::token_logprobs(tape, hidden, self.head_weight(), targets, temperature)
     }
 
-    /// Scores of every token of the vocabulary: `[.., vocabulary]`.
+    /// Scores of every token of the vocabulary, from the final hidden states `[.., width]`: `[.., vocabulary]`.
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -189,5 +203,27 @@ impl Gpt {
 
     fn head_weight(&self) -> &Weight {
         self.head.as_ref().unwrap_or(&self.embed)
+    }
+}
+
+impl Model for Gpt {
+    fn parameters(&self) -> &[(String, Tensor)] {
+        self.parameters()
+    }
+
+    fn forward(&self, tape: &Tape, tokens: &Tokens, pass: Pass) -> Result<Tensor> {
+        self.forward(tape, tokens, pass, None)
+    }
+
+    fn loss(&self, tape: &Tape, hidden: &Tensor, targets: &Targets, factor: f32) -> Result<Tensor> {
+        Ok(self.loss(tape, hidden, targets, factor)?.mean)
+    }
+
+    fn mix(&mut self) -> Result<()> {
+        self.mix()
+    }
+
+    fn halves(&self) -> &[Tensor] {
+        self.halves()
     }
 }

@@ -1,10 +1,9 @@
-//! One number per hidden state: rewards of texts, values of tokens.
+//! Heads that compute one number per hidden state: rewards of texts, values of tokens.
 
 use crate::{
     Error, Result,
     gpu::Gpu,
     ops::{
-        elementwise,
         gather::{RowIndex, gather},
         linear::{Fuse, linear},
     },
@@ -13,15 +12,15 @@ use crate::{
     tensor::Tensor,
 };
 
-/// The random stream of a head's first weights.
+/// The random stream of a head's initial weights.
 const STREAM: u64 = u64::from_le_bytes(*b"sclrhead");
 
-/// How a head starts. Its bias is 0.
+/// How a head is initialised. Its bias starts at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Every weight 0: a value head that predicts nothing yet.
+    /// Every weight is 0, for a value head that predicts nothing yet.
     Zeros,
-    /// N(0, 1 / sqrt(width + 1)) from this seed (Stiennon et al. 2020): a reward head.
+    /// Weights from N(0, 1 / sqrt(width + 1)) with this seed (Stiennon et al. 2020), for a reward head.
     Normal(u64),
 }
 
@@ -32,14 +31,14 @@ pub struct ScalarHead {
     pub weight: Tensor,
     /// `[1]`; trained.
     pub bias: Tensor,
-    /// Set by [`ScalarHead::normalise`], not trained; 1 at first.
+    /// Set by [`ScalarHead::normalise`], not trained; initially 1.
     pub gain: f32,
-    /// Set by [`ScalarHead::normalise`], not trained; 0 at first.
+    /// Set by [`ScalarHead::normalise`], not trained; initially 0.
     pub shift: f32,
 }
 
 impl ScalarHead {
-    /// A new head for hidden states of `width`.
+    /// A new head for hidden states of this width.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -55,12 +54,12 @@ impl ScalarHead {
         Ok(Self { weight, bias: Tensor::zeros(gpu, &[1])?, gain: 1.0, shift: 0.0 })
     }
 
-    /// What is trained, by name: `<name>.weight`, `<name>.bias`.
+    /// The trained tensors by name: `<name>.weight`, `<name>.bias`.
     pub fn parameters(&self, name: &str) -> [(String, Tensor); 2] {
         [(format!("{name}.weight"), self.weight.clone()), (format!("{name}.bias"), self.bias.clone())]
     }
 
-    /// Asks `tape` for the gradients of weight and bias.
+    /// Makes `tape` compute the gradients of weight and bias.
     pub fn watch(&self, tape: &Tape) {
         tape.watch(&self.weight);
         tape.watch(&self.bias);
@@ -77,17 +76,18 @@ impl ScalarHead {
             return Ok(raw);
         }
         let out = Tensor::empty_f32(tape.gpu(), raw.shape())?;
-        elementwise::fill(&out, self.shift)?;
-        elementwise::copy(&raw, &out, self.gain, true)?;
+        out.fill(self.shift)?;
+        raw.scale_into(&out, self.gain, true)?;
         let (input, gain) = (raw.clone(), self.gain);
         tape.push(&[&raw], &out, move |gradients, gradient| {
             let (slot, accumulate) = gradients.slot(&input)?;
-            elementwise::copy(&gradient, &slot, gain, accumulate)
+            gradient.scale_into(&slot, gain, accumulate)
         });
         Ok(out)
     }
 
-    /// A number for each of these rows only, as for the last token of each text: `[rows.count()]`.
+    /// A number for each of these rows of `hidden [.., width]` only, such as the last token of each text:
+    /// `[rows.count()]`.
     ///
     /// # Errors
     /// As [`ScalarHead::apply`] and [`gather`].
@@ -95,8 +95,8 @@ impl ScalarHead {
         self.apply(tape, &gather(tape, hidden, rows)?)
     }
 
-    /// Sets gain and shift so that texts which got `scores` from this head get mean 0 and standard deviation 1
-    /// (biased): scores of the reference policy's samples (Ziegler et al. 2019).
+    /// Sets gain and shift so that the texts that got `scores` from this head get mean 0 and (biased) standard
+    /// deviation 1. The scores are those of the reference policy's samples (Ziegler et al. 2019).
     ///
     /// # Errors
     /// [`Error::Config`] when the scores are all equal or not finite.

@@ -1,30 +1,26 @@
-//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the adapters
-//! are trained. The base remains there: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
+//! Low-rank adapters of a model (Hu et al. 2021): the base's weights stay as they are, plain or packed, and only the
+//! adapters are trained. Here is their shape; [`Gpt::attach_lora`](super::Gpt::attach_lora) puts them beside a model's
+//! layers. The base stays usable: [`Pass::reference`](super::gpt::Pass::reference) leaves the adapters out.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    block::{Affine, Block},
     config::Config,
-    gpt::Gpt,
     parameters::{self, Init, ParameterSpec},
 };
-use crate::{Error, Result, ops::lora::Adapter, tensor::Tensor};
+use crate::{Error, Result};
 
-/// Random streams of adapters begin here, far from those of weights.
-const STREAM: u64 = u64::from_le_bytes(*b"lora\0\0\0\0") << 32;
-
-/// A linear layer of every block.
+/// A kind of linear layer, which every block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// Queries, keys and values in one: one A for the three.
+    /// Queries, keys and values together: one A for all three.
     Qkv,
     /// The attention's output.
     Out,
-    /// The first layer of the MLP (with SwiGLU gate and up in one).
+    /// The first layer of the MLP (with SwiGLU, gate and up together).
     Up,
     /// The second layer of the MLP.
     Down,
@@ -34,7 +30,7 @@ impl Target {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Qkv, Self::Out, Self::Up, Self::Down];
 
-    /// As users write it.
+    /// The name as users write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Qkv => "qkv",
@@ -45,7 +41,7 @@ impl Target {
     }
 
     /// The layer's name in a block's parameters.
-    fn layer(self) -> &'static str {
+    pub(super) fn layer(self) -> &'static str {
         match self {
             Self::Qkv => "attention.qkv",
             Self::Out => "attention.out",
@@ -54,10 +50,10 @@ impl Target {
         }
     }
 
-    /// The targets in `list`, as in `qkv,out`; `all` for all.
+    /// Parses a list such as `qkv,out`; `all` means all targets.
     ///
     /// # Errors
-    /// [`Error::Config`] naming what is no target.
+    /// [`Error::Config`] naming the unknown target.
     pub fn parse(list: &str) -> Result<Vec<Self>> {
         if list.trim() == "all" {
             return Ok(Self::ALL.to_vec());
@@ -80,9 +76,9 @@ pub struct LoraConfig {
     pub rank: usize,
     /// An adapter's product is scaled by alpha / rank.
     pub alpha: f32,
-    /// Which layers have one.
+    /// The layers that have adapters.
     pub targets: Vec<Target>,
-    /// In how many of the last blocks; none for all. What lies before them needs no backward pass.
+    /// How many of the last blocks have adapters; `None` for all. Blocks before them need no backward pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<usize>,
 }
@@ -90,13 +86,13 @@ pub struct LoraConfig {
 /// The model that adapters were made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// Where it lay.
+    /// Its path at the time.
     pub path: PathBuf,
-    /// What its weights are told by.
+    /// A fingerprint that identifies its weights.
     pub fingerprint: String,
 }
 
-/// Adapters: their shape, and whose they are.
+/// Adapters: their shape, and the model that they belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
     /// Rank, alpha, targets.
@@ -112,7 +108,7 @@ impl LoraConfig {
         self.alpha / self.rank as f32
     }
 
-    /// Refuses adapters that a model of `config` cannot have.
+    /// Refuses adapters that a model with `config` cannot have.
     ///
     /// # Errors
     /// [`Error::Config`] naming the setting and what would do.
@@ -134,11 +130,11 @@ impl LoraConfig {
         Ok(())
     }
 
-    /// The adapters of a model of `config` in a fixed order: `blocks.0.attention.qkv.lora_a [rank, in]`, then
+    /// The adapters of a model with `config`, in a fixed order: `blocks.0.attention.qkv.lora_a [rank, in]`, then
     /// `blocks.0.attention.qkv.lora_b [out, rank]`, and so on.
     ///
-    /// They start as peft's and loralib's do: A uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`), B 0, so that
-    /// the model is its base at first.
+    /// They are initialised as in peft and loralib: A is uniform within 1 / sqrt(in) (`kaiming_uniform_(a=sqrt(5))`)
+    /// and B is 0, so that the model starts out equal to its base.
     pub fn specs(&self, config: &Config) -> Vec<ParameterSpec> {
         let first = config.layers - self.last.unwrap_or(config.layers).min(config.layers);
         let adapter = |spec: ParameterSpec| {
@@ -157,105 +153,6 @@ impl LoraConfig {
             ])
         };
         parameters::specs(config).into_iter().filter_map(adapter).flatten().collect()
-    }
-}
-
-impl Gpt {
-    /// The model with fresh adapters, drawn from `seed`; see [`Gpt::attach_lora`].
-    ///
-    /// # Errors
-    /// As [`Gpt::attach_lora`].
-    pub fn with_lora(mut self, lora: Lora, seed: u64) -> Result<Self> {
-        let mut stream = STREAM;
-        self.attach_lora(lora, |spec| {
-            stream += 1;
-            Ok(spec.values(seed, stream))
-        })?;
-        Ok(self)
-    }
-
-    /// Puts adapters beside the model's layers, their values by name and shape from `values`. From now on they are the
-    /// model's [`parameters`](Gpt::parameters), and what the model had before is frozen. Earlier adapters go.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a configuration that does not fit, [`Error::OutOfMemory`], and those of `values`.
-    pub fn attach_lora(
-        &mut self,
-        lora: Lora,
-        mut values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>,
-    ) -> Result<()> {
-        lora.config.validate(&self.config)?;
-        let gpu = self.norm.weight.gpu().clone();
-        let mut parameters = Vec::new();
-        for spec in lora.config.specs(&self.config) {
-            let tensor = Tensor::from_f32(&gpu, &spec.shape, &values(&spec)?)?;
-            gpu.submit()?;
-            parameters.push((spec.name, tensor));
-        }
-        let find = |name: String| {
-            let found = parameters.iter().find(|(other, _)| *other == name);
-            found.map(|(_, tensor)| tensor.clone())
-        };
-        for (index, block) in self.blocks.iter_mut().enumerate() {
-            for target in Target::ALL {
-                let name = format!("blocks.{index}.{}", target.layer());
-                let (a, b) = (find(format!("{name}.lora_a")), find(format!("{name}.lora_b")));
-                let scale = lora.config.scale();
-                block.layer(target).adapter = a.zip(b).map(|(a, b)| Adapter { a, b, scale });
-            }
-        }
-        self.bytes += parameters.iter().map(|(_, tensor)| tensor.bytes()).sum::<u64>();
-        self.parameters = parameters;
-        self.lora = Some(lora);
-        Ok(())
-    }
-
-    /// The model's own weights, not copied, with other adapters beside them: several sets of adapters over one base take the
-    /// memory of one. Adapters that the model has stay with it alone.
-    ///
-    /// # Errors
-    /// As [`Gpt::attach_lora`].
-    pub fn beside(&self, lora: Lora, values: impl FnMut(&ParameterSpec) -> Result<Vec<f32>>) -> Result<Self> {
-        let mut other = Self {
-            config: self.config.clone(),
-            embed: self.embed.clone(),
-            position: self.position.clone(),
-            rope_table: self.rope_table.clone(),
-            blocks: self.blocks.iter().map(Block::without_adapters).collect(),
-            norm: self.norm.clone(),
-            head: self.head.clone(),
-            parameters: Vec::new(),
-            bytes: self.bytes,
-            halves: self.halves.clone(),
-            lora: None,
-        };
-        other.attach_lora(lora, values)?;
-        Ok(other)
-    }
-
-    /// Its adapters' shape and base, if it has adapters.
-    pub fn lora(&self) -> Option<&Lora> {
-        self.lora.as_ref()
-    }
-}
-
-impl Block {
-    fn layer(&mut self, target: Target) -> &mut Affine {
-        match target {
-            Target::Qkv => &mut self.qkv,
-            Target::Out => &mut self.out,
-            Target::Up => &mut self.up,
-            Target::Down => &mut self.down,
-        }
-    }
-
-    /// The block as it was before adapters were attached.
-    pub fn without_adapters(&self) -> Self {
-        let mut block = self.clone();
-        for target in Target::ALL {
-            block.layer(target).adapter = None;
-        }
-        block
     }
 }
 

@@ -1,6 +1,5 @@
 //! The GPT: configuration, parameters, forward pass, and the cache for decoding.
 
-pub mod attention_map;
 mod block;
 pub mod build;
 pub mod cache;
@@ -10,8 +9,9 @@ pub mod heads;
 pub mod lora;
 pub mod paged;
 pub mod parameters;
-pub mod source;
+mod trainable;
 
+pub use build::Source;
 pub use config::Config;
 pub use gpt::Gpt;
-pub use source::Source;
+pub use trainable::Model;

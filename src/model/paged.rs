@@ -1,4 +1,4 @@
-//! Keys and values of many texts in pages of one pool, and passes over some tokens of each.
+//! Keys and values of many texts in pages of one pool, and forward passes over some tokens of each.
 
 use super::{
     Config,
@@ -21,8 +21,9 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// The pools of a whole model; page `n` of every layer belongs to the same tokens. They take memory as they fill.
+/// The pools of a whole model; page `n` of every layer belongs to the same tokens. Their memory grows as they fill.
 pub struct Pages {
+    /// One per block: keys and values `[capacity, kv_heads, PAGE, dim]`.
     layers: Vec<Paged>,
     gpu: Gpu,
     /// Key and value heads, width of a head.
@@ -33,11 +34,11 @@ pub struct Pages {
     limit: usize,
 }
 
-/// Pages that memory is first taken for.
+/// Number of pages that memory is allocated for at first.
 const FIRST: usize = 32;
 
 impl Pages {
-    /// Empty pools for up to `limit` pages of [`PAGE`] tokens, or as many as the adapter can bind.
+    /// Empty pools for up to `limit` pages of [`PAGE`] tokens, or as many as the adapter can bind if that is fewer.
     pub fn new(gpu: &Gpu, config: &Config, limit: usize, precision: Precision) -> Self {
         let shape = [config.kv_heads, config.head_dim()];
         let limit = limit.min(paged::most_pages(gpu, shape[0], shape[1], precision));
@@ -45,12 +46,12 @@ impl Pages {
         Self { layers, gpu: gpu.clone(), shape, precision, blocks, capacity: 0, limit }
     }
 
-    /// The most pages that there will ever be.
+    /// The maximum number of pages that there will ever be.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Makes room for the pages below `pages`: doubles the memory until they fit.
+    /// Makes room for the pages with numbers below `pages` by doubling the memory until they fit.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::Shape`] past the limit.
@@ -62,7 +63,7 @@ impl Pages {
             return Err(Error::shape("pages", format!("{pages} pages of at most {}", self.limit)));
         }
         let capacity = grown(self.capacity.max(FIRST), pages, self.limit);
-        // Layer by layer, so that two generations of one layer at most are in memory together.
+        // Layer by layer, so that old and new memory coexist for only one layer at a time.
         for index in 0..self.blocks {
             let next = Paged::new(&self.gpu, [capacity, self.shape[0], self.shape[1]], self.precision)?;
             match self.layers.get_mut(index) {
@@ -79,7 +80,7 @@ impl Pages {
         let before = std::mem::replace(&mut self.capacity, capacity);
         self.gpu.submit()?;
         if before > 0 {
-            // Nothing else has a use for buffers of that size.
+            // Nothing else needs buffers of that size.
             self.gpu.trim();
         }
         Ok(())
@@ -87,11 +88,12 @@ impl Pages {
 }
 
 impl Gpt {
-    /// Reads the tokens `ids` of `runs`, one run after the other, into their pages, and returns the final hidden states after
-    /// the last token of each run: `[runs, width]`. What a text's earlier pages hold must have been read before, by this model.
+    /// Reads the tokens `ids` of `runs`, one run after the other, into their pages, and returns the final
+    /// hidden states at the last token of each run: `[runs, width]`. This model must have read the earlier
+    /// tokens in a text's pages before.
     ///
     /// # Errors
-    /// [`Error::Shape`] when ids and runs differ in number, or positions run past the context or the pages.
+    /// [`Error::Shape`] when ids and runs differ in number of tokens, or positions run past the context or the pages.
     pub fn read(&self, ids: &[u32], runs: &[Run<'_>], pages: &mut Pages) -> Result<Tensor> {
         let (gpu, config) = (pages.gpu.clone(), &self.config);
         let count: usize = runs.iter().map(|run| run.count).sum();
@@ -105,11 +107,11 @@ impl Gpt {
         let (tape, heads) = (Tape::off(&gpu), config.attention_heads());
         let rows = Rows::new(&gpu, heads, runs)?;
         let mut x = self.embed_places(&tape, &gpu, ids, runs)?.reshape(&[1, count, config.width])?;
-        // Fresh texts are one row of segments to the kernels of training, if it is no longer than a row may be.
+        // To the training kernels, fresh texts are one row of segments, if it is no longer than a row may be.
         let fresh = runs.iter().all(|run| run.first == 0) && count <= config.context;
         let segments = fresh.then(|| segments(&gpu, runs)).transpose()?;
         for (index, layer) in pages.layers.iter().enumerate() {
-            let block_pass = BlockPass { segments: segments.clone(), ..BlockPass::new(self, index, Pass::default()) };
+            let block_pass = BlockPass { segments: segments.clone(), ..self.block_pass(index, Pass::default()) };
             x = block_pass.run(&tape, &x, Some(KvSource::Pages(layer, &rows)))?;
         }
         if runs.len() < count {
@@ -122,8 +124,8 @@ impl Gpt {
         normalise(&tape, config, &x.reshape(&[runs.len(), config.width])?, &self.norm, DType::F32)
     }
 
-    /// Embeddings of tokens that stand at any positions: each is a text of its own that begins as far before the last
-    /// position as the token's own position says.
+    /// Embeddings `[tokens, 1, width]` of tokens at arbitrary positions: each token stands at the last position of a text of
+    /// its own, which begins early enough to give the token its own position.
     fn embed_places(&self, tape: &Tape, gpu: &Gpu, ids: &[u32], runs: &[Run<'_>]) -> Result<Tensor> {
         let tokens = Tokens::new(gpu, ids, ids.len(), 1, false)?;
         let Some(table) = &self.position else { return embedding::embed(tape, &tokens, &self.embed, None, 0) };
@@ -135,7 +137,7 @@ impl Gpt {
     }
 }
 
-/// Where each token's text begins, of texts that follow one another: `[1, tokens]`.
+/// Where each token's text begins when the texts follow one another: `[1, tokens]`.
 fn segments(gpu: &Gpu, runs: &[Run<'_>]) -> Result<Tensor> {
     let mut starts = Vec::new();
     for run in runs {

@@ -1,39 +1,39 @@
-//! Names, shapes and first values of a model's parameters.
+//! Names, shapes and initial values of a model's parameters.
 
 use super::config::{Activation, Config, Norm, Positions};
 use crate::random;
 
-/// How a parameter starts.
+/// How a parameter is initialised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Normal with mean 0 and this standard deviation.
     Normal(f32),
     /// Uniform between minus and plus this bound.
     Uniform(f32),
-    /// Every element the same.
+    /// Every element has the same value.
     Constant(f32),
 }
 
-/// A parameter before it exists.
+/// The description of a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
     /// Its name in checkpoints.
     pub name: String,
     /// Its shape; linear weights are `[out, in]`.
     pub shape: Vec<usize>,
-    /// Its first values.
+    /// Its initial values.
     pub init: Init,
 }
 
-/// The numbers that a model of `config` has.
+/// The number of elements in the parameters of a model with `config`.
 pub fn count(config: &Config) -> usize {
     specs(config).iter().map(|spec| spec.shape.iter().product::<usize>()).sum()
 }
 
-/// Every parameter of `config`, in a fixed order.
+/// Every parameter of a model with `config`, in a fixed order.
 ///
-/// Weights start as in GPT-2: N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), biases 0,
-/// norms 1.
+/// Weights are initialised as in GPT-2: N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
+/// biases 0, norms 1.
 pub fn specs(config: &Config) -> Vec<ParameterSpec> {
     let mut specs = Vec::new();
     let mut add = |name: String, shape: &[usize], init| specs.push(ParameterSpec { name, shape: shape.to_vec(), init });
@@ -84,7 +84,7 @@ pub fn specs(config: &Config) -> Vec<ParameterSpec> {
 }
 
 impl ParameterSpec {
-    /// The first values, drawn from the parameter's own stream of `seed`.
+    /// The initial values, drawn from random stream `stream` of `seed`.
     pub fn values(&self, seed: u64, stream: u64) -> Vec<f32> {
         let elements: usize = self.shape.iter().product();
         match self.init {

@@ -1,6 +1,6 @@
-//! SwiGLU and GELU. Where nothing comes between a product and GELU, its forward pass is an epilogue of matmul.
+//! SwiGLU and GELU. When GELU directly follows a product, its forward pass is an epilogue of matmul.
 
-use super::{expect, flat_grid, require};
+use super::{expect, require};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
@@ -14,7 +14,7 @@ kernels! {
     GELU_BACKWARD = "gelu_backward";
 }
 
-/// `silu(gate) * up` of rows that hold gate, then up: `[.., 2 width] -> [.., width]` (Shazeer 2020).
+/// `silu(gate) * up` for rows that hold gate, then up: `[.., 2 width] -> [.., width]` (Shazeer 2020).
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the innermost dimension is odd.
@@ -28,7 +28,7 @@ pub fn swiglu(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let count = out.elements();
     let params = params![count: count, width: width];
     let variant = SWIGLU.set("element", x.dtype().scalar());
-    gpu.run(&variant, binds![x: x.bind(), out: out.bind()], params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds![x: x.bind(), out: out.bind()], params, gpu.flat_grid(count))?;
     let input = x.clone();
     tape.push(&[x], &out, move |gradients, gradient| {
         let grad_x = swiglu_backward(&input, &gradient)?;
@@ -37,7 +37,7 @@ pub fn swiglu(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The gradient of [`swiglu`]'s input.
+/// The gradient of [`swiglu`]'s input `x [.., 2 width]`, in its shape, from `grad_out [.., width]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -49,21 +49,22 @@ pub fn swiglu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     let grad_x = Tensor::empty(gpu, x.shape(), x.dtype())?;
     let binds = binds![x: x.bind(), grad_out: grad_out.bind(), grad_x: grad_x.bind()];
     let variant = SWIGLU_BACKWARD.set("element", x.dtype().scalar());
-    gpu.run(&variant, binds, params![count: count, width: width], flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params![count: count, width: width], gpu.flat_grid(count))?;
     Ok(grad_x)
 }
 
-/// `gelu(x)` into a new tensor, without a backward pass of its own: [`gelu_backward`] is for who records one.
+/// `gelu(x)` in a new tensor of x's shape, without recording a backward pass; callers that record one use
+/// [`gelu_backward`].
 ///
 /// # Errors
 /// [`crate::Error::OutOfMemory`].
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     let (gpu, count, out) = (x.gpu(), x.vectors(), Tensor::empty_f32(x.gpu(), x.shape())?);
-    gpu.run(&GELU.plain(), binds![x: x.bind4(), out: out.bind4()], params![count: count], flat_grid(gpu, count))?;
+    gpu.run(&GELU.plain(), binds![x: x.bind4(), out: out.bind4()], params![count: count], gpu.flat_grid(count))?;
     Ok(out)
 }
 
-/// `grad_out * gelu'(x)` for the values `x` before the activation.
+/// `grad_out * gelu'(x)`, where `x` holds the values before the activation; all have the same shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.
@@ -73,6 +74,6 @@ pub fn gelu_backward(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     let grad_x = Tensor::empty(gpu, x.shape(), x.dtype())?;
     let binds = binds![x: x.bind4(), grad_out: grad_out.bind4(), grad_x: grad_x.bind4()];
     let variant = GELU_BACKWARD.set("element", x.dtype().vec4()).set("grad_element", grad_out.dtype().vec4());
-    gpu.run(&variant, binds, params![count: count], flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params![count: count], gpu.flat_grid(count))?;
     Ok(grad_x)
 }

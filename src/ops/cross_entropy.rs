@@ -1,4 +1,4 @@
-//! The language-model head and its loss in one: logits exist for one chunk of the vocabulary at a time.
+//! The language-model head fused with its loss: logits exist for one chunk of the vocabulary at a time.
 
 use super::{
     head::{Head, Reading, Slope},
@@ -32,16 +32,16 @@ impl Targets {
 
 /// What [`head_loss`] computes.
 pub struct Loss {
-    /// Mean negative log-likelihood over the scored targets, 0 without any: one element.
+    /// `[1]`: mean negative log-likelihood over the scored targets, 0 if there are none.
     pub mean: Tensor,
     /// `[rows, 4]`; the last column is each row's loss.
     pub stats: Tensor,
 }
 
-/// Cross entropy of `x weight^T` against `targets`, for `x [.., in]`, `weight [vocabulary, in]`.
+/// Cross entropy of `x weight^T` against `targets [rows]`, for `x [.., in]`, `weight [vocabulary, in]`.
 ///
-/// `factor` scales the gradient, not the reported mean (1 / number of accumulated micro-batches). With one chunk the
-/// logits are kept for the backward pass, with more they are computed again.
+/// `factor` scales the gradient (by 1 / number of accumulated micro-batches), not the reported mean. A single chunk of
+/// logits is kept for the backward pass; several are computed again.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when rows or widths disagree.

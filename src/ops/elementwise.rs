@@ -1,71 +1,71 @@
-//! Flat kernels: fill, scale-and-add, sum of two tensors.
+//! Element by element: the sum of two tensors, and dropout with a counter-based mask: the backward pass draws the same mask
+//! again instead of storing it.
 
-use super::{expect, flat_grid};
-use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
+use super::expect;
+use crate::{
+    Error, Result, binds, kernels, params,
+    tape::Tape,
+    tensor::{DType, Tensor},
+};
 
 kernels! {
-    /// `out = value`
-    FILL = "fill";
-    /// `out (+)= factor * x`
-    SCALE = "scale";
     /// `out = a + b`
     ADD = "add";
+    /// Zeroes elements at random and scales the rest.
+    DROPOUT = "dropout";
 }
 
-/// Sets every element of `out` to `value`.
+/// `a + b` in f32, elementwise; both have the same shape, and `b` may be f16.
 ///
 /// # Errors
-/// Those of the driver.
-pub fn fill(out: &Tensor, value: f32) -> Result<()> {
-    let gpu = out.gpu();
-    for piece in out.flat_pieces()? {
-        let count = piece.vectors();
-        let variant = FILL.set("element", out.dtype().vec4());
-        gpu.run(&variant, binds![out: piece.bind4()], params![count: count, value: value], flat_grid(gpu, count))?;
-    }
-    Ok(())
-}
-
-/// `out = factor * x`, or `out += factor * x`.
-///
-/// # Errors
-/// [`crate::Error::Shape`] when the numbers of elements differ.
-pub fn copy(x: &Tensor, out: &Tensor, factor: f32, accumulate: bool) -> Result<()> {
-    let gpu = out.gpu();
-    expect("scale", "the source", &x.reshape(&[x.elements()])?, &[out.elements()])?;
-    let variant = SCALE.set("x_element", x.dtype().vec4()).set("out_element", out.dtype().vec4());
-    // Pieces by the larger of the two types, so that both are cut alike.
-    let (x, out) = (x.reshape(&[x.elements()])?, out.reshape(&[out.elements()])?);
-    let widest = if x.dtype().bytes() > out.dtype().bytes() { &x } else { &out };
-    for (first, held) in widest.row_pieces() {
-        let (x, out) = (x.rows(first, held)?, out.rows(first, held)?);
-        let count = out.vectors();
-        let params = params![count: count, factor: factor, accumulate: accumulate];
-        gpu.run(&variant, binds![x: x.bind4(), out: out.bind4()], params, flat_grid(gpu, count))?;
-    }
-    Ok(())
-}
-
-/// `a + b` in f32, elementwise over one shape; `b` may be f16.
-///
-/// # Errors
-/// [`crate::Error::Shape`] when the shapes differ.
+/// [`Error::Shape`] when the shapes differ.
 pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     expect("add", "the second operand", b, a.shape())?;
     let gpu = tape.gpu();
     let out = Tensor::empty_f32(gpu, a.shape())?;
     let count = out.vectors();
     let binds = binds![a: a.bind4(), b: b.bind4(), out: out.bind4()];
-    gpu.run(&ADD.set("b_element", b.dtype().vec4()), binds, params![count: count], flat_grid(gpu, count))?;
+    gpu.run(&ADD.set("b_element", b.dtype().vec4()), binds, params![count: count], gpu.flat_grid(count))?;
     let (kept_a, kept_b) = (tape.tracks(a).then(|| a.clone()), tape.tracks(b).then(|| b.clone()));
     tape.push(&[a, b], &out, move |gradients, gradient| match (kept_a, kept_b) {
         (Some(a), Some(b)) => {
             let (slot, accumulate) = gradients.slot(&a)?;
-            copy(&gradient, &slot, 1.0, accumulate)?;
+            gradient.scale_into(&slot, 1.0, accumulate)?;
             gradients.give(&b, gradient)
         }
         (Some(only), None) | (None, Some(only)) => gradients.give(&only, gradient),
         (None, None) => Ok(()),
     });
+    Ok(out)
+}
+
+/// Zeroes each element of `x`, of any shape, with probability `rate` and divides the others by `1 - rate`. `key` determines
+/// the mask.
+///
+/// # Errors
+/// [`Error::Config`] unless `0 <= rate < 1`.
+pub fn dropout(tape: &Tape, x: &Tensor, rate: f32, key: u32) -> Result<Tensor> {
+    if rate == 0.0 {
+        return Ok(x.clone());
+    }
+    if !(0.0..1.0).contains(&rate) {
+        return Err(Error::Config(format!("dropout {rate} is not in 0..1")));
+    }
+    let out = mask(x, rate, key, x.dtype())?;
+    let input = x.clone();
+    tape.push(&[x], &out, move |gradients, gradient| {
+        let grad_x = mask(&gradient, rate, key, input.dtype())?;
+        gradients.give(&input, grad_x)
+    });
+    Ok(out)
+}
+
+fn mask(x: &Tensor, rate: f32, key: u32, dtype: DType) -> Result<Tensor> {
+    let (gpu, count) = (x.gpu(), x.vectors());
+    let out = Tensor::empty(gpu, x.shape(), dtype)?;
+    let variant = DROPOUT.set("x_element", x.dtype().vec4()).set("out_element", dtype.vec4());
+    let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
+    let params = params![count: count, key: key, threshold: threshold, keep_scale: 1.0 / (1.0 - rate)];
+    gpu.run(&variant, binds![x: x.bind4(), out: out.bind4()], params, gpu.flat_grid(count))?;
     Ok(out)
 }

@@ -1,37 +1,40 @@
-//! Token (and learned or fixed position) embedding; its gradient without atomics.
+//! Token (and learned or fixed position) embedding, with a gradient that needs no atomics.
 
 use super::{
-    expect, flat_grid, packed, reduce, require,
+    expect, packed, reduce, require,
     rows::{Plan, by_elements, elements},
-    token_groups::TokenGroups,
     weight::Weight,
 };
 use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Looks rows up and adds positions.
+    /// Looks up rows and adds positions.
     EMBED = "embed";
-    /// Adds gradients up by token id.
+    /// Sums gradients by token id.
     EMBED_BACKWARD = "embed_backward";
 }
 
-/// Token ids on the GPU, and (for training) which rows hold the same id.
+/// Token ids on the GPU and, for training, the rows grouped by id.
 pub struct Tokens {
     /// `[batch, context]`
     pub ids: Tensor,
-    /// `[batch, context]`: the first position of its row that a token sees, and from which its own position counts.
+    /// `[batch, context]`: the first position in its row that a token sees, and from which its own position is counted.
     pub segments: Option<Tensor>,
     pub(super) groups: Option<Groups>,
-    /// Rows by position; without segments column sums do.
+    /// Rows by position; without segments, column sums suffice.
     places: Option<Groups>,
 }
 
-/// Rows by the id that they hold, on the GPU; see [`TokenGroups`].
+/// Rows grouped by their id, on the GPU; see [`TokenGroups`].
 #[derive(Clone)]
 pub(super) struct Groups {
+    /// `[rows]`: the distinct ids, then padding.
     ids: Tensor,
+    /// `[rows + 1]`: where each id's rows begin in `order`, then padding.
     starts: Tensor,
+    /// `[rows]`: all rows, by id.
     order: Tensor,
+    /// Distinct ids.
     count: usize,
 }
 
@@ -45,12 +48,13 @@ impl Tokens {
         Ok(Self { ids: Tensor::from_u32(gpu, &[batch, context], ids)?, segments: None, groups, places: None })
     }
 
-    /// [`Tokens::new`] for rows in which several texts follow one another. The token at `t` of a row belongs to the text
-    /// that begins at `starts [batch, context]` of it: it sees the tokens `starts[t]..=t`, and stands at position `t -
-    /// starts[t]`, so that packing changes nothing.
+    /// [`Tokens::new`] for rows that hold several texts one after another. The token at `t` of a row belongs to the
+    /// text that begins at `starts[t]`, for `starts [batch, context]`: it sees the tokens `starts[t]..=t` and has
+    /// position `t - starts[t]`, so that packing changes nothing.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`], also when starts fall along a row or pass their token, which the kernels rely on.
+    /// [`crate::Error::Shape`], also when starts decrease along a row or exceed their token's index:
+    /// the kernels rely on both.
     pub fn with_segments(
         gpu: &Gpu,
         ids: &[u32],
@@ -74,7 +78,7 @@ impl Tokens {
 }
 
 impl Tokens {
-    /// The same tokens, not trained on, with segments `[batch, context]` that may count from before them: a cache's.
+    /// The same tokens for inference, with segments `[batch, context]` that may begin before them, in a cache.
     pub fn within(&self, segments: Tensor) -> Self {
         Self { ids: self.ids.clone(), segments: Some(segments), groups: None, places: None }
     }
@@ -83,7 +87,7 @@ impl Tokens {
 impl Groups {
     fn new(gpu: &Gpu, ids: &[u32]) -> Result<Self> {
         let groups = TokenGroups::new(ids);
-        // Padded to the number of rows: a step's buffers must not depend on how many ids are distinct.
+        // Padded to the number of rows: the buffers of a step must not depend on how many ids are distinct.
         let pad = |mut values: Vec<u32>, length: usize| {
             values.resize(length, 0);
             Tensor::from_u32(gpu, &[length], &values)
@@ -94,7 +98,8 @@ impl Groups {
     }
 }
 
-/// `table[id] (+ positions[past + t - start])` for every token, where `start` is its segment's: `[batch, context, width]`.
+/// `table[id] (+ positions[past + t - start])` for every token, where `start` is where its segment starts:
+/// `[batch, context, width]`, from `table [vocabulary, width]` and `positions [places, width]`.
 ///
 /// A packed table is frozen.
 ///
@@ -109,7 +114,7 @@ pub fn embed(
 ) -> Result<Tensor> {
     let table = match table.into() {
         Weight::Plain(table) | Weight::Mixed { master: table, .. } => table,
-        Weight::Packed(table) => return packed::embed::embed(tokens, &table, positions, past),
+        Weight::Packed(table) => return packed::rows::embed(tokens, &table, positions, past),
     };
     let table = &table;
     let (context, width) = (tokens.ids.shape()[1], table.width());
@@ -131,7 +136,7 @@ pub fn embed(
             if !accumulate {
                 slot.clear();
             }
-            // Only the positions that the batch reached get anything; the others keep what they had.
+            // Only the positions that occur in the batch get a gradient; the others keep what they had.
             match &places {
                 Some(places) => scatter(places, &gradient, &slot)?,
                 None => {
@@ -152,7 +157,7 @@ pub fn embed(
     Ok(out)
 }
 
-/// How rows are shared out: neighbours in a row on neighbouring lanes, and nothing to add up.
+/// How rows are divided among lanes: neighbouring elements go to neighbouring lanes, and nothing is summed.
 const LOOK_UP: Plan = Plan::plain("32x2", 32, 2);
 
 /// The forward kernel: tokens `[batch, context]` to `[batch, context, width]`.
@@ -175,7 +180,7 @@ pub(super) fn look_up(tokens: &Tokens, table: &Tensor, positions: Option<&Tensor
     Ok(out)
 }
 
-/// Adds the rows of `grad_out` to the rows of `slot` that their tokens name.
+/// Adds each row of `grad_out [.., width]` to the row of `slot [vocabulary, width]` that its token names.
 pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Result<()> {
     let (gpu, width) = (slot.gpu(), slot.width());
     let columns = width / elements(width);
@@ -187,7 +192,56 @@ pub(super) fn scatter(groups: &Groups, grad_out: &Tensor, slot: &Tensor) -> Resu
             grad_out: grad_out.bind(), grad_table: piece.bind(),
         ];
         let params = params![count: count, columns: columns, first: first, held: held];
-        gpu.run(&by_elements(EMBED_BACKWARD.plain(), width), binds, params, flat_grid(gpu, count))?;
+        gpu.run(&by_elements(EMBED_BACKWARD.plain(), width), binds, params, gpu.flat_grid(count))?;
     }
     Ok(())
+}
+
+/// Positions grouped by token id, so that the gradient of an embedding row is a sum in a fixed order by one invocation
+/// instead of atomic additions: group g, of token `ids[g]`, is `order[starts[g]..starts[g + 1]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenGroups {
+    /// All positions, by token id and then by position.
+    pub order: Vec<u32>,
+    /// Where each group begins in `order`, followed by the length of `order`; one more than `ids`.
+    pub starts: Vec<u32>,
+    /// The distinct token ids, ascending.
+    pub ids: Vec<u32>,
+}
+
+impl TokenGroups {
+    /// Groups the positions `0..tokens.len()` by a stable counting sort.
+    pub fn new(tokens: &[u32]) -> Self {
+        let mut counts = vec![0u32; tokens.iter().max().map_or(0, |&id| id as usize + 1)];
+        tokens.iter().for_each(|&id| counts[id as usize] += 1);
+        let (mut ids, mut starts, mut total) = (Vec::new(), Vec::new(), 0);
+        // From here on, `counts` holds where the next position of each token goes.
+        for (id, count) in counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            ids.push(id as u32);
+            starts.push(total);
+            total += std::mem::replace(count, total);
+        }
+        starts.push(total);
+        let mut order = vec![0; tokens.len()];
+        for (position, &id) in tokens.iter().enumerate() {
+            let next = &mut counts[id as usize];
+            order[*next as usize] = position as u32;
+            *next += 1;
+        }
+        Self { order, starts, ids }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TokenGroups;
+
+    #[test]
+    fn groups_are_sorted_by_token_then_position() {
+        let groups = TokenGroups::new(&[7, 2, 7, 0, 2, 7]);
+        assert_eq!(groups.ids, [0, 2, 7]);
+        assert_eq!(groups.starts, [0, 1, 3, 6]);
+        assert_eq!(groups.order, [3, 1, 4, 0, 2, 5]);
+        assert_eq!(TokenGroups::new(&[]), TokenGroups { order: vec![], starts: vec![0], ids: vec![] });
+    }
 }

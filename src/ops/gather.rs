@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Result, gpu::Gpu, tape::Tape, tensor::Tensor};
 
-/// Which rows, on the GPU.
+/// Row numbers, on the GPU.
 pub struct RowIndex {
     tokens: Tokens,
     /// One past the greatest index.
@@ -30,11 +30,11 @@ impl RowIndex {
     }
 }
 
-/// `out[i] = x[rows[i]]` for `x [.., width]` seen as rows: `[count, width]`. These are the kernels of the embedding,
-/// with the hidden states as its table: gradients of a row that occurs twice add up in a fixed order.
+/// `out[i] = x[rows[i]]` for `x [.., width]` seen as rows: `[count, width]`. It uses the embedding's kernels with `x` as
+/// the table, so gradients of a row that occurs more than once add up in a fixed order.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when a row is past the end, or a gradient is wanted of an index that was not made for one.
+/// [`crate::Error::Shape`] when a row is past the end, or a gradient is needed but the index was made without `trains`.
 pub fn gather(tape: &Tape, x: &Tensor, rows: &RowIndex) -> Result<Tensor> {
     let (height, width, bound) = (x.height(), x.width(), rows.bound);
     require(bound <= height, "gather", || format!("row {} of {:?}, which has {height}", bound - 1, x.shape()))?;

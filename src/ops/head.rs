@@ -1,4 +1,4 @@
-//! The language-model head by chunks of the vocabulary: what cross entropy and token log-probabilities share.
+//! The language-model head in chunks of the vocabulary, shared by cross entropy and token log-probabilities.
 
 use super::{
     expect,
@@ -14,21 +14,21 @@ use crate::{
 };
 
 kernels! {
-    /// Running log-sum-exp, target's score, and loss or entropy of each row.
+    /// Running log-sum-exp, score of the target, and loss or entropy of each row.
     CROSS_ENTROPY = "cross_entropy";
-    /// Logits to their gradient, in place.
+    /// Turns logits into their gradient, in place.
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward";
 }
 
-/// Logits in memory at once, in bytes; a larger vocabulary is cut into chunks.
+/// Maximum bytes of logits in memory at once; larger vocabularies are cut into chunks.
 const LOGITS_BYTES: usize = 64 << 20;
 
-/// What is wanted of the scores `x = scale * logits`.
+/// How the scores `x = scale * logits` are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// One over the temperature.
+    /// 1 / temperature.
     pub scale: f32,
-    /// The last column of the statistics is for the entropy, not the loss.
+    /// Whether the last column of the statistics holds the entropy instead of the loss.
     pub entropy: bool,
 }
 
@@ -37,10 +37,10 @@ impl Reading {
     pub const LOSS: Self = Self { scale: 1.0, entropy: false };
 }
 
-/// The slope of a result with respect to cross entropy by row: `factor`, times `rows[row]` where there is one.
+/// The derivative of a result with respect to each row's cross entropy: `factor`, times `rows[row]` if given.
 #[derive(Clone, Copy)]
 pub struct Slope<'a> {
-    /// The same for all rows.
+    /// The factor that all rows share.
     pub factor: f32,
     /// `[rows]`
     pub rows: Option<&'a Tensor>,
@@ -48,22 +48,27 @@ pub struct Slope<'a> {
 
 /// A pass over the vocabulary, and what its backward pass needs.
 pub(super) struct Head {
+    /// `[.., in]`
     x: Tensor,
+    /// `[vocabulary, in]`
     weight: Weight,
     need_x: bool,
+    /// The same as f32, where its gradient is wanted.
     need_weight: Option<Tensor>,
+    /// `[rows]`
     ids: Tensor,
     reading: Reading,
+    /// The vocabulary: (first, count).
     chunks: Vec<(usize, usize)>,
-    /// The logits, where one chunk holds them all; more chunks are computed again.
+    /// The logits `[rows, vocabulary]` if one chunk holds them all; several chunks are computed again.
     kept: Option<Tensor>,
     /// `[rows, 4]`; see `cross_entropy.wgsl`.
     pub stats: Tensor,
 }
 
 impl Head {
-    /// Reads the scores `x weight^T` of every row against the target `ids [rows]`, for `x [.., in]` and
-    /// `weight [vocabulary, in]`.
+    /// Computes the statistics of the scores `x weight^T` of every row against the target `ids [rows]`, for `x [..,
+    /// in]` and `weight [vocabulary, in]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when rows or widths disagree.
@@ -95,7 +100,7 @@ impl Head {
         Ok(Self { x: x.clone(), weight, need_x, need_weight, ids: ids.clone(), reading, chunks, kept, stats })
     }
 
-    /// What a gradient may be asked for.
+    /// The tensors that may get a gradient.
     pub fn inputs(&self) -> Vec<Tensor> {
         [self.x.clone()].into_iter().chain(self.need_weight.clone()).collect()
     }
@@ -103,7 +108,7 @@ impl Head {
     /// Adds the gradients of `x` and of the weight.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn backward(mut self, gradients: &mut Gradients, slope: Slope<'_>) -> Result<()> {
         let (x, weight, rows) = (&self.x, &self.weight, self.x.height());
         for (first, held) in self.chunks {
@@ -117,7 +122,7 @@ impl Head {
                 matmul(Shape::new(rows, x.width(), held), &logits, &piece, &slot, epilogue)?;
             }
             if let Some(weight) = &self.need_weight {
-                // The first chunk decides whether the whole gradient is new or added to.
+                // The first chunk decides whether the whole gradient is overwritten or added to.
                 let (slot, accumulate) = gradients.slot_part(weight, first != 0)?;
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 let piece = slot.rows(first, held)?;
@@ -128,7 +133,7 @@ impl Head {
     }
 }
 
-/// The vocabulary in chunks that can be bound and whose logits stay small: (first, count).
+/// Cuts the vocabulary into chunks that can be bound and whose logits stay small: (first, count).
 fn chunks(weight: &Weight, rows: usize) -> Vec<(usize, usize)> {
     let most = (LOGITS_BYTES / (rows * 4) / 64 * 64).max(64);
     let pieces = weight.row_pieces();
@@ -145,7 +150,7 @@ fn chunk_logits(x: &Tensor, weight: &Weight, first: usize, held: usize) -> Resul
     Ok(logits)
 }
 
-/// Takes one chunk of logits (ids from `first` on) into `stats [rows, 4]`.
+/// Adds one chunk of `logits [rows, held]` (ids from `first` on) for `targets [rows]` to `stats [rows, 4]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -165,7 +170,8 @@ pub fn accumulate(
     gpu.run(&variant, binds, params, plan.grid(gpu, rows))
 }
 
-/// Turns one chunk of logits into the gradient of `slope` times their rows' cross entropy, in place, under a given plan.
+/// Turns one chunk of `logits [rows, held]` (ids from `first` on) into the gradient of `slope` times their rows' cross
+/// entropy, in place, with a given plan, from `targets [rows]` and `stats [rows, 4]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the slopes are not one per row.

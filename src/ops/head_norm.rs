@@ -1,8 +1,8 @@
-//! RMSNorm of each query and key head, as Qwen3 has it before the rotation.
+//! RMSNorm of each query and key head, which Qwen3 applies before the rotation.
 
 use super::{
     attention::Heads,
-    expect, flat_grid, reduce, require,
+    expect, reduce, require,
     rows::{Plan, stored},
 };
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
@@ -12,23 +12,24 @@ kernels! {
     HEAD_NORM = "head_norm";
     /// The gradient of its input.
     HEAD_NORM_BACKWARD = "head_norm_backward";
-    /// The gradients of its weights, chunk by chunk.
+    /// The gradients of its weights, by chunks of tokens.
     HEAD_NORM_BACKWARD_WEIGHT = "head_norm_backward_weight";
 }
 
-/// Tokens that one invocation of the weights' gradient adds up: each has several heads.
+/// Tokens summed by one invocation of the weights' gradient; each has several heads.
 const CHUNK_TOKENS: usize = 16;
 
-/// The weights of the query heads and of the key heads, `[head width]` each.
+/// The weights of the query heads and of the key heads.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// Shared by all query heads.
+    /// `[D]`: shared by all query heads.
     pub query: Tensor,
-    /// Shared by all key heads.
+    /// `[D]`: shared by all key heads.
     pub key: Tensor,
 }
 
-/// `x / sqrt(mean(x^2) + epsilon) * weight` over each query and key head of `qkv [batch, context, (heads + 2 kv_heads) D]`.
+/// `x / sqrt(mean(x^2) + epsilon) * weight` over each query and key head of `qkv [batch, context, (heads + 2 kv_heads) D]`, in
+/// its shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree.
@@ -52,7 +53,8 @@ pub fn head_norm(tape: &Tape, qkv: &Tensor, weights: &Weights, heads: Heads, eps
     Ok(out)
 }
 
-/// The forward kernel under a given plan: the normalised qkv, and 1 / root mean square of each head.
+/// The forward kernel with a given plan: the normalised `qkv [.., (heads + 2 kv_heads) D]`, and 1 / root mean square of
+/// each head, `[rows (heads + 2 kv_heads)]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -81,7 +83,8 @@ pub fn forward(qkv: &Tensor, weights: &Weights, heads: Heads, epsilon: f32, plan
     Ok((out, rstds))
 }
 
-/// The gradient of qkv under a given plan.
+/// The gradient of `qkv [.., (heads + 2 kv_heads) D]` with a given plan, from what [`forward`] returned for each head
+/// and `grad_out` in qkv's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -117,7 +120,8 @@ pub fn backward(
     Ok(grad_x)
 }
 
-/// Writes (or adds) the gradients of the two weights.
+/// Writes (or adds) the gradients of the two weights, `[D]` each, from `qkv [.., (heads + 2 kv_heads) D]`, what
+/// [`forward`] gave for each head, and `grad_out` in qkv's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -144,7 +148,7 @@ pub fn backward_weights(
         normed: heads.query + heads.key_value, chunk_tokens: CHUNK_TOKENS,
     ];
     let variant = HEAD_NORM_BACKWARD_WEIGHT.set("element", qkv.dtype().scalar());
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     reduce::column_sum(&query_sums, grad_query, add_query)?;
     reduce::column_sum(&key_sums, grad_key, add_key)
 }

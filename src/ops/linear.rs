@@ -1,4 +1,4 @@
-//! The linear layer, with its activation and residual fused into the product, and with an adapter beside its weight.
+//! The linear layer, with activation and residual fused into the product, and an optional adapter beside its weight.
 
 use super::{
     activation,
@@ -15,7 +15,7 @@ use crate::{Result, tape::Tape, tensor::Tensor};
 pub struct Fuse<'a> {
     /// `[out]`
     pub bias: Option<&'a Tensor>,
-    /// GELU after the bias and the adapter.
+    /// Applies GELU, after the bias and the adapter.
     pub gelu: bool,
     /// Added last: `[.., out]`.
     pub residual: Option<&'a Tensor>,
@@ -25,11 +25,11 @@ pub struct Fuse<'a> {
 
 /// `[residual +] [gelu](x W^T [+ bias] [+ scale x A^T B^T])` for `x [.., in]` and `weight [out, in]`: `[.., out]`.
 ///
-/// Activations in f16 stay f16, except where a residual, which is f32, is added to them.
+/// f16 activations stay f16, except when a residual, which is f32, is added to them.
 ///
-/// Packed weights are frozen: gradients flow to `x` only. They multiply a few rows as they are; for many rows, and where
-/// gradients are wanted, they are unpacked for the moment, and again in the backward pass. With an adapter GELU is a dispatch of its own, because
-/// the adapter's part is added to the stored product.
+/// Packed weights are frozen: gradients flow to `x` only. They multiply a few rows as they are; for many rows, or when
+/// gradients are needed, they are unpacked temporarily, and again in the backward pass. With an adapter, GELU is a
+/// separate dispatch, because the adapter's part is added to the stored product.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the widths disagree.
@@ -60,7 +60,7 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, fuse: Fuse<'_>
     matmul(Shape::new(rows, features, width).trans_b(), x, &weight.operand(x)?, &out, epilogue)?;
     let adapter = fuse.adapter.map(|adapter| Ok::<_, crate::Error>((adapter.clone(), adapter.add(x, &out)?)));
     let adapter = adapter.transpose()?;
-    // What the backward pass of GELU reads.
+    // The values before GELU, for its backward pass.
     let before = match &adapter {
         Some(_) if fuse.gelu => {
             let active = activation::gelu(&out)?;
@@ -100,7 +100,7 @@ pub fn linear(tape: &Tape, x: &Tensor, weight: impl Into<Weight>, fuse: Fuse<'_>
             matmul(Shape::new(rows, width, features), &inner, &weight.operand(&x)?, &slot, epilogue)?;
         }
         drop(inner);
-        // Given away last: everything above still reads it.
+        // Given away last, because everything above still reads it.
         need_residual.map_or(Ok(()), |residual| gradients.give(&residual, gradient))
     });
     Ok(out)

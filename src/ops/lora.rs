@@ -1,10 +1,9 @@
-//! Low-rank adapters: what is added to a linear layer's product (Hu et al. 2021, "LoRA").
+//! Low-rank adapters, added to a linear layer's product (Hu et al. 2021, "LoRA").
 //!
-//! `y += scale B (A x)` with `A [rank, in]`, `B [out, rank]` and `scale = alpha / rank`. Only A and B are trained, so the
-//! layer's weight may be packed.
+//! `y += scale B (A x)` with `A [rank, in]`, `B [out, rank]` and `scale = alpha / rank`. Only A and B are trained, so
+//! the layer's weight may be packed.
 
 use super::{
-    elementwise,
     matmul::{Epilogue, Shape, matmul},
     require,
 };
@@ -26,7 +25,8 @@ impl Adapter {
         self.a.shape()[0]
     }
 
-    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T`, which the backward pass reads.
+    /// Adds `scale x A^T B^T` to `out [.., out]` for `x [.., in]`; returns `scale x A^T [rows, rank]`, which the
+    /// backward pass needs.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the widths disagree.
@@ -44,8 +44,8 @@ impl Adapter {
         Ok(inner)
     }
 
-    /// The gradients of A and B (with `need_leaves`), and the adapter's part of the gradient of `x` (with `need_x`), from
-    /// the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned.
+    /// Computes the gradients of A and B (if `need_leaves`) and the adapter's part of the gradient of `x` (if `need_x`) from
+    /// the gradient of the layer's sums, `gradient [.., out]`, and what [`Adapter::add`] returned, `inner [rows, rank]`.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -80,6 +80,6 @@ impl Adapter {
 
 fn scaled(x: &Tensor, factor: f32) -> Result<Tensor> {
     let out = Tensor::empty_f32(x.gpu(), x.shape())?;
-    elementwise::copy(x, &out, factor, false)?;
+    x.scale_into(&out, factor, false)?;
     Ok(out)
 }

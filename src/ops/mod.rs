@@ -1,10 +1,9 @@
-//! Operations on tensors, a file per family. Each checks shapes, dispatches its kernels and, where the tape records,
+//! Operations on tensors, a file per family. Each checks shapes, dispatches its kernels and, if the tape records,
 //! pushes its backward pass right beside the forward one.
 
 pub mod activation;
 pub mod attention;
 pub mod cross_entropy;
-pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod gather;
@@ -25,15 +24,14 @@ pub mod row_sum;
 pub mod rows;
 pub mod sample;
 pub mod softmax;
-pub mod token_groups;
 pub mod token_logprobs;
 pub mod tuning;
 pub mod weight;
 
-use crate::{Error, Result, gpu::Gpu, tensor::Tensor};
+use crate::{Error, Result, tensor::Tensor};
 
-/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and those of kernels whose
-/// variants have kernels of their own. Where nothing would be left, the last resort of a kind is used all the same.
+/// The names by which variants can be left unused ([`crate::gpu::Capabilities::unused`]): their own, and the kernel's
+/// name in families with several kernels. If no variant of a family is left, its last resort is used all the same.
 pub fn variant_names() -> Vec<&'static str> {
     let products = matmul::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
     let packed = packed::variants::VARIANTS.iter().flat_map(|spec| [spec.kernel.name, spec.name]);
@@ -48,30 +46,18 @@ pub fn variant_names() -> Vec<&'static str> {
     names
 }
 
-/// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
-const FLAT_GROUP: usize = 64;
-
-/// The grid of a flat kernel over `count` elements; counts over 65,535 groups fold into y.
-fn flat_grid(gpu: &Gpu, count: usize) -> [u32; 3] {
-    fold(gpu, count.div_ceil(FLAT_GROUP))
-}
-
-/// `groups` workgroups as a grid of at most two dimensions.
-fn fold(gpu: &Gpu, groups: usize) -> [u32; 3] {
-    let most = gpu.capabilities().groups as usize;
-    if groups <= most {
-        return [groups as u32, 1, 1];
-    }
-    let y = groups.div_ceil(most);
-    [groups.div_ceil(y) as u32, y as u32, 1]
-}
-
 /// Refuses operands that an operation cannot work on; `reason` is only built when it is needed.
-fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Shape`] unless the condition `holds`.
+pub fn require(holds: bool, op: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::shape(op, reason())) }
 }
 
-/// Refuses a tensor whose shape is not `shape`.
-fn expect(op: &'static str, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+/// Refuses a tensor, called `name` in the message, whose shape is not `shape`.
+///
+/// # Errors
+/// [`Error::Shape`].
+pub fn expect(op: &'static str, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
     require(tensor.shape() == shape, op, || format!("{name} is {:?}, expected {shape:?}", tensor.shape()))
 }

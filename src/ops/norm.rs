@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm over the innermost dimension.
 
 use super::{
-    expect, flat_grid, reduce,
+    expect, reduce,
     rows::{self, Plan},
 };
 use crate::{
@@ -17,7 +17,7 @@ kernels! {
     NORM = "norm";
     /// The gradient of its input.
     NORM_BACKWARD = "norm_backward";
-    /// The gradient of its weight and bias, chunk by chunk.
+    /// The gradients of its weight and bias, by chunks of rows.
     NORM_BACKWARD_WEIGHT = "norm_backward_weight";
 }
 
@@ -36,24 +36,24 @@ impl Kind {
     }
 }
 
-/// What scales and shifts the normalised elements, `[width]` each.
+/// The factors and offsets of the normalised elements.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// Multiplied by.
+    /// `[width]`: the factors.
     pub weight: &'a Tensor,
-    /// Added, if there is one.
+    /// `[width]`: the offsets, if any.
     pub bias: Option<&'a Tensor>,
 }
 
 /// What the forward kernel writes.
 pub struct Forward {
-    /// The normalised rows.
+    /// The normalised rows: `[.., width]`.
     pub out: Tensor,
     /// (mean, 1 / standard deviation) of each row: `[rows, 2]`.
     pub stats: Tensor,
 }
 
-/// Normalises the rows of `x [.., width]`, which are f32; the result is stored as `dtype`.
+/// Normalises the rows of `x [.., width]`, which are f32; the result, in x's shape, is stored as `dtype`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -80,7 +80,7 @@ pub fn norm(tape: &Tape, kind: Kind, x: &Tensor, weights: Weights<'_>, epsilon: 
     Ok(out)
 }
 
-/// The forward kernel under a given plan.
+/// The forward kernel over `x [.., width]` with a given plan.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -110,7 +110,8 @@ pub fn forward(
     Ok(Forward { out, stats })
 }
 
-/// Writes (or adds) the gradient of `x` under a given plan.
+/// Writes (or adds) the gradient of `x [.., width]` with a given plan, from `weight [width]`, `stats [rows, 2]` and
+/// `grad_out` in x's shape, which is also that of `grad_x`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -133,7 +134,8 @@ pub fn backward(
     x.gpu().run(&variant, binds, params, plan.grid(x.gpu(), x.height()))
 }
 
-/// Writes (or adds) the gradients of weight and bias.
+/// Writes (or adds) the gradients of weight and bias, `[width]` each, from `x [.., width]`, `stats [rows, 2]` and
+/// `grad_out` in x's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -159,7 +161,7 @@ pub fn backward_weight(
     let params = params![count: count, rows: height, columns: columns, chunk_rows: chunk_rows];
     let variant = NORM_BACKWARD_WEIGHT.set("BIAS", grad_bias.is_some());
     let variant = rows::by_elements(variant.set("grad_out_element", rows::stored(grad_out.dtype(), width)), width);
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     reduce::column_sum(&weight_sums, grad_weight, add_weight)?;
     if let Some((grad_bias, accumulate)) = grad_bias {
         reduce::column_sum(&bias_sums, &grad_bias, accumulate)?;

@@ -1,6 +1,5 @@
 //! The optimizer's kernel.
 
-use super::flat_grid;
 use crate::{
     Result, binds, kernels, params,
     tensor::{DType, Tensor},
@@ -20,7 +19,7 @@ pub struct Step {
     pub beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f32,
     /// Decoupled weight decay.
     pub decay: f32,
@@ -28,13 +27,13 @@ pub struct Step {
     pub correction1: f32,
     /// `1 - beta2^step`
     pub correction2: f32,
-    /// Gradients are scaled down to this global norm; 0 leaves them.
+    /// Gradients with a larger global norm are scaled down to this one; 0 turns clipping off.
     pub max_norm: f32,
-    /// One over the scale of the gradients, where it is not 1 for good: then no step is taken whose norm is not finite.
+    /// 1 / scale of the gradients in runs that scale them; then a step whose norm is not finite is skipped.
     pub unscale: Option<f32>,
 }
 
-/// What a step changes, and the gradient: tensors of one size.
+/// What a step changes, and the gradient; all tensors have the same number of elements, in any shape.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The parameters.
@@ -45,14 +44,14 @@ pub struct State {
     pub m: Tensor,
     /// Second moments.
     pub v: Tensor,
-    /// The parameters rounded to f16, where a copy is kept so.
+    /// The parameters rounded to f16, if such a copy is kept.
     pub half: Option<Tensor>,
 }
 
-/// Updates weights and moments in place; `norm` is the global norm of the gradients without their scale.
+/// Updates weights and moments in place; `norm [1]` is the global norm of the unscaled gradients.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
     let gpu = state.weight.gpu();
     let [weights, gradient, m, v] =
@@ -62,7 +61,7 @@ pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
     let stored = half.as_ref().map_or(DType::F32, Tensor::dtype);
     let variant = ADAMW.set("HALF", half.is_some()).set("half_element", stored.vec4());
     let variant = variant.set("SCALED", step.unscale.is_some());
-    // An unused binding still needs a buffer, and a writable one that is none of the others.
+    // An unused binding still needs a buffer; a writable one must differ from all others.
     let spare = if half.is_none() { Some(Tensor::empty_f32(gpu, &[4])?) } else { None };
     for (first, held) in weights.row_pieces() {
         let part = |tensor: &Tensor| tensor.rows(first, held);
@@ -78,7 +77,7 @@ pub fn adamw(step: Step, state: &State, norm: &Tensor) -> Result<()> {
             correction1: step.correction1, correction2: step.correction2, max_norm: step.max_norm,
             unscale: step.unscale.unwrap_or(1.0),
         ];
-        gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+        gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     }
     Ok(())
 }

@@ -1,34 +1,34 @@
-//! Sums: columns, scalars, squares. No atomics, so the order of additions never changes.
+//! Sums: columns, scalars, squares. Without atomics, so the order of additions never changes.
 
 use super::{
-    expect, flat_grid, require,
+    expect, require,
     rows::{by_elements, elements, stored},
 };
 use crate::{Result, binds, gpu::Gpu, kernels, params, tensor::Tensor};
 
 kernels! {
-    /// Sums over rows.
+    /// Sums of columns, over rows.
     COLUMN_SUM = "column_sum";
-    /// One sum over everything.
+    /// One sum over all elements.
     SUM = "sum";
     /// Sums of squares by block.
     SQUARE_SUM = "square_sum";
 }
 
-/// Fewest rows that one invocation adds up where the work is cut into chunks: the invocations are few, one for four
-/// columns.
+/// Minimum number of rows that one invocation sums when the work is cut into chunks. Chunks keep the GPU busy, because
+/// there is only one invocation for four columns.
 const CHUNK_ROWS: usize = 32;
-/// Most rows that are added up without a cut, and most chunks as long as no chunk has more rows than this.
+/// Maximum number of rows summed without chunks, and of chunks as long as no chunk has more rows than this.
 const MOST_ROWS: usize = 256;
 /// Lanes of the one-workgroup sums.
 const SUM_LANES: u32 = 256;
 /// Elements per block of [`square_sums`].
 pub const SQUARE_BLOCK: usize = 16384;
 
-/// `out[columns] (+)= sum over rows of x[rows, columns]`, in chunks of rows where there are many.
+/// `out[columns] (+)= sum over rows of x[rows, columns]`, in chunks of rows if there are many.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when `out` does not have x's columns.
+/// [`crate::Error::Shape`] when `out` does not have as many columns as `x`.
 pub fn column_sum(x: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
     let columns = out.elements();
     require(columns > 0 && x.elements() % columns == 0, "column_sum", || {
@@ -44,7 +44,7 @@ pub fn column_sum(x: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
     column_sum(&partial, out, accumulate)
 }
 
-/// Rows per chunk: few, so that there are many chunks, but not more of these than one more pass adds up.
+/// Rows per chunk: few, so that there are many chunks, but not more chunks than one more pass can sum.
 pub(super) fn chunk_rows(rows: usize) -> usize {
     rows.div_ceil(MOST_ROWS).clamp(CHUNK_ROWS, MOST_ROWS)
 }
@@ -64,14 +64,15 @@ fn column_sum_pass(
         &by_elements(COLUMN_SUM.set("x_element", stored(x.dtype(), width)), width),
         binds![x: x.bind(), out: out.bind()],
         params,
-        flat_grid(gpu, count),
+        gpu.flat_grid(count),
     )
 }
 
-/// `factor * sum of x[first + stride i]`, `i < count`, as a tensor of one element; the square root of it with `root`.
+/// `factor * sum of x[first + stride i]`, `i < count`, over the elements of `x` in order, or its square root if `root`:
+/// `[1]`.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the range is not inside `x`.
+/// [`crate::Error::Shape`] when the range is not within `x`.
 pub fn sum(x: &Tensor, count: usize, first: usize, stride: usize, factor: f32, root: bool) -> Result<Tensor> {
     let inside = count == 0 || first + stride * (count - 1) < x.elements();
     require(inside, "sum", || format!("{count} elements by {stride} from {first} of {:?}", x.shape()))?;
@@ -88,10 +89,11 @@ pub fn square_blocks(x: &Tensor) -> Result<usize> {
     Ok(x.flat_pieces()?.iter().map(|piece| piece.elements().div_ceil(SQUARE_BLOCK)).sum())
 }
 
-/// Writes the sum of squares of each block of `x` to `sums[slot..]`; returns the next free slot.
+/// Writes the sum of squares of each block of `x`, of any shape, to `sums [slots]` from `slot` on; returns the next
+/// free slot.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> {
     let gpu = x.gpu();
     let variant = SQUARE_SUM.set("LANES", 64).set("ROWS", 1);
@@ -104,10 +106,10 @@ pub fn square_sums(x: &Tensor, sums: &Tensor, mut slot: usize) -> Result<usize> 
     Ok(slot)
 }
 
-/// The norm of all `tensors` together, `factor sqrt(sum of squares)`, as a tensor of one element.
+/// The norm of all `tensors` together, `factor sqrt(sum of squares)`, as `[1]`.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn global_norm(gpu: &Gpu, tensors: &[&Tensor], factor: f32) -> Result<Tensor> {
     let mut blocks = 0;
     for tensor in tensors {

@@ -1,6 +1,6 @@
 //! Rotary position embedding (Su et al. 2021), pairs `(i, i + D/2)` as in the Llama family.
 
-use super::{flat_grid, require};
+use super::require;
 use crate::{
     Result, binds,
     gpu::Gpu,
@@ -17,7 +17,7 @@ kernels! {
 }
 
 /// `[positions, D/2, 2]`: cosine and sine of `position * theta^(-2i/D) / divisor(i, theta^(-2i/D))`, computed in f64,
-/// because the drivers' own sines are only good to 2^-11.
+/// because the drivers' own sines are only accurate to 2^-11.
 ///
 /// # Errors
 /// [`crate::Error::OutOfMemory`].
@@ -41,9 +41,10 @@ pub fn table(
     Tensor::from_f32(gpu, &[positions, half, 2], &values)
 }
 
-/// Rotates the query and key heads of `qkv [batch, context, (heads + 2 kv_heads) D]`; row `t` stands at position
-/// `past + t`, less its segment's start if there are `segments [batch, context]`: relative angles would be the same
-/// without that, but so packing changes not even the rounding, and no angle is one that the model has not seen.
+/// Rotates the query and key heads of `qkv [batch, context, (heads + 2 kv_heads) D]`, in its shape, by a [`table`]. Row
+/// `t` has position `past + t`, less its segment's start if `segments [batch, context]` are given. Relative angles
+/// would be the same without that, but this way packing does not even change the rounding, and no angle occurs that the
+/// model has not seen.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when positions run past the table or the widths disagree.
@@ -89,6 +90,6 @@ fn rotate(
         all_heads: heads.query + 2 * heads.key_value, context: x.shape()[1], past: past, direction: direction,
     ];
     let binds = binds![x: x.bind(), table: table.bind(), starts: segments.unwrap_or(x).bind(), out: out.bind()];
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     Ok(out)
 }

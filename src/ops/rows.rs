@@ -1,7 +1,6 @@
-//! How the row kernels share out their rows: one row per invocation or many lanes per row (`lib/row_index.wgsl`), added up
-//! through workgroup memory or within a subgroup, read by single elements or by vectors of four (`lib/elements*.wgsl`).
+//! How the row kernels divide their rows: one row per invocation or many lanes per row (`lib/row_index.wgsl`), summed
+//! through workgroup memory or within a subgroup, and read as single elements or vectors of four (`lib/elements*.wgsl`).
 
-use super::fold;
 use crate::{
     gpu::{Constant, Gpu, Kernel, Variant},
     tensor::DType,
@@ -16,11 +15,12 @@ pub struct Plan {
     pub lanes: u32,
     /// Rows per workgroup.
     pub rows: u32,
-    /// The lanes of a row are one subgroup, so that no barrier is needed: every subgroup must have exactly so many.
+    /// Whether the lanes of a row are one subgroup, so that no barrier is needed: every subgroup
+    /// must have exactly `lanes`.
     pub subgroup: bool,
 }
 
-/// Every plan that could be chosen.
+/// Every plan that can be chosen.
 pub const PLANS: &[Plan] = &[
     Plan::plain("1x8", 1, 8),
     Plan::plain("1x64", 1, 64),
@@ -32,25 +32,25 @@ pub const PLANS: &[Plan] = &[
     Plan::subgroup("subgroup 32x2", 32, 2),
 ];
 
-/// Untuned, the first of these that fits. Subgroups of 8 won wherever they were measured.
+/// Without tuning, the first of these that fits is used. Subgroups of 8 won wherever they were measured.
 const DEFAULTS: &[&str] = &["subgroup 8x8", "32x2", "256x1"];
 
-/// The class of row shapes for which one choice is made: sizes by powers of two, and how rows are read.
+/// The class of row shapes that share one choice: sizes rounded up to powers of two, and how rows are read.
 pub fn class(rows: usize, width: usize) -> String {
     let by = if elements(width) == 1 { "" } else { " by 4" };
     format!("rows {}x{}{by}", rows.next_power_of_two(), width.next_power_of_two())
 }
 
-/// Most elements (or vectors) of a row that one lane walks over. Mesa's software driver ends all loops of an invocation,
-/// without a word, after 65,535 rounds in all; a row kernel walks over its row up to three times.
+/// Maximum number of elements (or vectors) of a row that one lane loops over. Mesa's software driver silently ends all
+/// loops of an invocation after 65,535 rounds in total, and a row kernel loops over its row up to three times.
 const LONGEST: usize = 8192;
 
-/// How many elements of a row of `width` are read, computed with and written at a time: `EACH` of `lib/elements*.wgsl`.
+/// How many elements of a row of `width` are read, computed and written at a time: `EACH` in `lib/elements*.wgsl`.
 pub fn elements(width: usize) -> usize {
     if width % 4 == 0 { 4 } else { 1 }
 }
 
-/// `variant`, for rows of `width`, by as many [`elements`] at a time as that allows.
+/// `variant` for rows of `width`, with as many [`elements`] at a time as the width allows.
 pub fn by_elements(variant: Variant, width: usize) -> Variant {
     match elements(width) {
         1 => variant,
@@ -58,7 +58,7 @@ pub fn by_elements(variant: Variant, width: usize) -> Variant {
     }
 }
 
-/// What [`elements`] of a tensor of `dtype` are in WGSL.
+/// The WGSL type of [`elements`] of a tensor of `dtype`.
 pub fn stored(dtype: DType, width: usize) -> Constant {
     if elements(width) == 1 { dtype.scalar() } else { dtype.vec4() }
 }
@@ -93,7 +93,7 @@ impl Plan {
             && (!self.subgroup || capabilities.subgroups_of(self.lanes))
     }
 
-    /// `kernel` under this plan, for rows of `width` elements.
+    /// `kernel` with this plan, for rows of `width` elements.
     pub fn variant(self, kernel: &'static Kernel, width: usize) -> Variant {
         let variant = by_elements(kernel.set("LANES", self.lanes).set("ROWS", self.rows), width);
         if self.subgroup { variant.set("rows", Constant::File("lib/rows_subgroup.wgsl")) } else { variant }
@@ -101,6 +101,6 @@ impl Plan {
 
     /// The grid for `rows` rows.
     pub fn grid(self, gpu: &Gpu, rows: usize) -> [u32; 3] {
-        fold(gpu, rows.div_ceil(self.rows as usize))
+        gpu.grid(rows.div_ceil(self.rows as usize))
     }
 }

@@ -1,36 +1,36 @@
-//! The next token of every row, chosen where its scores are: what goes to the host is eight bytes a row.
+//! Chooses the next token of every row on the GPU, so that only eight bytes per row go to the host.
 
-use super::{expect, flat_grid, require, rows::Plan};
+use super::{expect, require, rows::Plan};
 use crate::{
     Result, binds, kernels, params,
     tensor::{DType, Tensor},
 };
 
 kernels! {
-    /// One token per row of scores.
+    /// Chooses one token per row of scores.
     SAMPLE = "sample";
-    /// Makes tokens that were said before less likely.
+    /// Makes tokens that occurred before less likely.
     PENALISE = "penalise";
 }
 
 /// How to choose among the scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// Divides the scores; 0 takes the greatest.
+    /// Divides the scores; 0 takes the greatest score.
     pub temperature: f32,
-    /// Only this many greatest scores; 0 for all.
+    /// Keeps only this many of the greatest scores; 0 for all.
     pub top_k: usize,
-    /// Only the greatest scores with this share of the probability; 1 for all.
+    /// Keeps only the greatest scores that make up this share of the probability; 1 for all.
     pub top_p: f32,
-    /// Only tokens at least this probable, relative to the best; 0 for all.
+    /// Keeps only tokens at least this probable relative to the best; 0 for all.
     pub min_p: f32,
 }
 
-/// How rows are shared out: they are few and wide, and a lane must not walk over too much of one (see [`Plan::fits`]).
+/// How rows are divided: they are few and wide, and a lane must not loop over too much of a row (see [`Plan::fits`]).
 pub const PLAN: Plan = Plan::plain("256x1", 256, 1);
 
-/// A token for every row of `logits [rows, vocabulary]`: `[rows, 2]`, the id and the bits of its log-probability (f32) at
-/// this temperature (1 for temperature 0) before anything was cut off. `keys [rows]` are the draws' random keys.
+/// A token for every row of `logits [rows, vocabulary]`: `[rows, 2]`, the id and the bits of its log-probability (f32)
+/// at this temperature (1 for temperature 0) before any cut-off. `keys [rows]` are the random keys of the draws.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -55,8 +55,8 @@ pub fn sample(logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Divides positive scores of the tokens `ids [rows, n]` by `penalty` and multiplies the others, in place. No id may stand
-/// twice in a row; `u32::MAX` is none.
+/// Divides positive scores of the tokens `ids [rows, n]` by `penalty` and multiplies the others, in place in
+/// `logits [rows, vocabulary]`. No id may occur twice in a row; `u32::MAX` means no id.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -65,5 +65,5 @@ pub fn penalise(logits: &Tensor, ids: &Tensor, penalty: f32) -> Result<()> {
     expect("penalise", "the ids", ids, &[logits.height(), per_row])?;
     let binds = binds![ids: ids.bind(), logits: logits.bind()];
     let params = params![count: ids.elements(), per_row: per_row, width: logits.width(), penalty: penalty];
-    gpu.run(&PENALISE.plain(), binds, params, flat_grid(gpu, ids.elements()))
+    gpu.run(&PENALISE.plain(), binds, params, gpu.flat_grid(ids.elements()))
 }

@@ -4,16 +4,16 @@ use super::{expect, rows::Plan};
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Softmax by row.
+    /// Softmax of each row.
     SOFTMAX = "softmax";
     /// Its gradient.
     SOFTMAX_BACKWARD = "softmax_backward";
 }
 
-/// `exp(x) / sum(exp(x))` over the innermost dimension.
+/// `exp(x) / sum(exp(x))` over the innermost dimension of `x [.., width]`, in its shape.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn softmax(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let out = forward(x, Plan::choose(tape.gpu(), x.height(), x.width()))?;
     let (input, y) = (x.clone(), out.clone());
@@ -25,10 +25,10 @@ pub fn softmax(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The forward kernel under a given plan.
+/// The forward kernel over `x [.., width]` with a given plan.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn forward(x: &Tensor, plan: Plan) -> Result<Tensor> {
     let gpu = x.gpu();
     let out = Tensor::empty_f32(gpu, x.shape())?;
@@ -42,7 +42,7 @@ pub fn forward(x: &Tensor, plan: Plan) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The gradient with respect to softmax's input, from its output `y`.
+/// The gradient with respect to softmax's input, from its output `y [.., width]` and `grad_out` in y's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.

@@ -1,8 +1,8 @@
-//! Log-probabilities of given tokens, and the entropy of the distributions they came from.
+//! Log-probabilities of given tokens, and the entropy of their distributions.
 
 use super::{
     cross_entropy::Targets,
-    expect, flat_grid,
+    expect,
     head::{Head, Reading, Slope},
     require,
     weight::Weight,
@@ -10,23 +10,23 @@ use super::{
 use crate::{Result, binds, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Statistics of the scores to log-probability and entropy.
+    /// Turns statistics of the scores into log-probability and entropy.
     TOKEN_LOGPROBS = "token_logprobs";
 }
 
 /// What [`token_logprobs`] computes.
 pub struct TokenLogprobs {
-    /// `[rows]`: log-probability of each row's target, 0 where it is ignored. Gradients flow through it.
+    /// `[rows]`: log-probability of each row's target, 0 if it is ignored. Gradients flow through it.
     pub logprobs: Tensor,
-    /// `[rows]`: entropy of each row's distribution in nats, 0 where the target is ignored. No gradient.
+    /// `[rows]`: entropy of each row's distribution in nats, 0 if the target is ignored. No gradient.
     pub entropies: Tensor,
 }
 
-/// Log-probability of each target under `softmax(x weight^T / temperature)`, for `x [.., in]` (hidden states) and
-/// `weight [vocabulary, in]` (a model's head), and the entropy of that distribution.
+/// Log-probability of each of `targets [rows]` under `softmax(x weight^T / temperature)`, for `x [.., in]` (hidden
+/// states) and `weight [vocabulary, in]` (a model's head), and the entropy of that distribution.
 ///
-/// The vocabulary is worked through in chunks, as in [`super::cross_entropy::head_loss`]. Sampling must use the same
-/// temperature and no cut-offs, or ratios and KL are those of other distributions.
+/// The vocabulary is processed in chunks, as in [`super::cross_entropy::head_loss`]. Sampling must use the same
+/// temperature and no cut-offs, or ratios and KL belong to other distributions.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when rows or widths disagree, or the temperature is not positive.
@@ -51,7 +51,8 @@ pub fn token_logprobs(
     Ok(result)
 }
 
-/// From the statistics `[rows, 4]` of the whole vocabulary, read with `entropy`.
+/// The result, from the statistics `[rows, 4]` of the whole vocabulary, read with `entropy`, for the targets
+/// `ids [rows]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -61,6 +62,6 @@ pub fn finish(stats: &Tensor, ids: &Tensor) -> Result<TokenLogprobs> {
     let (logprobs, entropies) = (Tensor::empty_f32(gpu, &[rows])?, Tensor::empty_f32(gpu, &[rows])?);
     let binds =
         binds![targets: ids.bind(), stats: stats.bind(), logprobs: logprobs.bind(), entropies: entropies.bind()];
-    gpu.run(&TOKEN_LOGPROBS.plain(), binds, params![count: rows], flat_grid(gpu, rows))?;
+    gpu.run(&TOKEN_LOGPROBS.plain(), binds, params![count: rows], gpu.flat_grid(rows))?;
     Ok(TokenLogprobs { logprobs, entropies })
 }

@@ -1,4 +1,4 @@
-//! Answers the tuner's questions: every variant that fits is checked, then timed, and the fastest is remembered.
+//! Answers the tuner's questions: every variant that fits is checked and timed, and the fastest is remembered.
 
 use super::{
     attention::{self, Heads},
@@ -22,13 +22,13 @@ pub struct Timing {
     pub class: String,
     /// The variant.
     pub variant: &'static str,
-    /// Seconds per call; `None` when it failed its check.
+    /// Seconds per call; `None` if it failed its check.
     pub seconds: Option<f64>,
 }
 
-/// Largest normalised mean square error of a variant against the plainest one.
+/// Maximum normalised mean square error of a variant compared with the plainest one.
 const LARGEST_ERROR: f64 = 1e-7;
-/// The same where results are stored in f16.
+/// The same for results stored in f16.
 const LARGEST_HALF_ERROR: f64 = 1e-6;
 
 /// What the variants of a class are used for. A choice is made for the plain use.
@@ -42,7 +42,7 @@ pub enum Use {
     Residual,
     /// Products with GELU, which keep the value before it.
     Gelu,
-    /// Products that are added to what is there, as gradients are.
+    /// Products that are added to existing values, as gradients are.
     Accumulate,
     /// Rows: LayerNorm.
     Norm,
@@ -66,10 +66,10 @@ impl Use {
     }
 }
 
-/// Checks and times the variants for every class that was asked for, and remembers the fastest of each.
+/// Checks and times the variants for every class that was asked for, and remembers the fastest of each class.
 ///
 /// # Errors
-/// [`Error::Kernel`] when no variant of a class passes its check; those of the driver.
+/// [`Error::Kernel`] when no variant of a class passes its check; the driver's errors.
 pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Result<Vec<Timing>> {
     let open = gpu.tuner().open();
     let mut timings = Vec::new();
@@ -90,13 +90,13 @@ pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Re
     Ok(timings)
 }
 
-/// Variants with their seconds; none for one that failed its check.
+/// Variants with their seconds; `None` for one that failed its check.
 pub type Timed = Vec<(&'static str, Option<f64>)>;
 
-/// Checks the variants that fit a shape of a class, and times those that pass. Nothing for classes that are not tuned.
+/// Checks the variants that fit a shape of a class, and times those that pass. `None` for classes that are not tuned.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub async fn time(gpu: &Gpu, class: &str, numbers: &[u32], used: Use, rules: Rules) -> Result<Option<Timed>> {
     Ok(match (class.split(' ').next(), numbers) {
         (Some("matmul"), numbers) => match Shape::from_numbers(numbers) {
@@ -113,7 +113,7 @@ pub async fn time(gpu: &Gpu, class: &str, numbers: &[u32], used: Use, rules: Rul
     })
 }
 
-/// Times the calls of the variants that passed; none is the call of one that did not.
+/// Times the variants that passed; the call of one that failed its check is `None`.
 async fn race(gpu: &Gpu, rules: Rules, contenders: Vec<(&'static str, Option<Call<'_>>)>) -> Result<Timed> {
     let names: Vec<_> = contenders.iter().map(|(name, call)| (*name, call.is_some())).collect();
     let calls: Vec<_> = contenders.into_iter().filter_map(|(_, call)| call).collect();
@@ -121,7 +121,7 @@ async fn race(gpu: &Gpu, rules: Rules, contenders: Vec<(&'static str, Option<Cal
     Ok(names.into_iter().map(|(name, passed)| (name, if passed { seconds.next() } else { None })).collect())
 }
 
-/// Values that no transposition or shift maps onto themselves.
+/// Test values that no transposition or shift maps onto themselves.
 fn data(gpu: &Gpu, elements: usize, salt: u32, dtype: DType) -> Result<Tensor> {
     let value = |i: u32| {
         let mixed = i.wrapping_mul(2_654_435_761).wrapping_add(salt.wrapping_mul(40_503));
@@ -130,7 +130,7 @@ fn data(gpu: &Gpu, elements: usize, salt: u32, dtype: DType) -> Result<Tensor> {
     Tensor::from_f32_as(gpu, &[elements], &(0..elements as u32).map(value).collect::<Vec<_>>(), dtype)
 }
 
-/// Mean square difference over mean square of the reference.
+/// Mean square difference divided by the mean square of the reference.
 fn normalised_error(values: &[f32], reference: &[f32]) -> f64 {
     let square = |x: f64| x * x;
     let error: f64 = values.iter().zip(reference).map(|(x, y)| square(f64::from(*x) - f64::from(*y))).sum();
@@ -152,9 +152,9 @@ async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, rules: Rules) -> Result
     };
     let mut reference: Option<Vec<f32>> = None;
     let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
-    // From the plainest variant to the boldest, so that the first one is the reference of the others.
+    // From the plainest variant to the most complex, so that the first is the reference for the others.
     for spec in matmul::variants::VARIANTS.iter().rev().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
-        super::elementwise::fill(&out, if used == Use::Accumulate { 0.5 } else { f32::NAN })?;
+        out.fill(if used == Use::Accumulate { 0.5 } else { f32::NAN })?;
         matmul::matmul_with(spec, shape, &a, &b, &out, epilogue)?;
         let values = out.to_f32().await?;
         let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
@@ -187,7 +187,7 @@ async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, rules: Rules
     race(gpu, rules, contenders).await
 }
 
-/// What row kernels other than softmax read and write.
+/// The tensors that row kernels other than softmax read and write.
 struct Others {
     weight: Tensor,
     stats: Tensor,
@@ -222,9 +222,9 @@ impl Others {
     }
 }
 
-/// A call of attention is timed over this many rows at most, and over fewer where they take longer than [`LONG`].
+/// A call of attention is timed over at most this many rows, and over fewer if they take longer than [`LONG`].
 const ROWS: usize = 2048;
-/// Seconds of a call that are enough to tell variants apart.
+/// Seconds per call that are enough to tell variants apart.
 const LONG: f64 = 0.1;
 
 async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, rules: Rules) -> Result<Timed> {
@@ -238,7 +238,7 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, r
         let grad = grad.reshape(forward.out.shape())?;
         attention::backward_with(spec, qkv, &forward.out, &forward.lse, &grad, heads, None)
     };
-    // Where a window alone takes seconds, as without a GPU, more of them say no more.
+    // If a single window takes long, as without a GPU, more windows tell nothing new.
     let one = inputs(1)?;
     let seconds = gpu.time(1, 1, || call(&attention::variants::VARIANTS[0], &one).map(|_| ())).await?;
     let windows = ((LONG / seconds.max(1e-9)) as usize).clamp(1, (ROWS / context).max(1));

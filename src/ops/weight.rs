@@ -1,6 +1,6 @@
-//! A weight matrix, trained or only computed with.
+//! A weight matrix, trained or frozen.
 
-use super::packed::{Packed, unpack::unpack};
+use super::packed::{Packed, rows::unpack};
 use crate::{
     Result,
     tape::Tape,
@@ -10,16 +10,16 @@ use crate::{
 /// A matrix `[out, in]` as a layer holds it.
 #[derive(Clone, Debug)]
 pub enum Weight {
-    /// f32; can be trained.
+    /// f32 `[out, in]`; can be trained.
     Plain(Tensor),
-    /// f32, which is trained, and its copy in f16, which activations in f16 are multiplied by; see [`crate::optim`].
+    /// A trained f32 matrix and its f16 copy, with which f16 activations are multiplied; see [`crate::optim`].
     Mixed {
-        /// What is trained and saved.
+        /// `[out, in]`: the matrix that is trained and saved.
         master: Tensor,
-        /// The master rounded; the optimizer keeps it so.
+        /// `[out, in]`: the master rounded to f16; the optimizer keeps it up to date.
         half: Tensor,
     },
-    /// As its file stores it, or quantised at load; frozen.
+    /// Stored as in its file, or quantised at load; frozen.
     Packed(Packed),
 }
 
@@ -61,7 +61,7 @@ impl Weight {
         }
     }
 
-    /// All of it as f32: itself, or a temporary that should not be kept.
+    /// The whole matrix as f32 `[out, in]`: itself, or a temporary that should not be kept.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -72,7 +72,8 @@ impl Weight {
         }
     }
 
-    /// What `x` is multiplied by: the f16 copy for activations in f16 where there is one, [`Weight::plain`] otherwise.
+    /// What `x [.., in]` is multiplied by, `[out, in]`: the f16 copy if there is one and `x` is f16, [`Weight::plain`]
+    /// otherwise.
     ///
     /// # Errors
     /// As [`Weight::plain`].
@@ -83,7 +84,7 @@ impl Weight {
         }
     }
 
-    /// Rows `first..first + count` of [`Weight::operand`].
+    /// Rows `first..first + count` of [`Weight::operand`]: `[count, in]`.
     ///
     /// # Errors
     /// As [`Weight::plain_rows`].
@@ -94,7 +95,7 @@ impl Weight {
         }
     }
 
-    /// Rows `first..first + count` as f32; see [`Weight::plain`].
+    /// Rows `first..first + count` as f32 `[count, in]`; see [`Weight::plain`].
     ///
     /// # Errors
     /// As [`Tensor::rows`] and [`unpack`].
@@ -105,7 +106,7 @@ impl Weight {
         }
     }
 
-    /// Its rows cut so that [`Weight::plain_rows`] can take every piece: (first, count).
+    /// Cuts the rows so that [`Weight::plain_rows`] can take every piece: (first, count).
     pub fn row_pieces(&self) -> Vec<(usize, usize)> {
         match self {
             Self::Plain(plain) | Self::Mixed { master: plain, .. } => plain.row_pieces(),
@@ -113,7 +114,7 @@ impl Weight {
         }
     }
 
-    /// It as packed rows without a copy, where it can be seen so.
+    /// The matrix as packed rows without a copy, if that is possible.
     pub fn packed(&self) -> Option<Packed> {
         match self {
             Self::Plain(plain) | Self::Mixed { master: plain, .. } => Packed::view(plain),
@@ -121,7 +122,7 @@ impl Weight {
         }
     }
 
-    /// The tensor whose gradient `tape` will be asked for, if there is one.
+    /// The tensor whose gradient `tape` will compute, if any.
     pub fn tracked(&self, tape: &Tape) -> Option<Tensor> {
         match self {
             Self::Plain(plain) | Self::Mixed { master: plain, .. } if tape.tracks(plain) => Some(plain.clone()),

@@ -1,11 +1,12 @@
-//! Numbers in half the bytes: f16 under a scale that makes the largest of them 1, so that small gradients do not vanish.
+//! Packs numbers into half the bytes: f16 with a scale that makes the largest of them 1, so that small gradients
+//! survive.
 
 use half::f16;
 
-/// The scale's four bytes, then two of each number.
+/// The four bytes of the scale, then two per number.
 pub fn pack(values: &[f32]) -> Vec<u8> {
     let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    // What is not finite has no scale, and stays so: an overflow must be seen by all ranks.
+    // Non-finite values have no scale and are kept as they are: all ranks must see an overflow.
     let scale = if largest.is_finite() && largest > f32::MIN_POSITIVE { largest } else { 1.0 };
     let mut packed = Vec::with_capacity(bytes(values.len()));
     packed.extend(scale.to_le_bytes());
@@ -13,12 +14,12 @@ pub fn pack(values: &[f32]) -> Vec<u8> {
     packed
 }
 
-/// The bytes that [`pack`] makes of `count` numbers.
+/// The number of bytes that [`pack`] produces for `count` numbers.
 pub fn bytes(count: usize) -> usize {
     4 + 2 * count
 }
 
-/// Adds what [`pack`] made to `sums`.
+/// Adds numbers packed by [`pack`] to `sums`.
 pub fn add(bytes: &[u8], sums: &mut [f32]) {
     let Some((scale, numbers)) = bytes.split_first_chunk::<4>() else { return };
     let scale = f32::from_le_bytes(*scale);

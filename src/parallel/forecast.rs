@@ -1,4 +1,4 @@
-//! The time of a step over many ranks, before there are any.
+//! Predicts the time of a step on many ranks before running on them.
 //!
 //! ```text
 //! wire     = 2 (n-1)/n B / link                     a ring's all-reduce of B bytes: reduce-scatter, then all-gather
@@ -8,22 +8,23 @@
 //! step     = max(c, k u c) + max(1, k / cores) copies + wire + latency - hidden
 //! ```
 //!
-//! c is a rank's step alone on its adapter, k how many ranks share one adapter's cores (1 for GPUs), u the share of the cores
-//! that one rank keeps busy (what one leaves idle another takes; a copy keeps one core busy), h the share of a step that
-//! the backward pass takes (2/3: two of three products). What is hidden is on its way while the backward pass runs, which nothing
-//! can be where ranks share cores. With steps of the ranks' own, everything but c is divided by the steps between two meetings,
-//! and nothing is hidden. With more ranks every one keeps its share of the batch: the whole batch grows.
+//! c is a rank's step time alone on its adapter, k the number of ranks that share one adapter's cores (1 for GPUs), u
+//! the share of the cores that one rank keeps busy (what one leaves idle, another takes; a copy keeps one core busy), h
+//! the share of a step spent in the backward pass (2/3: two of three products). Hidden time is communication during the
+//! backward pass, which is impossible where ranks share cores. With independent steps, everything but c is divided by
+//! the number of steps between two meetings, and nothing is hidden. The batch per rank stays the same with more ranks,
+//! so the whole batch grows.
 
-/// What a forecast is made from.
+/// The measurements that a forecast is based on.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Rates {
-    /// Seconds of one rank's step alone.
+    /// Seconds per step of one rank alone.
     pub step: f64,
-    /// Tokens that one rank learns from in a step.
+    /// Tokens per step of one rank.
     pub tokens: usize,
-    /// Trained numbers.
+    /// Number of trained parameters.
     pub parameters: usize,
-    /// Bytes of a number on the wire.
+    /// Bytes per number on the wire.
     pub bytes_per_number: f64,
     /// Bytes per second from GPU to host memory.
     pub down: f64,
@@ -31,13 +32,13 @@ pub struct Rates {
     pub up: f64,
     /// Bytes per second that a rank sends.
     pub link: f64,
-    /// Seconds that a message takes besides.
+    /// Additional seconds per message.
     pub latency: f64,
-    /// Ranks that share one adapter's cores.
+    /// Number of ranks that share one adapter's cores.
     pub sharing: usize,
-    /// How many cores these are.
+    /// Number of cores.
     pub cores: usize,
-    /// The share of them that a rank's step keeps busy when it is alone.
+    /// The share of the cores that a rank's step keeps busy when it runs alone.
     pub busy: f64,
     /// Steps between meetings.
     pub sync_every: u64,
@@ -46,19 +47,19 @@ pub struct Rates {
 /// A forecast for a number of ranks.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Forecast {
-    /// Ranks.
+    /// Number of ranks.
     pub ranks: usize,
     /// Seconds per step.
     pub step_seconds: f64,
-    /// Tokens per second of all ranks.
+    /// Tokens per second of all ranks together.
     pub tokens_per_second: f64,
-    /// That, divided by the ranks' rate if each were alone on an adapter of its own.
+    /// `tokens_per_second` divided by the ranks' rate if each were alone on its own adapter.
     pub efficiency: f64,
-    /// Bytes that a rank sends per step, in the mean.
+    /// Average number of bytes that a rank sends per step.
     pub bytes_sent: f64,
 }
 
-/// The share of a step that the backward pass takes.
+/// The share of a step spent in the backward pass.
 const BACKWARD: f64 = 2.0 / 3.0;
 
 impl Rates {
@@ -127,7 +128,7 @@ mod tests {
     fn shared_cores_add_up_and_outer_steps_are_rare() {
         let found = Rates { sharing: 2, link: 1e15, latency: 0.0, ..RATES }.forecast(2);
         assert!((found.step_seconds - 2.0 * (0.3 + 0.0992)).abs() < 1e-6, "{found:?}");
-        // What a rank leaves idle, the other takes.
+        // What one rank leaves idle, the other takes.
         let idle = Rates { sharing: 2, busy: 0.75, link: 1e15, latency: 0.0, ..RATES }.forecast(2);
         assert!((found.step_seconds - idle.step_seconds - 0.15).abs() < 1e-6, "{idle:?}");
         let every = RATES.forecast(8).bytes_sent;

@@ -1,7 +1,7 @@
-//! The sum of all ranks' gradients, bucket by bucket, while the backward pass still runs.
+//! Sums all ranks' gradients bucket by bucket while the backward pass is still running.
 //!
-//! The last layers' gradients are complete first. Once all gradients of a bucket are, they go to the host and on to the other
-//! ranks, while the GPU computes those of the layers before.
+//! The last layers' gradients are complete first. Once all gradients of a bucket are complete, they are copied to the
+//! host and sent to the other ranks, while the GPU computes the gradients of earlier layers.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,16 +14,16 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Numbers of a bucket, more or less: large enough that each call's cost does not count, small enough to begin early.
+/// Approximate number of values in a bucket: large enough to amortise the cost of a call, small enough to start early.
 pub(super) const BUCKET: usize = 1 << 20;
 
-/// Parameters whose gradients lie one behind the other.
+/// Parameters whose gradients are contiguous.
 struct Bucket {
     weights: Vec<Tensor>,
     gradients: Vec<Tensor>,
-    /// All of their gradients, flat.
+    /// All of their gradients as one flat tensor.
     whole: Tensor,
-    /// Parameters whose gradients are not complete yet.
+    /// Number of parameters whose gradients are not complete yet.
     open: usize,
 }
 
@@ -31,16 +31,16 @@ struct Bucket {
 pub struct GradientSum {
     group: Group,
     buckets: Vec<Bucket>,
-    /// In which bucket a parameter is.
+    /// The bucket of each parameter, by id.
     place: HashMap<u64, usize>,
-    /// The first bucket that is not on its way: all ranks begin them in this order.
+    /// The first bucket that has not been started; all ranks start buckets in this order.
     next: usize,
     reading: VecDeque<Arriving>,
     adding: Vec<Reply<Vec<f32>>>,
 }
 
 impl GradientSum {
-    /// For what `optimizer` updates.
+    /// Sums the gradients of the parameters that `optimizer` updates.
     pub fn new(group: &Group, optimizer: &Optimizer) -> Self {
         let mut buckets: Vec<Bucket> = Vec::new();
         let mut first: Option<Tensor> = None;
@@ -59,7 +59,7 @@ impl GradientSum {
                 }
             }
         }
-        // Parameters lie in the order of the forward pass.
+        // Parameters are in the order of the forward pass.
         buckets.reverse();
         let of = |(index, bucket): (usize, &Bucket)| {
             bucket.weights.iter().map(|weight| (weight.id(), index)).collect::<Vec<_>>()
@@ -76,10 +76,10 @@ impl GradientSum {
         self.buckets.iter_mut().for_each(|bucket| bucket.open = bucket.weights.len());
     }
 
-    /// Takes note that the gradient of the parameter `id` is complete.
+    /// Records that the gradient of the parameter `id` is complete.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn complete(&mut self, gradients: &Gradients, id: u64) -> Result<()> {
         let Some(place) = self.place.get(&id) else { return Ok(()) };
         let open = &mut self.buckets[*place].open;
@@ -93,11 +93,11 @@ impl GradientSum {
         Ok(())
     }
 
-    /// Sends the next bucket on its way to the host.
+    /// Starts copying the next bucket to the host.
     fn begin(&mut self, gradients: &Gradients) -> Result<()> {
         let bucket = &self.buckets[self.next];
         for (weight, gradient) in bucket.weights.iter().zip(&bucket.gradients) {
-            // What no gradient reached has gradient 0.
+            // Parameters that no gradient reached have gradient 0.
             if gradients.get(weight).is_none() {
                 gradient.clear();
             }
@@ -107,7 +107,7 @@ impl GradientSum {
         Ok(())
     }
 
-    /// Hands the oldest bucket on its way to the other ranks.
+    /// Passes the bucket whose copy was started first on to the other ranks.
     fn pass_on(&mut self) -> Result<()> {
         let Some(bucket) = self.reading.pop_front() else { return Ok(()) };
         let values = wait::now(bucket.numbers::<f32>())?;
@@ -118,7 +118,7 @@ impl GradientSum {
     /// Replaces all gradients by their sums over ranks.
     ///
     /// # Errors
-    /// [`crate::Error::Rank`], and those of the driver.
+    /// [`crate::Error::Rank`], and the driver's errors.
     pub fn finish(&mut self, gradients: &mut Gradients) -> Result<()> {
         while self.next < self.buckets.len() {
             self.begin(gradients)?;
@@ -128,7 +128,7 @@ impl GradientSum {
         }
         for (sum, bucket) in std::mem::take(&mut self.adding).into_iter().zip(&self.buckets) {
             bucket.whole.write(&sum.wait()?)?;
-            // What was uploaded waits in a ring: let it go.
+            // Uploads wait in a ring until they are submitted.
             bucket.whole.gpu().submit()?;
             bucket.weights.iter().for_each(|weight| gradients.wrote(weight));
         }

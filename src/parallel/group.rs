@@ -1,4 +1,4 @@
-//! The ranks of a job, and what they do together.
+//! The ranks of a job, and their collective operations.
 //!
 //! Every call that joins ranks must be made by all of them in the same order. What a rank says is handed to what carries it to the
 //! others, so nobody waits before [`Reply::wait`].
@@ -13,18 +13,18 @@ use std::{
     time::Duration,
 };
 
-use super::{Options, Wire, share};
+use super::{Options, Wire};
 use crate::{Error, Result};
 
 /// What ranks are asked for together.
 pub(super) enum Job {
     /// The sum over all ranks.
     Sum { values: Vec<f32>, wire: Wire, reply: mpsc::Sender<Vec<f32>> },
-    /// This rank's block of the sum over all ranks; `values` has as many equal blocks as there are ranks.
+    /// This rank's block of the sum over all ranks; `values` has one block per rank, all of equal length.
     SumBlocks { values: Vec<f32>, reply: mpsc::Sender<Vec<f32>> },
-    /// What each rank gave, by rank.
+    /// The bytes that each rank contributed, in rank order.
     Gather { bytes: Vec<u8>, reply: mpsc::Sender<Vec<Vec<u8>>> },
-    /// Ends the job together, or (with the reason) alone.
+    /// Ends the job together with all ranks or, with a reason, alone.
     Leave { reason: Option<String>, reply: mpsc::Sender<()> },
 }
 
@@ -37,7 +37,7 @@ pub(super) trait Transport: Send + Sync {
 /// Why the ranks cannot go on.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
-    /// The ranks that it is about.
+    /// The ranks concerned.
     pub ranks: Vec<usize>,
     /// What happened to them.
     pub reason: String,
@@ -47,7 +47,7 @@ pub(super) struct Trouble {
 pub(super) struct Ranks {
     pub rank: usize,
     pub size: usize,
-    /// Place among the ranks of the same host.
+    /// Index among the ranks on the same host.
     pub local: usize,
     /// The host of each rank.
     pub hosts: Vec<String>,
@@ -61,7 +61,7 @@ pub(super) struct Ranks {
 #[derive(Clone, Default)]
 pub struct Group(pub(super) Option<Arc<Ranks>>);
 
-/// What a call that joins ranks will give.
+/// The pending result of a collective call.
 #[must_use]
 pub struct Reply<T>(State<T>);
 
@@ -74,33 +74,32 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// How many ranks a launcher (mpirun, Slurm) says it started, if there is one.
+/// The number of ranks that a launcher (mpirun, Slurm) says it started, if there is a launcher.
 pub fn launched() -> Option<usize> {
     let read = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
-    // Slurm sets its own for every process of a job step; a rank's number tells a step from an allocation.
+    // Slurm sets the number of tasks for every process of a job step; a rank's number distinguishes a step from an
+    // allocation.
     let slurm = || read("SLURM_PROCID").and_then(|_| read("SLURM_STEP_NUM_TASKS"));
     read("OMPI_COMM_WORLD_SIZE").or_else(|| read("PMI_SIZE")).or_else(slurm)
 }
 
 impl Group {
-    /// A rank that is alone.
+    /// A group of one rank.
     pub fn alone() -> Self {
         Self(None)
     }
 
-    /// The ranks that a launcher started, or a rank that is alone.
+    /// The ranks that a launcher started, or a group of one rank.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are others but this program was built without MPI, [`Error::Failed`] when MPI does not begin.
+    /// [`Error::WithoutMpi`] if there are other ranks but this program was built without MPI, [`Error::Exchange`] if
+    /// MPI does not start.
     pub fn join(options: Options) -> Result<Self> {
         match launched() {
             #[cfg(feature = "mpi")]
             Some(count) if count > 1 => super::mpi::join(options),
             #[cfg(not(feature = "mpi"))]
-            Some(count) if count > 1 => Err(Error::Usage(format!(
-                "{count} ranks were started, but this wgpt was built without MPI: build it with cargo build --release \
-                 --features mpi"
-            ))),
+            Some(count) if count > 1 => Err(Error::WithoutMpi { ranks: count }),
             _ => {
                 let _ = options;
                 Ok(Self::alone())
@@ -113,17 +112,17 @@ impl Group {
         self.0.as_ref().map_or(0, |ranks| ranks.rank)
     }
 
-    /// How many ranks there are.
+    /// The number of ranks.
     pub fn size(&self) -> usize {
         self.0.as_ref().map_or(1, |ranks| ranks.size)
     }
 
-    /// Whether this is the rank that writes and talks.
+    /// Whether this is the rank that writes files and prints.
     pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
 
-    /// Place among the ranks of the same host: which of its adapters is this rank's.
+    /// Index among the ranks on the same host, which selects this rank's adapter.
     pub fn local(&self) -> usize {
         self.0.as_ref().map_or(0, |ranks| ranks.local)
     }
@@ -136,22 +135,23 @@ impl Group {
         hosts.len().max(1)
     }
 
-    /// How they work together.
+    /// How the ranks work together.
     pub fn options(&self) -> Options {
         self.0.as_ref().map_or(Options::default(), |ranks| ranks.options)
     }
 
-    /// This rank's share of `count` things.
+    /// This rank's share of `count` items.
     pub fn share(&self, count: usize) -> std::ops::Range<usize> {
         share(count, self.rank(), self.size())
     }
 
-    /// Bytes that this rank sent, as a ring of ranks sends them: of a sum of b bytes over n ranks 2 b (n - 1) / n.
+    /// Bytes that this rank sent, counted as a ring of ranks sends them: 2 b (n - 1) / n for a sum of b bytes over n
+    /// ranks.
     pub fn sent(&self) -> u64 {
         self.0.as_ref().map_or(0, |ranks| ranks.sent.load(Ordering::Relaxed))
     }
 
-    /// Whether all ranks are still there.
+    /// Checks that all ranks are still there.
     ///
     /// # Errors
     /// [`Error::Rank`] naming those that are not.
@@ -163,18 +163,18 @@ impl Group {
         Err(Error::Rank { ranks: lost, hosts, reason, saved: None })
     }
 
-    /// The sum of `values` over all ranks, the same bits on each; as many numbers from every rank.
+    /// The sum of `values` over all ranks, with the same bits on each. Every rank must pass the same number of values.
     pub fn sum(&self, values: Vec<f32>, wire: Wire) -> Reply<Vec<f32>> {
         let bytes = values.len() as u64 * if wire == Wire::F16 { 2 } else { 4 };
         self.ask(2 * self.others(bytes), values, |values, reply| Job::Sum { values, wire, reply })
     }
 
-    /// This rank's block of the sum: `values` has one block for each rank, all of the same length.
+    /// This rank's block of the sum over all ranks; `values` has one block per rank, all of equal length.
     pub fn sum_blocks(&self, values: Vec<f32>) -> Reply<Vec<f32>> {
         self.ask(self.others(values.len() as u64 * 4), values, |values, reply| Job::SumBlocks { values, reply })
     }
 
-    /// What each rank gave, by rank.
+    /// The bytes that each rank contributed, in rank order.
     pub fn gather(&self, bytes: Vec<u8>) -> Reply<Vec<Vec<u8>>> {
         let length = (self.size() as u64 - 1) * bytes.len() as u64;
         match &self.0 {
@@ -183,32 +183,32 @@ impl Group {
         }
     }
 
-    /// [`Group::gather`] of numbers.
+    /// [`Group::gather`] for numbers.
     pub fn gather_numbers<T: bytemuck::Pod>(&self, numbers: &[T]) -> Numbers<T> {
         Numbers(self.gather(bytemuck::cast_slice(numbers).to_vec()), PhantomData)
     }
 
-    /// What the first rank gave.
+    /// The bytes that the first rank contributed.
     ///
     /// # Errors
-    /// [`Error::Rank`] when it is gone.
+    /// [`Error::Rank`] if it is gone.
     pub fn from_first(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
         let bytes = if self.is_first() { bytes } else { Vec::new() };
         Ok(self.gather(bytes).wait()?.swap_remove(0))
     }
 
-    /// Waits until all ranks are here.
+    /// Waits until all ranks have called this.
     ///
     /// # Errors
-    /// [`Error::Rank`] when one is gone.
+    /// [`Error::Rank`] if one is gone.
     pub fn meet(&self) -> Result<()> {
         self.gather(Vec::new()).wait().map(|_| ())
     }
 
-    /// Runs `work` on the first rank, then on the others: what the first one writes they may find.
+    /// Runs `work` on the first rank, then on the others, which can rely on files that the first one wrote.
     ///
     /// # Errors
-    /// Those of `work`; [`Error::Rank`] when the first one fails.
+    /// Returns the errors of `work`; [`Error::Rank`] if the first rank fails.
     pub fn first_alone<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.is_first() {
             let done = work()?;
@@ -219,7 +219,7 @@ impl Group {
         work()
     }
 
-    /// Ends the job: together, or, after `error`, alone, which the others hear.
+    /// Ends the job together with all ranks or, after `error`, alone; the other ranks are then told why.
     pub fn leave(&self, error: Option<&Error>) {
         let Some(ranks) = &self.0 else { return };
         let reason = error.map(|error| error.to_string());
@@ -232,7 +232,7 @@ impl Group {
         }
     }
 
-    /// The part of `bytes` that goes to others in a ring.
+    /// The part of `bytes` that is sent to other ranks in a ring.
     fn others(&self, bytes: u64) -> u64 {
         bytes * (self.size() as u64 - 1) / self.size() as u64
     }
@@ -249,12 +249,12 @@ impl Group {
     }
 }
 
-/// The numbers that each rank gave, by rank.
+/// The numbers that each rank contributed, in rank order.
 #[must_use]
 pub struct Numbers<T>(Reply<Vec<Vec<u8>>>, PhantomData<T>);
 
 impl<T: bytemuck::Pod> Numbers<T> {
-    /// As [`Reply::wait`].
+    /// Like [`Reply::wait`].
     ///
     /// # Errors
     /// [`Error::Rank`].
@@ -264,10 +264,10 @@ impl<T: bytemuck::Pod> Numbers<T> {
 }
 
 impl<T> Reply<T> {
-    /// The answer, once all ranks have asked.
+    /// Waits for the result, which is there once all ranks have made the call.
     ///
     /// # Errors
-    /// [`Error::Rank`] when one of them is gone.
+    /// [`Error::Rank`] if a rank is gone.
     pub fn wait(self) -> Result<T> {
         let (group, answer) = match self.0 {
             State::Now(answer) => return Ok(answer),
@@ -279,11 +279,18 @@ impl<T> Reply<T> {
                 Err(mpsc::RecvTimeoutError::Timeout) => group.check()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     group.check()?;
-                    return Err(Error::Failed("what talks to the other ranks has ended".to_string()));
+                    return Err(Error::Exchange("the thread that talks to the other ranks has ended".to_string()));
                 }
             }
         }
     }
+}
+
+/// The share of `count` items that `rank` of `size` gets. Shares are consecutive, cover every item once, and differ in
+/// length by at most one.
+fn share(count: usize, rank: usize, size: usize) -> std::ops::Range<usize> {
+    let edge = |rank: usize| (count as u128 * rank as u128 / size.max(1) as u128) as usize;
+    edge(rank)..edge(rank + 1)
 }
 
 #[cfg(test)]
@@ -299,5 +306,15 @@ mod tests {
         assert_eq!(group.from_first(vec![3]).unwrap(), [3]);
         assert_eq!((group.first_alone(|| Ok(4)).unwrap(), group.sent(), group.hosts()), (4, 0, 1));
         group.leave(None);
+    }
+
+    #[test]
+    fn shares_cover_everything_once() {
+        for (count, size) in [(12, 4), (7, 3), (2, 5), (0, 2), (5, 1)] {
+            let all: Vec<_> = (0..size).flat_map(|rank| share(count, rank, size)).collect();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+            let sizes: Vec<_> = (0..size).map(|rank| share(count, rank, size).len()).collect();
+            assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
+        }
     }
 }

@@ -13,7 +13,6 @@ mod mpi;
 mod outer;
 mod replica;
 mod shards;
-mod share;
 mod threads;
 
 pub use self::{
@@ -22,17 +21,16 @@ pub use self::{
     outer::Outer,
     replica::Replica,
     shards::{Kept, Shards},
-    share::share,
     threads::threads,
 };
 
-/// How numbers travel between ranks.
+/// How numbers are sent between ranks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wire {
-    /// As they are.
+    /// Unchanged, as f32.
     #[default]
     F32,
-    /// In half the bytes, rounded twice: before they are added in f32, and after.
+    /// As f16, half the bytes, rounded twice: before they are added in f32, and afterwards.
     F16,
 }
 
@@ -41,12 +39,12 @@ pub enum Wire {
 pub struct Options {
     /// Seconds of silence after which a process counts as lost; a thread is waited for as long as it runs.
     pub timeout: f64,
-    /// How gradients travel.
+    /// How gradients are sent.
     pub wire: Wire,
-    /// Steps between meetings; at 1 every gradient is the mean over all ranks, above it each rank takes steps of its own and an
-    /// outer step joins them (see [`Outer`]).
+    /// Steps between meetings. At 1, every gradient is the mean over all ranks; above 1, each rank takes its own steps
+    /// and an outer step joins them (see [`Outer`]).
     pub sync_every: u64,
-    /// Each rank keeps the moments of its share of the parameters only, and updates only that.
+    /// Each rank keeps only the moments of its share of the parameters, and updates only that share.
     pub shard_optimizer: bool,
 }
 

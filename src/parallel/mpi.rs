@@ -1,8 +1,9 @@
-//! The thread that talks to the other ranks through MPI: no other thread calls it.
+//! The thread that communicates with the other ranks through MPI; no other thread calls MPI.
 //!
-//! Calls are nonblocking and are asked about again and again, and meanwhile every rank tells every other that it lives. So a
-//! rank that computes for an hour is waited for, and one whose process or link is gone is known by its silence. MPI has no way
-//! out of a call that cannot end: this thread then stands still, and whoever waits for it learns why from what both share.
+//! Calls are nonblocking and are polled; meanwhile every rank keeps telling every other that it is alive. A rank that
+//! computes for an hour is waited for, and one whose process or link is gone is recognised by its silence. MPI cannot
+//! abort a call that will never complete: in that case this thread stands still, and threads waiting for it learn the
+//! reason from their shared state.
 
 use std::{
     sync::{Arc, Mutex, atomic::AtomicU64, mpsc},
@@ -27,12 +28,12 @@ use crate::{Error, Result};
 
 const ALIVE: i32 = 1;
 const FAREWELL: i32 = 2;
-/// What says that a rank lives.
+/// The message that tells other ranks that this one is alive.
 static PING: [u8; 1] = [1];
-/// Bytes of one call at most.
+/// Maximum number of bytes in one call.
 const PIECE: usize = 1 << 28;
 
-/// What a rank knows of the job when it has begun.
+/// What a rank knows of the job once it has started.
 struct Introduction {
     rank: usize,
     size: usize,
@@ -40,7 +41,7 @@ struct Introduction {
     hosts: Vec<String>,
 }
 
-/// Begins MPI on a thread of its own.
+/// Starts MPI on a thread of its own.
 pub fn join(options: Options) -> Result<Group> {
     let (jobs, todo) = mpsc::channel();
     let (introduce, introduced) = mpsc::channel();
@@ -49,7 +50,7 @@ pub fn join(options: Options) -> Result<Group> {
     std::thread::Builder::new()
         .name("mpi".to_string())
         .spawn(move || serve(options, &todo, &introduce, shared))
-        .map_err(|error| Error::Failed(format!("no thread for MPI: {error}")))?;
+        .map_err(Error::system("start a thread for MPI"))?;
     let Introduction { rank, size, local, hosts } =
         introduced.recv().map_err(|_| Error::Failed("MPI could not begin".to_string()))?;
     let transport = Box::new(Mutex::new(jobs));
@@ -97,31 +98,32 @@ fn serve(
             Ok(Job::Leave { reason: None, reply }) => return talk.leave(universe, &reply),
             Ok(Job::Leave { reason: Some(reason), reply }) => talk.fail(reason, &reply),
             Err(mpsc::RecvTimeoutError::Timeout) => talk.attend(),
-            // The program ends in some other way: MPI is left as it is, and the launcher sees to the others.
+            // The program is ending in some other way: MPI is left as it is, and the launcher takes care of the other
+            // ranks.
             Err(mpsc::RecvTimeoutError::Disconnected) => stand_still(),
         }
     }
 }
 
-/// A thread that must not return, because MPI still uses what it holds.
+/// Parks a thread that must not return, because MPI still uses its data.
 fn stand_still() -> ! {
     loop {
         std::thread::park();
     }
 }
 
-/// Those of `requests` that are not done.
+/// The `requests` that are not complete yet.
 fn unfinished<D: ?Sized>(requests: Vec<Request<'static, D, StaticScope>>) -> Vec<Request<'static, D, StaticScope>> {
     requests.into_iter().filter_map(|request| request.test().err()).collect()
 }
 
 struct Talk {
     world: SimpleCommunicator,
-    /// When each rank was last heard.
+    /// When each rank was last heard from.
     heard: Vec<Instant>,
-    /// When this rank last said that it lives.
+    /// When this rank last said that it is alive.
     said: Instant,
-    /// When it last listened.
+    /// When this rank last checked for messages.
     looked: Instant,
     pings: Vec<Request<'static, [u8; 1], StaticScope>>,
     timeout: Duration,
@@ -134,7 +136,7 @@ impl Talk {
         (0..size).filter(move |rank| *rank != own)
     }
 
-    /// Says that this rank lives, and hears who else does. Does not return when one does not.
+    /// Tells the other ranks that this one is alive, and checks on them. Does not return if a rank is lost.
     fn attend(&mut self) {
         if self.looked.elapsed() < Duration::from_millis(10) {
             return;
@@ -172,14 +174,14 @@ impl Talk {
         stand_still()
     }
 
-    /// Asks until the call is done.
+    /// Polls until the call is complete.
     fn finish<'a, D: ?Sized, S: Scope<'a>>(&mut self, mut request: Request<'a, D, S>) {
         let mut asked = 0u32;
         while let Err(open) = request.test() {
             request = open;
             self.attend();
             asked += 1;
-            // Many calls are done at once; the others leave the core to whoever computes.
+            // Many calls complete at once; for the others, leave the core to the threads that compute.
             if asked < 64 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(100)) }
         }
     }
@@ -193,7 +195,7 @@ impl Talk {
         sums
     }
 
-    /// Every rank adds up a block in f32 and in the order of ranks, and gives all the sum.
+    /// Each rank adds up one block, in f32 and in the order of ranks, and sends the sum to all.
     fn sum_f16(&mut self, values: &[f32]) -> Vec<f32> {
         let (world, size) = (SimpleCommunicator::world(), self.world.size() as usize);
         let block = values.len().div_ceil(size).max(1);
@@ -229,7 +231,7 @@ impl Talk {
         sums
     }
 
-    /// What each rank gave; they need not be of one length.
+    /// The bytes that each rank contributed; their lengths may differ.
     fn gather(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let (world, size) = (SimpleCommunicator::world(), self.world.size() as usize);
         let (own, mut lengths) = ([bytes.len() as u64], vec![0u64; size]);
@@ -237,7 +239,7 @@ impl Talk {
             let request = world.immediate_all_gather_into(scope, &own[..], &mut lengths[..]);
             self.finish(request);
         });
-        // MPI counts in 32 bits with a sign: what is longer goes in pieces.
+        // MPI counts in signed 32-bit integers, so longer data is sent in pieces.
         let most = lengths.iter().copied().max().unwrap_or(0) as usize;
         let piece = (PIECE / size).max(1);
         let mut all = vec![Vec::new(); size];
@@ -260,10 +262,10 @@ impl Talk {
         all
     }
 
-    /// Ends MPI, once all ranks want it.
+    /// Ends MPI once all ranks have asked for it.
     fn leave(mut self, universe: Universe, reply: &mpsc::Sender<()>) {
         self.gather(&[]);
-        // Nobody sends any more. What says that somebody lived may still be on its way.
+        // No rank sends any more, but messages that a rank is alive may still be on their way.
         while !self.pings.is_empty() {
             self.pings = unfinished(std::mem::take(&mut self.pings));
             self.attend();
@@ -272,9 +274,9 @@ impl Talk {
         let _ = reply.send(());
     }
 
-    /// Tells the others that this rank ends, as far as they can be reached within a second.
+    /// Tells the other ranks that this one is ending, spending at most a second on it.
     fn fail(&mut self, reason: String, reply: &mpsc::Sender<()>) -> ! {
-        // The words must outlive the call, and the process ends with it.
+        // The text must outlive the call; it is leaked because the process ends anyway.
         let words: &'static [u8] = Vec::leak(reason.into_bytes());
         let mut open: Vec<_> = self
             .peers()

@@ -1,5 +1,5 @@
-//! Steps of each rank's own, joined now and then by an outer step (DiLoCo, Douillard et al. 2023): the mean of what the ranks'
-//! weights moved by is the gradient of an outer SGD with Nesterov's momentum.
+//! Independent steps on each rank, joined now and then by an outer step (DiLoCo, Douillard et al. 2023): the mean
+//! movement of the ranks' weights is the gradient of an outer SGD with Nesterov momentum.
 //!
 //! ```text
 //! d = w_before - mean(w)        v <- 0.9 v + d        w <- w_before - 0.7 (d + 0.9 v)
@@ -13,7 +13,7 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// The outer step's learning rate and momentum, those of the paper.
+/// The outer step's learning rate and momentum, as in the paper.
 const LR: f32 = 0.7;
 const MOMENTUM: f32 = 0.9;
 
@@ -24,6 +24,7 @@ struct Slot {
     half: Option<Tensor>,
     /// Its value after the last outer step.
     before: Vec<f32>,
+    /// The momentum, in the parameter's shape.
     velocity: Tensor,
 }
 
@@ -32,15 +33,16 @@ pub struct Outer {
     group: Group,
     every: u64,
     slots: Vec<Slot>,
-    /// Steps since the last outer one.
+    /// Number of steps since the last outer step.
     own: u64,
 }
 
 impl Outer {
-    /// An outer optimizer over `optimizer`'s parameters, whose values are the same on all ranks; it acts after `every` steps.
+    /// An outer optimizer over `optimizer`'s parameters, which must have the same values on all ranks. It acts after
+    /// every `every` steps.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn new(gpu: &Gpu, group: &Group, every: u64, optimizer: &Optimizer) -> Result<Self> {
         let parameters = optimizer.parameters();
         let shapes: Vec<_> = parameters.iter().map(|(_, weight, _)| weight.shape()).collect();
@@ -54,24 +56,24 @@ impl Outer {
         Ok(Self { group: group.clone(), every, slots, own: 0 })
     }
 
-    /// Whether the next step is followed by an outer one.
+    /// Whether the next step will be followed by an outer step.
     pub fn meets(&self) -> bool {
         self.own + 1 >= self.every
     }
 
-    /// After a step of this rank's own: the outer step, if it is time for it.
+    /// Must be called after each step of this rank: takes an outer step when one is due.
     ///
     /// # Errors
-    /// [`crate::Error::Rank`], and those of the driver.
+    /// [`crate::Error::Rank`], and the driver's errors.
     pub fn after_step(&mut self) -> Result<()> {
         self.own += 1;
         if self.own >= self.every { self.meet() } else { Ok(()) }
     }
 
-    /// The outer step, unless nothing has happened since the last one: all ranks have the same weights then.
+    /// Takes an outer step, unless no step was taken since the last one. Afterwards all ranks have the same weights.
     ///
     /// # Errors
-    /// As [`Outer::after_step`].
+    /// Returns the errors of [`Outer::after_step`].
     pub fn meet(&mut self) -> Result<()> {
         if std::mem::take(&mut self.own) == 0 {
             return Ok(());
@@ -99,7 +101,7 @@ impl Outer {
     }
 }
 
-/// One outer step of the weights `before`, of which the ranks moved by -`moved` in the mean.
+/// Takes one outer step from the weights `before`; the ranks moved by -`moved` on average.
 fn step(before: &mut [f32], velocity: &mut [f32], moved: &[f32]) {
     for ((weight, velocity), moved) in before.iter_mut().zip(velocity).zip(moved) {
         *velocity = MOMENTUM * *velocity + moved;
@@ -111,7 +113,7 @@ fn step(before: &mut [f32], velocity: &mut [f32], moved: &[f32]) {
 mod tests {
     use super::step;
 
-    /// torch.optim.SGD(lr=0.7, momentum=0.9, nesterov=True), two steps with gradients 1 and -0.5.
+    /// Compares with torch.optim.SGD(lr=0.7, momentum=0.9, nesterov=True): two steps with gradients 1 and -0.5.
     #[test]
     fn is_sgd_with_nesterov() {
         let (mut weight, mut velocity) = ([2.0f32], [0.0f32]);

@@ -1,4 +1,4 @@
-//! One rank's copy of what is trained, and how it keeps in step with the others'.
+//! One rank's copy of the trained parameters, and how it stays in step with the other ranks' copies.
 
 use half::f16;
 
@@ -11,8 +11,8 @@ use crate::{
     tensor::Tensor,
 };
 
-/// How a rank's copy keeps in step: it has to with nobody, by the sum of all gradients at every step, by the sums of its share of
-/// them, or by an outer step now and then.
+/// How a rank's copy stays in step: not at all, by the sum of all gradients at every step, by the sum of its share of
+/// the gradients, or by an occasional outer step.
 enum SyncStrategy {
     Alone,
     Gradients(GradientSum),
@@ -20,24 +20,25 @@ enum SyncStrategy {
     Outer(Outer),
 }
 
-/// A rank's copy, among others or alone.
+/// A rank's copy of the trained parameters; there may be only one rank.
 pub struct Replica {
     group: Group,
     strategy: SyncStrategy,
-    /// The parameters with their copies in f16, where ranks' adapters differ and may round them apart; empty where they cannot.
+    /// The parameters and their f16 copies, if the ranks' adapters differ and may round them differently; empty
+    /// otherwise.
     apart: Vec<(Tensor, Option<Tensor>)>,
 }
 
 impl Replica {
-    /// That of a rank that is alone.
+    /// The copy of a single rank.
     pub fn alone() -> Self {
         Self { group: Group::alone(), strategy: SyncStrategy::Alone, apart: Vec::new() }
     }
 
-    /// The copy that `optimizer` trains; all ranks have the same weights now.
+    /// The copy that `optimizer` trains; all ranks must start with the same weights.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn new(gpu: &Gpu, group: &Group, optimizer: &mut Optimizer) -> Result<Self> {
         if group.size() == 1 {
             return Ok(Self::alone());
@@ -62,20 +63,22 @@ impl Replica {
         &self.group
     }
 
-    /// Whether the ranks' gradients are added at every step: a rank's loss is then its part in the mean over all.
+    /// Whether the ranks' gradients are added at every step. If so, each rank's loss is its part of the mean over all
+    /// ranks.
     pub fn adds_gradients(&self) -> bool {
         !matches!(self.strategy, SyncStrategy::Outer(_))
     }
 
-    /// Those with which every step is taken together: nobody where each takes steps of its own.
+    /// The ranks that take every step together; a group of one if each rank takes its own steps.
     pub fn together(&self) -> Group {
         if self.adds_gradients() { self.group.clone() } else { Group::alone() }
     }
 
-    /// [`Tape::backward`]. With the `last` of a step, gradients that are complete set off for the other ranks.
+    /// [`Tape::backward`]. In the `last` backward pass of a step, gradients are sent to the other ranks as they become
+    /// complete.
     ///
     /// # Errors
-    /// Those of the backward kernels and of the driver.
+    /// Returns the errors of the backward kernels and of the driver.
     pub fn backward(
         &mut self,
         tape: Tape,
@@ -92,10 +95,10 @@ impl Replica {
         }
     }
 
-    /// [`Optimizer::update`] by what the ranks' gradients come to together; the norm is on its way to the host.
+    /// [`Optimizer::update`] with the ranks' combined gradients. Returns the readback of the gradient norm.
     ///
     /// # Errors
-    /// [`crate::Error::Rank`], and those of the driver.
+    /// [`crate::Error::Rank`], and the driver's errors.
     pub fn update(
         &mut self,
         gpu: &Gpu,
@@ -123,7 +126,7 @@ impl Replica {
         Ok(norm)
     }
 
-    /// Whether the next step ends with all ranks meeting.
+    /// Whether all ranks' weights agree after the next step.
     pub fn meets(&self) -> bool {
         match &self.strategy {
             SyncStrategy::Alone | SyncStrategy::Gradients(_) | SyncStrategy::Shards(_) => true,
@@ -131,13 +134,13 @@ impl Replica {
         }
     }
 
-    /// Makes all ranks' weights the same, before they are looked at or saved.
+    /// Makes all ranks' weights the same, before they are evaluated or saved.
     ///
     /// # Errors
-    /// As [`Replica::update`].
+    /// Returns the errors of [`Replica::update`].
     pub fn meet(&mut self) -> Result<()> {
         for (weight, half) in &self.apart {
-            // Equal gradients move all weights alike but for what adapters round in their own ways, which would add up.
+            // Equal gradients give equal weights except for adapter-specific rounding, which would accumulate.
             let values = wait::now(weight.to_f32())?;
             let first = self.group.from_first(bytemuck::cast_slice(&values).to_vec())?;
             overwrite(weight, half.as_ref(), &bytemuck::pod_collect_to_vec(&first))?;
@@ -148,7 +151,7 @@ impl Replica {
         }
     }
 
-    /// What a resumed run needs of this, by name.
+    /// The tensors needed to resume a run, by name.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         match &self.strategy {
             SyncStrategy::Alone | SyncStrategy::Gradients(_) | SyncStrategy::Shards(_) => Vec::new(),
@@ -156,10 +159,10 @@ impl Replica {
         }
     }
 
-    /// The moments that are spread over the ranks; all of them ask. None where each rank has all.
+    /// The moments that are spread over the ranks; empty if each rank has all of them. All ranks must call this.
     ///
     /// # Errors
-    /// As [`Replica::update`].
+    /// Returns the errors of [`Replica::update`].
     pub fn moments(&self) -> Result<Vec<Kept>> {
         match &self.strategy {
             SyncStrategy::Shards(shards) => shards.moments(),
@@ -168,12 +171,12 @@ impl Replica {
     }
 }
 
-/// Replaces a parameter by `values`, and its copy in f16 with it.
+/// Replaces a parameter and its f16 copy by `values`.
 pub(super) fn overwrite(weight: &Tensor, half: Option<&Tensor>, values: &[f32]) -> Result<()> {
     weight.write(values)?;
     if let Some(half) = half {
         half.write(&values.iter().map(|value| f16::from_f32(*value)).collect::<Vec<_>>())?;
     }
-    // What was uploaded waits in a ring: let it go.
+    // Uploads wait in a ring until they are submitted.
     weight.gpu().submit()
 }

@@ -1,5 +1,5 @@
-//! Moments that are spread over the ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank gets the sum of its share of the
-//! gradients, updates its share of the parameters, and gives the others what became of them.
+//! Moments spread over the ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank gets the sum of its share of the
+//! gradients, updates its share of the parameters, and sends the result to the other ranks.
 
 use std::ops::Range;
 
@@ -13,17 +13,17 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Elements to a multiple of which shares begin: the strictest alignment of bindings, in f16.
+/// Shares begin at multiples of this many elements: the strictest alignment of bindings, in f16.
 const ALIGNMENT: usize = 128;
 
-/// Parameters that lie one behind the other, cut into one block for each rank.
+/// Contiguous parameters, divided into one block per rank.
 struct Run {
-    /// Weights, gradients and f16 copies of all ranks' blocks. The moments are this rank's alone.
+    /// Weights, gradients and f16 copies of all ranks' blocks. The moments are only this rank's.
     whole: optimizer::State,
     members: Vec<Member>,
     /// This rank's elements; empty for the last ranks of a short run.
     own: Range<usize>,
-    /// Elements of a block.
+    /// Number of elements in a block.
     block: usize,
 }
 
@@ -45,7 +45,7 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Cuts `optimizer` into shares: it keeps and updates this rank's alone from now on.
+    /// Divides `optimizer` into shares: from now on it keeps and updates only this rank's.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -87,12 +87,12 @@ impl Shards {
     /// Replaces this rank's share of the gradients by their sum over all ranks.
     ///
     /// # Errors
-    /// [`crate::Error::Rank`], and those of the driver.
+    /// [`crate::Error::Rank`], and the driver's errors.
     pub fn before_update(&mut self, gradients: &mut Gradients) -> Result<()> {
         let mut sums = Vec::with_capacity(self.runs.len());
         for run in &self.runs {
             for member in &run.members {
-                // What no gradient reached has gradient 0.
+                // Parameters that no gradient reached have gradient 0.
                 if gradients.get(&member.weight).is_none() {
                     member.gradient.clear();
                     gradients.wrote(&member.weight);
@@ -113,10 +113,10 @@ impl Shards {
         Ok(())
     }
 
-    /// Makes the norm of this rank's gradients that of all.
+    /// Replaces the norm of this rank's gradients by the norm of all.
     ///
     /// # Errors
-    /// As [`Shards::before_update`].
+    /// Returns the errors of [`Shards::before_update`].
     pub fn join_norm(&self, norm: &Tensor) -> Result<()> {
         let own = wait::now(norm.to_f32())?[0];
         let squares = self.group.gather_numbers(&[f64::from(own) * f64::from(own)]).wait()?;
@@ -124,10 +124,10 @@ impl Shards {
         norm.write(&[sum.sqrt() as f32])
     }
 
-    /// Gives the other ranks what became of this rank's parameters, and takes theirs.
+    /// Sends this rank's updated parameters to the other ranks, and receives theirs.
     ///
     /// # Errors
-    /// As [`Shards::before_update`].
+    /// Returns the errors of [`Shards::before_update`].
     pub fn after_update(&mut self) -> Result<()> {
         let mut replies = Vec::with_capacity(self.runs.len());
         for run in &self.runs {
@@ -146,10 +146,10 @@ impl Shards {
         Ok(())
     }
 
-    /// All ranks' moments, parameter by parameter, as one rank alone would have them.
+    /// All ranks' moments, parameter by parameter, as a single rank would have them.
     ///
     /// # Errors
-    /// As [`Shards::before_update`].
+    /// Returns the errors of [`Shards::before_update`].
     pub fn moments(&self) -> Result<Vec<Kept>> {
         let mut all = Vec::new();
         for run in &self.runs {

@@ -307,17 +307,21 @@ mod tests {
         let heard = Mutex::new(Vec::new());
         let ended = threads(3, Options::default(), |group| {
             if group.rank() == 1 {
-                return Err(Error::Failed("the disk is full".to_string()));
+                return Err(Error::Config("the disk is full".to_string()));
             }
             let lost = group.sum(vec![1.0], Wire::F32).wait().expect_err("rank 1 does not answer");
             lock(&heard).push(lost.to_string());
             Err::<(), _>(lost)
         });
         // Its own words come out, not what the others heard.
-        assert_eq!(ended.expect_err("a rank failed").to_string(), "the disk is full");
+        assert_eq!(ended.expect_err("a rank failed").to_string(), "configuration: the disk is full");
         let heard = lock(&heard);
         assert_eq!(heard.len(), 2);
-        assert!(heard.iter().all(|words| words.contains("rank 1") && words.contains("ended: the disk is full")));
+        assert!(
+            heard
+                .iter()
+                .all(|words| words.contains("rank 1") && words.contains("ended: configuration: the disk is full"))
+        );
     }
 
     #[test]

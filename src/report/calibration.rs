@@ -1,4 +1,4 @@
-//! Predicted probabilities against what came true, as SVG.
+//! A chart of predicted probabilities against observed frequencies, as SVG.
 
 use plotters::prelude::*;
 
@@ -7,14 +7,14 @@ use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (480, 480);
 
-/// Draws bins of (count, mean predicted probability, observed share): a disc each, its area by its count, and the diagonal
-/// on which a calibrated model lies. Empty bins are passed over.
+/// Draws bins of (count, mean predicted probability, observed share), each as a disc whose area grows with its count,
+/// and the diagonal, which a calibrated model follows. Empty bins are skipped.
 ///
 /// # Errors
-/// [`Error::Failed`] when the drawing library fails.
+/// [`Error::Drawing`] if the drawing library fails.
 pub fn chart(bins: &[(usize, f64, f64)]) -> Result<String> {
     let mut svg = String::new();
-    draw(&mut svg, bins).map_err(|e| Error::Failed(format!("the calibration cannot be drawn: {e}")))?;
+    draw(&mut svg, bins).map_err(|e| Error::drawing("the calibration", e))?;
     Ok(svg)
 }
 

@@ -14,20 +14,20 @@ use serde_json::Value;
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (860, 480);
-// Mid-tones on a transparent ground read well on white and on black.
+// Mid-tones on a transparent background read well on white and on black.
 pub(super) const INK: RGBColor = RGBColor(125, 133, 144);
 pub(super) const TRAIN: RGBColor = RGBColor(59, 130, 246);
 const VAL: RGBColor = RGBColor(249, 115, 22);
-/// A curve of more points is thinned by taking means.
+/// A curve with more points is thinned by averaging.
 const MOST_POINTS: usize = 1500;
 
 pub(super) type Points = Vec<(f64, f64)>;
 
-/// Draws `train_loss` (each step thin, smoothed thick) and `val_loss` (dots) over `step` from the lines of
-/// `metrics.jsonl`; lines without them, and losses that are not finite, are passed over.
+/// Draws `train_loss` (each step as a thin line, smoothed as a thick one) and `val_loss` (dots) over `step` from the
+/// lines of `metrics.jsonl`. Lines without them, and losses that are not finite, are skipped.
 ///
 /// # Errors
-/// [`Error::Usage`] when no line has a loss; [`Error::Failed`] when the drawing library fails.
+/// [`Error::Usage`] if no line has a loss; [`Error::Drawing`] if the drawing library fails.
 pub fn loss_curve(lines: &[Value]) -> Result<String> {
     let series = |key: &str| -> Points {
         let point = |line: &Value| Some((line["step"].as_f64()?, line[key].as_f64()?));
@@ -43,7 +43,7 @@ pub fn loss_curve(lines: &[Value]) -> Result<String> {
     let unit = format!("loss (nats per {of})");
     let mut svg = String::new();
     draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), &unit, &train, &val)
-        .map_err(|e| Error::Failed(format!("the loss curve cannot be drawn: {e}")))?;
+        .map_err(|e| Error::drawing("the loss curve", e))?;
     Ok(svg)
 }
 
@@ -86,8 +86,8 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, unit: &str, train: &Points, v
     legend(area, train, val)
 }
 
-/// In the top right corner, where a falling curve leaves room. By hand, since the library's own takes the width of the
-/// text from fonts, which are not needed otherwise.
+/// In the top right corner, where a falling curve leaves room. Drawn by hand, because the library's legend measures
+/// text with fonts, which are not needed otherwise.
 fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Points) -> Drawn {
     let text = ("sans-serif", 16)
         .into_font()
@@ -108,7 +108,7 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, train: &Points, val: &Point
     Ok(())
 }
 
-/// Means over windows of about a fiftieth of the points, centred so that the curve does not lag; the window shrinks
+/// Means over windows of about a fiftieth of the points, centred so that the curve does not lag. The window shrinks
 /// towards the first point and is one-sided at the last.
 pub(super) fn smoothed(points: &Points) -> Points {
     let radius = points.len() / 100;

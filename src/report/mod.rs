@@ -1,4 +1,4 @@
-//! Pictures and pages of runs: SVG charts, and HTML that fetches nothing.
+//! Charts and pages of runs: SVG charts, and self-contained HTML.
 
 pub mod calibration;
 pub mod curve;

@@ -1,4 +1,4 @@
-//! A run as one HTML page: nothing is fetched from anywhere.
+//! A run as a single self-contained HTML page.
 
 use serde_json::Value;
 
@@ -12,25 +12,25 @@ pre { background: var(--soft); padding: .8rem; border-radius: .5rem; white-space
 svg { width: 100%; height: auto; } small { opacity: .7; }
 ";
 
-/// What the page shows.
+/// The content of the page.
 pub struct Page<'a> {
     /// The run's name.
     pub title: &'a str,
-    /// Names and values of the summary.
+    /// Names and values in the summary.
     pub facts: &'a [(String, String)],
     /// The curves.
     pub curve_svg: &'a str,
-    /// Step, validation loss at that step if known, and what the model wrote.
+    /// What the model wrote at certain steps.
     pub samples: &'a [Sample],
 }
 
-/// What the model wrote at a step.
+/// Text that the model wrote at a step.
 pub struct Sample {
-    /// Steps done.
+    /// Number of steps done.
     pub step: u64,
-    /// Validation loss then.
+    /// Validation loss at that step, if known.
     pub val_loss: Option<f64>,
-    /// Its text.
+    /// The text.
     pub text: String,
 }
 
@@ -45,7 +45,7 @@ pub fn samples(lines: &[Value]) -> Vec<Sample> {
     lines.iter().filter_map(sample).collect()
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -61,7 +61,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Names and values as the rows of a table.
+/// Names and values as table rows.
 pub(super) fn rows(facts: &[(String, String)]) -> String {
     let row =
         |(name, value): &(String, String)| format!("<tr><td>{}</td><td>{}</td></tr>\n", escape(name), escape(value));
@@ -83,7 +83,7 @@ pub fn html(page: &Page<'_>) -> String {
     document(page.title, "", &body)
 }
 
-/// A whole page: a title, more style if there is any, and a body that is markup already.
+/// A complete page: title, additional CSS (may be empty), and a body that is already HTML.
 pub(super) fn document(title: &str, style: &str, body: &str) -> String {
     let title = escape(title);
     format!(

@@ -1,4 +1,4 @@
-//! Several numbers of a run over its steps, a small chart each, as SVG.
+//! Several metrics of a run over its steps, as small SVG charts.
 
 use plotters::{coord::Shift, prelude::*};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::curve::{self, Points, smoothed, thinned, thousands};
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (860, 560);
-// As in the loss curve: mid-tones on a transparent ground read well on white and on black.
+// As in the loss curve, mid-tones on a transparent background read well on white and on black.
 const INK: RGBColor = RGBColor(125, 133, 144);
 const LINE: RGBColor = RGBColor(59, 130, 246);
 const MARK: RGBColor = RGBColor(249, 115, 22);
@@ -15,9 +15,9 @@ const MARK: RGBColor = RGBColor(249, 115, 22);
 /// One chart.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {
-    /// The number's name in the lines of `metrics.jsonl`.
+    /// The metric's name in the lines of `metrics.jsonl`.
     pub key: &'static str,
-    /// What stands over the chart.
+    /// The chart's title.
     pub title: &'static str,
     /// A value to mark, such as a target.
     pub mark: Option<f64>,
@@ -34,24 +34,24 @@ pub fn reinforcement(target_kl: Option<f64>) -> [Panel; 4] {
     ]
 }
 
-/// The curves that a run has: those of reinforcement where its lines have scores, else its losses.
+/// The curves of a run: the panels of reinforcement learning if its lines have scores, otherwise its losses.
 ///
 /// # Errors
-/// As [`draw`] and [`curve::loss_curve`].
+/// Returns the errors of [`draw`] and [`curve::loss_curve`].
 pub fn of_run(lines: &[Value]) -> Result<String> {
     if reinforces(lines) { draw(lines, &reinforcement(None)) } else { curve::loss_curve(lines) }
 }
 
-/// Whether the lines are a run's that a judge scored.
+/// Whether the lines are those of a run scored by a judge.
 pub fn reinforces(lines: &[Value]) -> bool {
     lines.iter().any(|line| line["score"].is_number())
 }
 
-/// Draws each panel's number over `step`, every step thin and smoothed thick, two panels beside each other. Lines without it
-/// are passed over.
+/// Draws each panel's metric over `step`, two panels side by side: every step as a thin line, smoothed as a thick one.
+/// Lines without the metric are skipped.
 ///
 /// # Errors
-/// [`Error::Usage`] when no line has any of them; [`Error::Failed`] when the drawing library fails.
+/// [`Error::Usage`] if no line has any of the metrics; [`Error::Drawing`] if the drawing library fails.
 pub fn draw(lines: &[Value], panels: &[Panel]) -> Result<String> {
     let series = |key: &str| -> Points {
         lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect()
@@ -66,8 +66,7 @@ pub fn draw(lines: &[Value], panels: &[Panel]) -> Result<String> {
     let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
     let parts = area.split_evenly((panels.len().div_ceil(2), 2));
     for ((panel, points), part) in all.iter().zip(&parts).filter(|((_, points), _)| !points.is_empty()) {
-        chart(part, panel, points)
-            .map_err(|e| Error::Failed(format!("the curve of {} cannot be drawn: {e}", panel.key)))?;
+        chart(part, panel, points).map_err(|e| Error::drawing(format!("the curve of {}", panel.key), e))?;
     }
     drop((area, parts));
     Ok(svg)

@@ -1,4 +1,4 @@
-//! Several runs that follow each other as one HTML page: nothing is fetched from anywhere.
+//! Several consecutive runs as a single self-contained HTML page.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ table.answers td { vertical-align: top; } td.reward { text-align: right; white-s
 @media (prefers-color-scheme: dark) { .low { color: #ff922b; } .high { color: #69db7c; } }
 ";
 
-/// A run.
+/// A run on the page.
 pub struct Chapter {
     /// Its name.
     pub name: String,
@@ -21,24 +21,24 @@ pub struct Chapter {
     pub facts: Vec<(String, String)>,
     /// The lines of its `metrics.jsonl`.
     pub lines: Vec<Value>,
-    /// What the model answered after it: the same prompts in the same order in every run that has any.
+    /// The model's answers after the run: the same prompts in the same order for every run that has any.
     pub answers: Vec<Answer>,
 }
 
-/// An answer and what it is worth.
+/// An answer and its reward.
 pub struct Answer {
-    /// What was asked.
+    /// The prompt.
     pub prompt: String,
-    /// What was answered.
+    /// The answer's text.
     pub answer: String,
     /// Its reward.
     pub reward: f32,
 }
 
-/// The page: answers side by side first, then each run with its curves.
+/// The page: first the answers side by side, then each run with its curves.
 ///
 /// # Errors
-/// [`crate::Error::Failed`] when a curve cannot be drawn.
+/// [`crate::Error::Drawing`] if a curve cannot be drawn.
 pub fn html(title: &str, chapters: &[Chapter]) -> Result<String> {
     let answered: Vec<_> = chapters.iter().filter(|chapter| !chapter.answers.is_empty()).collect();
     let mut body = String::from("<h2>The same questions after each stage</h2>\n");

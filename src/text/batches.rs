@@ -3,10 +3,10 @@
 use super::TokenFile;
 use crate::{Result, random};
 
-/// The stream of [`validation_windows`]; training streams are the caller's.
+/// The random stream of [`validation_windows`]; training streams are chosen by the caller.
 const VALIDATION: u64 = u64::from_le_bytes(*b"validate");
 
-/// The target of a position that is not scored; the kernels know the same number.
+/// The target of a position that does not count towards the loss; the kernels use the same value.
 pub const IGNORED: u32 = u32::MAX;
 
 /// `rows` windows of `context` tokens, row after row.
@@ -16,7 +16,7 @@ pub struct Batch {
     pub inputs: Vec<u32>,
     /// [rows, context]: the token after each input, or [`IGNORED`].
     pub targets: Vec<u32>,
-    /// [rows, context]: where in its row each token's text begins; without, a row is one text.
+    /// [rows, context]: where in its row each token's text begins; if [`None`], each row is one text.
     pub starts: Option<Vec<u32>>,
     /// Number of windows.
     pub rows: usize,
@@ -24,11 +24,11 @@ pub struct Batch {
     pub context: usize,
 }
 
-/// Batch number `counter`: windows at starts uniform over `0..len - context` (as in nanoGPT). Row r is sample
-/// `counter * rows + r` of the sequence (seed, stream), so two batches of 6 hold the same windows as one of 12.
+/// Batch number `counter`, with windows whose starts are uniform over `0..len - context` (as in nanoGPT). Row r is
+/// sample `counter * rows + r` of the sequence (seed, stream), so two batches of 6 hold the same windows as one of 12.
 ///
 /// # Errors
-/// [`Error::Data`](crate::Error::Data) when the file holds no window.
+/// [`Error::TooFewTokens`](crate::Error::TooFewTokens) if the file is shorter than one window.
 pub fn random_batch(
     file: &TokenFile,
     seed: u64,
@@ -48,7 +48,8 @@ pub fn random_batch(
     Ok(batch)
 }
 
-/// The rows `wanted` of `all`, counted through, in batches no larger than the first of `all`. Rows of one context stay together.
+/// Rows `wanted` of `all`, numbered across batches, regrouped into batches no larger than the first of `all`. A batch
+/// only holds rows of equal context.
 pub fn rows(all: &[Batch], wanted: std::ops::Range<usize>) -> Vec<Batch> {
     let most = all.first().map_or(1, |batch| batch.rows);
     let mut cut: Vec<Batch> = Vec::new();
@@ -80,11 +81,11 @@ pub fn rows(all: &[Batch], wanted: std::ops::Range<usize>) -> Vec<Batch> {
     cut
 }
 
-/// The fixed set of windows that a validation loss is the mean over: the same for the same seed and sizes, whatever
-/// else a run draws.
+/// The fixed set of windows over which the validation loss is averaged. It depends on the seed and sizes only, not on
+/// what else a run draws.
 ///
 /// # Errors
-/// Each item as [`random_batch`].
+/// Each item may be an error of [`random_batch`].
 pub fn validation_windows(
     file: &TokenFile,
     seed: u64,

@@ -1,8 +1,8 @@
-//! BPE in the Hugging Face format, by the `tokenizers` crate.
+//! BPE in the Hugging Face format, using the `tokenizers` crate.
 //!
 //! A byte-level vocabulary spells every byte as a printable character (GPT-2's table), so any text can be encoded and
-//! no token is unknown. SentencePiece's kind spells text as it is, a space as U+2581, and bytes of characters that it
-//! lacks as `<0x0A>`. Decoding goes from token to bytes here, since a token may end within a character.
+//! no token is unknown. A SentencePiece vocabulary spells text as it is, a space as U+2581, and the bytes of characters
+//! it lacks as `<0x0A>`. Tokens are decoded to bytes here, because a token may end within a character.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,15 +22,15 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Bytes per piece that is encoded at once; pieces go to all cores.
+/// Size in bytes of the pieces that are encoded in parallel on all cores.
 const PIECE: usize = 1 << 16;
 
 fn error(e: tokenizers::Error) -> Error {
     Error::Tokenizer(e.to_string())
 }
 
-/// The byte that a character of a byte-level vocabulary stands for: printable Latin-1 stands for itself, the other 68
-/// bytes, in order, are U+0100 and on (GPT-2's `bytes_to_unicode`).
+/// The byte that each character of a byte-level vocabulary stands for: printable Latin-1 characters stand for
+/// themselves; the other 68 bytes, in order, are U+0100 onwards (GPT-2's `bytes_to_unicode`).
 static BYTE_OF: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
     let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let others = (0..=255).filter(|b| !printable(b)).zip('\u{100}'..);
@@ -44,23 +44,23 @@ enum Spelling {
     SentencePiece,
 }
 
-/// A BPE tokenizer, byte-level or of SentencePiece's kind.
+/// A BPE tokenizer, byte-level or SentencePiece-style.
 #[derive(Clone, Debug)]
 pub struct BpeTokenizer {
-    /// Takes special tokens in a text for text.
+    /// Treats special tokens in a text as ordinary text.
     plain: tokenizers::Tokenizer,
-    /// Takes them for special tokens.
+    /// Recognises special tokens in a text.
     special: tokenizers::Tokenizer,
-    /// What each token stands for; ids without a token are empty.
+    /// The bytes of each token; ids without a token are empty.
     bytes: Vec<Vec<u8>>,
     spelling: Spelling,
-    /// The file as it was read: saved unchanged, whatever this version of the library would write.
+    /// The file as it was read. It is saved unchanged, whatever this version of the library would write.
     json: String,
 }
 
 impl BpeTokenizer {
-    /// Learns merges from texts; `special` tokens get the first ids, then come the 256 bytes. The same texts give the
-    /// same tokenizer, whatever their order. A small text may give fewer than `vocab_size` tokens.
+    /// Trains merges on texts; `special` tokens get the first ids, followed by the 256 bytes. The result does not
+    /// depend on the order of the texts. A small text may give fewer than `vocab_size` tokens.
     pub(super) fn train<'a>(
         texts: impl Iterator<Item = &'a str> + Send,
         vocab_size: usize,
@@ -89,13 +89,13 @@ impl BpeTokenizer {
     pub(super) fn from_json(json: String) -> Result<Self> {
         let value: Value = serde_json::from_str(&json).map_err(|e| Error::Tokenizer(format!("not JSON: {e}")))?;
         let model = value["model"]["type"].as_str().unwrap_or("none");
-        // Older files leave the type out; merges are what only BPE has.
+        // Older files omit the type; only BPE has merges.
         if model != "BPE" && !(model == "none" && value["model"]["merges"].is_array()) {
             return Err(Error::Tokenizer(format!("the model is {model}; wgpt reads BPE")));
         }
         let spelling = spelling(&value)?;
         let mut plain = tokenizers::Tokenizer::from_bytes(&json).map_err(error)?;
-        // A file may ask for texts to be cut and filled up to a length; here they are encoded as they are.
+        // A file may ask for truncation and padding; here texts are encoded in full, without padding.
         plain.with_truncation(None).map_err(error)?.with_padding(None);
         let special = plain.clone();
         plain.set_encode_special_tokens(true);
@@ -103,7 +103,7 @@ impl BpeTokenizer {
         let added = plain.get_added_tokens_decoder();
         let vocab = plain.get_vocab(true);
         let count = vocab.values().max().map_or(0, |&id| id as usize + 1);
-        // Every token takes more than a byte of the file, so this refuses nothing that is meant.
+        // Every token takes more than a byte of the file, so no valid file is refused.
         if count > json.len() {
             return Err(Error::Tokenizer(format!("a file of {} bytes has no token {}", json.len(), count - 1)));
         }
@@ -141,13 +141,13 @@ impl BpeTokenizer {
         self.special.get_added_tokens_decoder().contains_key(&id)
     }
 
-    /// The ids of a text with what the file's post-processor adds; empty where it fails.
+    /// The ids of a text, including what the file's post-processor adds; empty if encoding fails.
     pub(super) fn processed(&self, text: &str) -> Vec<u32> {
         self.special.encode_fast(text, true).map(|e| e.get_ids().to_vec()).unwrap_or_default()
     }
 
     pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        // Not in pieces: a special token may hold a space, and SentencePiece may put one before each text.
+        // Not split into pieces: a special token may contain a space, and SentencePiece may add one before each text.
         if special || self.spelling == Spelling::SentencePiece {
             let tokenizer = if special { &self.special } else { &self.plain };
             return Ok(tokenizer.encode_fast(text, false).map_err(error)?.get_ids().to_vec());
@@ -174,7 +174,7 @@ fn spelling(file: &Value) -> Result<Spelling> {
     }
 }
 
-/// Whether something holds for a value or one inside it.
+/// Whether `holds` is true of a value or of any value nested in it.
 fn any(value: &Value, holds: &dyn Fn(&Value) -> bool) -> bool {
     match value {
         Value::Object(map) => holds(value) || map.values().any(|v| any(v, holds)),

@@ -23,11 +23,11 @@ enum Kind {
     Char,
 }
 
-/// The characters of a text; a character's place is its token id.
+/// The characters of a text; a character's index is its token id.
 #[derive(Clone, Debug)]
 pub struct CharTokenizer {
     chars: Vec<char>,
-    /// Token id by code point, [`UNKNOWN`] where there is none.
+    /// Token id by code point, [`UNKNOWN`] for characters that are not in the vocabulary.
     ids: Vec<u32>,
 }
 
@@ -35,7 +35,7 @@ impl CharTokenizer {
     /// The sorted, distinct characters of some texts.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when there is no character.
+    /// [`Error::Tokenizer`] if the texts have no characters.
     pub fn from_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut seen = [false; 128];
         let mut others = BTreeSet::new();
@@ -82,7 +82,7 @@ impl CharTokenizer {
         self.ids.get(c as usize).copied().filter(|&id| id != UNKNOWN)
     }
 
-    /// `start` is where `text` begins in its file, for the message.
+    /// `start` is the position of `text` in its file, used in error messages.
     pub(super) fn encode(&self, text: &str, start: u64) -> Result<Vec<u32>> {
         let mut ids = Vec::with_capacity(text.len());
         for (offset, c) in text.char_indices() {

@@ -1,7 +1,7 @@
-//! A conversation as the text that a model was taught to continue.
+//! Formats a conversation as the text that a model was trained to continue.
 //!
-//! Models carry a Jinja template for this. It is run as `transformers` runs it, with a limit on its work, since it
-//! comes with a file from somewhere.
+//! Models come with a Jinja template for this. It is run as `transformers` runs it, but with a limit on its work,
+//! because model files are not trusted.
 
 use std::time::Duration;
 
@@ -12,25 +12,26 @@ use web_time::{SystemTime, UNIX_EPOCH};
 use super::date::strftime;
 use crate::{Error, Result};
 
-/// What a template may spend: an instruction costs one, 64 bytes of text one. Real ones need some hundreds a message.
+/// A template's budget: an instruction costs one unit, and so do 64 bytes of text. Real templates need some hundreds
+/// per message.
 const FUEL: u64 = 500_000;
 
-/// Bytes of the longest template that is read; real ones have up to 20 KiB.
+/// Length in bytes of the longest template accepted; real ones have up to 20 KiB.
 const LONGEST: usize = 1 << 16;
 
-/// The most `~` and `+` in a template: a chain of constants is joined while it is read, before any [`FUEL`] counts, in
-/// quadratic time. Real templates have some hundred.
+/// The maximum number of `~` and `+` in a template. A chain of constants is joined while the template is parsed, before
+/// any [`FUEL`] is counted, in quadratic time. Real templates have about a hundred.
 const JOINS: usize = 4000;
 
-/// Bytes of stack for the template engine, which recurses over expressions and values that a template may nest as
-/// deep as its length and [`FUEL`] allow. The system gives only what is touched.
+/// Stack size in bytes for the template engine. It recurses over expressions and values, which a template may nest as
+/// deep as its length and [`FUEL`] allow. Only the pages that are touched use memory.
 #[cfg(not(target_family = "wasm"))]
 const STACK: usize = 1 << 28;
 
-/// Turns of models whose vocabulary has a token that ends texts, but none around roles.
+/// Template for models whose vocabulary has a token that ends texts, but no tokens around roles.
 pub(super) const TURNS: &str = "{% for m in messages %}{{ (m['role'] | title) ~ ':\n' ~ (m['content'] | trim) ~ (eos_token if m['role'] == 'assistant' else '') ~ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}";
 
-/// Turns of models without any special token: each is one line, whose end ends it.
+/// Template for models without any special token: each turn is one line, and the line's end ends it.
 pub(super) const LINES: &str = "{% for m in messages %}{{ (m['role'] | title) ~ ':\n' ~ (m['content'] | trim | replace('\n', ' ')) ~ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}";
 
 pub(super) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -38,9 +39,9 @@ pub(super) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// "system", "user" or "assistant"; templates may know more.
+    /// "system", "user" or "assistant"; a template may know further roles.
     pub role: String,
-    /// What was said.
+    /// The message's text.
     pub content: String,
 }
 
@@ -51,7 +52,7 @@ impl Message {
     }
 }
 
-/// A template that is ready to render.
+/// A parsed template, ready to render.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -60,10 +61,10 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Reads a Jinja template. `bos` and `eos` are the texts of those tokens, empty where a model has none.
+    /// Parses a Jinja template. `bos` and `eos` are the texts of those tokens, empty if the model has none.
     ///
     /// # Errors
-    /// [`Error::Template`] with the line where it is wrong.
+    /// [`Error::Template`] with the line of the error.
     pub fn new(template: &str, bos: &str, eos: &str) -> Result<Self> {
         if template.len() > LONGEST {
             return Err(Error::Template(format!("{} bytes are too long", template.len())));
@@ -89,8 +90,8 @@ impl ChatTemplate {
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
 
-    /// The template of models that say `<|im_start|>role`, a newline, the content and `<|im_end|>`: what to use where
-    /// a model has none of its own.
+    /// The ChatML template, with `<|im_start|>role`, a newline, the content and `<|im_end|>`: the default for models
+    /// without a template of their own.
     ///
     /// # Errors
     /// None.
@@ -98,13 +99,13 @@ impl ChatTemplate {
         Self::new(CHATML, "", "")
     }
 
-    /// The text of a conversation. With `add_generation_prompt` it ends where the assistant's answer begins. It holds
-    /// special tokens, the bos token too if the template puts one: encode it with
+    /// The text of a conversation. With `add_generation_prompt` it ends where the assistant's answer begins. The text
+    /// contains special tokens, including the bos token if the template adds one; encode it with
     /// [`Tokenizer::encode_special`](super::Tokenizer::encode_special).
     ///
     /// # Errors
-    /// [`Error::Template`]: what the template refuses (as some do for a system message), a mistake in it, or too much
-    /// work.
+    /// [`Error::Template`] if the template refuses the conversation (some refuse a system message), fails, or takes too
+    /// much work.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let turn = |m: &Message| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]);
         on_large_stack(|| {
@@ -118,7 +119,7 @@ impl ChatTemplate {
     }
 }
 
-/// Templates nest; a browser's stack is what it is, and deep nesting ends there in the page's worker.
+/// A browser's stack size cannot be changed; a template nested too deeply ends the page's worker.
 #[cfg(target_family = "wasm")]
 fn on_large_stack<T>(work: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T> {
     work().map_err(error)
@@ -142,7 +143,7 @@ fn error(e: minijinja::Error) -> Error {
     Error::Template(reason + &line)
 }
 
-/// `transformers` marks what the assistant says by `{% generation %}`; the text is the same without.
+/// `transformers` marks the assistant's text with `{% generation %}`; removing the tags does not change the output.
 fn without_generation_tags(template: &str) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
@@ -253,7 +254,7 @@ mod tests {
             let joins = if part.contains(['~', '+']) { JOINS } else { LONGEST };
             let deep = part.repeat((LONGEST / part.len() - 8).min(joins));
             assert!(render(&format!("{{{{ {deep}")).is_err());
-            // Fine or an error, but no crash.
+            // Either outcome is acceptable, as long as it does not crash.
             let _ = render(&format!("{{{{ 1{deep} }}}}"));
         }
         for show in ["", "{{ ns.v }}", "{{ ns.v|tojson }}", "{{ ns.v == ns.v }}"] {

@@ -1,4 +1,4 @@
-//! Which tokens begin and end a text, and how a conversation is written, as a model's files say.
+//! Which tokens begin and end a text, and how a conversation is formatted, according to a model's files.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ChatTemplate, Tokenizer, Vocabulary, chat};
 use crate::{Error, Result};
 
-/// Tokens that end an answer in well-known models, whether or not their files say so.
+/// Tokens that end an answer in well-known models, whether or not their files list them.
 const ENDS: &[&str] = &[
     "<|im_end|>",
     "<|eot_id|>",
@@ -31,9 +31,9 @@ pub struct Conventions {
     pub bos: Option<u32>,
     /// The token that ends a text.
     pub eos: Option<u32>,
-    /// Tokens that end an answer, in ascending order; `eos` is among them.
+    /// Tokens that end an answer, in ascending order, including `eos`.
     pub stops: Vec<u32>,
-    /// Whether `bos` stands before a text that is not written by the chat template.
+    /// Whether `bos` is put before a text that does not come from the chat template.
     pub add_bos: bool,
     /// The chat template, in Jinja.
     pub template: Option<String>,
@@ -43,7 +43,7 @@ pub struct Conventions {
 const CHATML_TOKEN: &str = "<|im_start|>";
 
 impl Conventions {
-    /// Those of a GGUF file; `tokenizer` is the one made of the same vocabulary.
+    /// The conventions of a GGUF file; `tokenizer` is the one built from the same vocabulary.
     pub fn of_gguf(vocabulary: &Vocabulary, tokenizer: &Tokenizer) -> Self {
         let valid = |id: &u32| (*id as usize) < vocabulary.tokens.len();
         let (bos, eos) = (vocabulary.bos.filter(valid), vocabulary.eos.filter(valid));
@@ -52,11 +52,11 @@ impl Conventions {
         Self { bos, eos, stops: stops(eos, tokenizer), add_bos, template }
     }
 
-    /// Those of a Hugging Face folder: `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json`,
-    /// `config.json` and `chat_template.jinja`, as many as there are.
+    /// The conventions of a Hugging Face folder, from whichever of `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `generation_config.json`, `config.json` and `chat_template.jinja` exist.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] for a file that is no JSON.
+    /// [`Error::Io`], or [`Error::Data`] for a file that is not valid JSON.
     pub fn of_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let read = |name| json(&folder.join(name));
         let (config, map) = (read("tokenizer_config.json")?, read("special_tokens_map.json")?);
@@ -71,7 +71,7 @@ impl Conventions {
         let all = [&generation, &model].into_iter().flat_map(|file| ids(&file["eos_token_id"]));
         let given = all.filter(|&id| (id as usize) < tokenizer.vocab_size());
         let stops = BTreeSet::from_iter(stops(eos, tokenizer).into_iter().chain(given)).into_iter().collect();
-        // The tokenizer's own post-processor decides where the configuration does not.
+        // The tokenizer's own post-processor decides if the configuration does not say.
         let add_bos =
             config["add_bos_token"].as_bool().unwrap_or_else(|| bos.is_some_and(|bos| tokenizer.begins_with(bos)));
         let beside = folder.join("chat_template.jinja");
@@ -82,10 +82,10 @@ impl Conventions {
         Ok(Self { bos, eos, stops, add_bos: add_bos && bos.is_some(), template })
     }
 
-    /// The chat template, ready to render; ChatML where the model has none.
+    /// The chat template, ready to render; ChatML if the model has none.
     ///
     /// # Errors
-    /// [`Error::Template`] for a template that cannot be read.
+    /// [`Error::Template`] if the template cannot be parsed.
     pub fn chat(&self, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
         let name = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();
         match &self.template {
@@ -94,21 +94,21 @@ impl Conventions {
         }
     }
 
-    /// [`Conventions::chat`] of a model that talks: one that has a template, or ChatML's tokens; none of any other.
+    /// [`Conventions::chat`] for a chat model, that is, one with a template or ChatML's tokens; [`None`] for any other.
     ///
     /// # Errors
-    /// As [`Conventions::chat`].
+    /// Returns the errors of [`Conventions::chat`].
     pub fn talk(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
         let talks = self.template.is_some() || tokenizer.special_id(CHATML_TOKEN).is_some();
         talks.then(|| self.chat(tokenizer)).transpose()
     }
 
-    /// Those that a model is taught to talk by. Without a template of its own it gets ChatML where its vocabulary has
-    /// that, else "User:" and "Assistant:" on lines of their own; then an answer ends with the token that ends texts, or,
-    /// if there is none, with its line (and is written on one).
+    /// The conventions that a model is fine-tuned with. A model without its own template gets ChatML if its vocabulary
+    /// has ChatML's tokens, otherwise "User:" and "Assistant:" on lines of their own. In the latter case an answer ends
+    /// with the token that ends texts or, if there is none, at the end of its line (and is kept to one line).
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the vocabulary has nothing that could end an answer.
+    /// [`Error::Tokenizer`] if the vocabulary has nothing that could end an answer.
     pub fn taught(&self, tokenizer: &Tokenizer) -> Result<Self> {
         let mut taught = self.clone();
         if taught.template.is_none() && tokenizer.special_id(CHATML_TOKEN).is_some() {
@@ -130,7 +130,7 @@ impl Conventions {
         Ok(taught)
     }
 
-    /// What [`Conventions::of_folder`] reads them from again: names and contents of files.
+    /// Names and contents of the files from which [`Conventions::of_folder`] restores these conventions.
     pub fn files(&self) -> [(&'static str, Value); 2] {
         let ends: Vec<u32> =
             self.eos.into_iter().chain(self.stops.iter().copied().filter(|id| Some(*id) != self.eos)).collect();
@@ -145,7 +145,7 @@ fn stops(eos: Option<u32>, tokenizer: &Tokenizer) -> Vec<u32> {
     BTreeSet::from_iter(known.chain(eos)).into_iter().collect()
 }
 
-/// A file's content; null where there is none.
+/// A file's content; null if it does not exist.
 fn json(path: &Path) -> Result<Value> {
     if !path.exists() {
         return Ok(Value::Null);
@@ -154,18 +154,18 @@ fn json(path: &Path) -> Result<Value> {
     serde_json::from_str(&content).map_err(|e| Error::data(path, format!("not JSON: {e}")))
 }
 
-/// A token's text: alone, or as the content of an object.
+/// A token's text, given directly or as the content of an object.
 fn text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value["content"].as_str())
 }
 
-/// One id or several.
+/// One id or a list of ids.
 fn ids(value: &Value) -> Vec<u32> {
     let all = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
     all.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
 }
 
-/// A template alone, or the default of several that have names.
+/// A single template, or the default among named templates.
 fn template(value: &Value) -> Option<String> {
     let named = || value.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
     value.as_str().or_else(named).map(str::to_string)

@@ -1,5 +1,5 @@
-//! Conversations, one JSON object per line: `{"messages": [{"role": "user", "content": "Hi"}, ..]}`. What cannot be
-//! learned from is left out, counted and explained.
+//! Conversations, one JSON object per line: `{"messages": [{"role": "user", "content": "Hi"}, ..]}`. Conversations that
+//! cannot be used for training are left out, counted and explained.
 
 use std::{
     collections::BTreeMap,
@@ -18,32 +18,32 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mistake {
-    /// The line is no JSON.
+    /// The line is not valid JSON.
     NotJson,
-    /// There is no list "messages", or nothing in it.
+    /// There is no list "messages", or it is empty.
     NoMessages,
     /// A role other than system, user and assistant.
     UnknownRole,
-    /// A content that is not a text.
+    /// A content that is not a string.
     NotText,
-    /// A system message after something else.
+    /// A system message that is not the first message.
     SystemNotFirst,
-    /// The assistant says nothing.
+    /// An assistant message is empty.
     EmptyAnswer,
     /// There is no assistant message.
     NoAnswer,
     /// The chat template refuses it.
     Refused,
-    /// The tokenizer does not know a character of it.
+    /// It contains a character that the tokenizer does not know.
     UnknownCharacter,
-    /// What the assistant says cannot be found in what the chat template makes of it.
+    /// The assistant's text cannot be found in the chat template's output.
     Untraceable,
     /// The window ends before the first answer.
     TooLong,
 }
 
 impl Mistake {
-    /// In words that follow "left out because".
+    /// The mistake in words that follow "left out because".
     pub fn words(self) -> &'static str {
         match self {
             Self::NotJson => "the line is not JSON",
@@ -56,7 +56,7 @@ impl Mistake {
             Self::Refused => "the chat template refuses it",
             Self::UnknownCharacter => "the tokenizer does not know a character of it",
             Self::Untraceable => "the chat template does not show an answer as it stands",
-            Self::TooLong => "no answer begins within --context",
+            Self::TooLong => "no answer begins within the context",
         }
     }
 }
@@ -67,36 +67,36 @@ impl std::fmt::Display for Mistake {
     }
 }
 
-/// How often a mistake was made.
+/// A mistake, and how often it occurred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// Which one.
+    /// The kind of mistake.
     pub mistake: Mistake,
-    /// Conversations.
+    /// Number of conversations with it.
     pub count: usize,
-    /// The line of the first, counted from 1.
+    /// Line of the first occurrence, counted from 1.
     pub line: usize,
-    /// What was wrong there.
+    /// Details of the first occurrence.
     pub example: String,
 }
 
-/// All mistakes of a file.
+/// The mistakes found in a file.
 #[derive(Clone, Debug, Default)]
 pub struct Mistakes(BTreeMap<Mistake, Found>);
 
 impl Mistakes {
-    /// Counts one.
+    /// Counts one mistake.
     pub fn add(&mut self, mistake: Mistake, line: usize, example: impl Into<String>) {
         let first = || Found { mistake, count: 0, line, example: example.into() };
         self.0.entry(mistake).or_insert_with(first).count += 1;
     }
 
-    /// Conversations left out.
+    /// Number of conversations left out.
     pub fn count(&self) -> usize {
         self.0.values().map(|found| found.count).sum()
     }
 
-    /// Each kind once.
+    /// The mistakes found, one entry per kind.
     pub fn found(&self) -> Vec<Found> {
         self.0.values().cloned().collect()
     }
@@ -109,11 +109,11 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// Reads the conversations of a file one by one, each with the number of its line, cut after its last answer. `each`
-/// may find a mistake too. Only one line is in memory at a time.
+/// Reads the conversations of a file one by one, cut after their last answer, and calls `each` with the line number and
+/// the conversation. `each` may report a mistake too. Only one line is in memory at a time.
 ///
 /// # Errors
-/// [`Error::Data`] when there is no such file, [`Error::Io`], and those of `each`.
+/// [`Error::Data`] if there is no such file, [`Error::Io`], and the errors of `each`.
 pub fn read(
     path: &Path,
     mistakes: &mut Mistakes,
@@ -167,7 +167,7 @@ fn parse(line: &[u8]) -> Result<Vec<Message>, (Mistake, String)> {
     Ok(messages)
 }
 
-/// The beginning of a value, for a message.
+/// The beginning of a value, for error messages.
 fn short(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
     text.chars().take(40).collect()

@@ -1,4 +1,4 @@
-//! A corpus: one UTF-8 text file, or all `.txt` files of a folder in the order of their names.
+//! A corpus: one UTF-8 text file, or all `.txt` files of a folder in order of their names.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Maps the text at `path`, a file or a folder with `.txt` files (hidden ones are ignored, folders inside too).
+    /// Maps the text at `path`, a file or a folder of `.txt` files (hidden files and subfolders are ignored).
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] when there is nothing at `path` or all is empty.
+    /// [`Error::Io`], or [`Error::Data`] if there is nothing at `path` or all files are empty.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.exists() {
             return Err(Error::data(path, "no such file or folder; give a UTF-8 text file or a folder of .txt files"));
@@ -38,10 +38,10 @@ impl Corpus {
         Ok(Self { files })
     }
 
-    /// The texts, one per file. Reads everything once to check it.
+    /// The texts, one per file. Reads every file once to check it.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the file and the byte where it is not UTF-8.
+    /// [`Error::Data`] naming the file and the position of the first invalid UTF-8 byte.
     pub fn texts(&self) -> Result<Vec<Text<'_>>> {
         let check = |(path, map): &'_ (PathBuf, memmap2::Mmap)| {
             std::str::from_utf8(map).map(|_| ()).map_err(|e| {
@@ -54,12 +54,12 @@ impl Corpus {
         Ok(self.files.iter().map(|(path, map)| text((path.as_path(), &map[..]))).collect())
     }
 
-    /// Bytes in all files together.
+    /// Total bytes in all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, map)| map.len() as u64).sum()
     }
 
-    /// A hash of the content, at the speed of memory: equal for equal texts wherever they lie.
+    /// A hash of the content, computed at memory speed; it depends on the text only, not on where it is stored.
     pub fn content_hash(&self) -> u64 {
         let mut hasher = Hasher::default();
         self.files.iter().for_each(|(_, map)| hasher.add(map));
@@ -92,9 +92,9 @@ fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Cuts a text into pieces of about `size` bytes that a byte-level BPE encodes to the same tokens as the whole.
 ///
-/// A cut is made between a character that is not white space and a space, or between a letter or digit and any white
-/// space: the word-splitting expressions of GPT-2, GPT-4, Llama 3 and Qwen all end a word there and look neither back
-/// across it nor, from the word before, ahead. A stretch of 16 x `size` without such a place is cut anywhere.
+/// A cut is made between a non-space character and a space, or between a letter or digit and any white space. The
+/// word-splitting expressions of GPT-2, GPT-4, Llama 3 and Qwen all end a word there; they do not look back across the
+/// cut, nor ahead across it from the word before. A stretch of 16 x `size` without such a place is cut anywhere.
 pub fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -1,6 +1,6 @@
 //! Dates, for chat templates that mention today and for lists.
 
-/// C's `strftime`, in UTC and English, for the directives that templates use; others stay as they are.
+/// C's `strftime`, in UTC and English, for the directives that templates use; other directives are left as they are.
 pub fn strftime(format: &str, seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
         "January",
@@ -47,9 +47,9 @@ pub fn strftime(format: &str, seconds: u64) -> String {
     out
 }
 
-/// Year, month and day of a number of days after 1970-01-01.
+/// Year, month and day of the given number of days since 1970-01-01.
 fn civil(days: u64) -> (u64, u64, u64) {
-    // Years that begin in March put the leap day at their end.
+    // Counting years from March puts the leap day at the end of a year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -1,4 +1,4 @@
-//! Text in, token batches out: tokenizers, memory-mapped token files, batches.
+//! From text to token batches: tokenizers, memory-mapped token files, batches.
 
 mod bpe;
 mod char;

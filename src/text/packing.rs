@@ -1,4 +1,4 @@
-//! Whole conversations in rows of one length, each a segment of its own.
+//! Packs whole conversations into rows of equal length, each conversation as its own segment.
 
 use super::{
     batches::{Batch, IGNORED},
@@ -7,13 +7,13 @@ use super::{
 };
 use crate::random;
 
-/// Marks a token that is to be learned; ids stay below.
+/// Flag of a token that is trained on; token ids are smaller.
 const SAID: u32 = 1 << 31;
 
-/// Rows that a conversation is tried to fit in; older ones are full enough.
+/// Number of rows that stay open for further conversations; older ones are considered full.
 const OPEN: usize = 256;
 
-/// Conversations as tokens, one after the other.
+/// Tokenised conversations, stored one after the other.
 #[derive(Clone, Debug, Default)]
 pub struct Examples {
     tokens: Vec<u32>,
@@ -21,7 +21,7 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// Adds one.
+    /// Adds a conversation.
     pub fn push(&mut self, example: &Example) {
         let mark = |(id, said): (&u32, &bool)| id | if *said { SAID } else { 0 };
         self.tokens.extend(example.ids.iter().zip(&example.said).map(mark));
@@ -38,22 +38,22 @@ impl Examples {
         self.ends.is_empty()
     }
 
-    /// Number of tokens in all.
+    /// Total number of tokens.
     pub fn tokens(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Number of tokens that are to be learned.
+    /// Number of tokens that are trained on.
     pub fn said(&self) -> usize {
         self.tokens.iter().filter(|token| *token & SAID != 0).count()
     }
 
-    /// What the first answer of conversation `index` follows, as tokens.
+    /// The tokens before the first answer of conversation `index`.
     pub fn prompt(&self, index: usize) -> Vec<u32> {
         self.get(index).iter().take_while(|token| *token & SAID == 0).copied().collect()
     }
 
-    /// A hash of all that is learned.
+    /// A hash of everything that is trained on.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Hasher::default();
         for index in 0..self.len() {
@@ -67,13 +67,13 @@ impl Examples {
         &self.tokens[start..self.ends[index]]
     }
 
-    /// Positions that it takes in a row: its last token is nobody's input.
+    /// Number of positions it takes in a row; its last token is only a target, never an input.
     fn length(&self, index: usize) -> usize {
         self.get(index).len() - 1
     }
 
-    /// Two parts: what is learned from, and a share of `fraction` that is held out (at least one conversation if any is
-    /// asked for, and at most all but one), chosen by `seed`.
+    /// Splits the conversations into a training part and a held-out part of share `fraction`, chosen by `seed`. If
+    /// `fraction` is above 0, at least one conversation is held out, and at most all but one.
     pub fn split(&self, fraction: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
         let mut order = shuffled((0..self.len() as u32).collect(), seed, HELD_OUT, 0);
         let wanted = if fraction > 0.0 { ((self.len() as f64 * fraction).round() as usize).max(1) } else { 0 };
@@ -85,13 +85,13 @@ impl Examples {
 const HELD_OUT: u64 = u64::from_le_bytes(*b"held out");
 const ORDER: u64 = u64::from_le_bytes(*b"epoch of");
 
-/// `order` shuffled by random numbers of (seed, stream, round).
+/// `order`, shuffled by random numbers of (seed, stream, round).
 pub fn shuffled(mut order: Vec<u32>, seed: u64, stream: u64, round: u64) -> Vec<u32> {
     random::shuffle(&mut order, seed, stream, round);
     order
 }
 
-/// Rows over as many epochs as are asked for: a function of the conversations, their order, the context and the seed.
+/// Packed rows for any number of epochs: a function of the conversations, their order, the context and the seed.
 #[derive(Clone, Debug)]
 pub struct Packing {
     members: Vec<u32>,
@@ -99,19 +99,19 @@ pub struct Packing {
     seed: u64,
     /// The conversations of each row, epoch after epoch.
     rows: Vec<Vec<u32>>,
-    /// Rows up to the end of each epoch.
+    /// Number of rows up to the end of each epoch.
     epochs: Vec<usize>,
 }
 
 impl Packing {
-    /// Packs `members` of the examples, each at most `context` + 1 tokens long, once.
+    /// Packs `members` of the examples once. Each must be at most `context` + 1 tokens long.
     pub fn new(examples: &Examples, members: Vec<u32>, context: usize, seed: u64) -> Self {
         let mut packing = Self { members, context, seed, rows: Vec::new(), epochs: Vec::new() };
         packing.extend(examples);
         packing
     }
 
-    /// Rows of the first `epochs` epochs.
+    /// Number of rows in the first `epochs` epochs.
     pub fn rows_of(&mut self, examples: &Examples, epochs: usize) -> usize {
         while self.epochs.len() < epochs {
             self.extend(examples);
@@ -119,7 +119,7 @@ impl Packing {
         epochs.checked_sub(1).map_or(0, |last| self.epochs[last])
     }
 
-    /// Another epoch: first fit of all conversations in a new order.
+    /// Adds an epoch: packs all conversations by first fit, in a new random order.
     fn extend(&mut self, examples: &Examples) {
         let order = shuffled(self.members.clone(), self.seed, ORDER, self.epochs.len() as u64);
         let smallest = order.iter().map(|&index| examples.length(index as usize)).min().unwrap_or(0);
@@ -144,8 +144,8 @@ impl Packing {
         self.epochs.push(self.rows.len());
     }
 
-    /// `count` rows from row `first` on; more epochs are packed as they are reached. What a row has left is padding: no
-    /// target, and each token a segment, which costs attention least.
+    /// `count` rows from row `first` on; further epochs are packed as they are reached. The unused rest of a row is
+    /// padding: it has no targets, and each of its tokens is its own segment, which is cheapest for attention.
     pub fn batch(&mut self, examples: &Examples, first: usize, count: usize) -> Batch {
         while self.rows.len() < first + count && !self.members.is_empty() {
             self.extend(examples);
@@ -202,7 +202,7 @@ mod tests {
             for (i, id) in batch.inputs.iter().enumerate() {
                 counts[*id as usize] += 1;
                 let row = i / 10 * 10;
-                // A segment holds one conversation, and its targets are that conversation's.
+                // A segment holds one conversation, and its targets are the tokens of that conversation.
                 assert_eq!(batch.inputs[row + starts[i] as usize], *id);
                 assert!([*id, IGNORED].contains(&batch.targets[i]) && (*id > 0 || batch.targets[i] == IGNORED));
             }

@@ -1,20 +1,20 @@
-//! How byte-level vocabularies of GGUF files cut a text into words, by the name in `tokenizer.ggml.pre`.
+//! How byte-level vocabularies of GGUF files split a text into words, by the name in `tokenizer.ggml.pre`.
 //!
-//! The expressions are those of the models' own `tokenizer.json` where they are known, else those of llama.cpp's
-//! `llama-vocab.cpp`. Each of a list cuts what the ones before it left: matches become words of their own.
+//! The expressions are those of the models' own `tokenizer.json` where they are known, otherwise those of llama.cpp's
+//! `llama-vocab.cpp`. Each expression of a list splits what the previous ones left; matches become words of their own.
 
 use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// A way to cut words.
+/// A way of splitting text into words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PreTokenizer {
     /// Regular expressions, applied one after the other.
     pub splits: &'static [&'static str],
-    /// Whether a word that is in the vocabulary is taken as it is, whatever the merges say.
+    /// Whether a word that is in the vocabulary becomes one token regardless of the merges.
     pub whole_words: bool,
-    /// Whether a text begins with the bos token where the file does not say.
+    /// Whether a text begins with the bos token if the file does not say.
     pub adds_bos: bool,
 }
 
@@ -30,7 +30,7 @@ const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 const DEFAULT: &[&str] = &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"];
 
-/// Names that mean the same, and what they mean.
+/// Groups of equivalent names, and the pre-tokenizer they refer to.
 const KNOWN: &[(&[&str], PreTokenizer)] = &[
     (&["default", ""], plain(DEFAULT)),
     (
@@ -74,7 +74,7 @@ const fn plain(splits: &'static [&'static str]) -> PreTokenizer {
     PreTokenizer { splits, whole_words: false, adds_bos: false }
 }
 
-/// The pre-tokenizer of a name.
+/// The pre-tokenizer with this name.
 ///
 /// # Errors
 /// [`Error::Tokenizer`] listing the known names.
@@ -85,10 +85,10 @@ pub(super) fn named(name: &str) -> Result<PreTokenizer> {
     })
 }
 
-/// The name for how a byte-level `tokenizer.json` cuts a text into words.
+/// The name of the way a byte-level `tokenizer.json` splits a text into words.
 ///
 /// # Errors
-/// [`Error::Tokenizer`] for a way that has no name.
+/// [`Error::Tokenizer`] if there is no name for it.
 pub fn name_of(file: &Value) -> Result<&'static str> {
     let cutter = &file["pre_tokenizer"];
     let all = cutter["pretokenizers"].as_array().map_or(std::slice::from_ref(cutter), Vec::as_slice);
@@ -113,7 +113,8 @@ pub fn name_of(file: &Value) -> Result<&'static str> {
     }
 }
 
-/// The expression of one step, none for a step that cuts nothing; nothing for one that GGUF does not know.
+/// The expression of one step: `Some(None)` for a step that splits nothing, [`None`] for a step that GGUF cannot
+/// express.
 fn split(step: &Value) -> Option<Option<&str>> {
     match step["type"].as_str()? {
         "ByteLevel" if step["add_prefix_space"] != false => None,

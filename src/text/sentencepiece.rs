@@ -1,8 +1,8 @@
-//! SentencePiece's BPE ("llama" in GGUF files) as a Hugging Face file.
+//! Converts SentencePiece BPE ("llama" in GGUF files) to a Hugging Face file.
 //!
-//! SentencePiece has scores of tokens and no merges: of all neighbours that make a token it merges those that make the
-//! best one. As in the converters of Hugging Face, every way to make a token from two others becomes a merge, in the
-//! order of the scores.
+//! SentencePiece has token scores instead of merges: among all neighbouring pairs that form a token, it merges the pair
+//! that forms the token with the best score. As in Hugging Face's converters, every way to form a token from two others
+//! becomes a merge, in order of the scores.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use super::vocabulary::{Vocabulary, kind};
 use crate::{Error, Result};
 
-/// What a space is spelled as.
+/// The character that represents a space.
 pub(super) const SPACE: char = '\u{2581}';
 
-/// Bytes of the longest token that merges are sought for; real ones are of some 50.
+/// Length in bytes of the longest token for which merges are searched; real tokens have up to about 50.
 const LONGEST: usize = 1024;
 
-/// The byte that a token such as `<0x0A>` stands for.
+/// The byte represented by a token such as `<0x0A>`.
 pub(super) fn byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>').filter(|d| d.len() == 2)?;
     u8::from_str_radix(digits, 16).ok()
@@ -51,7 +51,8 @@ pub(super) fn file(vocabulary: &Vocabulary, ids: &HashMap<&str, u32>) -> Result<
     }))
 }
 
-/// Every (left, right) that makes a token, best first; of those that make the same token, the longest left first.
+/// Every (left, right) that forms a token, best first; among those that form the same token, the longest left part
+/// first.
 fn merges<'a>(vocabulary: &Vocabulary, ids: &HashMap<&'a str, u32>) -> Result<Vec<(&'a str, &'a str)>> {
     let merged = |id| !matches!(vocabulary.kind(id), kind::UNKNOWN | kind::CONTROL | kind::BYTE);
     let mut found = Vec::new();

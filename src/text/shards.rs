@@ -1,4 +1,4 @@
-//! Token files: a text encoded once, memory-mapped in training; or the same in memory, where there are no files.
+//! Token files: a text encoded once and memory-mapped for training, or held in memory where there are no files.
 //!
 //! Layout, little-endian: `wgtk`, version u16, bytes per token u16, number of tokens u64, tokenizer fingerprint u64,
 //! source key u64, then the tokens as u16 (vocabularies up to 65,536) or u32.
@@ -18,7 +18,7 @@ use crate::{Error, Result, content::Content, io::atomic};
 const MAGIC: &[u8; 4] = b"wgtk";
 const VERSION: u16 = 1;
 const HEADER: usize = 32;
-/// Bytes of text that are encoded between two calls of the progress callback.
+/// Bytes of text to encode between two calls of the progress callback.
 const BLOCK: usize = 4 << 20;
 
 /// Tokens in a file.
@@ -36,7 +36,7 @@ impl TokenFile {
     /// Opens a token file and checks that it is complete.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] when it is truncated or something else.
+    /// [`Error::Io`], or [`Error::Data`] if it is truncated or not a token file.
     pub fn open(path: &Path) -> Result<Self> {
         Self::of(path, Content::map(path)?)
     }
@@ -60,7 +60,7 @@ impl TokenFile {
         Ok(Self { path: path.to_path_buf(), width, count, fingerprint, source, content })
     }
 
-    /// Where the file lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -83,7 +83,7 @@ impl TokenFile {
     /// Tokens `start..start + len`.
     ///
     /// # Panics
-    /// When the range ends beyond [`TokenFile::len`].
+    /// If the range extends beyond [`TokenFile::len`].
     pub fn slice(&self, start: usize, len: usize) -> Vec<u32> {
         let mut ids = Vec::with_capacity(len);
         self.extend(&mut ids, start, len);
@@ -93,7 +93,7 @@ impl TokenFile {
     /// Appends tokens `start..start + len` to `ids`.
     ///
     /// # Panics
-    /// When the range ends beyond [`TokenFile::len`].
+    /// If the range extends beyond [`TokenFile::len`].
     pub fn extend(&self, ids: &mut Vec<u32>, start: usize, len: usize) {
         let bytes = &self.content[HEADER + start * self.width..HEADER + (start + len) * self.width];
         if self.width == 2 {
@@ -103,34 +103,29 @@ impl TokenFile {
         }
     }
 
-    /// [`Error::Data`] with the numbers when there is not one window of `context` inputs and their targets.
+    /// Returns [`Error::TooFewTokens`] if the file is too short for one window of `context` inputs and their targets.
     pub(super) fn check_window(&self, context: usize) -> Result<()> {
         if self.count > context {
             return Ok(());
         }
-        let need = context.saturating_add(1);
-        let reason = format!(
-            "{} tokens, and a window of context {context} takes {need}; use more text or a smaller --context",
-            self.count
-        );
-        Err(Error::data(&self.path, reason))
+        Err(Error::TooFewTokens { path: self.path.clone(), tokens: self.count, context })
     }
 }
 
 /// A text's tokens in two parts.
 #[derive(Debug)]
 pub struct Split {
-    /// What is learned from.
+    /// The part that is trained on.
     pub train: TokenFile,
-    /// The tail, held out; empty for a fraction of 0.
+    /// The tail, held out; empty if the fraction is 0.
     pub val: TokenFile,
 }
 
 impl Split {
-    /// Checks that each part (validation only if there is any) holds at least one window.
+    /// Checks that each part holds at least one window; an empty validation part is allowed.
     ///
     /// # Errors
-    /// [`Error::Data`] with the numbers.
+    /// [`Error::TooFewTokens`].
     pub fn check_window(&self, context: usize) -> Result<()> {
         self.train.check_window(context)?;
         if self.val.is_empty() { Ok(()) } else { self.val.check_window(context) }
@@ -138,14 +133,14 @@ impl Split {
 }
 
 /// Encodes the text at `data` (a UTF-8 file or a folder of `.txt` files) into `out/train.tokens` and `out/val.tokens`,
-/// or opens them if they were made from the same text by the same tokenizer.
+/// or opens these files if they were made from the same text with the same tokenizer.
 ///
-/// Training gets the first `floor((1 - val_fraction) chars)` characters, as in nanoGPT. The files of a folder each end
-/// with `<|endoftext|>` where the tokenizer has it. `progress` gets the bytes done and the bytes in all.
+/// The training part gets the first `floor((1 - val_fraction) chars)` characters, as in nanoGPT. Each file of a folder
+/// ends with `<|endoftext|>` if the tokenizer has it. `progress` is called with the bytes done and the total.
 ///
 /// # Errors
-/// [`Error::Usage`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not UTF-8,
-/// or one with a character that the tokenizer lacks; [`Error::Io`].
+/// [`Error::Setting`] for a fraction outside [0, 1); [`Error::Data`] for a missing or empty text, one that is not
+/// UTF-8, or one with a character that the tokenizer lacks; [`Error::Io`].
 pub fn prepare(
     data: &Path,
     tokenizer: &Tokenizer,
@@ -177,10 +172,10 @@ pub fn prepare(
     Ok(Split { train: TokenFile::open(&train)?, val: TokenFile::open(&val)? })
 }
 
-/// Encodes a text in memory, as [`prepare`] does that of a file.
+/// Like [`prepare`], for a text in memory.
 ///
 /// # Errors
-/// As [`prepare`], but for those of files.
+/// Returns the errors of [`prepare`], except those of files.
 pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result<Split> {
     check_fraction(val_fraction)?;
     let whole = Text { path: Path::new("the text"), text };
@@ -203,11 +198,11 @@ pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result
 }
 
 fn check_fraction(val_fraction: f64) -> Result<()> {
-    let wrong = || Error::Usage(format!("--val-fraction {val_fraction} is not in 0..1"));
+    let wrong = || Error::setting("val_fraction", val_fraction, "give 0 or more and less than 1");
     if (0.0..1.0).contains(&val_fraction) { Ok(()) } else { Err(wrong()) }
 }
 
-/// Part of a file: the text, where it begins in the file, and whether the file ends with it.
+/// Part of a file: the file's text, and the byte range of the part.
 struct Part<'a> {
     whole: Text<'a>,
     start: usize,
@@ -221,7 +216,7 @@ fn split<'a>(texts: &[Text<'a>], val_fraction: f64) -> (Vec<Part<'a>>, Vec<Part<
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     for &whole in texts {
         let len = whole.text.len();
-        // The byte after `chars` characters, or how many of them are still to be found in the next texts.
+        // The byte after `chars` characters; if this text has fewer, the rest is taken from the next ones.
         let at = whole.text.char_indices().nth(chars).map_or(len, |(at, _)| at);
         chars -= if at == len { whole.text.chars().count() } else { chars };
         let part = |start, end| Part { whole, start, end };
@@ -244,7 +239,7 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn write(&mut self, path: &Path, parts: &[Part<'_>]) -> Result<()> {
         atomic::write_with(path, |file| {
-            // The header is known when the tokens are counted.
+            // The header is filled in later, once the tokens have been counted.
             file.write_all(&[0; HEADER]).map_err(Error::io(path, "write"))?;
             let count = self.tokens(parts, &mut |bytes| file.write_all(bytes).map_err(Error::io(path, "write")))?;
             file.seek(SeekFrom::Start(0)).map_err(Error::io(path, "write"))?;
@@ -252,12 +247,12 @@ impl Encoder<'_> {
         })
     }
 
-    /// Bytes of a token.
+    /// Bytes per token.
     fn width(&self) -> u16 {
         if self.tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 }
     }
 
-    /// Encodes parts and hands over their tokens as bytes; how many there are.
+    /// Encodes parts, passes their tokens to `put` as bytes, and returns how many there are.
     fn tokens(&mut self, parts: &[Part<'_>], put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
         let (width, mut count) = (self.width(), 0);
         for part in parts {

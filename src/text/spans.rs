@@ -1,28 +1,28 @@
-//! A conversation as tokens, and which of them the assistant says.
+//! A conversation as tokens, with those that the assistant says marked.
 //!
-//! Whatever the Jinja template does, the model will be asked to go on after `render(messages[..i], generation prompt)`,
-//! so that is where answer i begins: the tokens of this prefix must begin the whole conversation's, and the answer goes
-//! on as far as `render(messages[..=i])` agrees with the whole, up to the last token in it that ends an answer. Templates
-//! that rewrite earlier turns (as some do that drop the reasoning of all answers but the last) or tokens that join over
-//! the border do not have that property; then the answer's own text is looked for, after the one before, and the token
-//! that ends it belongs to it if it follows at once.
+//! Whatever the Jinja template does, at inference the model continues `render(messages[..i], generation prompt)`, so
+//! that is where answer i begins: the tokens of this prefix must be a prefix of the whole conversation's tokens. The
+//! answer extends as far as `render(messages[..=i])` agrees with the whole, up to the last token in it that ends an
+//! answer. This property fails for templates that rewrite earlier turns (some drop the reasoning of all answers but the
+//! last) and for tokens that merge across the border. In those cases the answer's own text is searched for, after the
+//! previous answer, and the token that ends it is included if it follows immediately.
 
 use super::{ChatTemplate, Message, Tokenizer, conversations::Mistake};
 use crate::Error;
 
-/// A conversation to learn from.
+/// A conversation to train on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Example {
     /// Its tokens.
     pub ids: Vec<u32>,
-    /// Which of them are to be learned.
+    /// Which of them are trained on.
     pub said: Vec<bool>,
 }
 
-/// The tokens of `messages`; those of the assistant, with the one of `stops` that ends each answer, are marked.
+/// Encodes `messages` and marks the assistant's tokens, including the one of `stops` that ends each answer.
 ///
 /// # Errors
-/// The mistake that keeps it from being learned, with an example.
+/// Returns the mistake that makes the conversation unusable, with an example.
 pub fn encode(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
@@ -35,7 +35,7 @@ pub fn encode(
     let mut said = vec![false; ids.len()];
     let mut done = 0;
     for (index, message) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-        // A template may refuse a part of what it takes as a whole.
+        // A template may refuse a prefix of a conversation that it accepts as a whole.
         let before = render(&messages[..index], true).and_then(|text| tokens(&text)).unwrap_or_default();
         let after = render(&messages[..=index], false).and_then(|text| tokens(&text)).unwrap_or_default();
         let same = ids.iter().zip(&after).take_while(|(a, b)| a == b).count();
@@ -61,7 +61,7 @@ fn mistake(error: Error) -> (Mistake, String) {
     }
 }
 
-/// The tokens from `first` on that overlap the first place where `text` stands, and the end of the answer behind it.
+/// The tokens from `first` on that overlap the first occurrence of `text`, and the stop token if one follows it.
 fn by_text(
     tokenizer: &Tokenizer,
     ids: &[u32],
@@ -130,7 +130,7 @@ mod tests {
     fn answers_are_found_by_text_where_a_template_is_not_stable() {
         let special = ["<|im_start|>", "<|im_end|>"];
         let bpe = Tokenizer::train_bpe([TEXT; 4].into_iter(), 300, &special).unwrap();
-        // The generation prompt opens a thought that no finished answer shows, and counts the messages.
+        // The generation prompt opens a thought that no finished answer shows, and the template counts the messages.
         let odd = "[{{ messages|length }}]{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {think}{% endif %}";
         assert_eq!(said(&bpe, odd, "", &[1]), [" cd ab<|im_end|>", " ab<|im_end|>"]);
         let hides = ChatTemplate::new("{{ messages[0].content }}", "", "").unwrap();

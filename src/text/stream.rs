@@ -1,9 +1,9 @@
-//! Decoding a stream of tokens without showing broken characters.
+//! Decodes a stream of tokens without showing broken characters.
 
 use super::Tokenizer;
 
-/// Turns token ids into text as they come. The bytes of a character may be spread over tokens; they are held back
-/// until the character is complete.
+/// Turns token ids into text as they arrive. The bytes of a character may be spread over several tokens; they are held
+/// back until the character is complete.
 #[derive(Clone, Debug, Default)]
 pub struct StreamDecoder {
     pending: Vec<u8>,
@@ -15,13 +15,13 @@ impl StreamDecoder {
         Self::default()
     }
 
-    /// Adds a token and returns the text that is complete by it, often empty for part of a character. Bytes that can
-    /// never become UTF-8 come out as U+FFFD.
+    /// Adds a token and returns the text that it completes, often empty after part of a character. Bytes that can never
+    /// become UTF-8 are returned as U+FFFD.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         self.push_bytes(&tokenizer.token_bytes(id))
     }
 
-    /// As [`StreamDecoder::push`], for bytes.
+    /// Like [`StreamDecoder::push`], for bytes.
     pub fn push_bytes(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let complete = self.complete();
@@ -30,12 +30,12 @@ impl StreamDecoder {
         text
     }
 
-    /// Ends the text: what is still held back, as U+FFFD.
+    /// Ends the text and returns what is still held back, as U+FFFD.
     pub fn finish(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned()
     }
 
-    /// Length of the pending bytes up to the last character that could still be completed.
+    /// Length of the pending bytes, excluding an incomplete character at the end.
     fn complete(&self) -> usize {
         let mut start = 0;
         loop {

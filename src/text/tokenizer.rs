@@ -1,4 +1,4 @@
-//! Text to token ids and back.
+//! Converts text to token ids and back.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Error, Result, io::atomic};
 
-/// The token that ends a document, as GPT-2 names it.
+/// The token that ends a document, under GPT-2's name.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// A tokenizer; both kinds are saved as `tokenizer.json`.
@@ -21,7 +21,7 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 pub enum Tokenizer {
     /// One token per character.
     Char(CharTokenizer),
-    /// Byte-pair encoding, byte-level or of SentencePiece's kind, in the Hugging Face format.
+    /// Byte-pair encoding, byte-level or SentencePiece-style, in the Hugging Face format.
     Bpe(Box<BpeTokenizer>),
 }
 
@@ -29,7 +29,7 @@ impl Tokenizer {
     /// A character tokenizer with the sorted, distinct characters of some texts.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the texts are empty.
+    /// [`Error::Tokenizer`] if the texts are empty.
     pub fn chars_of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         CharTokenizer::from_texts(texts).map(Self::Char)
     }
@@ -39,7 +39,7 @@ impl Tokenizer {
     /// Deterministic.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when `vocab_size` does not hold the bytes and special tokens.
+    /// [`Error::Tokenizer`] if `vocab_size` is too small for the bytes and special tokens.
     pub fn train_bpe<'a>(
         texts: impl Iterator<Item = &'a str> + Send,
         vocab_size: usize,
@@ -48,11 +48,10 @@ impl Tokenizer {
         BpeTokenizer::train(texts, vocab_size, special).map(|t| Self::Bpe(Box::new(t)))
     }
 
-    /// Loads a `tokenizer.json`, or the one in a folder: this program's or a Hugging Face one
-    /// with a BPE model.
+    /// Loads a `tokenizer.json`, or the one in a folder: wgpt's own or a Hugging Face file with a BPE model.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Tokenizer`] when it is no such file.
+    /// [`Error::Io`], or [`Error::Tokenizer`] if it is not such a file.
     pub fn load(path: &Path) -> Result<Self> {
         let file = file_in(path);
         let json = fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
@@ -82,7 +81,7 @@ impl Tokenizer {
         Self::from_json(vocabulary.tokenizer_json()?)
     }
 
-    /// The content of `tokenizer.json`; a file that was loaded comes out unchanged.
+    /// The content of `tokenizer.json`; a loaded file is returned unchanged.
     pub fn to_json(&self) -> String {
         match self {
             Self::Char(t) => json!(t.to_file()).to_string(),
@@ -90,7 +89,7 @@ impl Tokenizer {
         }
     }
 
-    /// Writes `tokenizer.json` (into `path`, if that is a folder) atomically.
+    /// Writes `tokenizer.json` atomically, to `path` or into it if it is a folder.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -98,7 +97,7 @@ impl Tokenizer {
         atomic::write(&file_in(path), self.to_json().as_bytes())
     }
 
-    /// A hash of the tokenizer's file, the same in any run and on any machine.
+    /// A hash of the tokenizer's file, the same in every run and on every machine.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Hasher::default();
         hasher.add(self.to_json().as_bytes());
@@ -113,15 +112,15 @@ impl Tokenizer {
         }
     }
 
-    /// Encodes text as it stands: what looks like a special token in it is text. Uses all cores for long texts.
+    /// Encodes text literally: special tokens in it are treated as ordinary text. Uses all cores for long texts.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`]: a character tokenizer names the first unknown character and its byte.
+    /// [`Error::Tokenizer`]: a character tokenizer names the first unknown character and its byte position.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_at(text, 0)
     }
 
-    /// As [`Tokenizer::encode`], for a piece that begins at byte `start` of a text.
+    /// Like [`Tokenizer::encode`], for a piece that begins at byte `start` of a text.
     pub(super) fn encode_at(&self, text: &str, start: u64) -> Result<Vec<u32>> {
         match self {
             Self::Char(t) => t.encode(text, start),
@@ -129,10 +128,10 @@ impl Tokenizer {
         }
     }
 
-    /// Encodes text in which special tokens such as `<|endoftext|>` stand for themselves. For trusted text only.
+    /// Encodes text and recognises special tokens such as `<|endoftext|>` in it. For trusted text only.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// Returns the errors of [`Tokenizer::encode`].
     pub fn encode_special(&self, text: &str) -> Result<Vec<u32>> {
         match self {
             Self::Char(t) => t.encode(text, 0),
@@ -140,14 +139,14 @@ impl Tokenizer {
         }
     }
 
-    /// The text of some tokens, special ones included. Incomplete characters become U+FFFD; see
+    /// The text of the given tokens, including special ones. Incomplete characters become U+FFFD; see
     /// [`StreamDecoder`](super::StreamDecoder) for text that is still growing.
     pub fn decode(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.token_bytes(id)).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The bytes that a token stands for, perhaps part of a character. Empty for an id outside the vocabulary.
+    /// The bytes that a token stands for, possibly part of a character. Empty for an id outside the vocabulary.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         match self {
             Self::Char(t) => t.char(id).map(|c| c.to_string().into_bytes()).unwrap_or_default(),
@@ -160,7 +159,7 @@ impl Tokenizer {
         self.decode(&[id])
     }
 
-    /// The id of a token that is spelled so in the vocabulary, as `<|endoftext|>` is.
+    /// The id of the token with this exact spelling in the vocabulary, such as `<|endoftext|>`.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         match self {
             Self::Char(t) => token.chars().next().filter(|c| c.len_utf8() == token.len()).and_then(|c| t.id(c)),
@@ -168,7 +167,7 @@ impl Tokenizer {
         }
     }
 
-    /// As [`Tokenizer::token_id`], for tokens that ordinary text never makes.
+    /// Like [`Tokenizer::token_id`], for special tokens only, which ordinary text never encodes to.
     pub fn special_id(&self, token: &str) -> Option<u32> {
         match self {
             Self::Char(_) => None,
@@ -176,7 +175,7 @@ impl Tokenizer {
         }
     }
 
-    /// Whether the tokenizer's own file puts the token `bos` before a text.
+    /// Whether the tokenizer's own file specifies that `bos` is put before a text.
     pub(super) fn begins_with(&self, bos: u32) -> bool {
         match self {
             Self::Char(_) => false,
@@ -194,7 +193,7 @@ fn file_in(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() }
 }
 
-/// A fast, stable hash to recognise content by; not against forgery. FNV-1a's scheme on 8-byte words, with a final mix.
+/// A fast, stable content hash; not secure against forgery. FNV-1a's scheme on 8-byte words, with a final mix.
 #[derive(Debug)]
 pub struct Hasher(u64);
 
@@ -205,7 +204,7 @@ impl Default for Hasher {
 }
 
 impl Hasher {
-    /// Adds bytes and their number, so that ("ab", "c") differs from ("a", "bc").
+    /// Adds bytes and their count, so that ("ab", "c") differs from ("a", "bc").
     pub fn add(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|&word| self.word(u64::from_le_bytes(word)));
@@ -219,7 +218,7 @@ impl Hasher {
         self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
-    /// The hash of what was added.
+    /// The hash of everything added.
     pub fn finish(&self) -> u64 {
         crate::random::bits(self.0, 0, 0)
     }

@@ -1,4 +1,4 @@
-//! The vocabulary of a GGUF file, turned into a Hugging Face `tokenizer.json`.
+//! Converts the vocabulary of a GGUF file to a Hugging Face `tokenizer.json`.
 
 use std::collections::HashMap;
 
@@ -15,18 +15,19 @@ pub(super) mod kind {
     pub const BYTE: i32 = 6;
 }
 
-/// What a GGUF file says about its tokenizer, as its metadata `tokenizer.*` gives it.
+/// The `tokenizer.*` metadata of a GGUF file.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     /// `tokenizer.ggml.model`: "gpt2" (byte-level BPE) or "llama" (SentencePiece).
     pub model: String,
-    /// `tokenizer.ggml.pre`: how a byte-level vocabulary cuts words; empty means "default".
+    /// `tokenizer.ggml.pre`: how a byte-level vocabulary splits text into words; empty means "default".
     pub pre: String,
     /// `tokenizer.ggml.tokens`, by id.
     pub tokens: Vec<String>,
-    /// `tokenizer.ggml.scores`, by id: SentencePiece's; empty where there are none.
+    /// `tokenizer.ggml.scores`, by id: SentencePiece scores; empty if there are none.
     pub scores: Vec<f32>,
-    /// `tokenizer.ggml.token_type`, by id: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; or empty.
+    /// `tokenizer.ggml.token_type`, by id: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; may be
+    /// empty.
     pub kinds: Vec<i32>,
     /// `tokenizer.ggml.merges`: "left right", best first.
     pub merges: Vec<String>,
@@ -49,7 +50,8 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Whether a text begins with the bos token: as the file says, else as llama.cpp does for its kind.
+    /// Whether a text begins with the bos token: as the file says, otherwise llama.cpp's default for this kind of
+    /// vocabulary.
     pub fn adds_bos(&self) -> bool {
         let usual = match self.model.as_str() {
             "llama" => true,
@@ -58,11 +60,11 @@ impl Vocabulary {
         self.bos.is_some() && self.add_bos.unwrap_or(usual)
     }
 
-    /// The same as a Hugging Face `tokenizer.json`.
+    /// The vocabulary as a Hugging Face `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] for an unknown model or pre-tokenizer, lists that do not fit each other, tokens that come
-    /// twice, and merges of what is no token.
+    /// [`Error::Tokenizer`] for an unknown model or pre-tokenizer, lists of inconsistent lengths, duplicate tokens, and
+    /// merges whose parts are not tokens.
     pub fn tokenizer_json(&self) -> Result<String> {
         self.check_lengths()?;
         let names = self.names();
@@ -113,7 +115,7 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// The tokens; those that a file left empty get a name, as Hugging Face files need one.
+    /// The tokens. Empty ones get a name, because Hugging Face files require one.
     fn names(&self) -> Vec<String> {
         let name =
             |(id, token): (usize, &String)| if token.is_empty() { format!("[EMPTY_{id}]") } else { token.clone() };
@@ -135,7 +137,7 @@ impl Vocabulary {
     }
 
     fn merge<'a>(&self, merge: &'a str, ids: &HashMap<&str, u32>) -> Result<(&'a str, &'a str)> {
-        // A token may begin with a space, not end with one.
+        // A token may begin with a space, but not end with one.
         let space = merge.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at);
         let parts = space.map(|at| (&merge[..at], &merge[at + 1..]));
         parts
@@ -143,7 +145,7 @@ impl Vocabulary {
             .ok_or_else(|| Error::Tokenizer(format!("the merge {merge:?} is not of two tokens to a third")))
     }
 
-    /// Hugging Face's way to say that texts begin with bos and end with eos.
+    /// Hugging Face's description of texts that begin with bos and end with eos.
     fn bos_template(&self, names: &[String]) -> Option<Value> {
         let bos = self.bos.filter(|_| self.adds_bos());
         let eos = self.eos.filter(|_| self.add_eos == Some(true));

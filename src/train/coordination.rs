@@ -61,7 +61,7 @@ impl Vote {
 /// # Errors
 /// [`Error::Usage`] naming the first rank that is not; [`Error::Rank`].
 pub fn agree(group: &Group, what: &impl serde::Serialize) -> Result<()> {
-    let own = serde_json::to_vec(what).map_err(|error| Error::Failed(error.to_string()))?;
+    let own = serde_json::to_vec(what).map_err(Error::json("what the ranks compare"))?;
     let all = group.gather(own).wait()?;
     match all.iter().position(|other| *other != all[0]) {
         None => Ok(()),
@@ -92,7 +92,7 @@ pub async fn tune(
     let own = json!({ "adapter": gpu.tuner().adapter(), "choices": gpu.tuner().choices() });
     let first = group.from_first(own.to_string().into_bytes())?;
     if !group.is_first() {
-        let first: Value = serde_json::from_slice(&first).map_err(|error| Error::Failed(error.to_string()))?;
+        let first: Value = serde_json::from_slice(&first).map_err(Error::json("the choices of rank 0"))?;
         if first["adapter"] == gpu.tuner().adapter() {
             gpu.tuner().adopt(serde_json::from_value(first["choices"].clone()).unwrap_or_default());
         }

@@ -11,8 +11,10 @@ use super::{
     Settings,
     interval::wilson,
     preferences::{Epochs, Pair, Pairs, padded},
-    task::{Task, Validation},
-    trainer::{self, Pending, Trainer},
+    run::Validation,
+    settings::StageSettings,
+    supervised::Task,
+    trainer::{self, Part, Pending, Trainer},
 };
 use crate::{
     Error, Result,
@@ -63,16 +65,21 @@ pub struct Dpo {
 impl Dpo {
     /// Holds out all pairs of a share of the prompts. A model with adapters is its own reference; give one that is trained
     /// as a whole its reference by [`Dpo::remember`] or [`Dpo::recall`]. `stops` end the samples.
-    pub fn new(pairs: Pairs, settings: &Settings, stops: Vec<u32>) -> Self {
-        let (train, held_out) = pairs.split(settings.val_fraction, settings.seed);
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings of another stage.
+    pub fn new(pairs: Pairs, settings: &Settings, stops: Vec<u32>) -> Result<Self> {
+        let (train, held_out) = pairs.split(settings.val_fraction, settings.common.seed);
         // The last token is nobody's input.
         let longest = pairs.longest().saturating_sub(1).max(1);
         let mut lengths =
             [4, 2, 1].map(|part| longest.div_ceil(part).next_multiple_of(16).min(settings.context)).to_vec();
         lengths.dedup();
-        let beta = settings.beta.unwrap_or(0.1);
-        let train = Epochs::new(train, settings.seed);
-        Self { pairs, train, held_out, reference: Reference::AdaptersOff, lengths, beta, stops }
+        let StageSettings::Dpo { beta } = settings.stage else {
+            return Err(Error::Config("these are settings of another stage than DPO".to_string()));
+        };
+        let train = Epochs::new(train, settings.common.seed);
+        Ok(Self { pairs, train, held_out, reference: Reference::AdaptersOff, lengths, beta, stops })
     }
 
     /// Numbers of pairs that are learned from and held out.
@@ -196,14 +203,14 @@ impl Task for Dpo {
         let micros = own.chunks(settings.batch);
         let (count, mut parts) = (micros.len(), Vec::with_capacity(settings.accumulate));
         for (micro, members) in micros.enumerate() {
-            let (pass, share) = (trainer.pass(settings, micro, count), members.len() as f32 / of as f32);
+            let (pass, share) = (trainer.pass(micro, count), members.len() as f32 / of as f32);
             let totals = trainer.backward(micro + 1 == count, |trainer, tape| {
                 let Loss { mean, totals } = self.loss(tape, &trainer.model, members, pass)?;
                 Ok((weighted_sum(tape, &[(&mean, share)])?, totals))
             })?;
-            parts.push((totals.read(), share));
+            parts.push(Part::new(totals.read(), share));
         }
-        trainer.update(settings, parts, NAMES)
+        trainer.update(parts, NAMES)
     }
 
     /// Every length that the first epoch has.
@@ -217,7 +224,7 @@ impl Task for Dpo {
                 continue;
             }
             open.retain(|other| *other != length);
-            let pass = Pass { dropout_key: 0, ..trainer.pass(settings, 0, 1) };
+            let pass = Pass { dropout_key: 0, ..trainer.pass(0, 1) };
             // The reference may not be known yet, and its numbers do not matter here.
             let batch = self.batch(&members);
             let lora = trainer.model.lora().is_some();

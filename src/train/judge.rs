@@ -29,7 +29,7 @@ pub trait Judge {
     /// A number for each answer, in order.
     ///
     /// # Errors
-    /// [`Error::Failed`] for a judge that fails.
+    /// [`Error::Judge`] for a judge that fails.
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>>;
 }
 
@@ -109,7 +109,7 @@ pub struct Script(pub String);
 
 impl Judge for Script {
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
-        let failed = |reason: String| Error::Failed(format!("the judge `{}` {reason}", self.0));
+        let failed = |reason: String| Error::Judge { judge: self.0.clone(), reason };
         let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
         let mut command = Command::new(shell);
         command.arg(option).arg(&self.0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -152,10 +152,13 @@ pub struct Exact;
 impl Judge for Exact {
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
         let right = |said: &ScoredAnswer<'_>| match said.expected {
-            None => Err(Error::Failed(format!(
-                "the judge `exact` needs the right answer to {:?}: give \"answer\" beside every prompt",
-                said.prompt.chars().take(60).collect::<String>()
-            ))),
+            None => Err(Error::Judge {
+                judge: "exact".to_string(),
+                reason: format!(
+                    "needs the right answer to {:?}: give \"answer\" beside every prompt",
+                    said.prompt.chars().take(60).collect::<String>()
+                ),
+            }),
             Some(expected) => Ok(if same(said.answer, expected) { 1.0 } else { 0.0 }),
         };
         said.iter().map(right).collect()
@@ -178,10 +181,10 @@ fn final_number(text: &str) -> Option<f64> {
     words.rev().find_map(|word| word.trim_end_matches(['.', '-']).parse().ok())
 }
 
-/// The judge that a `--judge` argument means, but for a reward model, which needs a GPU.
+/// The judge that `spec` names, as `lexicon:FILE` does, but for a reward model, which needs a GPU.
 ///
 /// # Errors
-/// [`Error::Usage`] naming what would do, [`Error::Io`], [`Error::Data`].
+/// [`Error::Setting`] naming what would do, [`Error::Io`], [`Error::Data`].
 pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
     let (kind, rest) = spec.split_once(':').unwrap_or((spec, ""));
     match (kind, rest) {
@@ -199,9 +202,10 @@ pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
             let text = text.to_string();
             Ok(Box::new(Function(move |said: ScoredAnswer<'_>| said.answer.matches(&text).count() as f32)))
         }
-        _ => Err(Error::Usage(format!(
-            "--judge {spec}: give lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT"
-        ))),
+        _ => {
+            let known = "lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT";
+            Err(Error::setting("judge", spec, format!("give {known}")))
+        }
     }
 }
 
@@ -261,7 +265,7 @@ mod tests {
         assert_eq!(score("pattern:ab", "ab cab"), 2.0);
         assert!(score("lexicon", "happy") > 0.0);
         for wrong in ["script:", "length:x", "pattern:", "oracle"] {
-            assert!(open(wrong).is_err_and(|error| error.to_string().contains("--judge")));
+            assert!(open(wrong).is_err_and(|error| error.to_string().starts_with("judge ")));
         }
     }
 }

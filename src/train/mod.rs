@@ -17,8 +17,8 @@ pub mod run;
 pub mod scaling;
 pub mod settings;
 pub mod sft;
-pub mod stage;
-pub mod task;
+pub mod state;
+pub mod supervised;
 pub mod trainer;
 pub mod validation;
 

@@ -105,7 +105,9 @@ const LONG_ROUNDS: usize = 3;
 fn batch(settings: &Settings, stream: u64) -> Batch {
     let (rows, context, vocabulary) = (settings.batch, settings.context, settings.config.vocabulary as u64);
     let ids = |stream| {
-        (0..(rows * context) as u64).map(|i| random::below(settings.seed, stream, i, vocabulary) as u32).collect()
+        (0..(rows * context) as u64)
+            .map(|i| random::below(settings.common.seed, stream, i, vocabulary) as u32)
+            .collect()
     };
     Batch { inputs: ids(2 * stream), targets: ids(2 * stream + 1), starts: None, rows, context }
 }
@@ -126,7 +128,7 @@ pub struct Imagined {
 fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     let imagined = gpu.imagine();
     let live = || imagined.memory().0;
-    let model = Gpt::new(&imagined, &settings.config, settings.seed)?;
+    let model = Gpt::new(&imagined, &settings.config, settings.common.seed)?;
     let (parameters, weights) = (model.size(), live());
     let mut trainer = Trainer::new(&imagined, model, settings)?;
     let optimizer = live() - weights;
@@ -135,7 +137,7 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     let mut last = None;
     for _ in 0..3 {
         imagined.ledger().map(|mut ledger| ledger.take(true));
-        last = Some(trainer.step(settings, &batches)?);
+        last = Some(trainer.step(&batches)?);
     }
     drop(last);
     gpu.tuner().ask(imagined.tuner().open());
@@ -149,8 +151,8 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
 /// tuned, which one of how many.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its largest
-/// operation fits, and those of the driver.
+/// [`crate::Error::TooLarge`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its
+/// largest operation fits, and those of the driver.
 pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, usize, usize)) -> Result<Imagined> {
     note(gpu, settings)?;
     tuning::answer(gpu, report).await?;
@@ -160,7 +162,7 @@ pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, us
 
 /// Takes a step, of which only the questions to the tuner are wanted.
 pub fn rehearse(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<()> {
-    Trainer::new(gpu, model, settings)?.step(settings, &batches(settings)).map(|_| ())
+    Trainer::new(gpu, model, settings)?.step(&batches(settings)).map(|_| ())
 }
 
 /// Plans a step of `settings`. `report` is told what is timed, which one of how many. With `replay` the step is done for real,
@@ -301,12 +303,12 @@ pub async fn measure(
     steps: Option<usize>,
     mut report: impl FnMut(usize),
 ) -> Result<Measured> {
-    let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+    let model = Gpt::new(gpu, &settings.config, settings.common.seed)?;
     let mut trainer = Trainer::new(gpu, model, settings)?;
     trainer.join(group)?;
     let batches = batches(settings);
     let mut ends: Vec<Instant> = Vec::new();
-    let mut last = trainer.step(settings, &batches)?;
+    let mut last = trainer.step(&batches)?;
     // The first two ends: one step that compiles, one that was recorded meanwhile.
     let enough = |ends: &[Instant]| match (steps, ends) {
         (Some(steps), ends) => ends.len() >= steps + 2,
@@ -318,7 +320,7 @@ pub async fn measure(
     while !enough(&ends) {
         report(ends.len());
         // The numbers of a step are read while the next is under way.
-        let next = trainer.step(settings, &batches)?;
+        let next = trainer.step(&batches)?;
         std::mem::replace(&mut last, next).outcome().await?;
         ends.push(Instant::now());
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Settings,
-    run::{self, State},
+    state::{self, State},
     trainer::Trainer,
 };
 use crate::{
@@ -37,14 +37,14 @@ pub async fn save(
         return Err(Error::Config("adapters and reward heads are saved in folders only".to_string()));
     }
     let state = State::of(trainer, settings, best_val_loss);
-    let state = serde_json::to_string(&state).map_err(|error| Error::Config(error.to_string()))?;
+    let state = serde_json::to_string(&state).map_err(Error::json("the run's state"))?;
     let metadata = [("state", state), ("tokenizer", tokenizer.to_json())];
     let metadata = metadata.map(|(key, value)| (key.to_string(), value)).into();
     let mut all = trainer.model.parameters().to_vec();
     let moments = trainer.optimizer.state().into_iter();
     all.extend(moments.map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
-    let values = run::download(&all).await?;
-    tensors::to_bytes(&run::named(&all, &values), &metadata)
+    let values = state::download(&all).await?;
+    tensors::to_bytes(&state::named(&all, &values), &metadata)
 }
 
 /// The trainer, tokenizer and state of what [`save`] gave; it goes on bit for bit.
@@ -61,7 +61,7 @@ pub fn resume(gpu: &Gpu, bytes: Vec<u8>) -> Result<(Trainer, Tokenizer, State)> 
     let state: State = serde_json::from_str(&text("state")?)
         .map_err(|error| Error::checkpoint(file.path(), format!("state: {error}")))?;
     let tokenizer = Tokenizer::from_json(text("tokenizer")?)?;
-    state.adopt(gpu);
+    state.tuned.adopt(gpu);
     let source = CheckpointSource::of(file, state.settings.config.clone(), Path::new(NAME))?;
     let mut trainer = Trainer::new(gpu, Gpt::from_source(gpu, &source)?, &state.settings)?;
     state.restore(&mut trainer, source.tensors(), OPTIMIZER)?;
@@ -73,8 +73,8 @@ pub fn resume(gpu: &Gpu, bytes: Vec<u8>) -> Result<(Trainer, Tokenizer, State)> 
 /// # Errors
 /// As [`gguf::save`], and those of the driver.
 pub async fn export(model: &Gpt, codec: &TextCodec, name: &str) -> Result<Vec<u8>> {
-    let values = run::download(model.parameters()).await?;
-    let weights = tensors::to_bytes(&run::named(model.parameters(), &values), &BTreeMap::new())?;
+    let values = state::download(model.parameters()).await?;
+    let weights = tensors::to_bytes(&state::named(model.parameters(), &values), &BTreeMap::new())?;
     let file = TensorFile::parse(Path::new(NAME), weights)?;
     let source = CheckpointSource::of(file, model.config().clone(), Path::new(NAME))?;
     let mut bytes = Vec::new();

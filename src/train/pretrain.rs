@@ -1,6 +1,6 @@
 //! Pretraining: next-token prediction on plain text.
 
-use super::{Settings, task::NextToken};
+use super::{Settings, settings::Common, supervised::NextToken};
 use crate::{
     Result,
     text::{Batch, Split, batches},
@@ -19,7 +19,7 @@ impl NextToken for Pretrain {
     const STAGE: &'static str = "pretrain";
 
     fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>> {
-        let Settings { seed, batch, context, accumulate, .. } = *settings;
+        let Settings { common: Common { seed, .. }, batch, context, accumulate, .. } = *settings;
         (0..accumulate as u64)
             .map(|micro| {
                 let counter = step * accumulate as u64 + micro;
@@ -29,7 +29,7 @@ impl NextToken for Pretrain {
     }
 
     fn held_out(&mut self, settings: &Settings) -> Option<Box<dyn Iterator<Item = Result<Batch>> + '_>> {
-        let Settings { seed, val_batches, batch, context, .. } = *settings;
+        let Settings { common: Common { seed, .. }, val_batches, batch, context, .. } = *settings;
         let windows = || batches::validation_windows(&self.split.val, seed, val_batches, batch, context);
         (!self.split.val.is_empty()).then(|| Box::new(windows()) as _)
     }

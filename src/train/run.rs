@@ -1,273 +1,399 @@
-//! A run's folder: saving a trainer as a checkpoint, and making one again from it.
+//! The loop of every run in a folder: steps, log, validation, samples, guards, curves and checkpoints. What a step is says the
+//! [`Stage`]: [`supervised`](super::supervised) learning of a task, or [reinforcement](super::ppo::run).
 
-use std::path::Path;
-
-use serde::{Deserialize, Serialize};
-
-use super::{Settings, scaling::LossScale, trainer::Trainer};
-use crate::{
-    Error, Result,
-    gpu::Gpu,
-    interchange::{TextCodec, adapter::Adapters, checkpoint::CheckpointSource, load::adapted},
-    io::{
-        atomic,
-        checkpoint::{self, Checkpoint, Contents, Kind},
-        tensors::{NamedTensor, TensorFile},
-    },
-    model::{Gpt, build::Storage, heads::ScalarHead},
-    parallel::{Group, Kept, Replica},
-    tensor::Tensor,
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
-/// What a resumed run continues from, beside weights and moments.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
-    /// Steps taken.
-    pub step: u64,
-    /// The run's settings.
-    pub settings: Settings,
-    /// Lowest validation loss so far.
-    pub best_val_loss: Option<f64>,
-    /// The scale of the loss, in mixed precision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_scale: Option<LossScale>,
-    /// The adapter, and the variants that were chosen on it: other choices may round differently.
-    pub adapter: String,
-    /// Choices by class.
-    pub choices: std::collections::BTreeMap<String, String>,
+use serde::Serialize;
+use serde_json::{Value, json};
+use web_time::Instant;
+
+use super::{
+    coordination::{self, Log, Vote},
+    state::interrupted,
+};
+use crate::{
+    Error, Result,
+    error::GuardCause,
+    gpu::Gpu,
+    io::{atomic, metrics},
+    parallel::{Group, Replica},
+};
+
+/// When a run ends, saves and validates.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// Steps in all.
+    pub steps: u64,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Steps between validations; none for a stage that is not validated.
+    pub val_every: Option<u64>,
 }
 
-impl State {
-    /// That of a trainer.
-    pub(super) fn of(trainer: &Trainer, settings: &Settings, best_val_loss: Option<f64>) -> Self {
-        Self {
-            step: trainer.optimizer.step,
-            settings: settings.clone(),
-            best_val_loss,
-            loss_scale: trainer.loss_scale,
-            adapter: trainer.gpu.tuner().adapter().to_string(),
-            choices: trainer.gpu.tuner().choices(),
-        }
-    }
+/// What a run does in each step.
+pub trait Stage {
+    /// The numbers of a step.
+    type Numbers: Clone;
+    /// A step whose numbers may still be on the GPU.
+    type Pending;
 
-    /// Takes over the choices of variants, if they were made on this adapter.
-    pub(super) fn adopt(&self, gpu: &Gpu) {
-        if self.adapter == gpu.tuner().adapter() {
-            gpu.tuner().adopt(self.choices.clone());
-        }
-    }
+    /// Whether a step is recorded while the GPU runs the one before. Otherwise [`Stage::step`] waits for its own.
+    const OVERLAPS: bool;
+    /// Whether a new run has something to [prepare](Stage::prepare). As that may fail, nothing is saved before.
+    const PREPARES: bool;
 
-    /// Puts a fresh trainer where the run was; `moments` has the optimizer's tensors, `before` their names.
-    pub(super) fn restore(&self, trainer: &mut Trainer, moments: &TensorFile, before: &str) -> Result<()> {
-        for (name, tensor) in trainer.optimizer.state() {
-            tensor.write(&take(moments, &format!("{before}{name}"), tensor.shape())?)?;
-            trainer.gpu.submit()?;
-        }
-        trainer.optimizer.step = self.step;
-        if let Some(loss_scale) = self.loss_scale {
-            trainer.optimizer.skipped = loss_scale.skipped;
-            trainer.loss_scale = trainer.loss_scale.map(|_| loss_scale);
-        }
+    /// The stage's name in metrics.
+    fn name(&self) -> &'static str;
+
+    /// The device.
+    fn gpu(&self) -> &Gpu;
+
+    /// How this copy of what is trained keeps in step with other ranks'.
+    fn replica(&self) -> &Replica;
+
+    /// The same, to let the ranks meet.
+    fn replica_mut(&mut self) -> &mut Replica;
+
+    /// When the run ends, saves and validates.
+    fn schedule(&self) -> Schedule;
+
+    /// Steps done.
+    fn done(&self) -> u64;
+
+    /// The settings, which all ranks must share.
+    fn settings(&self) -> Value;
+
+    /// Gives the replica of a resumed run what the checkpoint in `out` has for it.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a truncated or inconsistent one.
+    fn rejoin(&mut self, _out: &Path) -> Result<()> {
         Ok(())
     }
-}
 
-/// The tensors of a head's file.
-const HEAD: [&str; 4] = ["weight", "bias", "gain", "shift"];
+    /// Compiles every kernel of a step, and lets the tuner see every shape. Changes nothing that is saved.
+    ///
+    /// # Errors
+    /// As [`Stage::step`].
+    fn rehearse(&mut self) -> impl Future<Output = Result<()>>;
 
-/// The host's copy of named tensors.
-pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
-    let mut values = Vec::with_capacity(tensors.len());
-    for (_, tensor) in tensors {
-        values.push(tensor.to_f32().await?);
+    /// Finds out what a new run needs before its first step, once kernels are tuned; see [`Stage::PREPARES`].
+    ///
+    /// # Errors
+    /// Those of the stage and of the driver.
+    fn prepare(&mut self) -> impl Future<Output = Result<()>> {
+        async { Ok(()) }
     }
-    Ok(values)
+
+    /// Takes step number `step`.
+    ///
+    /// # Errors
+    /// Those of the stage and of the driver; [`Error::Rank`].
+    fn step(&mut self, step: u64) -> impl Future<Output = Result<Self::Pending>>;
+
+    /// The numbers of step `step`, once the GPU has them.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`], and those of the driver.
+    fn numbers(&mut self, step: u64, pending: Self::Pending) -> impl Future<Output = Result<Self::Numbers>>;
+
+    /// The line of a step for the metrics; its number and the stage's name are added.
+    fn line(&self, numbers: &Self::Numbers, seconds: f64) -> Value;
+
+    /// Judges a step by its numbers.
+    fn verdict(&mut self, _numbers: &Self::Numbers) -> Verdict {
+        Verdict::Fine
+    }
+
+    /// Measures on what is held out; none when nothing is, or where another rank does it.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    fn validate(&mut self) -> impl Future<Output = Result<Option<Validation>>> {
+        async { Ok(None) }
+    }
+
+    /// Lets the model write, when it is time to after `done` steps, the last of which was `validated` or not. Only the first rank is
+    /// asked.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    fn sample(&mut self, done: u64, validated: bool) -> impl Future<Output = Result<Option<Sample>>>;
+
+    /// After the last step and its validation, before the last checkpoint. `out` is the run's folder. Only the first rank is asked.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and those of the driver.
+    fn finish(&mut self, _out: &Path) -> impl Future<Output = Result<()>> {
+        async { Ok(()) }
+    }
+
+    /// Writes a checkpoint into the run's folder `out`, all of it or nothing. All ranks are asked; the first writes, and gets the
+    /// checkpoint's folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] (older checkpoints stay), [`Error::Rank`], and those of the driver.
+    fn save(&mut self, out: &Path) -> impl Future<Output = Result<Option<PathBuf>>>;
+
+    /// The curves of the lines of metrics: the picture's file name, and its SVG.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for lines without curves.
+    fn curves(&self, lines: &[Value]) -> Result<(&'static str, String)>;
 }
 
-/// The host's copies of what a resumed run needs beside the weights, with what is spread over the ranks of `replica`: all of them
-/// ask, and the first gets it.
+/// What a validation found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Validation {
+    /// Mean loss.
+    pub loss: f64,
+    /// What else the stage measures, by name.
+    pub metrics: Vec<(&'static str, f64)>,
+}
+
+/// What a step looks like to a stage's guards.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// As it should be: worth a checkpoint.
+    Fine,
+    /// Over a limit, but not for long enough to stop; no checkpoint is saved meanwhile.
+    Suspicious(GuardCause),
+    /// The run is over.
+    Stop(GuardCause),
+}
+
+/// What a model wrote.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The prompt, and what the model wrote after it.
+    pub text: String,
+    /// What a judge said of it, if there is one.
+    pub score: Option<f32>,
+}
+
+/// What happens during a run, for the caller to show.
+#[derive(Debug)]
+pub enum Event<'a, N> {
+    /// The tuner times variants of a class: which, of how many.
+    Tuning(&'a str, usize, usize),
+    /// The stage finds out what it needs before its first step.
+    Preparing,
+    /// A step is done.
+    Step(&'a StepReport<N>),
+    /// A validation is done: step, what it found.
+    Validated(u64, &'a Validation),
+    /// A sample was drawn after this many steps.
+    Sample(u64, &'a Sample),
+    /// A guard is worried.
+    Suspicious(&'a GuardCause),
+    /// A checkpoint was written.
+    Saved(&'a Path),
+}
+
+/// A step that is done.
+#[derive(Clone, Debug)]
+pub struct StepReport<N> {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds since the step before.
+    pub seconds: f64,
+    /// The step's numbers.
+    pub numbers: N,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ended<N> {
+    /// Numbers of this run's first step.
+    pub first: Option<N>,
+    /// Numbers of the last step.
+    pub last: Option<N>,
+    /// The last validation.
+    pub validation: Option<Validation>,
+    /// Median seconds of a step.
+    pub seconds_per_step: f64,
+    /// Whether the run was asked to stop before its last step.
+    pub stopped: bool,
+    /// The ranks that trained together, if there were several.
+    pub ranks: Option<RankSummary>,
+}
+
+/// What several ranks did together.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RankSummary {
+    /// How many.
+    pub ranks: usize,
+    /// On how many hosts.
+    pub hosts: usize,
+    /// Bytes that the first one sent.
+    pub bytes_sent: u64,
+}
+
+impl RankSummary {
+    /// What `group` did; none where a rank was alone.
+    pub fn of(group: &Group) -> Option<Self> {
+        (group.size() > 1).then(|| Self { ranks: group.size(), hosts: group.hosts(), bytes_sent: group.sent() })
+    }
+}
+
+/// The log of a run in its folder.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// Runs `stage` in the folder `out` to its last step, or until `stop` is set: then the step is finished, saved, and the run ends.
 ///
 /// # Errors
-/// [`Error::Rank`], and those of the driver.
-pub(super) async fn keep(replica: &Replica, tensors: impl Iterator<Item = (String, Tensor)>) -> Result<Vec<Kept>> {
-    let mut kept = replica.moments()?;
-    if !replica.group().is_first() {
-        return Ok(Vec::new());
-    }
-    for (name, tensor) in tensors {
-        kept.push(Kept { name, shape: tensor.shape().to_vec(), values: tensor.to_f32().await? });
-    }
-    Ok(kept)
-}
-
-/// Tensors with their values, for files.
-pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
-    let name = |((name, tensor), values): (&'a (String, Tensor), &'a Vec<f32>)| NamedTensor {
-        name,
-        shape: tensor.shape(),
-        data: values,
-    };
-    tensors.iter().zip(values).map(name).collect()
-}
-
-/// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing. Of a model with adapters, the adapters
-/// alone. The chat template goes with it if `codec` has one. All ranks ask; the first writes, and gets the folder.
-///
-/// # Errors
-/// [`Error::Io`] (older checkpoints stay), and those of the driver.
-pub async fn save(
+/// [`Error::Diverged`], [`Error::Guarded`] when a guard stops it, [`Error::DeviceLost`] and [`Error::Rank`] with the checkpoint to
+/// go on from, [`Error::Io`], and those of the stage. The last checkpoint stays.
+pub async fn run<S: Stage>(
+    stage: &mut S,
     out: &Path,
-    trainer: &Trainer,
-    codec: &TextCodec,
-    settings: &Settings,
-    best_val_loss: Option<f64>,
-) -> Result<Option<std::path::PathBuf>> {
-    let kept = trainer.kept().await?;
-    if !trainer.group().is_first() {
-        return Ok(None);
-    }
-    let state = State::of(trainer, settings, best_val_loss);
-    let head_values = match &trainer.head {
-        None => Vec::new(),
-        Some(ScalarHead { weight, bias, gain, shift }) => {
-            vec![weight.to_f32().await?, bias.to_f32().await?, vec![*gain], vec![*shift]]
-        }
-    };
-    let head_shapes = [vec![1, trainer.model.config().width], vec![1], vec![1], vec![1]];
-    let head: Vec<_> = HEAD
-        .iter()
-        .zip(&head_shapes)
-        .zip(&head_values)
-        .map(|((name, shape), data)| NamedTensor { name, shape, data })
-        .collect();
-    let json = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
-    let parts = Parts { model: &trainer.model, head: &head, optimizer: &kept, state: &json };
-    publish(out, state.step, parts, codec, settings.keep).await.map(Some)
+    stop: &AtomicBool,
+    event: impl FnMut(Event<'_, S::Numbers>),
+) -> Result<Ended<S::Numbers>> {
+    let group = stage.replica().group().clone();
+    train(stage, out, stop, event).await.map_err(|error| interrupted(out, &group, error))
 }
 
-/// Gives the replica of a resumed `trainer` what the checkpoint in `out` has for it: one that was written by a rank that was alone
-/// has nothing.
-///
-/// # Errors
-/// [`Error::Checkpoint`] for a truncated or inconsistent one.
-pub(super) fn rejoin(out: &Path, trainer: &mut Trainer) -> Result<()> {
-    let state = trainer.replica.state();
-    if state.is_empty() {
-        return Ok(());
-    }
-    let file = Checkpoint::open(out)?.optimizer()?;
-    for (name, tensor) in state.iter().filter(|(name, _)| file.contains(name)) {
-        tensor.write(&take(&file, name, tensor.shape())?)?;
-        trainer.gpu.submit()?;
-    }
-    Ok(())
-}
-
-/// `error` as the run in `out` tells it: with the checkpoint to go on from, when the device or a rank was lost. What ended a rank
-/// other than the first is written down as well, for its words may not reach the terminal of the first.
-pub(super) fn interrupted(out: &Path, group: &Group, error: Error) -> Error {
-    let error = match error {
-        Error::DeviceLost { reason, kernel, .. } => {
-            Error::DeviceLost { reason, kernel, saved: checkpoint::resolve(out).ok() }
-        }
-        Error::Rank { ranks, hosts, reason, .. } => {
-            Error::Rank { ranks, hosts, reason, saved: checkpoint::resolve(out).ok() }
-        }
-        error => error,
-    };
-    if !group.is_first() {
-        // A folder that cannot be written to is not what ended the run.
-        let _ = atomic::write(&out.join(format!("rank-{}.log", group.rank())), format!("{error}\n").as_bytes());
-    }
-    error
-}
-
-/// What a stage's checkpoint is made of, beside the tokenizer.
-pub(super) struct Parts<'a> {
-    /// The model; of one with adapters the adapters are saved.
-    pub model: &'a Gpt,
-    /// The reward head, if there is one.
-    pub head: &'a [NamedTensor<'a>],
-    /// What the optimizer goes on with.
-    pub optimizer: &'a [Kept],
-    /// What else a resumed run goes on with.
-    pub state: &'a serde_json::Value,
-}
-
-/// Writes the checkpoint of `step` into the run folder `out`: all of it or nothing. Of older ones the newest `keep` stay.
-///
-/// # Errors
-/// As [`save`].
-pub(super) async fn publish<'a>(
+async fn train<S: Stage>(
+    stage: &mut S,
     out: &Path,
-    step: u64,
-    parts: Parts<'a>,
-    codec: &TextCodec,
-    keep: usize,
-) -> Result<std::path::PathBuf> {
-    let Parts { model, head, optimizer, state } = parts;
-    let weights = download(model.parameters()).await?;
-    let moment = |Kept { name, shape, values }: &'a Kept| NamedTensor { name, shape, data: values };
-
-    let vocabulary = codec.tokenizer.to_json();
-    let conventions = &codec.conventions;
-    let files = conventions.template.is_some().then(|| conventions.files());
-    let (kind, config) = match model.lora() {
-        None => (Kind::Model, serde_json::to_value(model.config())),
-        Some(lora) => (Kind::Adapter, serde_json::to_value(lora)),
-    };
-    let contents = Contents {
-        kind,
-        config: &config.map_err(|error| Error::Config(error.to_string()))?,
-        tokenizer: vocabulary.as_bytes(),
-        codec: files.as_ref().map_or(&[], |files| &files[..]),
-        model: &named(model.parameters(), &weights),
-        head,
-        optimizer: &optimizer.iter().map(moment).collect::<Vec<_>>(),
-        state,
-    };
-    checkpoint::save(out, step, &contents, keep)
-}
-
-/// A tensor of `file` with the shape that the configuration asks for.
-pub(super) fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    if file.shape(name)? != shape {
-        let reason = format!("{name} is {:?}, the configuration says {shape:?}", file.shape(name)?);
-        return Err(Error::checkpoint(file.path(), reason));
+    stop: &AtomicBool,
+    mut event: impl FnMut(Event<'_, S::Numbers>),
+) -> Result<Ended<S::Numbers>> {
+    let Schedule { steps, save_every, val_every } = stage.schedule();
+    let (gpu, group, first) = (stage.gpu().clone(), stage.replica().group().clone(), stage.done());
+    coordination::agree(&group, &(stage.settings(), first))?;
+    // From the first checkpoint on the folder always holds one, whenever the run is killed.
+    if first > 0 {
+        stage.rejoin(out)?;
+    } else if !S::PREPARES {
+        stage.save(out).await?;
     }
-    file.to_f32(name)
+    let report = |class: &str, index, count| event(Event::Tuning(class, index, count));
+    coordination::tune(&gpu, &group, async || stage.rehearse().await, report).await?;
+    if first == 0 && S::PREPARES {
+        event(Event::Preparing);
+        stage.prepare().await?;
+        stage.save(out).await?;
+    }
+    let log = out.join(METRICS);
+    let mut metrics = Log::open(&group, &log, first)?;
+
+    let mut times = Vec::new();
+    let (mut first_numbers, mut last_numbers, mut last_validation) = (None, None, None);
+    let mut pending: Option<(u64, S::Pending)> = None;
+    let mut clock = Instant::now();
+    let mut stopped = false;
+    for step in first..steps {
+        group.check()?;
+        let meets = stage.replica().meets();
+        let now = stage.step(step).await?;
+        // The step before is read while this one runs.
+        let before = pending.replace((step, now));
+        let done = step + 1;
+        // The ranks decide where they meet whether to stop.
+        let vote = || Ok::<_, Error>(meets && Vote::cast(&group, stop).stops()? && done < steps);
+        if S::OVERLAPS {
+            stopped = vote()?;
+        }
+        let last = done == steps;
+        let validates = val_every.is_some_and(|every| done % every == 0 || last);
+        let due = stopped || last || done % save_every == 0;
+        let flush = if validates || due || !S::OVERLAPS { pending.take() } else { None };
+        let mut read = Vec::new();
+        for (step, pending) in before.into_iter().chain(flush) {
+            read.push((step, stage.numbers(step, pending).await?));
+        }
+        // Two steps that are read together share the time since the one before them.
+        let seconds = clock.elapsed().as_secs_f64() / read.len().max(1) as f64;
+        if !read.is_empty() {
+            clock = Instant::now();
+        }
+        let mut verdict = Verdict::Fine;
+        for (step, numbers) in read {
+            times.push(seconds);
+            verdict = stage.verdict(&numbers);
+            let mut line = stage.line(&numbers, seconds);
+            line["step"] = json!(step);
+            line["stage"] = json!(stage.name());
+            metrics.append(&line)?;
+            let report = StepReport { step: step + 1, seconds, numbers };
+            event(Event::Step(&report));
+            first_numbers.get_or_insert_with(|| report.numbers.clone());
+            last_numbers = Some(report.numbers);
+        }
+        if !S::OVERLAPS {
+            stopped = vote()?;
+        }
+        let (ends, due) = (stopped || last, stopped || due);
+        if validates || due {
+            stage.replica_mut().meet()?;
+        }
+        let validation = if validates { stage.validate().await? } else { None };
+        if let Some(found) = &validation {
+            let mut line = json!({ "stage": stage.name(), "step": step, "val_loss": found.loss });
+            found.metrics.iter().for_each(|(name, value)| line[*name] = json!(value));
+            metrics.append(&line)?;
+            event(Event::Validated(done, found));
+        }
+        if group.is_first()
+            && let Some(sample) = stage.sample(done, validation.is_some()).await?
+        {
+            let mut line = json!({ "step": step, "sample": sample.text });
+            if let Some(score) = sample.score {
+                line["sample_score"] = json!(score);
+            }
+            metrics.append(&line)?;
+            event(Event::Sample(done, &sample));
+        }
+        last_validation = validation.or(last_validation);
+        let fine = match verdict {
+            Verdict::Fine => true,
+            Verdict::Suspicious(cause) => {
+                event(Event::Suspicious(&cause));
+                false
+            }
+            Verdict::Stop(cause) => {
+                if group.is_first() {
+                    draw(stage, out, &log)?;
+                }
+                metrics.append(&json!({ "step": step, "stopped_because": cause.to_string() }))?;
+                return Err(Error::Guarded { step: done, cause });
+            }
+        };
+        // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.
+        if ends || due && fine {
+            if last && group.is_first() {
+                stage.finish(out).await?;
+            }
+            if let Some(folder) = stage.save(out).await? {
+                draw(stage, out, &log)?;
+                event(Event::Saved(&folder));
+            }
+        }
+        if validates || due {
+            clock = Instant::now();
+        }
+        if ends {
+            break;
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(Ended {
+        first: first_numbers,
+        last: last_numbers,
+        validation: last_validation,
+        seconds_per_step: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
+        stopped,
+        ranks: RankSummary::of(&group),
+    })
 }
 
-/// The head that was trained with the model at `path`, of that model's `width`; none where there is none.
-///
-/// # Errors
-/// [`Error::Checkpoint`] for a truncated or inconsistent one, [`Error::Io`].
-pub fn head(gpu: &Gpu, checkpoint: &Checkpoint, width: usize) -> Result<Option<ScalarHead>> {
-    let Some(file) = checkpoint.head()? else { return Ok(None) };
-    let one = |name| take(&file, name, &[1]);
-    Ok(Some(ScalarHead {
-        weight: Tensor::from_f32(gpu, &[1, width], &take(&file, HEAD[0], &[1, width])?)?,
-        bias: Tensor::from_f32(gpu, &[1], &one(HEAD[1])?)?,
-        gain: one(HEAD[2])?[0],
-        shift: one(HEAD[3])?[0],
-    }))
-}
-
-/// The trainer, tokenizer and state that a checkpoint or run folder holds.
-///
-/// # Errors
-/// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.
-pub fn resume(gpu: &Gpu, path: &Path) -> Result<(Trainer, TextCodec, State)> {
-    let checkpoint = Checkpoint::open(path)?;
-    let state: State = serde_json::from_value(checkpoint.state()?)
-        .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("state.json: {error}")))?;
-    state.adopt(gpu);
-    let model = match checkpoint.kind {
-        Kind::Model => Gpt::from_source(gpu, &CheckpointSource::open(path)?)?,
-        Kind::Adapter => adapted(gpu, &Adapters::open(path)?, Storage::AsStored, |_, _| ())?,
-    };
-    let head = head(gpu, &checkpoint, model.config().width)?;
-    let mut trainer = Trainer::with_head(gpu, model, head, &state.settings)?;
-    state.restore(&mut trainer, &checkpoint.optimizer()?, "")?;
-    Ok((trainer, TextCodec::open(&checkpoint.folder)?, state))
+/// Draws the curves of the run's log.
+fn draw(stage: &impl Stage, out: &Path, log: &Path) -> Result<()> {
+    let (name, svg) = stage.curves(&metrics::read(log)?)?;
+    atomic::write(&out.join(name), svg.as_bytes())
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Settings, task::NextToken};
+use super::{Settings, settings::Common, supervised::NextToken};
 use crate::{
     Error, Result,
     interchange::TextCodec,
@@ -93,7 +93,7 @@ pub struct Sft {
 impl Sft {
     /// Holds out a share of the conversations and packs both parts. Answers end with the model's stop tokens.
     pub fn new(examples: Examples, codec: &TextCodec, settings: &Settings) -> Self {
-        let Settings { context, seed, val_fraction, .. } = *settings;
+        let Settings { common: Common { seed, .. }, context, val_fraction, .. } = *settings;
         let (train, held_out) = examples.split(val_fraction, seed);
         let first = held_out.first().or(train.first()).map_or(0, |index| *index as usize);
         let mut prompt = examples.prompt(first);

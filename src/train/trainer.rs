@@ -5,30 +5,64 @@ use std::borrow::Cow;
 use crate::{
     Error, Result,
     gpu::{Gpu, readback::Readback},
-    model::{Gpt, gpt::Pass, heads::ScalarHead},
+    model::{Gpt, Model, gpt::Pass, heads::ScalarHead},
     ops::{
         cross_entropy::{self, Targets},
         embedding::Tokens,
     },
-    optim::Optimizer,
+    optim::{AdamW, Decay, Optimizer, Schedule},
     parallel::{Group, Kept, Replica, Wire},
     random,
     tape::{Gradients, Tape},
     tensor::Tensor,
     text::batches::{self, Batch},
-    train::{Settings, run, scaling::LossScale, settings::Precision},
+    train::{scaling::LossScale, settings::Precision, state},
 };
 
 /// The random stream of dropout keys.
 const DROPOUT_STREAM: u64 = u64::from_le_bytes(*b"dropout ");
 
-/// Everything that a step changes.
-pub struct Trainer {
+/// How a trainer takes its steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepSettings {
+    /// The learning rate over the steps.
+    pub schedule: Schedule,
+    /// The optimizer.
+    pub optimizer: AdamW,
+    /// Probability of dropping an activation.
+    pub dropout: f32,
+    /// Seed of the dropout masks.
+    pub seed: u64,
+    /// Run blocks again in the backward pass instead of keeping their activations.
+    pub checkpoint_activations: bool,
+    /// How weights and activations are stored.
+    pub precision: Precision,
+}
+
+impl StepSettings {
+    /// nanoGPT's recipe for small models: AdamW with betas 0.9 and 0.99, weight decay 0.1, clipping at 1, no dropout, in f32;
+    /// learning rate `lr` down to a tenth of it over `steps`, by half a cosine, after a tenth of them as warm-up.
+    pub fn new(lr: f32, steps: u64, seed: u64) -> Self {
+        Self {
+            schedule: Schedule { lr, min_lr: lr / 10.0, warmup: steps / 10, steps, decay: Decay::Cosine },
+            optimizer: AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 },
+            dropout: 0.0,
+            seed,
+            checkpoint_activations: false,
+            precision: Precision::F32,
+        }
+    }
+}
+
+/// A model with its optimizer: everything that a step changes.
+pub struct Trainer<M = Gpt> {
     /// The device.
     pub gpu: Gpu,
+    /// How steps are taken.
+    pub settings: StepSettings,
     /// The model.
-    pub model: Gpt,
-    /// The head that is trained with it: that of a reward model.
+    pub model: M,
+    /// The head that is trained with it: the reward of a reward model, or the value of a policy.
     pub head: Option<ScalarHead>,
     /// The optimizer of both.
     pub optimizer: Optimizer,
@@ -41,11 +75,28 @@ pub struct Trainer {
     one: Tensor,
 }
 
+/// Numbers of a micro-batch, still on the GPU.
+pub struct Part {
+    /// The numbers.
+    pub numbers: Readback,
+    /// The index among the step's numbers at which the first of them is added.
+    pub first: usize,
+    /// What each is multiplied by: the micro-batch's share in the step.
+    pub share: f32,
+}
+
+impl Part {
+    /// A micro-batch's loss, and what is measured beside it, with its share in the step.
+    pub fn new(numbers: Readback, share: f32) -> Self {
+        Self { numbers, first: 0, share }
+    }
+}
+
 /// The numbers of a step that is still on the GPU.
 #[must_use]
 pub struct Pending {
-    /// Of each micro-batch its mean loss, then as many means as `names`; and its share in the step's.
-    parts: Vec<(Readback, f32)>,
+    parts: Vec<Part>,
+    /// Names of the step's numbers behind the loss.
     names: &'static [&'static str],
     norm: Readback,
     /// The ranks that have a part in the step.
@@ -81,12 +132,12 @@ fn scored(batch: &Batch) -> usize {
     batch.targets.iter().filter(|&&target| target != batches::IGNORED).count()
 }
 
-impl Trainer {
+impl<M: Model> Trainer<M> {
     /// A trainer for `model` with fresh moments.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
-    pub fn new(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<Self> {
+    pub fn new(gpu: &Gpu, model: M, settings: impl Into<StepSettings>) -> Result<Self> {
         Self::with_head(gpu, model, None, settings)
     }
 
@@ -94,18 +145,29 @@ impl Trainer {
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
-    pub fn with_head(gpu: &Gpu, mut model: Gpt, head: Option<ScalarHead>, settings: &Settings) -> Result<Self> {
+    pub fn with_head(gpu: &Gpu, model: M, head: Option<ScalarHead>, settings: impl Into<StepSettings>) -> Result<Self> {
+        // A language model's own head may be `head.weight`: moments are told apart by name.
+        Self::with_named_head(gpu, model, head.map(|head| ("scalar", head)), settings.into())
+    }
+
+    /// As [`Trainer::with_head`], where the head's moments have names that begin with its own.
+    pub(super) fn with_named_head(
+        gpu: &Gpu,
+        mut model: M,
+        head: Option<(&str, ScalarHead)>,
+        settings: StepSettings,
+    ) -> Result<Self> {
         let loss_scale = (settings.precision == Precision::F16).then(LossScale::default);
         if loss_scale.is_some() {
             model.mix()?;
         }
         let mut gradients = Gradients::default();
         let mut parameters = model.parameters().to_vec();
-        // A language model's own head may be `head.weight`: moments are told apart by name.
-        parameters.extend(head.iter().flat_map(|head| head.parameters("scalar")));
+        parameters.extend(head.iter().flat_map(|(name, head)| head.parameters(name)));
         let optimizer = Optimizer::new(gpu, &parameters, model.halves(), settings.optimizer, &mut gradients)?;
-        let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), model, head, optimizer, loss_scale, replica: Replica::alone(), gradients, one })
+        let (one, head) = (Tensor::from_f32(gpu, &[1], &[1.0])?, head.map(|(_, head)| head));
+        let (gpu, replica) = (gpu.clone(), Replica::alone());
+        Ok(Self { gpu, settings, model, head, optimizer, loss_scale, replica, gradients, one })
     }
 
     /// Trains together with the ranks of `group`, whose weights are the same as these.
@@ -127,7 +189,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Rank`], and those of the driver.
     pub async fn kept(&self) -> Result<Vec<Kept>> {
-        run::keep(&self.replica, self.optimizer.state().into_iter().chain(self.replica.state())).await
+        state::keep(&self.replica, self.optimizer.state().into_iter().chain(self.replica.state())).await
     }
 
     /// This rank's share of a step's things, and how many its loss is a mean over: all of them where the ranks' gradients are
@@ -162,8 +224,8 @@ impl Trainer {
         self.backward(last, |trainer, tape| {
             let (gpu, model) = (tape.gpu(), &trainer.model);
             let (tokens, targets) = (tokens(gpu, batch, true)?, Targets::new(gpu, &batch.targets)?);
-            let hidden = model.forward(tape, &tokens, pass, None)?;
-            let loss = model.loss(tape, &hidden, &targets, factor)?.mean;
+            let output = model.forward(tape, &tokens, pass)?;
+            let loss = model.loss(tape, &output, &targets, factor)?;
             Ok((loss.clone(), loss))
         })
     }
@@ -192,8 +254,8 @@ impl Trainer {
     }
 
     /// How the forward pass of micro-batch `micro` of `count` runs in this step.
-    pub fn pass(&self, settings: &Settings, micro: usize, count: usize) -> Pass {
-        let group = self.group();
+    pub fn pass(&self, micro: usize, count: usize) -> Pass {
+        let (group, settings) = (self.group(), &self.settings);
         // Ranks drop other activations.
         let counter = (self.optimizer.step * count as u64 + micro as u64) * group.size() as u64 + group.rank() as u64;
         Pass {
@@ -204,18 +266,20 @@ impl Trainer {
         }
     }
 
-    /// The optimizer's step after the gradients of all micro-batches. `parts` are their numbers with their shares: the loss,
-    /// then one for each of `names`.
+    /// The optimizer's step after the gradients of all micro-batches, at the schedule's learning rate. `parts` are their
+    /// numbers: the loss, then one for each of `names`.
     ///
     /// # Errors
-    /// Those of the driver.
-    pub fn update(
-        &mut self,
-        settings: &Settings,
-        parts: Vec<(Readback, f32)>,
-        names: &'static [&'static str],
-    ) -> Result<Pending> {
-        let lr = settings.schedule.at(self.optimizer.step);
+    /// Those of the driver; [`Error::Rank`].
+    pub fn update(&mut self, parts: Vec<Part>, names: &'static [&'static str]) -> Result<Pending> {
+        self.update_at(self.settings.schedule.at(self.optimizer.step), parts, names)
+    }
+
+    /// As [`Trainer::update`], at the learning rate `lr`.
+    ///
+    /// # Errors
+    /// As [`Trainer::update`].
+    pub fn update_at(&mut self, lr: f32, parts: Vec<Part>, names: &'static [&'static str]) -> Result<Pending> {
         let scale = self.loss_scale.map(|loss| loss.scale);
         let norm = self.replica.update(&self.gpu, &mut self.optimizer, &mut self.gradients, lr, scale)?;
         Ok(Pending { parts, names, norm, group: self.replica.together() })
@@ -226,17 +290,17 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the driver; [`Error::Rank`].
-    pub fn step(&mut self, settings: &Settings, batches: &[Batch]) -> Result<Pending> {
+    pub fn step(&mut self, batches: &[Batch]) -> Result<Pending> {
         let (batches, all) = self.own(batches);
         let mut parts = Vec::with_capacity(batches.len());
         for (micro, batch) in batches.iter().enumerate() {
-            let pass = self.pass(settings, micro, batches.len());
+            let pass = self.pass(micro, batches.len());
             // Each scored token of the step counts the same; a step without any has loss 0.
             let share = scored(batch) as f32 / all.max(1) as f32;
             let last = micro + 1 == batches.len();
-            parts.push((self.accumulate(batch, pass, share, last)?.read(), share));
+            parts.push(Part::new(self.accumulate(batch, pass, share, last)?.read(), share));
         }
-        self.update(settings, parts, &[])
+        self.update(parts, &[])
     }
 
     /// Takes note of the outcome of a step: in mixed precision one whose gradients were not finite was not taken, and the next
@@ -260,8 +324,8 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn rehearse(&mut self, settings: &Settings, batches: &[Batch]) -> Result<()> {
-        let (dropout, checkpoint) = (settings.dropout, settings.checkpoint_activations);
+    pub fn rehearse(&mut self, batches: &[Batch]) -> Result<()> {
+        let (dropout, checkpoint) = (self.settings.dropout, self.settings.checkpoint_activations);
         let pass = Pass { dropout, checkpoint, ..Pass::default() };
         if let Some(batch) = self.own(batches).0.first() {
             self.accumulate(batch, pass, 1.0, false)?;
@@ -271,18 +335,28 @@ impl Trainer {
 }
 
 impl Pending {
-    /// The numbers, once the GPU has them.
+    /// The step's numbers, summed over micro-batches and ranks, and the gradient norm; once the GPU has them.
     ///
     /// # Errors
-    /// Those of the driver.
-    pub async fn outcome(self) -> Result<Outcome> {
+    /// Those of the driver; [`Error::Rank`].
+    pub async fn sums(self) -> Result<(Vec<f32>, f32)> {
         let mut sums = vec![0.0; 1 + self.names.len()];
-        for (readback, share) in self.parts {
-            let means = readback.numbers::<f32>().await?;
-            sums.iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean * share);
+        for Part { numbers, first, share } in self.parts {
+            let means = numbers.numbers::<f32>().await?;
+            sums[first..].iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean * share);
         }
         let sums = self.group.sum(sums, Wire::F32).wait()?;
-        let metrics = self.names.iter().copied().zip(sums[1..].iter().copied()).collect();
-        Ok(Outcome { loss: sums[0], norm: self.norm.numbers::<f32>().await?[0], metrics })
+        Ok((sums, self.norm.numbers::<f32>().await?[0]))
+    }
+
+    /// The step's numbers by name, once the GPU has them.
+    ///
+    /// # Errors
+    /// As [`Pending::sums`].
+    pub async fn outcome(self) -> Result<Outcome> {
+        let names = self.names;
+        let (sums, norm) = self.sums().await?;
+        let metrics = names.iter().copied().zip(sums[1..].iter().copied()).collect();
+        Ok(Outcome { loss: sums[0], norm, metrics })
     }
 }

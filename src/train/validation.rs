@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     Result,
     gpu::Gpu,
-    model::{Gpt, gpt::Pass},
+    model::{Model, gpt::Pass},
     ops::cross_entropy::Targets,
     tape::Tape,
     text::batches::Batch,
@@ -21,7 +21,7 @@ const AHEAD: usize = 4;
 /// Those of the batches and of the driver.
 pub async fn mean_loss(
     gpu: &Gpu,
-    model: &Gpt,
+    model: &impl Model,
     batches: impl Iterator<Item = Result<Batch>>,
     progress: impl FnMut(usize),
 ) -> Result<f64> {
@@ -35,7 +35,7 @@ pub async fn mean_loss(
 /// As [`mean_loss`].
 pub async fn sum_of_losses(
     gpu: &Gpu,
-    model: &Gpt,
+    model: &impl Model,
     batches: impl Iterator<Item = Result<Batch>>,
     mut progress: impl FnMut(usize),
 ) -> Result<(f64, usize)> {
@@ -47,9 +47,9 @@ pub async fn sum_of_losses(
         if let Some(batch) = batches.next().transpose()? {
             let inputs = trainer::tokens(gpu, &batch, false)?;
             let targets = Targets::new(gpu, &batch.targets)?;
-            let hidden = model.forward(&tape, &inputs, Pass::default(), None)?;
-            let loss = model.loss(&tape, &hidden, &targets, 1.0)?;
-            ahead.push_back((loss.mean.read(), targets.scored));
+            let output = model.forward(&tape, &inputs, Pass::default())?;
+            let loss = model.loss(&tape, &output, &targets, 1.0)?;
+            ahead.push_back((loss.read(), targets.scored));
             gpu.submit()?;
             if ahead.len() < AHEAD {
                 continue;

@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::{Shared, terminal};
+use super::{Shared, output};
 use wgpt::{
     Error, Result,
     formats::{Format, Rows},
@@ -18,9 +18,9 @@ use wgpt::{
     model::{Config, Source, parameters},
 };
 
-/// Write a model for other programs
+/// Convert a model for other programs
 #[derive(Debug, Args)]
-#[command(after_help = "A name that ends in .gguf is a GGUF file, any other a Hugging Face folder.
+#[command(after_help = "A name that ends in .gguf makes a GGUF file, any other name a Hugging Face folder.
 
 Examples:
   wgpt convert --model runs/shakespeare --out shakespeare.gguf
@@ -29,10 +29,10 @@ pub(crate) struct Arguments {
     /// Checkpoint or run folder, Hugging Face folder, or GGUF file
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// What to write
+    /// File or folder to write
     #[arg(long, value_name = "FILE.gguf|DIR")]
     out: PathBuf,
-    /// How to store matrices: F32, F16, BF16; in GGUF also Q8_0, Q4_1, Q4_K
+    /// Format of the matrices: F32, F16, BF16; in GGUF also Q8_0, Q4_1, Q4_K
     #[arg(long, default_value = "F32")]
     format: String,
 }
@@ -44,13 +44,13 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     write(shared, &*interchange::open(model)?, &TextCodec::open(model)?, out, stored)
 }
 
-/// What `--format` means.
+/// The value of `--format`.
 pub(super) fn format_of(name: &str) -> Result<Format> {
     Format::from_name(name)
         .ok_or_else(|| Error::Usage(format!("--format {name}: give F32, F16, BF16, Q8_0, Q4_1 or Q4_K")))
 }
 
-/// A model whose parameters are counted as they are done.
+/// A model that counts the parameters that have been read, to show progress.
 struct Counted<'a> {
     source: &'a dyn Source,
     done: RefCell<HashSet<String>>,
@@ -68,15 +68,15 @@ impl Source for Counted<'_> {
 
     fn done(&self, name: &str) {
         self.source.done(name);
-        // A parameter may be done in several pieces.
+        // A parameter may be read in several pieces.
         self.done.borrow_mut().insert(name.to_string());
         self.bar.set_position(self.done.borrow().len() as u64);
     }
 }
 
-/// Writes a model to `out`, and says so.
+/// Writes a model to `out`, and prints a message.
 pub(super) fn write(shared: &Shared, source: &dyn Source, codec: &TextCodec, out: &Path, format: Format) -> Result<()> {
-    let bar = terminal::bar(parameters::specs(source.config()).len() as u64, shared.quiet);
+    let bar = output::bar(parameters::specs(source.config()).len() as u64, shared.quiet);
     bar.set_message("writing");
     let source = &Counted { source, done: RefCell::default(), bar: bar.clone() };
     if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::{
     Shared,
+    options::{Defaults, TuneArguments},
+    output,
     preferences::{Left, Source},
-    ranks, terminal, training,
-    tune::{Defaults, TuneArguments},
+    ranks, training,
 };
 use wgpt::{
     Error, Result,
@@ -16,20 +17,20 @@ use wgpt::{
     train::{
         Settings, coordination,
         dpo::Dpo,
-        stage::{Stage, Summary},
-        task::Task,
+        settings::StageSettings,
+        supervised::{Summary, Supervised, Task},
     },
 };
 
-/// Teach a model what people prefer, without a reward model (direct preference optimisation)
+/// Train a model on preferences, without a reward model (direct preference optimisation)
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A line of --data is one preference, a prompt being a text or a list of {\"role\", \"content\"}:
+    after_help = "Each line of --data is one preference; a prompt is a text or a list of {\"role\", \"content\"}:
   {\"prompt\": \"Hi\", \"chosen\": \"Hello! How can I help?\", \"rejected\": \"What.\"}
-or another form that wgpt feedback import reads. The loss compares the answers' log-probabilities with those of the model
-as it was: with --lora-rank the model without its adapters, else they are computed once and kept beside the run. It begins
-at ln 2 = 0.6931. A reward is beta (log pi - log ref); the margin is the chosen answer's less the rejected one's.
-Prompts are held out with all their pairs; accuracy on them comes with its 95 % interval (Wilson).
+or another form that wgpt feedback import reads. The loss compares the answers' log-probabilities with those of the initial
+model: with --lora-rank that is the model without its adapters, otherwise they are computed once and stored in the run. It
+starts at ln 2 = 0.6931. A reward is beta (log pi - log ref); the margin is the chosen answer's minus the rejected one's.
+Prompts are held out with all their pairs; accuracy on them is reported with its 95 % interval (Wilson).
 
 Examples:
   wgpt dpo --model runs/talker --data preferences.jsonl --out runs/polite
@@ -43,10 +44,10 @@ pub(crate) struct Arguments {
     tune: TuneArguments,
     #[command(flatten)]
     source: Source,
-    /// How strongly to hold on to the reference: less lets the model go further
+    /// How strongly to stay close to the reference: lower values let the model move further
     #[arg(long, default_value_t = 0.1)]
     beta: f32,
-    /// How often every preference is learned from
+    /// Number of passes over the preferences
     #[arg(long, default_value_t = 1)]
     epochs: usize,
     /// Pairs per micro-batch
@@ -55,7 +56,7 @@ pub(crate) struct Arguments {
     /// Highest learning rate [default: 1e-6, with adapters 2e-5]
     #[arg(long)]
     lr: Option<f32>,
-    /// Share of the prompts that is held out
+    /// Share of the prompts to hold out
     #[arg(long, default_value_t = 0.1)]
     val_fraction: f64,
 }
@@ -81,15 +82,15 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let Arguments { tune, source, beta, epochs, batch, lr, val_fraction } = arguments;
     let out = tune.out(source.path());
     let base = tune.base(&out)?;
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     let config = interchange::open(&base)?.config().clone();
-    let recipe = Settings { beta: Some(*beta), ..Settings::dpo(config.clone(), tune.lora()?) };
+    let recipe = Settings { stage: StageSettings::Dpo { beta: *beta }, ..Settings::dpo(config.clone(), tune.lora()?) };
     let own = Defaults { batch: *batch, lr: *lr, val_fraction: *val_fraction, epochs: *epochs };
     let settings = tune.settings(&config, recipe, &own)?;
     let codec = TextCodec::open(&base)?;
     let (pairs, left) = source.load(shared, &codec, settings.context + 1)?;
     let (fingerprint, truncated, answers) = (pairs.fingerprint(), pairs.truncated, pairs.answer_tokens());
-    let mut task = Dpo::new(pairs, &settings, codec.conventions.stops.clone());
+    let mut task = Dpo::new(pairs, &settings, codec.conventions.stops.clone())?;
     let steps = tune.steps.unwrap_or_else(|| task.steps(&settings, *epochs));
     let settings = tune.schedule(settings, steps, fingerprint)?;
     let (pairs, held_out_pairs) = task.sizes();
@@ -106,11 +107,11 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         out.display()
     ));
     match (settings.lora.is_some(), tune.resume) {
-        // A model with adapters is its own reference.
+        // A model with adapters contains its own reference.
         (true, _) => {}
         (false, true) => task.recall(&out)?,
         (false, false) => {
-            let bar = terminal::bar((pairs + held_out_pairs) as u64, shared.quiet);
+            let bar = output::bar((pairs + held_out_pairs) as u64, shared.quiet);
             let tuned = |class: &str, index: usize, count: usize| {
                 bar.set_message(format!("tuning {}/{count}: {class}", index + 1));
             };
@@ -119,7 +120,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
             if group.is_first() {
                 task.remember(&trainer, &settings, &out, |done| bar.set_position(done as u64)).await?;
             }
-            // The others read what the first rank wrote.
+            // The other ranks read what the first one wrote.
             group.meet()?;
             if !group.is_first() {
                 task.recall(&out)?;
@@ -128,7 +129,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         }
     }
     let stop = training::stop_on_interrupt();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let output = Output { summary, pairs, held_out_pairs, truncated, left };
     shared.result(&output, || {

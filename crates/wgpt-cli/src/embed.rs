@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Shared, sampling::LoadArguments, terminal};
+use super::{Shared, options::LoadArguments, output};
 use wgpt::{
     Error, Result,
     infer::embed::{self, cosine},
 };
 
-/// Texts as vectors
+/// Compute embeddings of texts
 #[derive(Debug, Args)]
 #[command(after_help = "A text's vector is the mean of the model's last hidden states over its tokens (or the last \
-token's), scaled to length 1. Without --json the cosines between all texts are shown.
+token's), scaled to length 1. Without --json the cosine similarities between all texts are shown.
 
 Examples:
   wgpt embed model.gguf --text 'a cat' --text 'a kitten' --text 'tax law'
@@ -23,16 +23,16 @@ pub(crate) struct Arguments {
     /// GGUF file, Hugging Face folder, checkpoint or run folder
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// A text; give it again for more
+    /// A text; may be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Vec<String>,
     /// A file of texts, one per line
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// What to make one vector of
+    /// Which hidden states each vector is made from
     #[arg(long, value_enum, default_value_t = Pooling::Mean)]
     pooling: Pooling,
-    /// Leave the vectors' lengths as they are
+    /// Do not scale the vectors to length 1
     #[arg(long)]
     no_normalise: bool,
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         Pooling::Mean => embed::Pooling::Mean,
         Pooling::Last => embed::Pooling::Last,
     };
-    let bar = terminal::bar(texts.len() as u64, shared.quiet);
+    let bar = output::bar(texts.len() as u64, shared.quiet);
     let mut output = Output { dimensions: model.config().width, tokens: Vec::new(), embeddings: Vec::new() };
     for text in &texts {
         let ids = codec.read(text)?;
@@ -84,7 +84,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&output, || table(&texts, &output.embeddings))
 }
 
-/// The cosines between all texts.
+/// The cosine similarities between all texts.
 fn table(texts: &[String], vectors: &[Vec<f32>]) -> String {
     let rows = texts.iter().zip(vectors).enumerate().map(|(row, (text, vector))| {
         let cells: String = vectors.iter().map(|other| format!(" {:6.3}", cosine(vector, other))).collect();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, terminal};
+use super::{Shared, output};
 use wgpt::{
     Error, Result,
     interchange::load,
@@ -14,11 +14,11 @@ use wgpt::{
     train::validation,
 };
 
-/// Loss and perplexity of a text
+/// Compute the loss and perplexity of a text
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Consecutive windows of --context tokens, none overlapping; tokens 2 to the last of each window \
-are scored, an incomplete window at the end is dropped. Natural logarithm.
+    after_help = "The text is split into consecutive windows of --context tokens, without overlap. All tokens of a window \
+except the first are scored; an incomplete window at the end is dropped. The loss uses the natural logarithm.
 
 Examples:
   wgpt eval --model runs/shakespeare --text sonnets.txt"
@@ -64,7 +64,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         return Err(Error::data(&arguments.text, reason));
     }
     let rows = (4096 / context).clamp(1, 16);
-    let bar = terminal::bar(windows.div_ceil(rows) as u64, shared.quiet);
+    let bar = output::bar(windows.div_ceil(rows) as u64, shared.quiet);
     let batches = ids[..windows * context].chunks(rows * context).map(|chunk| {
         let next = |(index, _): (usize, &u32)| {
             if (index + 1) % context == 0 { IGNORED } else { chunk[index + 1] }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Shared, rate::reply, terminal};
+use super::{Shared, output, rate::reply};
 use wgpt::{
     Error, Result,
     feedback::{Stored, Tally},
@@ -17,7 +17,7 @@ use wgpt_server::feedback::{
     import::{Imported, import},
 };
 
-/// Which database.
+/// Selects the database.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Database {
     /// Database of ratings
@@ -25,7 +25,7 @@ pub(super) struct Database {
     pub feedback: PathBuf,
 }
 
-/// Ratings of answers: bring in, hand out, look at
+/// Import, export and inspect ratings of answers
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wgpt feedback import pairs.jsonl hh-rlhf.jsonl
@@ -51,12 +51,12 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Each line is one of
   {\"prompt\": P, \"chosen\": A, \"rejected\": B}
-  {\"chosen\": \"\\n\\nHuman: ...\\n\\nAssistant: ...\", \"rejected\": ...}        hh-rlhf: a common prompt
+  {\"chosen\": \"\\n\\nHuman: ...\\n\\nAssistant: ...\", \"rejected\": ...}        hh-rlhf, with a common prompt
   {\"prompt\": P, \"answer\": A, \"score\": 4}
   {\"prompt\": P, \"answers\": [A, B, C], \"best\": 0}
-  a whole rating, as wgpt feedback export --format ratings writes it
+  a complete rating, as written by wgpt feedback export --format ratings
 where P is a text or a list of {\"role\", \"content\"}. \"rater\" and \"time\" (milliseconds since 1970) may be added.
-What is stored already is not stored again. Lines with mistakes are left out, counted and explained.
+Ratings that are already stored are not stored again. Lines with mistakes are left out, counted and explained.
 
 Examples:
   wgpt feedback import pairs.jsonl
@@ -67,7 +67,7 @@ struct ImportArguments {
     files: Vec<PathBuf>,
     #[command(flatten)]
     database: Database,
-    /// Who rated, where a line does not say
+    /// Rater's name for lines without one
     #[arg(long, default_value = "imported", value_name = "NAME")]
     rater: String,
 }
@@ -81,7 +81,7 @@ struct ExportArguments {
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// What to write
+    /// Format to write
     #[arg(long, value_enum, default_value = "pairs")]
     format: Form,
     #[command(flatten)]
@@ -94,29 +94,31 @@ struct ExportArguments {
   wgpt feedback list
   wgpt feedback list --rater anna --limit 100 --json")]
 struct ListArguments {
-    /// How many
+    /// Number of ratings
     #[arg(long, default_value_t = 20, value_name = "N")]
     limit: usize,
-    /// Only this rater's
+    /// Only ratings by this rater
     #[arg(long, value_name = "NAME")]
     rater: Option<String>,
     #[command(flatten)]
     database: Database,
 }
 
-/// Count ratings by kind, rater and model, and how raters agree
+/// Count ratings by kind, rater and model, and measure agreement between raters
 #[derive(Debug, Args)]
-#[command(after_help = "Agreement is the share of equal judgements among pairs of answers that two raters judged both.
+#[command(
+    after_help = "Agreement is the share of equal judgements among the pairs of answers that two raters have both judged.
 
 Examples:
   wgpt feedback stats
-  wgpt feedback stats --feedback team.sqlite --json")]
+  wgpt feedback stats --feedback team.sqlite --json"
+)]
 struct StatsArguments {
     #[command(flatten)]
     database: Database,
 }
 
-/// Forms of export; see [`Format`].
+/// Export formats; see [`Format`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Form {
     /// {"prompt", "chosen", "rejected"}
@@ -127,7 +129,7 @@ enum Form {
     BestOf,
     /// {"chosen", "rejected"} as transcripts
     HhRlhf,
-    /// Whole ratings, with rater, time, models and settings
+    /// Complete ratings, with rater, time, models and settings
     Ratings,
 }
 
@@ -142,13 +144,13 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 }
 
 fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &ImportArguments) -> Result<()> {
-    // Missing files are told before anything is stored.
+    // Missing files are reported before anything is stored.
     let size = |file: &PathBuf| std::fs::metadata(file).map(|data| data.len()).map_err(Error::io(file, "read"));
     let sizes = files.iter().map(size).collect::<Result<Vec<_>>>()?;
     let mut store = Store::create(&database.feedback)?;
     let (mut results, mut all) = (Vec::new(), Imported::default());
     for (file, size) in files.iter().zip(sizes) {
-        let bar = terminal::bar(size, shared.quiet);
+        let bar = output::bar(size, shared.quiet);
         bar.set_message("bytes");
         let done = import(&mut store, file, rater, |bytes| bar.set_position(bytes))?;
         bar.finish_and_clear();
@@ -172,9 +174,9 @@ fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &Import
     shared.result(&output, || format!("{} new ratings in {}", all.added, database.feedback.display()))
 }
 
-/// Reasons below a line of counts.
+/// The reasons in a tally, to print below a line of counts.
 fn told<R: Ord + Copy + std::fmt::Display>(tally: &Tally<R>, unit: &str) -> String {
-    tally.lines(unit).iter().map(|line| format!("\n{}", terminal::harmless(line))).collect()
+    tally.lines(unit).iter().map(|line| format!("\n{}", output::harmless(line))).collect()
 }
 
 fn hand_out(shared: &Shared, ExportArguments { out, format, database }: &ExportArguments) -> Result<()> {
@@ -225,8 +227,8 @@ fn row(Stored { id, stored, rating }: &Stored) -> String {
     match rating {
         Ok(rating) => {
             let time = strftime("%Y-%m-%d %H:%M", rating.time.unwrap_or(*stored) / 1000);
-            let (who, said) = (terminal::beginning(&rating.rater, 12), reply::typed(rating.verdict()));
-            let prompt = terminal::beginning(rating.prompt().last(), 56);
+            let (who, said) = (output::beginning(&rating.rater, 12), reply::typed(rating.verdict()));
+            let prompt = output::beginning(rating.prompt().last(), 56);
             format!("{id:>7}  {time}  {who:<12}  {:<7}  {said:<9}  {prompt}", rating.verdict().kind())
         }
         Err(refusal) => format!("{id:>7}  damaged: {refusal}"),
@@ -242,12 +244,12 @@ fn statistics(shared: &Shared, StatsArguments { database }: &StatsArguments) -> 
         }
         lines.extend(all.kinds.iter().map(|(kind, count)| format!("{count:>7}  {kind}")));
         lines.push("by rater".to_string());
-        lines.extend(all.raters.iter().map(|(name, count)| format!("{count:>7}  {}", terminal::beginning(name, 60))));
+        lines.extend(all.raters.iter().map(|(name, count)| format!("{count:>7}  {}", output::beginning(name, 60))));
         lines.push("by model     shown      won     lost     tied   scores     mean".to_string());
         for (name, model) in &all.models {
             let mean = model.mean_score.map_or("-".to_string(), |mean| format!("{mean:.2}"));
             let counts = [model.shown, model.won, model.lost, model.tied, model.scores].map(|n| format!("{n:>9}"));
-            lines.push(format!("         {}{mean:>9}  {}", counts.concat(), terminal::beginning(name, 60)));
+            lines.push(format!("         {}{mean:>9}  {}", counts.concat(), output::beginning(name, 60)));
         }
         let agreement = &all.agreement;
         lines.push(match agreement.share {

@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared, output,
-    sampling::{LoadArguments, SamplingArguments},
-    terminal,
+    Shared,
+    options::{LoadArguments, SamplingArguments},
+    output,
 };
 use wgpt::{
     Error, Result,
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// Text to continue [default: the beginning of a line]
     #[arg(long, default_value = "\n", allow_hyphen_values = true)]
     prompt: String,
-    /// Most tokens to write
+    /// Maximum number of tokens to write
     #[arg(long, default_value_t = 200)]
     max_tokens: usize,
     #[command(flatten)]
@@ -51,9 +51,9 @@ struct Output {
     tokens: Vec<u32>,
     text: String,
     finish: Finish,
-    /// Until the first token: reading the prompt.
+    /// Time until the first token, which is spent reading the prompt.
     prompt_seconds: f64,
-    /// After the first token.
+    /// Speed after the first token.
     tokens_per_second: f64,
     top: Vec<Vec<Likely>>,
 }
@@ -81,7 +81,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let mut shown = show(&arguments.prompt);
     let mut session = Session::with_precision(&gpu, &model, arguments.load.precision())?;
     let limits = Limits { count: arguments.max_tokens, stops: &conventions.stops, scores: arguments.top_logprobs > 0 };
-    let bar = terminal::bar(prompt.len() as u64, shared.quiet);
+    let bar = output::bar(prompt.len() as u64, shared.quiet);
     let progress = |done, _| bar.set_position(done as u64);
     let mut bars = String::new();
     let generated = generate(&mut session, &prompt, limits, &sampling, progress, |step| {
@@ -97,7 +97,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
                 for likely in &row {
                     let share = f64::from(likely.logprob).exp();
                     let token = format!("{:?}", likely.token);
-                    bars += &format!("{token:>14} {:5.1}% {}\n", share * 100.0, terminal::share(share, 40));
+                    bars += &format!("{token:>14} {:5.1}% {}\n", share * 100.0, output::share(share, 40));
                 }
             }
             tops.push(row);

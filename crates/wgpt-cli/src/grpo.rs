@@ -11,13 +11,13 @@ use wgpt::{
     train::{ppo::settings::Algorithm, rlhf::kl::KlController},
 };
 
-/// Train a model by comparing its answers to the same prompt (GRPO): for answers that are right or wrong
+/// Train a model by comparing its answers to the same prompt (GRPO), for answers that are right or wrong
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each step samples --group answers to each of some prompts and makes those that scored above their group's
-mean more likely. There is no value head. Groups of equal scores teach nothing and are left out.
+    after_help = "Each step samples --group answers to each of several prompts and makes those that scored above their
+group's mean more likely. There is no value head. Groups with equal scores teach nothing and are left out.
 
-The judge `exact` gives 1 to an answer whose number is the right one: that after the last ####, or else the last one.
+The judge `exact` gives 1 to an answer whose number is right: the number after the last ####, or else the last number.
 
 Examples:
   wgpt grpo --model model.gguf --lora-rank 16 --prompts gsm8k.jsonl --judge exact --max-tokens 256 --out runs/sums

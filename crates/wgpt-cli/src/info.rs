@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    Shared,
-    memory::{self, mib},
-};
+use super::{Shared, output::mib};
 use wgpt::{
     Result,
     formats::Format,
@@ -21,12 +18,12 @@ use wgpt::{
     ops::packed::layout::Layout,
 };
 
-/// What a model is, and whether it fits this adapter
+/// Describe a model, and check whether it fits this adapter
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Memory is that of the weights in GPU memory when all matrices are kept in a format (vectors stay \
-f32), and that of keys and values for a full context. Training takes f32 weights, gradients and two moments, and \
-activations on top.
+    after_help = "Memory is the size of the weights in GPU memory if all matrices are stored in a format (vectors stay \
+f32), and that of the keys and values for a full context. Training needs f32 weights, gradients and two moments, plus \
+activations.
 
 Examples:
   wgpt info model.gguf
@@ -49,11 +46,11 @@ struct Output {
     parameters: u64,
     vocabulary: usize,
     chat_template: bool,
-    /// How many tensors and bytes the file has of each format.
+    /// Number of tensors and bytes in the file, by format.
     formats: BTreeMap<&'static str, Stored>,
     tensors: Vec<Tensor>,
     memory: Vec<Need>,
-    /// Keys and values of a full context: bytes in f32 and in f16.
+    /// Bytes of the keys and values of a full context, in f32 and in f16.
     cache: [u64; 2],
     training: Need,
     adapter: String,
@@ -77,7 +74,7 @@ struct Tensor {
 struct Need {
     weights: &'static str,
     bytes: u64,
-    /// None where the adapter does not tell.
+    /// [`None`] if the adapter does not report its memory.
     fits: Option<bool>,
 }
 
@@ -119,7 +116,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.close(&gpu)
 }
 
-/// A parameter as its file has it. What its packed rows take on the GPU is added to `on_gpu`.
+/// Describes a parameter as stored in the file, and adds the size of its packed rows to `on_gpu`.
 fn tensor(
     source: &dyn Source,
     spec: &ParameterSpec,
@@ -146,7 +143,7 @@ fn tensor(
     Ok(Tensor { name: spec.name.clone(), shape: spec.shape.clone(), format: names.join(", "), bytes })
 }
 
-/// What a parameter takes in GPU memory when matrices are kept in `format`: f16 where its rows are no whole blocks.
+/// Bytes of a parameter in GPU memory if matrices are kept in `format`; f16 if its rows are not whole blocks.
 fn bytes_in(spec: &ParameterSpec, format: Format) -> u64 {
     let [rows, width] = spec.shape[..] else { return 4 * spec.shape.iter().product::<usize>() as u64 };
     let format = if width % format.block() == 0 { format } else { Format::F16 };
@@ -154,7 +151,7 @@ fn bytes_in(spec: &ParameterSpec, format: Format) -> u64 {
 }
 
 async fn need(gpu: &Gpu, weights: &'static str, bytes: u64, beside: u64) -> Result<Need> {
-    Ok(Need { weights, bytes, fits: memory::fits(gpu, bytes + beside).await? })
+    Ok(Need { weights, bytes, fits: gpu.fits(bytes + beside).await? })
 }
 
 fn words(output: &Output) -> String {

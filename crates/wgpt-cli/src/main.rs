@@ -1,10 +1,11 @@
-//! The command line: a file per subcommand.
+//! The command line, one file per subcommand.
 //!
-//! Progress and talk go to stderr. With `--json` the last line of stdout is one JSON object.
+//! Progress and messages go to stderr. With `--json` the last line of stdout is one JSON object.
 
-// Both end the program where nobody reads: see output.
+// Both macros panic if the output is closed; see the module `output`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod cache;
 mod chat;
 mod convert;
 mod demo;
@@ -13,38 +14,29 @@ mod dpo;
 mod embed;
 mod eval;
 mod feedback;
-mod full;
 mod generate;
 mod grpo;
+mod hints;
 mod info;
-mod io_cache;
-mod lora;
-mod memory;
 mod merge;
+mod options;
 mod output;
 mod plan;
 mod plan_ranks;
 mod ppo;
-mod precision;
 mod preferences;
 mod pretrain;
-mod profile;
 mod ranks;
 mod rate;
 mod recipe;
 mod reinforce;
 mod report;
 mod reward;
-mod sampling;
 mod serve;
 mod sft;
 mod shaders;
-mod shipped;
-mod terminal;
 mod tokenize;
 mod training;
-mod tune;
-mod tuner;
 
 use std::process::ExitCode;
 
@@ -88,7 +80,7 @@ struct Program {
     command: Command,
 }
 
-/// Options of every command.
+/// Options common to all commands.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Shared {
     /// GPU adapter by index or by part of its name [default: the fastest kind]
@@ -100,13 +92,13 @@ pub(crate) struct Shared {
     /// Print a table of GPU time per kernel at the end
     #[arg(long, global = true)]
     profile: bool,
-    /// Say nothing but results
+    /// Print only results
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// Print no result: another rank does.
+    /// Print no result, because another rank does.
     #[arg(skip)]
     silent: bool,
-    /// Which of several adapters of the best kind, without --adapter.
+    /// The index among several adapters of the best kind, if --adapter is not given.
     #[arg(skip)]
     nth: usize,
 }
@@ -169,27 +161,28 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) | Err(Error::Unread) => ExitCode::SUCCESS,
         Err(error) => {
+            let words = hints::words(&error);
             if shared.json {
-                // The exit status and stderr tell it too.
-                let _ = output::line(serde_json::json!({ "error": error.to_string() }));
+                // The exit status and stderr report the error as well.
+                let _ = output::line(serde_json::json!({ "error": words }));
             }
-            output::say(format_args!("wgpt: {error}"));
+            output::say(format_args!("wgpt: {words}"));
             ExitCode::FAILURE
         }
     }
 }
 
 impl Shared {
-    /// Opens the adapter that the user asked for, and remembers what was tuned on it.
+    /// Opens the requested adapter, and loads what was tuned on it.
     async fn open(&self) -> Result<Gpu> {
         let gpu = self.open_untuned().await?;
-        io_cache::load(&gpu);
+        cache::load(&gpu);
         Ok(gpu)
     }
 
-    /// Opens it without what was tuned.
+    /// Opens the requested adapter without tuned choices.
     async fn open_untuned(&self) -> Result<Gpu> {
-        let (adapter, compiled) = (self.adapter.clone(), Some(io_cache::compiled as _));
+        let (adapter, compiled) = (self.adapter.clone(), Some(cache::compiled as _));
         let gpu = Gpu::open(&Options { adapter, compiled, nth: self.nth, ..Options::from_environment() }).await?;
         let names = ops::variant_names();
         if let Some(name) = gpu.capabilities().unused.iter().find(|name| !names.contains(&name.as_str())) {
@@ -204,36 +197,37 @@ impl Shared {
         Ok(gpu)
     }
 
-    /// Ends a command that used a GPU: the profile, if asked for, and what the tuner learned.
+    /// Ends a command that used a GPU: prints the profile, if requested, and stores what the tuner learned.
     fn close(&self, gpu: &Gpu) -> Result<()> {
-        io_cache::save(gpu);
+        cache::save(gpu);
         if self.profile {
-            output::talk(profile::table(&gpu.profile_table()?));
+            output::talk(output::profile(&gpu.profile_table()?));
         }
         Ok(())
     }
 
-    /// [`Shared::close`] after a run: what the tuner learned is kept even if it failed, and then its own error counts.
+    /// [`Shared::close`] after a run: what the tuner learned is stored even if the run failed, in which case the run's
+    /// error is returned.
     fn ended<T>(&self, gpu: &Gpu, outcome: Result<T>) -> Result<T> {
         let closed = self.close(gpu);
         let outcome = outcome?;
         closed.map(|()| outcome)
     }
 
-    /// A line for people.
+    /// Prints a message.
     fn say(&self, line: std::fmt::Arguments<'_>) {
         if !self.quiet {
             output::say(line);
         }
     }
 
-    /// The result: JSON for programs, `words` for people.
+    /// Prints the result: JSON for programs, `words` for people.
     fn result(&self, json: &impl serde::Serialize, words: impl FnOnce() -> String) -> Result<()> {
         if self.silent {
             return Ok(());
         }
         if self.json {
-            let text = serde_json::to_string(json).map_err(|error| Error::Failed(error.to_string()))?;
+            let text = serde_json::to_string(json).map_err(Error::json("the result"))?;
             return output::line(text);
         }
         let words = words();

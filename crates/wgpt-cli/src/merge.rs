@@ -10,28 +10,28 @@ use wgpt::{
     interchange::{TextCodec, adapter::Adapters},
 };
 
-/// Make one model of a base and the adapters that were trained on it
+/// Merge a base model and the adapters trained on it into one model
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The merged weights are W + alpha/rank B A. A name that ends in .gguf is a GGUF file, any other a \
-Hugging Face folder.
+    after_help = "The merged weights are W + alpha/rank B A. A name that ends in .gguf makes a GGUF file, any other \
+name a Hugging Face folder.
 
 Examples:
   wgpt merge --lora runs/chat --out merged.gguf --format Q8_0
   wgpt merge --model SmolLM2-135M-Instruct.Q4_1.gguf --lora runs/chat --out merged --format F16"
 )]
 pub(crate) struct Arguments {
-    /// The base: what the adapters were trained on [default: where it lay then]
+    /// The base model of the adapters [default: where it was when they were trained]
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    // Not --adapter: that is the GPU of every command.
+    // Not --adapter, which selects the GPU in every command.
     /// Checkpoint or run folder with the adapters
     #[arg(long, value_name = "RUN")]
     lora: PathBuf,
-    /// What to write
+    /// File or folder to write
     #[arg(long, value_name = "FILE.gguf|DIR")]
     out: PathBuf,
-    /// How to store matrices: F32, F16, BF16; in GGUF also Q8_0, Q4_1, Q4_K
+    /// Format of the matrices: F32, F16, BF16; in GGUF also Q8_0, Q4_1, Q4_K
     #[arg(long, default_value = "F32")]
     format: String,
 }

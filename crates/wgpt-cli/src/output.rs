@@ -1,17 +1,20 @@
-//! What the program says: results on stdout, talk on stderr.
+//! The program's output: results on stdout, messages and progress bars on stderr; and how a terminal shows numbers and
+//! texts.
 //!
-//! Whoever listens may leave at any time (`| head`, a closed terminal). Results then end the command without complaint;
-//! talk that nobody hears stops no work, so a training outlives its terminal.
+//! The reader may go away at any time (`| head`, a closed terminal). Results then end the command without an error
+//! message; messages that cannot be written are dropped, so that training outlives its terminal.
 
 use std::{fmt::Display, io::Write, path::Path};
 
-use wgpt::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use wgpt::{Error, Result, gpu::profile::Entry};
 
 /// Writes part of a result to stdout at once.
 ///
 /// # Errors
 ///
-/// [`Error::Unread`] if the reader has left, [`Error::Io`] for a full disk and the like.
+/// [`Error::Unread`] if the reader is gone, [`Error::Io`] for a full disk and other errors.
 pub(super) fn write(text: impl Display) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     let written = write!(stdout, "{text}").and_then(|()| stdout.flush());
@@ -21,7 +24,7 @@ pub(super) fn write(text: impl Display) -> Result<()> {
     })
 }
 
-/// [`write()`] with a line end.
+/// Like [`write()`], with a line end.
 pub(super) fn line(text: impl Display) -> Result<()> {
     write(format_args!("{text}\n"))
 }
@@ -31,8 +34,74 @@ pub(super) fn say(text: impl Display) {
     talk(format_args!("{text}\n"));
 }
 
-/// [`say`] without a line end.
+/// Like [`say`], without a line end.
 pub(super) fn talk(text: impl Display) {
-    // Nobody can be told that nobody listens.
+    // There is no way to report that stderr is closed.
     let _ = write!(std::io::stderr().lock(), "{text}");
+}
+
+/// A bar of `length` steps with the time left; hidden when `quiet` or when stderr is not a terminal.
+pub(super) fn bar(length: u64, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+    let style = ProgressStyle::with_template("{bar:32.cyan/blue} {pos}/{len} {msg} {elapsed} (left {eta})")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(length), target).with_style(style)
+}
+
+/// A horizontal bar for a share between 0 and 1, `width` cells wide, by eighths of a cell.
+pub(super) fn share(share: f64, width: usize) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+    let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+    format!("{}{part}", "█".repeat(eighths / 8))
+}
+
+/// Makes a text safe to print: control characters, which could move the cursor or worse, are replaced; line ends and
+/// tabs stay.
+pub(super) fn harmless(text: &str) -> String {
+    let shown = |letter: char| if letter.is_control() && !"\n\t".contains(letter) { '\u{fffd}' } else { letter };
+    text.replace("\r\n", "\n").chars().map(shown).collect()
+}
+
+/// The beginning of a text on one line of at most `width` characters.
+pub(super) fn beginning(text: &str, width: usize) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let line = harmless(&words.join(" "));
+    match line.char_indices().nth(width) {
+        Some(_) => line.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        None => line,
+    }
+}
+
+/// A number of bytes in words.
+pub(super) fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// The table that `--profile` prints: kernels by time, with their shares.
+pub(super) fn profile(rows: &[(String, Entry)]) -> String {
+    let total: f64 = rows.iter().map(|(_, entry)| entry.seconds).sum();
+    let mut text = format!("{:>10} {:>6} {:>10} {:>10}  kernel\n", "ms", "share", "dispatches", "us each");
+    for (label, entry) in rows {
+        let each = entry.seconds / entry.dispatches.max(1) as f64;
+        text += &format!(
+            "{:>10.2} {:>5.1}% {:>10} {:>10.1}  {label}\n",
+            entry.seconds * 1e3,
+            100.0 * entry.seconds / total.max(1e-12),
+            entry.dispatches,
+            each * 1e6
+        );
+    }
+    text + &format!("{:>10.2} total\n", total * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{beginning, harmless};
+
+    #[test]
+    fn texts_from_somewhere_do_no_harm() {
+        assert_eq!(harmless("a\tb\r\n\x1b[2J\u{9b}c 床"), "a\tb\n\u{fffd}[2J\u{fffd}c 床");
+        assert_eq!(beginning(" one\n two three", 8), "one two…");
+        assert_eq!(beginning("床前明月", 4), "床前明月");
+    }
 }

@@ -4,12 +4,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared, io_cache,
-    memory::{self, mib},
+    Shared, cache, options,
+    output::{self, mib},
     plan_ranks::{self, ForecastArguments, Rank, Ranks},
-    precision, ranks,
+    ranks,
     recipe::Recipe,
-    terminal,
 };
 use wgpt::{
     Error, Result,
@@ -22,15 +21,15 @@ use wgpt::{
     },
 };
 
-/// Memory and time of a training from scratch on this adapter, before it begins
+/// Predict the memory and time of training from scratch on this adapter
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A step is recorded without running it, which tells its memory to the byte. Where that memory is free, what was
-recorded is then run, in order, over buffers of the same sizes; where it is not, each kernel is timed alone, and the sum is the
-time, which leaves out what happens between them. --check takes a few real steps and shows how far off the plan was. Validation,
-samples and checkpoints come on top.
-With --ranks the step is one rank's share, and what the ranks send each other comes on top: by the model in docs/several-gpus.md,
-from rates that are measured or given. Under mpirun --check takes real steps with all ranks.
+    after_help = "A step is recorded without running it, which gives its memory to the byte. If that memory is free, the recorded
+work is then run in order, over buffers of the same sizes; if not, each kernel is timed alone, and the predicted time is their
+sum, without the gaps between them. --check takes a few real steps and shows the error of the prediction. Validation,
+samples and checkpoints are not included.
+With --ranks the step is one rank's share, and communication is added by the model in docs/several-gpus.md, from measured
+or given rates. Under mpirun --check takes real steps with all ranks.
 
 Examples:
   wgpt plan --preset nano-char
@@ -41,15 +40,15 @@ Examples:
   mpirun -n 2 wgpt plan --preset nano-char --check"
 )]
 pub(crate) struct Arguments {
-    /// Tokens of the vocabulary
+    /// Size of the vocabulary
     #[arg(long, default_value_t = 65)]
     vocabulary: usize,
     #[command(flatten)]
     recipe: Recipe,
-    /// Take real steps as well, and compare
+    /// Also take real steps, and compare
     #[arg(long)]
     check: bool,
-    /// Real steps of --check [default: as many as take a few seconds, and seven at least]
+    /// Number of real steps for --check [default: as many as take a few seconds, at least seven]
     #[arg(long, requires = "check")]
     check_steps: Option<usize>,
     #[command(flatten)]
@@ -63,9 +62,9 @@ struct Output {
     adapter: String,
     tokens_per_second: f64,
     steps: u64,
-    /// Seconds of all steps.
+    /// Seconds for all steps.
     total_seconds: f64,
-    /// Whether the memory can be had; none where the adapter does not tell.
+    /// Whether enough memory is available; [`None`] if the adapter does not report it.
     fits: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranks: Option<Ranks>,
@@ -75,7 +74,7 @@ struct Output {
 #[derive(Serialize)]
 struct Check {
     measured: Measured,
-    /// The plan's share of what was measured, less 1.
+    /// The prediction divided by the measurement, minus 1.
     memory_error: f64,
     time_error: f64,
 }
@@ -93,7 +92,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     ranks::join(shared, Options::default(), async |shared, group| plan(shared, group, arguments).await).await
 }
 
-/// A forecast for ranks with another GPU: no adapter is opened.
+/// A forecast for ranks with another GPU; no adapter is opened.
 fn elsewhere(shared: &Shared, arguments: &Arguments, step_ms: f64, count: usize) -> Result<()> {
     let settings = arguments.ranks.share(&arguments.recipe.settings(arguments.vocabulary), count)?;
     let parameters = parameters::count(&settings.config);
@@ -109,8 +108,8 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     let count = arguments.ranks.count(group);
     let settings = arguments.ranks.share(&whole, count.unwrap_or(1))?;
     let gpu = shared.open().await?;
-    let settings = precision::on_adapter(shared, &gpu, settings);
-    // The first rank measures while the others wait: it is alone on the machine.
+    let settings = options::on_adapter(shared, &gpu, settings);
+    // The first rank measures alone on the machine, while the others wait.
     let measured = match group.is_first() {
         true => Some(measure(shared, &gpu, &settings).await?),
         false => None,
@@ -118,7 +117,7 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     group.meet()?;
     let many = match (count, &measured) {
         (Some(count), Some((_, _, rank))) => Some(arguments.ranks.forecast(group, count, *rank)?),
-        // The others take part where messages are timed; what they would forecast is not shown.
+        // The other ranks take part in timing messages; their forecasts are not shown.
         (Some(count), None) => Some(arguments.ranks.forecast(group, count, Rank::default())?),
         (None, _) => None,
     };
@@ -150,19 +149,19 @@ async fn plan(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<(
     shared.result(&output, || words(&output))
 }
 
-/// A rank's step, whether the adapter has the memory for it, and what a forecast needs to know.
+/// A rank's step, whether the adapter has enough memory for it, and the measurements that a forecast needs.
 async fn measure(shared: &Shared, gpu: &Gpu, settings: &Settings) -> Result<(Plan, Option<bool>, Rank)> {
-    let bar = terminal::bar(1, shared.quiet);
+    let bar = output::bar(1, shared.quiet);
     let report = |what: &str, index: usize, count: usize| {
         bar.set_length(count as u64);
         bar.set_position(index as u64);
         bar.set_message(what.to_string());
     };
     let imagined = plan::imagine(gpu, settings, report).await;
-    // What the tuner learned is kept even if the plan failed.
-    io_cache::save(gpu);
+    // What the tuner learned is stored even if planning failed.
+    cache::save(gpu);
     let imagined = imagined?;
-    let fits = memory::fits(gpu, imagined.memory.held).await?;
+    let fits = gpu.fits(imagined.memory.held).await?;
     let plan = plan::plan(gpu, settings, &imagined, fits == Some(true), report).await;
     shared.close(gpu)?;
     bar.finish_and_clear();
@@ -171,18 +170,18 @@ async fn measure(shared: &Shared, gpu: &Gpu, settings: &Settings) -> Result<(Pla
     Ok((plan, fits, rank))
 }
 
-/// Real steps on a device of their own, so that nothing else counts as their memory; those of all ranks together.
+/// Takes real steps on a separate device, so that their memory is measured alone; with all ranks, if there are several.
 async fn steps(shared: &Shared, group: &Group, settings: &Settings, steps: Option<usize>) -> Result<Measured> {
     let gpu = shared.open().await?;
-    // Ranks must agree on the number.
+    // All ranks must use the same number of steps.
     let steps = steps.or((group.size() > 1).then_some(15)).map(|steps| steps.max(1));
-    let bar = terminal::bar(steps.unwrap_or(7) as u64 + 2, shared.quiet);
+    let bar = output::bar(steps.unwrap_or(7) as u64 + 2, shared.quiet);
     let measured = plan::measure(&gpu, group, settings, steps, |step| bar.set_position(step as u64)).await?;
     bar.finish_and_clear();
     Ok(measured)
 }
 
-/// Seconds as people say them.
+/// A duration in words.
 fn duration(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),

@@ -1,4 +1,4 @@
-//! The part of `wgpt plan` about many ranks.
+//! The part of `wgpt plan` about several ranks.
 
 use clap::Args;
 use serde::Serialize;
@@ -14,22 +14,23 @@ use wgpt::{
     wgpu,
 };
 
-/// Where they stand in the help: given to each, for a heading of all would go on to the options after them.
+/// Heading in the help. It is repeated for each option, because a common heading would also apply to later options.
 const HEADING: &str = "Options of many ranks";
 
 /// Options about ranks.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ForecastArguments {
-    /// Ranks that share each step's batch; under mpirun those that are there
+    /// Number of ranks that share each step's batch; under mpirun, the number started
     #[arg(long, help_heading = HEADING, value_name = "N")]
     pub ranks: Option<usize>,
-    /// Gigabytes per second that a rank sends to others [default: what is measured under mpirun, else 1.25: 10 Gbit/s]
+    /// Gigabytes per second that a rank sends to others [default: measured under mpirun, otherwise 1.25, that is 10
+    /// Gbit/s]
     #[arg(long, help_heading = HEADING, value_name = "GB/S")]
     link: Option<f64>,
-    /// Microseconds that a message takes besides [default: what is measured under mpirun, else 20]
+    /// Additional microseconds per message [default: measured under mpirun, otherwise 20]
     #[arg(long, help_heading = HEADING, value_name = "US")]
     latency: Option<f64>,
-    /// Milliseconds of a rank's step on another GPU, instead of what is measured here
+    /// Milliseconds of a rank's step on another GPU, instead of the measurement on this one
     #[arg(long, help_heading = HEADING, value_name = "MS")]
     pub step_ms: Option<f64>,
     /// Gigabytes per second between that GPU and its host's memory
@@ -38,33 +39,33 @@ pub(super) struct ForecastArguments {
     /// Steps that each rank takes on its own between outer steps
     #[arg(long, help_heading = HEADING, default_value_t = 1, value_name = "STEPS")]
     sync_every: u64,
-    /// Ranks that share one adapter [default: 1, and on a software adapter all, which share the cores]
+    /// Ranks that share one adapter [default: 1; on a software adapter, whose cores are shared, all]
     #[arg(long, help_heading = HEADING, value_name = "N")]
     sharing: Option<usize>,
-    /// Gradients travel as f16
+    /// Send gradients as f16
     #[arg(long, help_heading = HEADING)]
     wire_f16: bool,
 }
 
-/// One rank's step, alone.
+/// One rank's step, measured alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rank {
     /// Seconds.
     pub step: f64,
-    /// The share of the machine's cores that it keeps busy.
+    /// Share of the machine's cores that the step keeps busy.
     pub busy: f64,
-    /// Tokens that it learns from.
+    /// Tokens per step.
     pub tokens: usize,
-    /// Trained numbers.
+    /// Number of trained parameters.
     pub parameters: usize,
     /// Bytes per second from its GPU to the host, and back.
     pub copies: (f64, f64),
-    /// Whether its adapter is the machine's cores.
+    /// Whether its adapter computes on the machine's cores.
     pub software: bool,
 }
 
 impl Rank {
-    /// The rank whose step was planned on `gpu`, where nothing else runs now.
+    /// Measures the rank whose step was planned on `gpu`, while nothing else runs there.
     pub async fn of(gpu: &Gpu, plan: &Plan) -> Result<Self> {
         Ok(Self {
             step: plan.seconds,
@@ -77,7 +78,7 @@ impl Rank {
     }
 }
 
-/// What many ranks would do.
+/// The forecast for several ranks.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Ranks {
     pub rates: Rates,
@@ -86,12 +87,12 @@ pub(super) struct Ranks {
 }
 
 impl ForecastArguments {
-    /// How many ranks the plan is for; none where nobody asked.
+    /// The number of ranks to plan for; [`None`] if no forecast was requested.
     pub fn count(&self, group: &Group) -> Option<usize> {
         self.ranks.or((group.size() > 1).then_some(group.size()))
     }
 
-    /// Refuses what makes no sense.
+    /// Refuses invalid values.
     pub fn validate(&self) -> Result<()> {
         let positive = |name: &str, value: Option<f64>| match value {
             Some(value) if !(value.is_finite() && value > 0.0) => {
@@ -109,7 +110,7 @@ impl ForecastArguments {
         Ok(())
     }
 
-    /// `settings` as one of `count` ranks takes its share of a step.
+    /// The settings for one of `count` ranks that share a step of `settings`.
     pub fn share(&self, settings: &Settings, count: usize) -> Result<Settings> {
         let rows = settings.batch * settings.accumulate;
         if rows < count {
@@ -117,13 +118,13 @@ impl ForecastArguments {
                 "--ranks {count}: a step has {rows} rows, give --batch {count} or more (--batch times --accumulate rows)"
             )));
         }
-        // The largest share counts: the others wait for it.
+        // The largest share counts, because the other ranks wait for it.
         let own = rows.div_ceil(count);
         let accumulate = own.div_ceil(settings.batch);
         Ok(Settings { batch: own.div_ceil(accumulate), accumulate, ..settings.clone() })
     }
 
-    /// The forecast from a rank's step. All ranks ask, for messages are timed between them.
+    /// The forecast from one rank's step. All ranks must call this, because messages between them are timed.
     pub fn forecast(
         &self,
         group: &Group,
@@ -145,13 +146,13 @@ impl ForecastArguments {
             busy: if software { busy } else { 1.0 },
             sync_every: self.sync_every,
         };
-        // Beyond what was asked, ranks have adapters of their own.
+        // Beyond the requested number, each rank is assumed to have its own adapter.
         let alone = Rates { sharing: self.sharing.unwrap_or(1), ..rates };
         Ok(Ranks { rates, asked: rates.forecast(count), table: alone.table() })
     }
 }
 
-/// The forecast for people.
+/// The forecast as text.
 pub(super) fn words(ranks: &Ranks) -> Vec<String> {
     let Ranks { rates, asked, table } = ranks;
     let shared = match rates.sharing {

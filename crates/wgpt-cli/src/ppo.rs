@@ -11,16 +11,16 @@ use wgpt::{
     train::{ppo::settings::Algorithm, rlhf::kl::KlController},
 };
 
-/// Train a model by reinforcement: what a judge scores higher becomes more likely (PPO)
+/// Train a model by reinforcement: answers that a judge scores higher become more likely (PPO)
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each step samples an answer to each of --batch prompts, has them scored, and makes answers that turned
-out better than expected more likely, without going far from the model that it began with: KL is how far, in nats.
+out better than expected more likely, while staying close to the initial model: the KL is the distance, in nats.
 
 Prompts are lines of {\"prompt\": \"...\"}, {\"messages\": [...]} or {\"question\": \"...\", \"answer\": \"...\"}, or a text.
 A script judge reads a line {\"prompt\", \"answer\", \"expected\"} per answer and writes a number per line.
-With --lora-rank the reference is the model without its adapters: its weights are in memory once.
-A run stops by itself when numbers are not finite, the KL explodes, or answers repeat themselves or vanish.
+With --lora-rank the reference is the model without its adapters, so the weights are in memory only once.
+A run stops by itself if numbers are not finite, the KL explodes, or answers repeat themselves or become empty.
 
 Examples:
   wgpt ppo --model runs/shakespeare --prompts shakespeare.txt --judge lexicon --out runs/happy
@@ -35,40 +35,40 @@ pub(crate) struct Arguments {
     /// Passes over each batch
     #[arg(long, default_value_t = 4)]
     epochs: usize,
-    /// KL in nats per answer that the penalty's coefficient is steered to
+    /// Target KL in nats per answer, to which the penalty's coefficient is adapted
     #[arg(long, default_value_t = 6.0)]
     target_kl: f64,
-    /// First coefficient of the KL penalty
+    /// Initial coefficient of the KL penalty
     #[arg(long, value_name = "BETA", default_value_t = 0.15)]
     kl: f64,
-    /// Episodes in which the coefficient may change by its relative error
+    /// Number of episodes over which the coefficient may change by its relative error
     #[arg(long, default_value_t = 10_000.0)]
     horizon: f64,
-    /// A coefficient that stays, instead of --target-kl
+    /// Constant coefficient, instead of --target-kl
     #[arg(long, value_name = "BETA", conflicts_with_all = ["target_kl", "kl", "horizon"])]
     fixed_kl: Option<f64>,
-    /// Discount by token
+    /// Discount per token
     #[arg(long, default_value_t = 1.0)]
     gamma: f64,
     /// Lambda of generalised advantage estimation
     #[arg(long, default_value_t = 0.95)]
     lambda: f64,
-    /// How far values may move in a step
+    /// Clip range of the value function
     #[arg(long, default_value_t = 0.2)]
     value_clip: f32,
-    /// The value loss's factor
+    /// Coefficient of the value loss
     #[arg(long, default_value_t = 0.1)]
     value_factor: f32,
-    /// Take rewards as they are
+    /// Do not normalise rewards
     #[arg(long)]
     no_whiten_rewards: bool,
-    /// Take advantages as they are
+    /// Do not normalise advantages
     #[arg(long)]
     no_whiten_advantages: bool,
-    /// Samples of the model at first, by which scores get mean 0 and deviation 1
+    /// Initial samples of the model, over which scores are normalised to mean 0 and standard deviation 1
     #[arg(long, value_name = "SAMPLES", default_value_t = 256)]
     normalise: usize,
-    /// Take scores as the judge gives them
+    /// Do not normalise the judge's scores
     #[arg(long, conflicts_with = "normalise")]
     no_normalise: bool,
 }

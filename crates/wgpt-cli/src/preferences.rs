@@ -1,11 +1,11 @@
-//! Preferences for every command that learns from them: from a database of feedback, or from JSONL.
+//! Preferences from a feedback database or from JSONL, for every command that trains on them.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, terminal};
+use super::{Shared, output};
 use wgpt::{
     Error, Result,
     feedback::{LeftOut, Mistake, Preference, RatingSource, Samples, Tally, preferences_of},
@@ -14,14 +14,14 @@ use wgpt::{
 };
 use wgpt_server::feedback::Store;
 
-/// Where preferences come from.
+/// The source of preferences.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Source {
-    /// Ratings: the database of wgpt rate and wgpt feedback
+    /// Ratings: the database of `wgpt rate` and `wgpt feedback`
     #[arg(long, value_name = "FILE.sqlite")]
     feedback: Option<PathBuf>,
-    /// Preferences, a JSON object a line, as wgpt feedback import reads them; - for the standard input
+    /// Preferences, one JSON object per line, in the forms of `wgpt feedback import`; - for standard input
     #[arg(long, value_name = "FILE.jsonl")]
     data: Option<PathBuf>,
 }
@@ -29,11 +29,11 @@ pub(super) struct Source {
 /// What was left out, and why.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Left {
-    /// Lines that are no ratings.
+    /// Lines that are not ratings.
     mistakes: Tally<Mistake>,
-    /// Ratings that order no answers.
+    /// Ratings that do not order any answers.
     no_preference: Tally<LeftOut>,
-    /// Preferences that do not go into tokens.
+    /// Preferences that cannot be tokenised.
     unusable: Tally<Unusable>,
 }
 
@@ -43,15 +43,15 @@ impl Source {
         self.feedback.as_deref().or(self.data.as_deref()).unwrap_or(Path::new("-"))
     }
 
-    /// Reads all preferences and writes them as rows of at most `limit` tokens. What is left out is told.
+    /// Reads all preferences and tokenises them as rows of at most `limit` tokens. Reports what is left out.
     ///
     /// # Errors
-    /// [`Error::Data`] when nothing is left, or the file is no database; [`Error::Io`], [`Error::Template`].
+    /// [`Error::Data`] if nothing is left or the file is not a database; [`Error::Io`], [`Error::Template`].
     pub fn load(&self, shared: &Shared, codec: &TextCodec, limit: usize) -> Result<(Pairs, Left)> {
         let (Samples { samples, left_out }, mistakes, unit) = match &self.feedback {
             Some(path) => (Store::open(path)?.preferences()?, Tally::default(), "rating"),
             None => {
-                let bar = terminal::bar(std::fs::metadata(self.path()).map_or(0, |data| data.len()), shared.quiet);
+                let bar = output::bar(std::fs::metadata(self.path()).map_or(0, |data| data.len()), shared.quiet);
                 bar.set_message("bytes");
                 let (samples, mistakes) = preferences_of(self.path(), |bytes| bar.set_position(bytes))?;
                 bar.finish_and_clear();
@@ -68,7 +68,7 @@ impl Source {
             return Err(Error::data(self.path(), format!("no preference to learn from: {}", reason.join(" "))));
         }
         if !told.is_empty() {
-            let lines: String = told.iter().map(|line| format!("\n{}", terminal::harmless(line))).collect();
+            let lines: String = told.iter().map(|line| format!("\n{}", output::harmless(line))).collect();
             shared.say(format_args!("left out:{lines}"));
         }
         if pairs.truncated > 0 {
@@ -80,7 +80,7 @@ impl Source {
 }
 
 fn rows(shared: &Shared, samples: &[Preference], codec: &TextCodec, limit: usize) -> Result<Pairs> {
-    let bar = terminal::bar(samples.len() as u64, shared.quiet);
+    let bar = output::bar(samples.len() as u64, shared.quiet);
     bar.set_message("preferences as tokens");
     let pairs = Pairs::new(samples, codec, limit, |done| bar.set_position(done as u64));
     bar.finish_and_clear();

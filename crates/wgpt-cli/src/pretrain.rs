@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{
-    Shared, precision,
+    Shared, options,
     ranks::{self, RankArguments},
     recipe::Recipe,
     training,
@@ -18,10 +18,10 @@ use wgpt::{
     model::Gpt,
     parallel::Group,
     text::{Corpus, Tokenizer, shards, tokenizer::END_OF_TEXT},
-    train::{Settings, pretrain::Pretrain, run, stage::Stage, trainer::Trainer},
+    train::{Settings, pretrain::Pretrain, state, supervised::Supervised, trainer::Trainer},
 };
 
-/// Text for a first run without flags; see scripts/data.
+/// The text for a first run without options; see scripts/data.
 pub(super) use wgpt::assets::SHAKESPEARE;
 
 /// Train a new model on plain text
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     vocabulary: usize,
     #[command(flatten)]
     recipe: Recipe,
-    /// Go on from the newest checkpoint in --out
+    /// Continue from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
@@ -62,7 +62,7 @@ impl Arguments {
         self.out.clone().unwrap_or_else(|| Path::new("runs").join(name()))
     }
 
-    /// The text to learn from; without one the built-in text, written into the run's folder.
+    /// The training text; without --data the built-in text, written into the run's folder.
     fn text(&self, out: &Path) -> Result<PathBuf> {
         if let Some(data) = &self.data {
             return Ok(data.clone());
@@ -88,7 +88,7 @@ impl Arguments {
         }
     }
 
-    /// A trainer, its tokenizer and settings: new, or where the run in `out` stopped.
+    /// A trainer with its tokenizer and settings: new, or in the state in which the run in `out` stopped.
     fn trainer(
         &self,
         shared: &Shared,
@@ -97,9 +97,9 @@ impl Arguments {
         out: &Path,
     ) -> Result<(Trainer, Tokenizer, Settings, Option<f64>)> {
         if self.resume {
-            let (trainer, codec, state) = run::resume(gpu, out)?;
+            let (trainer, codec, state) = state::resume(gpu, out)?;
             let tokenizer = codec.tokenizer;
-            let settings = precision::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
+            let settings = options::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
             settings.agrees_with(&state.settings)?;
             shared.say(format_args!("resuming {} after step {}", out.display(), state.step));
             return Ok((trainer, tokenizer, settings, state.best_val_loss));
@@ -109,9 +109,9 @@ impl Arguments {
             return Err(Error::checkpoint(out, reason));
         }
         let tokenizer = self.make_tokenizer(shared, data)?;
-        let settings = precision::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
+        let settings = options::on_adapter(shared, gpu, self.recipe.settings(tokenizer.vocab_size()));
         settings.validate()?;
-        let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+        let model = Gpt::new(gpu, &settings.config, settings.common.seed)?;
         Ok((Trainer::new(gpu, model, &settings)?, tokenizer, settings, None))
     }
 }
@@ -122,7 +122,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 }
 
 async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<()> {
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     arguments.recipe.settings(1).validate()?;
     let out = arguments.out();
     let data = arguments.text(&out)?;
@@ -131,7 +131,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let (mut trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &data, &out)?;
     trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
-    // Where the ranks share a file system, the others find what the first one wrote.
+    // If the ranks share a file system, the others find what the first one wrote.
     let prepare = || shards::prepare(&data, &tokenizer, &out, settings.val_fraction, &mut |_, _| {});
     let split = group.first_alone(prepare)?;
     split.check_window(settings.context)?;
@@ -148,7 +148,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
 
     let (task, codec) = (Pretrain { split }, TextCodec::plain(tokenizer));
     let stop = training::stop_on_interrupt();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     shared.result(&summary, || {
         format!(

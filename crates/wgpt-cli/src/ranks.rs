@@ -1,4 +1,4 @@
-//! What a training command does under `mpirun` or Slurm.
+//! Running a training command under `mpirun` or Slurm.
 
 use clap::{Args, ValueEnum};
 
@@ -8,7 +8,7 @@ use wgpt::{
     parallel::{self, Group, Options},
 };
 
-/// Where they stand in the help: given to each, for a heading of all would go on to the options after them.
+/// Heading in the help. It is repeated for each option, because a common heading would also apply to later options.
 const HEADING: &str = "Options of several ranks (mpirun -n 4 wgpt ...)";
 
 /// Options of several ranks.
@@ -17,13 +17,13 @@ pub(super) struct RankArguments {
     /// Seconds of silence after which another rank counts as lost, and the run ends
     #[arg(long, help_heading = HEADING, default_value_t = 60.0, value_name = "SECONDS")]
     rank_timeout: f64,
-    /// How gradients travel: f16 takes half the bytes and rounds
+    /// How to send gradients: f16 takes half the bytes and rounds
     #[arg(long, help_heading = HEADING, value_enum, default_value_t = Wire::F32)]
     wire: Wire,
-    /// Steps that each rank takes on its own between outer steps: for slow links
+    /// Steps that each rank takes on its own between outer steps, for slow links
     #[arg(long, help_heading = HEADING, default_value_t = 1, value_name = "STEPS")]
     sync_every: u64,
-    /// Each rank keeps the moments of its share of the parameters only: less memory
+    /// Each rank keeps only the moments of its share of the parameters: less memory
     #[arg(long, help_heading = HEADING)]
     shard_optimizer: bool,
 }
@@ -56,8 +56,8 @@ impl RankArguments {
     }
 }
 
-/// Runs a training command with the other ranks, if a launcher started some. The first rank talks; the others' errors go to
-/// stderr as well.
+/// Runs a training command with the other ranks, if a launcher started any. Only the first rank prints; the others'
+/// errors go to stderr as well.
 pub(super) async fn run_on_ranks(
     shared: &Shared,
     arguments: &RankArguments,
@@ -66,7 +66,7 @@ pub(super) async fn run_on_ranks(
     join(shared, arguments.options()?, run).await
 }
 
-/// [`run_on_ranks`] with `options`.
+/// Like [`run_on_ranks`], with `options`.
 pub(super) async fn join(
     shared: &Shared,
     options: Options,
@@ -83,10 +83,10 @@ pub(super) async fn join(
     outcome.map_err(|error| named(&group, error))
 }
 
-/// An error as one of many ranks tells it.
+/// An error with the name of the rank, if there are several.
 fn named(group: &Group, error: Error) -> Error {
     match group.size() {
         1 => error,
-        _ => Error::Failed(format!("rank {}: {error}", group.rank())),
+        _ => Error::OnRank { rank: group.rank(), source: Box::new(error) },
     }
 }

@@ -1,18 +1,18 @@
-//! The options that say what is trained from scratch, and how: those of `wgpt pretrain` and `wgpt plan`.
+//! The options of training from scratch, shared by `wgpt pretrain` and `wgpt plan`.
 
 use clap::{Args, ValueEnum};
 
-use super::precision::PrecisionArgument;
+use super::options::PrecisionArgument;
 use wgpt::{
     model::{Config, config::Positions},
     optim::{AdamW, Schedule},
-    train::Settings,
+    train::{Settings, settings::Common},
 };
 
-/// A model's sizes and its training.
+/// The sizes of a model and its training settings.
 #[derive(Debug, Args)]
 pub(super) struct Recipe {
-    /// A known recipe; other options change it
+    /// A known recipe, which other options modify
     #[arg(long, value_enum)]
     preset: Option<Preset>,
     /// Family of the model
@@ -33,13 +33,13 @@ pub(super) struct Recipe {
     /// Tokens per window
     #[arg(long)]
     context: Option<usize>,
-    /// How positions enter [default: the family's]
+    /// Kind of position information [default: the family's]
     #[arg(long, value_enum)]
     positions: Option<PositionArgument>,
     /// Biases in linear layers and norms
     #[arg(long)]
     bias: Option<bool>,
-    /// The head shares the embedding's weight [default: the family's]
+    /// Share the embedding's weight with the head [default: the family's]
     #[arg(long)]
     tied: Option<bool>,
     /// Windows per micro-batch
@@ -54,7 +54,7 @@ pub(super) struct Recipe {
     /// Highest learning rate
     #[arg(long)]
     lr: Option<f32>,
-    /// Last learning rate [default: a tenth of --lr]
+    /// Final learning rate [default: a tenth of --lr]
     #[arg(long)]
     min_lr: Option<f32>,
     /// Steps of warm-up
@@ -75,7 +75,7 @@ pub(super) struct Recipe {
     /// Seed of weights, batches and masks
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Share of the text held out, from its end
+    /// Share of the text to hold out, from its end
     #[arg(long, default_value_t = 0.1)]
     val_fraction: f64,
     /// Batches per validation
@@ -122,7 +122,7 @@ enum PositionArgument {
 }
 
 impl Recipe {
-    /// The preset (nano-char unless another is named) with what the user changed.
+    /// The settings of the preset (nano-char by default) with the user's changes.
     pub fn settings(&self, vocabulary: usize) -> Settings {
         let (context, heads) = (self.context.unwrap_or(64), self.heads.unwrap_or(4));
         let (layers, width) = (self.layers.unwrap_or(4), self.width.unwrap_or(128));
@@ -150,20 +150,22 @@ impl Recipe {
                 warmup: self.warmup.unwrap_or(schedule.warmup),
                 ..schedule
             },
-            optimizer: AdamW {
-                beta2: self.beta2,
-                weight_decay: self.weight_decay,
-                clip: self.clip,
-                ..recipe.optimizer
+            common: Common {
+                optimizer: AdamW {
+                    beta2: self.beta2,
+                    weight_decay: self.weight_decay,
+                    clip: self.clip,
+                    ..recipe.common.optimizer
+                },
+                seed: self.seed,
+                save_every: self.save_every,
+                keep: self.keep,
+                checkpoint_activations: self.checkpoint_activations,
             },
             dropout: self.dropout,
-            seed: self.seed,
             val_fraction: self.val_fraction,
             val_batches: self.val_batches,
             val_every: self.val_every.unwrap_or_else(|| steps.div_ceil(4).max(1)),
-            save_every: self.save_every,
-            keep: self.keep,
-            checkpoint_activations: self.checkpoint_activations,
             sample_tokens: self.sample_tokens,
             precision: self.precision.wanted(),
             ..recipe

@@ -1,4 +1,4 @@
-//! What `wgpt ppo` and `wgpt grpo` share: options, and how a run begins, shows itself and ends.
+//! The parts shared by `wgpt ppo` and `wgpt grpo`: options, and the start, display and end of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -6,24 +6,25 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Shared,
-    lora::LoraArguments,
+    Shared, hints,
+    options::LoraArguments,
     output,
     ranks::{self, RankArguments},
-    terminal, training,
+    training,
 };
 use wgpt::{
     Error, Result,
     gpu::Gpu,
     interchange::{self, TextCodec, adapter},
     io::checkpoint,
+    optim::AdamW,
     parallel::Group,
     train::{
         judge::{self, Judge, ScoredAnswer},
         ppo::{
             Ppo, Progress,
             prompts::Prompts,
-            run::{self, Event, Run, Summary},
+            run::{self, Run, Summary},
             settings::{Algorithm, Limits, Settings},
         },
         reward::RewardModel,
@@ -31,26 +32,28 @@ use wgpt::{
             kl::KlController,
             response::{EARLIEST_STOP, MissingStop},
         },
+        run::{Event, Sample, StepReport},
+        settings::Common,
     },
 };
 
-/// Options of both.
+/// Options of both commands.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The policy to start from, and its reference: run or checkpoint folder, Hugging Face folder, or GGUF file (not with
-    /// --resume)
+    /// The initial policy, which is also the reference: run or checkpoint folder, Hugging Face folder, or GGUF file
+    /// (not with --resume)
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     model: Option<PathBuf>,
-    /// JSONL with a prompt per line, or a text whose windows are prompts
+    /// JSONL with one prompt per line, or a text whose windows are prompts
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// Who scores: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT
+    /// Judge: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT
     #[arg(long, value_name = "JUDGE")]
     judge: String,
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Steps; each samples a batch and learns from it
+    /// Number of steps; each samples a batch and trains on it
     #[arg(long, default_value_t = 200)]
     steps: u64,
     /// Episodes per step
@@ -62,46 +65,47 @@ pub(super) struct Arguments {
     /// Micro-batches per update: less memory, the same result
     #[arg(long, default_value_t = 1)]
     accumulate: usize,
-    /// First learning rate; it falls to 0
+    /// Initial learning rate, which decreases to 0
     #[arg(long, default_value_t = 1e-5)]
     lr: f32,
     /// Largest gradient norm; 0 for no limit
     #[arg(long, default_value_t = 0.0)]
     clip_norm: f32,
-    /// Policy ratios count within 1 +- this
+    /// Clip range of the policy ratio, 1 +- this
     #[arg(long, default_value_t = 0.2)]
     clip: f32,
     /// Temperature of sampling and of all log-probabilities
     #[arg(long, default_value_t = 0.7)]
     temperature: f32,
-    /// Most tokens of a prompt; tokens of a window of a text [default: at most 64, and what the context has room for]
+    /// Maximum number of tokens in a prompt, or number of tokens in a window of a text [default: at most 64, and as
+    /// many as the context has room for]
     #[arg(long)]
     prompt_tokens: Option<usize>,
-    /// Most tokens of an answer
+    /// Maximum number of tokens in an answer
     #[arg(long, default_value_t = 24)]
     max_tokens: usize,
-    /// A token that ends an answer, as text [default: what the model's files say]
+    /// Token that ends an answer, as text [default: according to the model's files]
     #[arg(long, value_name = "TEXT")]
     stop: Option<String>,
-    /// Index in an answer from which it does [default: 0 for models that chat, else 16]
+    /// Position in an answer from which that token ends it [default: 0 for chat models, otherwise 16]
     #[arg(long)]
     earliest_stop: Option<usize>,
-    /// Score of an answer without an end [default of wgpt ppo: -1 for models that chat and with --stop]
+    /// Score of an answer without an end [default of wgpt ppo: -1 for chat models and with --stop]
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true, conflicts_with = "missing_stop_penalty")]
     missing_stop_score: Option<f32>,
-    /// What an answer without an end costs instead
+    /// Penalty for an answer without an end, instead of a fixed score
     #[arg(long, value_name = "COST")]
     missing_stop_penalty: Option<f32>,
-    /// Scores count within plus and minus this
+    /// Clip scores to plus and minus this
     #[arg(long, default_value_t = 10.0)]
     reward_clip: f32,
-    /// Stop when the KL is over this for three steps; 0 for no limit [default: five times --target-kl, else 100]
+    /// Stop if the KL exceeds this for three steps; 0 for no limit [default: five times --target-kl, otherwise 100]
     #[arg(long)]
     max_kl: Option<f64>,
-    /// Stop when more than this share of the answers' sequences of four tokens is repeated, for three steps
+    /// Stop if more than this share of the answers' sequences of four tokens is repeated, for three steps
     #[arg(long, default_value_t = 0.6)]
     max_repetition: f64,
-    /// Stop when answers are shorter than this share of the first ones, for three steps
+    /// Stop if answers are shorter than this share of the first ones, for three steps
     #[arg(long, default_value_t = 0.2)]
     min_length: f64,
     /// Recompute blocks in the backward pass: less memory, more time
@@ -121,19 +125,19 @@ pub(super) struct Arguments {
     sample_every: u64,
     #[command(flatten)]
     lora: LoraArguments,
-    /// Go on from the newest checkpoint in --out
+    /// Continue from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
     ranks: RankArguments,
 }
 
-/// What the two commands say themselves.
+/// The settings that the two commands set themselves.
 pub(super) struct Recipe {
     pub algorithm: Algorithm,
     pub epochs: usize,
     pub controller: KlController,
-    /// Samples of the reference by which scores are normalised.
+    /// Number of samples of the reference over which scores are normalised.
     pub normalise: usize,
 }
 
@@ -147,7 +151,7 @@ struct Output {
 }
 
 impl Arguments {
-    /// What the user said about a model of this context.
+    /// The user's settings for a model of this context.
     fn settings(&self, recipe: &Recipe, codec: &TextCodec, context: usize, base: String) -> Result<Settings> {
         let chats = codec.conventions.template.is_some();
         let stops = match &self.stop {
@@ -160,7 +164,7 @@ impl Arguments {
         let missing_stop = match (self.missing_stop_score, self.missing_stop_penalty) {
             (Some(score), _) => MissingStop::Score(score),
             (_, Some(penalty)) => MissingStop::Penalty(penalty),
-            // A text that is gone on with is cut off by --max-tokens: it has no end to reach.
+            // A continued text is cut off by --max-tokens; it has no end to reach.
             _ if !(chats || self.stop.is_some()) => MissingStop::Allowed,
             _ if stops.is_empty() || matches!(recipe.algorithm, Algorithm::Grpo { .. }) => MissingStop::Allowed,
             _ => MissingStop::Score(-1.0),
@@ -177,7 +181,13 @@ impl Arguments {
             minibatches: self.minibatches,
             accumulate: self.accumulate,
             lr: self.lr,
-            optimizer: wgpt::optim::AdamW { clip: self.clip_norm, ..plain.optimizer },
+            common: Common {
+                optimizer: AdamW { clip: self.clip_norm, ..plain.common.optimizer },
+                seed: self.seed,
+                save_every: self.save_every,
+                keep: self.keep,
+                checkpoint_activations: self.checkpoint_activations,
+            },
             clip: self.clip,
             temperature: self.temperature,
             prompt_tokens: self.prompt_tokens.unwrap_or(context.saturating_sub(self.max_tokens).min(64)),
@@ -188,10 +198,6 @@ impl Arguments {
             reward_clip: self.reward_clip,
             controller: recipe.controller,
             normalise: recipe.normalise,
-            checkpoint_activations: self.checkpoint_activations,
-            seed: self.seed,
-            save_every: self.save_every,
-            keep: self.keep,
             sample_every: self.sample_every,
             limits: Limits {
                 kl: self.max_kl.unwrap_or(most),
@@ -220,7 +226,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
         let reason = "already holds a run; add --resume to go on with it, or choose another --out";
         return Err(Error::checkpoint(out, reason));
     }
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     let state = arguments.resume.then(|| run::state(out)).transpose()?;
     let base = base(arguments, state.as_ref())?;
     let (source, codec) = (interchange::open(&base)?, TextCodec::open(&base)?);
@@ -231,9 +237,9 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
         None => Ok(judge::open(&arguments.judge)?),
     };
     let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
-    let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.seed)?;
+    let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.common.seed)?;
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
-    // Rows are padded to the longest prompt that there is.
+    // Rows are padded to the longest prompt.
     let settings =
         Settings { prompt_tokens: prompts.longest(), prompts: format!("{:016x}", prompts.fingerprint()), ..settings };
     if let Some(state) = &state {
@@ -260,7 +266,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
     shared.say(format_args!(
         "{} parameters to train, {} prompts, {} steps of {} answers of up to {} tokens -> {}",
-        learner.policy.size(),
+        learner.policy().size(),
         prompts.count(),
         settings.steps,
         settings.batch,
@@ -276,7 +282,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     shared.result(&output, || words(&output))
 }
 
-/// A reward model as the judge: it reads the whole conversation.
+/// A reward model as the judge; it reads the whole conversation.
 pub(super) struct Learned(pub RewardModel);
 
 impl Judge for Learned {
@@ -286,11 +292,11 @@ impl Judge for Learned {
     }
 }
 
-/// Where the first weights lie.
+/// The path of the initial weights.
 fn base(arguments: &Arguments, state: Option<&run::State>) -> Result<PathBuf> {
     match (&arguments.model, state) {
         (_, Some(state)) => Ok(state.base.clone()),
-        // The checkpoint itself: a run's newest may be another one tomorrow.
+        // The checkpoint itself, because a run's newest checkpoint may change later.
         (Some(model), None) => Ok(checkpoint::resolve(model).unwrap_or_else(|_| PathBuf::from(model))),
         (None, None) => Err(Error::Usage("--model: give a model to start from".to_string())),
     }
@@ -298,30 +304,33 @@ fn base(arguments: &Arguments, state: Option<&run::State>) -> Result<PathBuf> {
 
 /// Runs to the end with a progress bar.
 pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Summary> {
-    let bar = terminal::bar(run.ppo.settings.steps, shared.quiet);
+    let bar = output::bar(run.ppo.settings.steps, shared.quiet);
     bar.set_position(run.ppo.progress.step);
     bar.reset_eta();
     let quiet = shared.quiet;
     let summary = run
         .run(|event| match event {
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
-            Event::Normalising => bar.set_message("scoring the reference"),
-            Event::Step(numbers, seconds) => {
+            Event::Preparing => bar.set_message("scoring the reference"),
+            Event::Step(StepReport { step, seconds, numbers }) => {
                 let (score, kl, beta) = (numbers.score, numbers.kl, numbers.beta);
                 let words = format!("score {score:.3}, KL {kl:.2}, beta {beta:.3}");
                 bar.set_message(words.clone());
-                bar.set_position(numbers.step + 1);
-                // Without a terminal there is no bar: a line now and then shows that it lives.
-                if bar.is_hidden() && !quiet && numbers.step % 10 == 0 {
-                    output::say(format_args!("step {}: {words}, {seconds:.1} s", numbers.step + 1));
+                bar.set_position(*step);
+                // Without a terminal there is no bar, so an occasional line shows progress.
+                if bar.is_hidden() && !quiet && step % 10 == 1 {
+                    output::say(format_args!("step {step}: {words}, {seconds:.1} s"));
                 }
             }
-            Event::Sample(step, text, score) if !quiet => {
-                let text = terminal::harmless(text);
-                let words = format!("--- after {step} steps, score {score:.2} ---\n{text}\n---");
+            Event::Sample(step, Sample { text, score }) if !quiet => {
+                let text = output::harmless(text);
+                let words = format!("--- after {step} steps, score {:.2} ---\n{text}\n---", score.unwrap_or(f32::NAN));
                 bar.suspend(|| output::say(words));
             }
-            Event::Suspicious(reason) if !quiet => bar.suspend(|| output::say(format_args!("careful: {reason}"))),
+            Event::Suspicious(cause) if !quiet => {
+                let hint = hints::on_guard(cause);
+                bar.suspend(|| output::say(format_args!("careful: {cause}; {hint}")));
+            }
             _ => {}
         })
         .await;

@@ -16,7 +16,7 @@ use wgpt::{
     },
 };
 
-/// Curves and samples of a run as a page
+/// Write the curves and samples of a run as a page
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wgpt report runs/shakespeare
@@ -48,7 +48,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&result, || format!("the report is in {}", out.display()))
 }
 
-/// The summary: what was trained, how it went, with which settings.
+/// The summary: what was trained, the results, and the settings.
 fn facts(lines: &[Value], checkpoint: &Checkpoint) -> Result<Vec<(String, String)>> {
     let mut facts = Vec::new();
     let mut add = |name: &str, value: String| facts.push((name.to_string(), value));

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, feedback::Database, output, sampling::LoadArguments, shipped};
+use super::{Shared, cache, feedback::Database, options::LoadArguments, output};
 use wgpt::{
     Error, Result,
     gpu::Gpu,
@@ -23,12 +23,12 @@ use wgpt_server::{
     router::Line,
 };
 
-/// Serve a model: a page to talk on, and OpenAI's endpoints
+/// Serve a model: a web page for chatting, and OpenAI's endpoints
 #[derive(Debug, Args)]
 #[command(after_help = "Endpoints:
-  /                                   a page to talk, compare and rate answers, and watch training
-  /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models       as OpenAI's clients ask
-  /tokenize, /health, /metrics        tokens of a text; whether it answers; figures for Prometheus
+  /                                   a page to chat, compare and rate answers, and watch training
+  /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models       for OpenAI's clients
+  /tokenize, /health, /metrics        tokens of a text; server status; metrics for Prometheus
 
 Examples:
   wgpt serve
@@ -44,25 +44,25 @@ pub(crate) struct Arguments {
     /// GGUF file, Hugging Face folder, checkpoint or run folder [default: the small model that comes with the program]
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// A reward model of wgpt reward, to score answers with
+    /// A reward model trained by `wgpt reward`, to score answers
     #[arg(long, value_name = "PATH")]
     reward: Option<PathBuf>,
-    /// Adapters over the model, asked for by their name; give it again for more
+    /// Adapters over the model, selected by name in requests; may be repeated
     #[arg(long, value_name = "NAME=RUN")]
     lora: Vec<String>,
-    /// Address to listen at
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// Port to listen at; 0 for any
+    /// Port to listen on; 0 for any free port
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Key that requests must bring as 'Authorization: Bearer KEY'
+    /// Key that requests must send as 'Authorization: Bearer KEY'
     #[arg(long, env = "WGPT_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<String>,
-    /// Let everybody in who reaches an address that is not this machine's own, without a key
+    /// Allow an address that other machines can reach without a key
     #[arg(long)]
     public: bool,
-    /// Name that clients may call this server by, beside localhost and its address; give it again for more
+    /// Host name to accept in addition to localhost and the server's address; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
     /// Folder of the runs that the page shows
@@ -72,22 +72,22 @@ pub(crate) struct Arguments {
     database: Database,
     #[command(flatten)]
     load: LoadArguments,
-    /// Most answers generated at once
+    /// Maximum number of answers generated at once
     #[arg(long, default_value_t = Settings::default().sequences, value_name = "N")]
     sequences: usize,
-    /// Most answers that wait; further requests are told to come again
+    /// Maximum number of waiting answers; further requests are refused until there is room
     #[arg(long, default_value_t = Settings::default().waiting, value_name = "N")]
     queue: usize,
-    /// Tokens that the cache holds, over all answers
+    /// Number of tokens in the cache, over all answers
     #[arg(long, default_value_t = Settings::default().tokens, value_name = "N")]
     cache_tokens: usize,
-    /// Most bytes of a request
+    /// Maximum size of a request in bytes
     #[arg(long, default_value_t = Limits::default().body, value_name = "BYTES")]
     max_body: usize,
-    /// Most connections
+    /// Maximum number of connections
     #[arg(long, default_value_t = Limits::default().connections, value_name = "N")]
     connections: usize,
-    /// Seconds for a request to come in, for a client to take what is sent, and between requests
+    /// Time limit in seconds for receiving a request, for a client to read, and between requests
     #[arg(long, default_value_t = Limits::default().idle.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
@@ -134,7 +134,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     })
 }
 
-/// Where to listen; an address that others reach needs a key, or the word that it shall have none.
+/// The address to listen on. An address that other machines can reach requires a key, or --public.
 fn address(arguments: &Arguments) -> Result<SocketAddr> {
     if arguments.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
         return Err(Error::Usage("--api-key is empty: give a key, or leave it out".to_string()));
@@ -152,7 +152,7 @@ fn address(arguments: &Arguments) -> Result<SocketAddr> {
     Ok(SocketAddr::new(ip, arguments.port))
 }
 
-/// Loads everything.
+/// Loads the models and adapters.
 fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
     for (name, number) in
         [("sequences", arguments.sequences), ("queue", arguments.queue), ("connections", arguments.connections)]
@@ -161,7 +161,7 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
             return Err(Error::Usage(format!("--{name} 0: give at least 1")));
         }
     }
-    let base = shipped::or_talker(arguments.model.as_ref())?;
+    let base = cache::or_talker(arguments.model.as_ref())?;
     let (model, codec) = shared.load(gpu, &base, &arguments.load)?;
     let mut models = vec![ServedModel::new(name_of(&base), None, codec)?];
     let mut adapters = Vec::new();
@@ -209,7 +209,7 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
     })
 }
 
-/// A request as one line for people.
+/// A request as one line of text.
 fn words(line: &Line) -> String {
     let [prompt, cached, generated] = line.tokens;
     let tokens = match prompt + generated {

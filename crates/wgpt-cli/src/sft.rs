@@ -7,9 +7,8 @@ use serde::Serialize;
 
 use super::{
     Shared,
-    precision::{self, PrecisionArgument},
-    ranks, terminal, training,
-    tune::{Defaults, TuneArguments},
+    options::{self, Defaults, PrecisionArgument, TuneArguments},
+    output, ranks, training,
 };
 use wgpt::{
     Error, Result,
@@ -19,18 +18,18 @@ use wgpt::{
     train::{
         Settings,
         sft::{Data, Sft},
-        stage::{Stage, Summary},
+        supervised::{Summary, Supervised},
     },
 };
 
-/// Teach a model to answer, by example conversations
+/// Fine-tune a model on example conversations
 #[derive(Debug, Args)]
-#[command(after_help = "A line of the data is one conversation:
+#[command(after_help = "Each line of the data is one conversation:
   {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Hello!\"}]}
-Roles are system (first only), user and assistant. The loss counts what the assistant says and the token that ends it.
-Conversations are packed into rows of --context tokens and do not see each other. What cannot be used is left out,
-counted and explained. With --lora-rank only adapters are trained, over weights that stay as they are, quantised or not:
-the run holds the adapters alone, wgpt chat finds their base where it lay, and wgpt merge makes one model of both.
+Roles are system (first message only), user and assistant. The loss covers the assistant's messages and the token that ends
+them. Conversations are packed into rows of --context tokens and do not attend to each other. Lines that cannot be used are
+left out, counted and explained. With --lora-rank only adapters are trained, over unchanged weights, quantised or not: the
+run holds only the adapters, wgpt chat loads their base from where it was, and wgpt merge makes one model of both.
 
 Examples:
   wgpt sft --model runs/shakespeare --data chats.jsonl --out runs/talker
@@ -44,7 +43,7 @@ pub(crate) struct Arguments {
     /// Conversations, one JSON object per line
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// How often every conversation is learned from
+    /// Number of passes over the conversations
     #[arg(long, default_value_t = 3)]
     epochs: usize,
     /// Rows per micro-batch
@@ -53,7 +52,7 @@ pub(crate) struct Arguments {
     /// Highest learning rate [default: 5e-5, with adapters 2e-4]
     #[arg(long)]
     lr: Option<f32>,
-    /// Share of the conversations that is held out
+    /// Share of the conversations to hold out
     #[arg(long, default_value_t = 0.05)]
     val_fraction: f64,
     #[command(flatten)]
@@ -67,7 +66,7 @@ struct Output {
     conversations: usize,
     left_out: Vec<Found>,
     truncated: usize,
-    /// Tokens of the conversations, and those that are learned.
+    /// Number of tokens in the conversations, and number of those that are trained on.
     tokens: usize,
     learned_tokens: usize,
 }
@@ -82,7 +81,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let Arguments { tune, epochs, batch, lr, val_fraction, .. } = arguments;
     let out = tune.out(&arguments.data);
     let base = tune.base(&out)?;
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     let config = interchange::open(&base)?.config().clone();
     let own = Defaults { batch: *batch, lr: *lr, val_fraction: *val_fraction, epochs: *epochs };
     let recipe = Settings::fine_tuning(config.clone(), tune.lora()?);
@@ -90,7 +89,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let settings = tune.settings(&config, recipe, &own)?;
     let TextCodec { tokenizer, conventions } = TextCodec::open(&base)?;
     let codec = TextCodec { conventions: conventions.taught(&tokenizer)?, tokenizer };
-    let bar = terminal::bar(0, shared.quiet);
+    let bar = output::bar(0, shared.quiet);
     let data = Data::load(&arguments.data, &codec, settings.context, |line| {
         bar.set_message(format!("reading conversations, line {line}"));
     })?;
@@ -104,7 +103,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let settings = tune.schedule(settings, steps, fingerprint)?;
 
     let gpu = shared.open().await?;
-    let settings = precision::on_adapter(shared, &gpu, settings);
+    let settings = options::on_adapter(shared, &gpu, settings);
     let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
     trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
@@ -117,7 +116,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         out.display()
     ));
     let stop = training::stop_on_interrupt();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let (left_out, truncated) = (mistakes.found(), truncated.0);
     let output = Output { summary, conversations, left_out, truncated, tokens, learned_tokens };

@@ -23,16 +23,16 @@ use wgpt::{
     ops,
 };
 
-/// List every shader variant, and write them in the languages of drivers
+/// List every shader variant, and translate them to the languages of drivers
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Variants are those that this adapter could choose, or with --for those that adapters of a platform could: nothing \
-of it needs to be here. Each is validated and translated by naga, as wgpu would do it. The exit status is not 0 if one cannot be.
+    after_help = "Lists the variants that this adapter could choose or, with --for, those that adapters of a platform could, which \
+need not be present. Each is validated and translated by naga, as wgpu would do it. The exit status is not 0 if that fails.
 
 --dump writes FOLDER/PLATFORM/wgsl/VARIANT.wgsl, the same in spirv/, msl/, hlsl-5.1/ and hlsl-6.2/ (all of them for this adapter, \
-for a platform those of its drivers), and FOLDER/shaders.json, which tells what is where, what is missing, and why.
+for a platform those of its drivers), and FOLDER/shaders.json, which lists the files, and what is missing and why.
 
-A variant that makes trouble is left unused by its name, or its kernel's: WGPT_WITHOUT_VARIANTS='tiled 64x64x16;matmul_vector'.
+A variant that causes trouble can be disabled by its name or its kernel's: WGPT_WITHOUT_VARIANTS='tiled 64x64x16;matmul_vector'.
 
 Examples:
   wgpt shaders
@@ -42,13 +42,13 @@ Examples:
   wgpt shaders --for all --json"
 )]
 pub(crate) struct Arguments {
-    /// Whose shaders
+    /// Which platform's shaders
     #[arg(long = "for", value_enum, default_value = "adapter", value_name = "WHO")]
     whose: Whose,
-    /// Only variants whose name contains this; lists each
+    /// Only variants whose name contains this; lists each of them
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Write them below this folder, which must be empty or new
+    /// Write the shaders to this folder, which must be empty or new
     #[arg(long, value_name = "FOLDER")]
     dump: Option<PathBuf>,
 }
@@ -74,13 +74,13 @@ struct Set {
 struct Entry {
     variant: String,
     kernel: &'static str,
-    /// The file's name, without its ending.
+    /// The file's name without its extension.
     file: String,
     #[serde(flatten)]
     needs: Needs,
-    /// Why there is none in a language.
+    /// Why a language has no translation.
     missing: BTreeMap<&'static str, &'static str>,
-    /// What naga said where there should be one.
+    /// naga's errors for missing translations.
     errors: BTreeMap<&'static str, String>,
 }
 
@@ -110,14 +110,14 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&result, || words(&sets, &names, arguments.only.is_some()))?;
     let errors = sets.iter().flat_map(|set| &set.variants).map(|entry| entry.errors.len()).sum::<usize>();
     if errors > 0 {
-        return Err(Error::Failed(format!("{errors} translations failed")));
+        return Err(Error::Translation(format!("{errors} failed")));
     }
     Ok(())
 }
 
 type Wanted = (&'static str, Form, &'static [Language], Vec<Variant>);
 
-/// The variants that were asked for, by whose they are.
+/// The requested variants, by platform.
 async fn wanted(gpu: &Gpu, whose: Whose) -> Result<Vec<Wanted>> {
     let platforms = match whose {
         Whose::Adapter => {
@@ -139,7 +139,7 @@ async fn wanted(gpu: &Gpu, whose: Whose) -> Result<Vec<Wanted>> {
     Ok(wanted)
 }
 
-/// Translates variants, shared out among the processor's cores, and writes them below a folder if there is one.
+/// Translates variants on all of the processor's cores, and writes them to `folder` if given.
 fn translate(found: &[Variant], form: Form, languages: &[Language], folder: Option<&Path>) -> Result<Vec<Entry>> {
     let files = files(found);
     let work: Vec<_> = found.iter().zip(files).collect();
@@ -152,14 +152,14 @@ fn translate(found: &[Variant], form: Form, languages: &[Language], folder: Opti
         let running: Vec<_> = parts.map(|work| scope.spawn(move || part(work))).collect();
         let mut entries = Vec::new();
         for running in running {
-            let done = running.join().map_err(|_| Error::Failed("naga panicked".to_string()))?;
+            let done = running.join().map_err(|_| Error::Translation("naga panicked".to_string()))?;
             entries.extend(done?);
         }
         Ok(entries)
     })
 }
 
-/// A name for each variant's files: variants of the same name are numbered.
+/// A file name for each variant; variants of the same name are numbered.
 fn files(found: &[Variant]) -> Vec<String> {
     let mut seen = BTreeMap::<String, usize>::new();
     let number = |variant: &Variant| {

@@ -11,7 +11,7 @@ use wgpt::{
     text::{Corpus, Tokenizer, tokenizer::END_OF_TEXT},
 };
 
-/// Show how a text is cut into tokens
+/// Show how a text is split into tokens
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wgpt tokenize --model runs/shakespeare --text 'To be, or not to be'
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// Model (see `wgpt generate`) or tokenizer.json
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// Text to cut
+    /// Text to tokenise
     #[arg(long, allow_hyphen_values = true)]
     text: String,
     /// Read special tokens such as <|endoftext|> as one token
@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     special: bool,
 }
 
-/// Make tokenizers
+/// Create tokenizers
 #[derive(Debug, Args)]
 pub(crate) struct TokenizerArguments {
     #[command(subcommand)]
@@ -48,7 +48,7 @@ pub(crate) struct TrainArguments {
     /// UTF-8 text file, or folder of .txt files
     #[arg(long, value_name = "FILE|DIR")]
     data: PathBuf,
-    /// Tokens in all
+    /// Size of the vocabulary
     #[arg(long, default_value_t = 4096)]
     vocabulary: usize,
     /// File to write
@@ -56,7 +56,7 @@ pub(crate) struct TrainArguments {
     out: PathBuf,
 }
 
-/// The tokenizer of a model, or one on its own.
+/// The tokenizer of a model, or a separate one.
 fn load(path: &Path) -> Result<Tokenizer> {
     if path.is_file() && path.extension().is_some_and(|ending| ending == "json") {
         return Tokenizer::load(path);

@@ -1,23 +1,23 @@
-//! What every training command shows while it runs, and says at the end.
+//! The output of every training command, while it runs and at the end.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{Shared, output, terminal};
+use super::{Shared, output};
 use wgpt::{
     Result,
     gpu::Gpu,
     train::{
-        stage::{Event, Stage, Summary},
-        task::Task,
+        run::{Event, Sample, StepReport},
+        supervised::{Summary, Supervised, Task},
     },
 };
 use wgpt_server::signals;
 
-/// Becomes true at the first of [`Signals`](signals::Signals). A second one ends at once; the last checkpoint is complete
-/// whenever that happens.
+/// Becomes true at the first of [`Signals`](signals::Signals). A second signal ends the program immediately; the last
+/// checkpoint is complete at any time.
 pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -31,8 +31,8 @@ pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
 }
 
 /// Runs a stage to its end with a progress bar.
-pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'_, T>) -> Result<Summary> {
-    let bar = terminal::bar(stage.settings.schedule.steps, shared.quiet);
+pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervised<'_, T>) -> Result<Summary> {
+    let bar = output::bar(stage.settings.schedule.steps, shared.quiet);
     bar.set_position(stage.trainer.optimizer.step);
     bar.reset_eta();
     let tokens = stage.task.tokens_per_step(&stage.settings) as f64;
@@ -41,13 +41,14 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'
         .run(|event| match event {
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
             Event::Step(progress) => {
-                let more = progress.metrics.iter().take(2).map(|(name, value)| format!(", {} {value:.3}", named(name)));
-                let (more, rate) = (more.collect::<String>(), tokens / progress.seconds);
-                bar.set_message(format!("loss {:.4}{more}, {rate:.0} tokens/s", progress.loss));
-                bar.set_position(progress.step);
-                // Without a terminal there is no bar: a line now and then shows that it lives.
-                if bar.is_hidden() && !quiet && (progress.step == 1 || progress.step % 100 == 0) {
-                    let (step, loss, ms) = (progress.step, progress.loss, progress.seconds * 1e3);
+                let StepReport { step, seconds, numbers } = progress;
+                let more = numbers.metrics.iter().take(2).map(|(name, value)| format!(", {} {value:.3}", named(name)));
+                let (more, rate) = (more.collect::<String>(), tokens / seconds);
+                bar.set_message(format!("loss {:.4}{more}, {rate:.0} tokens/s", numbers.loss));
+                bar.set_position(*step);
+                // Without a terminal there is no bar, so an occasional line shows progress.
+                if bar.is_hidden() && !quiet && (*step == 1 || step % 100 == 0) {
+                    let (loss, ms) = (numbers.loss, seconds * 1e3);
                     output::say(format_args!("step {step}: loss {loss:.4}, {ms:.0} ms"));
                 }
             }
@@ -56,7 +57,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Stage<'
                     found.metrics.iter().map(|(name, value)| format!(", {} {value:.4}", named(name))).collect();
                 bar.suspend(|| output::say(format_args!("step {step}: validation loss {:.4}{more}", found.loss)));
             }
-            Event::Sample(step, text) if !quiet => {
+            Event::Sample(step, Sample { text, .. }) if !quiet => {
                 let words = format!("--- the model writes, after {step} steps ---\n{text}\n---");
                 bar.suspend(|| output::say(words));
             }

@@ -1,4 +1,4 @@
-//! From the engine's thread to a handler: what happens to one choice, through a channel with an end.
+//! Passes the updates of one choice from the engine's thread to a handler, through a bounded channel.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,28 +10,29 @@ use super::{
 };
 use wgpt::infer::{engine::request::Event, generate::Finish};
 
-/// Events of a choice that wait for its client. Whoever is further behind has stopped reading, and is cancelled.
+/// Number of a choice's events that may wait for its client. A client further behind has stopped reading, and its
+/// request is cancelled.
 const BEHIND: usize = 1024;
 
-/// What happened to a choice.
+/// An update of a choice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChoiceUpdate {
-    /// Its prompt is read; so many tokens of it were in the cache.
+    /// Its prompt has been read; this many of its tokens were in the cache.
     Started(usize),
     /// More of its text.
     More(Piece),
-    /// The end: OpenAI's reason, and how many tokens were generated.
+    /// It ended: OpenAI's reason, and the number of generated tokens.
     Finished(&'static str, usize),
-    /// The end: what went wrong.
+    /// It failed, with the reason.
     Failed(String),
 }
 
-/// ChoiceUpdate of one of several choices.
+/// An update of one of several choices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChoiceEvent {
-    /// Which one, from 0.
+    /// The choice's index, from 0.
     pub choice: usize,
-    /// What happened to it.
+    /// The update.
     pub update: ChoiceUpdate,
 }
 
@@ -40,7 +41,7 @@ pub fn events(choices: usize) -> (Sender<ChoiceEvent>, Receiver<ChoiceEvent>) {
     channel(BEHIND * choices.max(1))
 }
 
-/// What the engine calls for choice number `choice`: false as soon as nobody reads, or the answer is complete.
+/// The engine's callback for choice number `choice`; it returns false once nobody reads or the answer is complete.
 pub fn listener(
     choice: usize,
     mut writer: Writer,

@@ -1,4 +1,4 @@
-//! What all handlers share.
+//! The state that all handlers share.
 
 use std::{
     collections::hash_map::RandomState,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::feedback::Store;
 use wgpt::{
-    Error, Result,
+    Result,
     gpu::Gpu,
     infer::engine::Engine,
     interchange::TextCodec,
@@ -27,20 +27,20 @@ use wgpt::{
     text::{ChatTemplate, Message},
 };
 
-/// Limits that keep any client from taking the server from the others.
+/// Limits that prevent any client from taking up the whole server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most bytes of a body.
+    /// Maximum size of a body in bytes.
     pub body: usize,
-    /// Most connections; further ones are told to come again.
+    /// Maximum number of connections; further ones are told to try again later.
     pub connections: usize,
-    /// Most choices of one request.
+    /// Maximum number of choices in one request.
     pub choices: usize,
-    /// For the head of a request, and between requests of a connection.
+    /// Time limit for the head of a request, and between requests on a connection.
     pub idle: Duration,
-    /// For a whole body.
+    /// Time limit for a whole body.
     pub patience: Duration,
-    /// For a client that reads nothing of what is sent.
+    /// Time limit for a client that does not read what is sent.
     pub stalled: Duration,
 }
 
@@ -51,17 +51,17 @@ impl Default for Limits {
     }
 }
 
-/// A model by the name that requests call it by: the loaded one, or one of its adapters.
+/// A model under the name that requests use: the loaded one, or one of its adapters.
 pub struct ServedModel {
     /// Its name.
     pub name: String,
-    /// The adapters that it computes with.
+    /// The name of the adapters it is computed with, if any.
     pub adapter: Option<String>,
-    /// How it reads and writes.
+    /// How it reads and writes text.
     pub codec: Arc<TextCodec>,
-    /// How it talks; none of a model that was not taught to.
+    /// Its chat template; [`None`] for a model that was not trained to chat.
     pub template: Option<ChatTemplate>,
-    /// What JSON mode needs, made when it is first asked for.
+    /// The vocabulary for JSON mode, built on first use.
     vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
 }
 
@@ -69,45 +69,45 @@ impl ServedModel {
     /// A model.
     ///
     /// # Errors
-    /// [`Error::Template`] for a chat template that cannot be read.
+    /// [`wgpt::Error::Template`] if its chat template cannot be parsed.
     pub fn new(name: String, adapter: Option<String>, codec: TextCodec) -> Result<Self> {
         let TextCodec { tokenizer, conventions } = &codec;
         let template = conventions.talk(tokenizer)?;
         Ok(Self { name, adapter, codec: Arc::new(codec), template, vocabulary: OnceLock::new() })
     }
 
-    /// A conversation as the tokens that its answer follows.
+    /// The tokens of a conversation, ready to be continued by an answer.
     ///
     /// # Errors
-    /// 400 for a model that does not talk, and for what its template or tokenizer refuses.
+    /// 400 if the model has no chat template, or if its template or tokenizer refuses the conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Problem> {
         let template = self.template.as_ref().ok_or_else(|| {
             Problem::bad(format!(
-                "{} has no chat template: it was not taught to talk; use /v1/completions, or teach it by `wgpt sft`",
+                "{} has no chat template: it was not trained to chat; use /v1/completions, or fine-tune it with `wgpt sft`",
                 self.name
             ))
         })?;
         Ok(self.codec.tokenizer.encode_special(&template.render(messages, true)?)?)
     }
 
-    /// The vocabulary of JSON mode.
+    /// The vocabulary for JSON mode.
     ///
     /// # Errors
-    /// 400 for a model that cannot write JSON.
+    /// 400 if the model cannot write JSON.
     pub fn vocabulary(&self) -> Result<Arc<Vocabulary>, Problem> {
         let made = self.vocabulary.get_or_init(|| Vocabulary::new(&self.codec.tokenizer).map(Arc::new));
         made.clone().map_err(|reason| Problem::field("response_format", reason))
     }
 }
 
-/// What `/wgpt/about` tells of the model and the adapter.
+/// What `/wgpt/about` reports about the model and the GPU.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The model's shape.
+    /// The model's configuration.
     pub config: Config,
     /// Number of its parameters.
     pub parameters: u64,
-    /// Most tokens of a text, its prompt included.
+    /// Maximum number of tokens in a text, including its prompt.
     pub window: usize,
     /// The GPU's name, backend and driver.
     pub gpu: [String; 3],
@@ -116,7 +116,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Those of an engine's model on a GPU.
+    /// The facts about an engine's model on a GPU.
     pub fn of(gpu: &Gpu, engine: &Engine, reward: bool) -> Self {
         let config = engine.model().config();
         let parameters = parameters::count(config) as u64;
@@ -129,37 +129,37 @@ impl Facts {
 
 /// The server's state.
 pub struct App {
-    /// The model, and then its adapters.
+    /// The model, followed by its adapters.
     pub models: Vec<Arc<ServedModel>>,
     /// The engine.
     pub worker: Worker,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// What the model is.
+    /// Facts about the model.
     pub facts: Facts,
     /// Limits.
     pub limits: Limits,
-    /// The key that requests must bring, if there is one.
+    /// The key that requests must send, if there is one.
     pub key: Option<String>,
-    /// Where the runs lie.
+    /// The folder of the runs.
     pub runs: PathBuf,
-    /// The database of ratings; it is begun with the first.
+    /// The path of the ratings database, which is created with the first rating.
     pub feedback: PathBuf,
-    /// That database, once it is open.
+    /// The ratings database, once it is open.
     pub store: Mutex<Option<Store>>,
-    /// Whether no new requests are taken.
+    /// Whether new requests are refused because the server is shutting down.
     pub draining: AtomicBool,
     /// When the server started, in seconds since 1970.
     pub created: u64,
-    /// Makes names and seeds that nobody can guess.
+    /// Generates names and seeds that nobody can guess.
     pub secrets: Secrets,
 }
 
 impl App {
-    /// The model that a request names; the model itself where it names none.
+    /// The model that a request names; the base model if it names none.
     ///
     /// # Errors
-    /// 404 with what there is.
+    /// 404 with the available names.
     pub fn model(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Problem> {
         let found = match name {
             None => self.models.first(),
@@ -168,24 +168,24 @@ impl App {
         found.cloned().ok_or_else(|| {
             let known: Vec<_> = self.models.iter().map(|model| model.name.as_str()).collect();
             let reason =
-                format!("the model '{}' does not exist; there is {}", short(name.unwrap_or("")), known.join(", "));
+                format!("the model '{}' does not exist; available: {}", short(name.unwrap_or("")), known.join(", "));
             let status = axum::http::StatusCode::NOT_FOUND;
             Problem { param: Some("model".to_string()), ..Problem::new(status, "model_not_found", reason) }
         })
     }
 
-    /// Runs work that takes a while away from the threads that serve.
+    /// Runs slow work off the threads that serve requests.
     ///
     /// # Errors
-    /// What the work returns; 500 when it panics.
+    /// Returns the error of the work; 500 if it panics.
     pub async fn aside<T: Send + 'static>(
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::fault("the work broke off")))
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::fault("the work was interrupted")))
     }
 }
 
-/// Numbers that nobody outside can foresee: names of answers, and seeds of requests that give none.
+/// Numbers that clients cannot predict: ids of answers, and seeds of requests that give none.
 #[derive(Debug, Default)]
 pub struct Secrets {
     state: RandomState,
@@ -193,7 +193,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// The next one.
+    /// The next number.
     pub fn next(&self) -> u64 {
         let mut hasher = self.state.build_hasher();
         hasher.write_u64(self.count.fetch_add(1, Relaxed));
@@ -201,7 +201,7 @@ impl Secrets {
     }
 }
 
-/// A folder or file name as a model's name: `checkpoint-00000200` and `.gguf` say nothing.
+/// A model's name from a folder or file name, without uninformative parts such as `checkpoint-00000200` and `.gguf`.
 pub fn name_of(path: &std::path::Path) -> String {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -211,11 +211,6 @@ pub fn name_of(path: &std::path::Path) -> String {
         last = above.unwrap_or(last);
     }
     last.strip_suffix(".gguf").unwrap_or(&last).to_string()
-}
-
-/// [`Error::Failed`] for what should not happen.
-pub fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Failed(error.to_string())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Connections: how many, and how long a silent one is kept.
+//! Limits the number of connections, and how long a silent one is kept open.
 
 use std::{
     future::Future,
@@ -24,11 +24,11 @@ use tokio::{
 
 use super::{app::Limits, metrics::Metrics, problem::Problem};
 
-/// Bytes that hyper buffers for a connection.
+/// Size in bytes of hyper's buffer for a connection.
 const BUFFER: usize = 64 << 10;
 
-/// Accepts connections until `ended` says so. From `draining` on, those that are open close after the request that they are
-/// at; new ones are accepted still, to be told so.
+/// Accepts connections indefinitely. Once `draining` is set, open connections close after their current request; new
+/// ones are still accepted, to tell them that the server is shutting down.
 pub async fn accept(
     listener: TcpListener,
     router: Router,
@@ -41,12 +41,12 @@ pub async fn accept(
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(_) => {
-                // The client was gone already, or this process may open no more files: either passes.
+                // The client disconnected early, or the process is out of file descriptors: both pass.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        // Tokens are small, and shall not wait for each other.
+        // Tokens are small and must not be delayed to be sent together.
         let _ = stream.set_nodelay(true);
         let Ok(place) = room.clone().try_acquire_owned() else {
             metrics.turned_away.fetch_add(1, Relaxed);
@@ -63,18 +63,18 @@ pub async fn accept(
     }
 }
 
-/// Answers the requests of one connection.
+/// Serves the requests of one connection.
 async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: watch::Receiver<bool>) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(BUFFER).keep_alive(true);
     let io = TokioIo::new(Watched { stream, stalled: limits.stalled, deadline: None });
     let mut connection = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
     if *draining.borrow() {
-        // One that came to be told so.
+        // The connection was accepted only to report the shutdown.
         let _ = connection.await;
         return;
     }
-    // What goes wrong with a connection is its client's business: it is closed, and its record says that it broke.
+    // Errors of a connection concern only its client: it is closed, and its record is marked as broken.
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = draining.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
@@ -82,29 +82,28 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
     let _ = connection.await;
 }
 
-/// Says in one go that there is no room.
+/// Reports with a single write that the server is full.
 fn turn_away(stream: TcpStream) {
     let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
-    let body =
-        Problem::new(status, "too_many_connections", "too many connections; come again later").json().to_string();
+    let body = Problem::new(status, "too_many_connections", "too many connections; try again later").json().to_string();
     let head =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1";
-    // The buffer of a new connection is empty, so this fits, and is not waited for.
+    // The buffer of a new connection is empty, so the response fits without waiting.
     if let Ok(mut stream) = stream.into_std() {
         let _ = stream.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
     }
 }
 
-/// A stream that breaks when its client takes nothing for a while.
+/// A stream that fails if its client does not read for a while.
 struct Watched {
     stream: TcpStream,
     stalled: Duration,
-    /// Running while a write waits.
+    /// Set while a write is waiting.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    /// What a write came to; one that waits for too long is an error.
+    /// The result of a write; waiting too long is an error.
     fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
             self.deadline = None;
@@ -113,7 +112,7 @@ impl Watched {
         let end = Instant::now() + self.stalled;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         ready!(deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
 

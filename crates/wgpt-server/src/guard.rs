@@ -1,8 +1,8 @@
-//! Who may ask: pages of other sites may not, and where there is a key, nobody without it.
+//! Access control: pages of other sites are refused, and if there is a key, so are requests without it.
 //!
-//! A page of any site can send requests to a server on this machine, and by a name that it lets point here (DNS rebinding)
-//! it could read the answers. So `Host` must be a name of this server, and `Origin`, which browsers send with what pages
-//! ask for, must be the same.
+//! Any site's page can send requests to a server on this machine, and through a host name that it points here (DNS
+//! rebinding) it could read the answers. So `Host` must be a name of this server, and `Origin`, which browsers send
+//! with a page's requests, must match it.
 
 use std::{
     collections::BTreeSet,
@@ -14,16 +14,16 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 
-/// The names that this server goes by.
+/// The names of this server.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
     names: BTreeSet<String>,
-    /// Bound to all addresses: any address is one of this machine's, since a rebound name is a name.
+    /// Bound to all addresses. Any numeric address is then accepted, since DNS rebinding needs a name.
     addresses: bool,
 }
 
 impl Hosts {
-    /// Those of a server bound to `address`, and what `--allow-host` adds.
+    /// The names of a server bound to `address`, plus `allowed`.
     pub fn new(address: SocketAddr, allowed: &[String]) -> Self {
         let own = ["localhost".to_string(), "127.0.0.1".into(), "::1".into(), address.ip().to_string()];
         let names = own.into_iter().chain(allowed.iter().map(|name| name.to_ascii_lowercase())).collect();
@@ -36,7 +36,7 @@ impl Hosts {
         self.names.contains(name) || (self.addresses && name.parse::<IpAddr>().is_ok())
     }
 
-    /// Refuses what a page of another site may have sent.
+    /// Refuses requests that a page of another site may have sent.
     ///
     /// # Errors
     /// 403.
@@ -50,13 +50,15 @@ impl Hosts {
         let host = one(header::HOST).or(uri.host()).unwrap_or("");
         if !self.knows(host) || uri.authority().is_some_and(|authority| !self.knows(authority.as_str())) {
             let shown: String = host.chars().take(100).collect();
-            return Err(forbidden(format!("this server is not called '{shown}'; --allow-host adds names")));
+            return Err(forbidden(format!(
+                "'{shown}' is not a name of this server; names are added when it is started"
+            )));
         }
         let Some(origin) = one(header::ORIGIN) else { return Ok(()) };
         let authority = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
         match authority.is_some_and(|authority| plain(authority) == plain(host)) {
             true => Ok(()),
-            false => Err(forbidden("pages of other sites may not ask this server".to_string())),
+            false => Err(forbidden("pages of other sites may not use this server".to_string())),
         }
     }
 }
@@ -69,14 +71,14 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// A host without the ports that browsers leave out.
+/// A host without the default ports, which browsers omit.
 fn plain(host: &str) -> String {
     let lower = host.to_ascii_lowercase();
     let short = [":80", ":443"].iter().find_map(|port| lower.strip_suffix(port));
     short.map(str::to_string).unwrap_or(lower)
 }
 
-/// Refuses a request without the key. The comparison takes as long for any key of the same length.
+/// Refuses a request without the key. The comparison takes the same time for all keys of the same length.
 ///
 /// # Errors
 /// 401.
@@ -87,7 +89,7 @@ pub fn authorise(key: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> 
     if bool::from(given.ct_eq(key.as_bytes())) {
         return Ok(());
     }
-    let reason = "give the key that the server was started with, as 'Authorization: Bearer KEY'";
+    let reason = "send the key that the server was started with, as 'Authorization: Bearer KEY'";
     Err(Problem::new(StatusCode::UNAUTHORIZED, "invalid_api_key", reason))
 }
 

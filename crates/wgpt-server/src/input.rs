@@ -1,4 +1,4 @@
-//! The body of a request: read with a limit, taken for JSON, and asked for its fields one by one, so that an error can name
+//! The body of a request: read with a size limit, parsed as JSON, and queried field by field, so that an error can name
 //! the field.
 
 use std::{ops::RangeInclusive, pin::Pin, time::Duration};
@@ -11,16 +11,17 @@ use serde_json::{Map, Value};
 
 use super::problem::{Problem, short};
 
-/// Bytes of a body over the limit that are read and thrown away: a client hears what is wrong only when it has sent all.
+/// Bytes beyond the limit that are still read and discarded: a client reads the error only after sending its whole
+/// body.
 const THROWN: usize = 16 << 20;
 
 /// Reads a body of at most `limit` bytes within `patience`.
 ///
 /// # Errors
-/// 413 for a longer one, 408 for a slower one, 400 for one that breaks off.
+/// 413 if it is longer, 408 if it takes longer, 400 if it is cut off.
 pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
     let long = || {
-        let reason = format!("the body has more than {limit} bytes; see --max-body");
+        let reason = format!("the body has more than {limit} bytes, the most that this server takes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
     };
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -31,7 +32,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
         let mut bytes = Vec::with_capacity(told.unwrap_or(0).min(limit));
         let mut count = 0;
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            let frame = frame.map_err(|error| Problem::bad(format!("the body breaks off: {error}")))?;
+            let frame = frame.map_err(|error| Problem::bad(format!("the body was cut off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             count += data.len();
             if count > limit + THROWN {
@@ -46,13 +47,13 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
         if count > limit { Err(long()) } else { Ok(bytes) }
     };
     let late = |_| {
-        let reason = format!("the body did not come within {} s", patience.as_secs());
+        let reason = format!("the body did not arrive within {} s", patience.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason)
     };
     tokio::time::timeout(patience, all).await.map_err(late)?
 }
 
-/// A JSON object whose fields are checked as they are read. A field that is null is one that is not there.
+/// A JSON object whose fields are checked when they are read. A null field counts as absent.
 #[derive(Clone, Debug)]
 pub struct Fields(Map<String, Value>);
 
@@ -60,24 +61,24 @@ impl Fields {
     /// Parses a body.
     ///
     /// # Errors
-    /// 400 with the line and column of the mistake.
+    /// 400 with the line and column of the error.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(Problem::bad("the body is no JSON object")),
-            Err(error) => Err(Problem::bad(format!("the body is not JSON in UTF-8: {error}"))),
+            Ok(_) => Err(Problem::bad("the body is not a JSON object")),
+            Err(error) => Err(Problem::bad(format!("the body is not valid JSON in UTF-8: {error}"))),
         }
     }
 
-    /// A field that is there.
+    /// A field, if it is present.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// A field that must be there.
+    /// A required field.
     ///
     /// # Errors
-    /// 400.
+    /// 400 if it is missing.
     pub fn need(&self, name: &str) -> Result<&Value, Problem> {
         self.get(name).ok_or_else(|| Problem::field(name, "is missing"))
     }
@@ -87,17 +88,17 @@ impl Fields {
     /// # Errors
     /// 400 for anything else.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
-        let text = |value: &Value| value.as_str().map(str::len).ok_or_else(|| Problem::field(name, "give a string"));
+        let text = |value: &Value| value.as_str().map(str::len).ok_or_else(|| Problem::field(name, "must be a string"));
         self.get(name).map(text).transpose()?;
         Ok(self.get(name).and_then(Value::as_str))
     }
 
-    /// True or false.
+    /// A boolean.
     ///
     /// # Errors
     /// 400 for anything else.
     pub fn flag(&self, name: &str) -> Result<bool, Problem> {
-        let flag = |value: &Value| value.as_bool().ok_or_else(|| Problem::field(name, "give true or false"));
+        let flag = |value: &Value| value.as_bool().ok_or_else(|| Problem::field(name, "must be true or false"));
         self.get(name).map_or(Ok(false), flag)
     }
 
@@ -106,22 +107,22 @@ impl Fields {
     /// # Errors
     /// 400 for anything else.
     pub fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, Problem> {
-        let wrong = || Problem::field(name, format!("give a number from {} to {}", range.start(), range.end()));
+        let wrong = || Problem::field(name, format!("must be a number from {} to {}", range.start(), range.end()));
         let number = |value: &Value| value.as_f64().filter(|number| range.contains(number)).ok_or_else(wrong);
         self.get(name).map(number).transpose()
     }
 
-    /// A whole number in a range.
+    /// An integer in a range.
     ///
     /// # Errors
     /// 400 for anything else.
     pub fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
         let wrong = || match *range.end() {
-            u64::MAX => Problem::field(name, format!("give a whole number of at least {}", range.start())),
-            end => Problem::field(name, format!("give a whole number from {} to {end}", range.start())),
+            u64::MAX => Problem::field(name, format!("must be an integer of at least {}", range.start())),
+            end => Problem::field(name, format!("must be an integer from {} to {end}", range.start())),
         };
         let whole = |value: &Value| {
-            // 16.0 is what some clients write for 16.
+            // Some clients write 16.0 for 16.
             let float = || value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..9e15).contains(x)).map(|x| x as u64);
             value.as_u64().or_else(float).filter(|number| range.contains(number)).ok_or_else(wrong)
         };
@@ -133,12 +134,13 @@ impl Fields {
     /// # Errors
     /// 400 for anything else.
     pub fn list(&self, name: &str) -> Result<&[Value], Problem> {
-        let list = |value: &'_ Value| value.is_array().then_some(()).ok_or_else(|| Problem::field(name, "give a list"));
+        let list =
+            |value: &'_ Value| value.is_array().then_some(()).ok_or_else(|| Problem::field(name, "must be a list"));
         self.get(name).map(list).transpose()?;
         Ok(self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice))
     }
 
-    /// A token that some text stands for, or a list of them: token ids below `vocabulary`.
+    /// Converts a list of values to token ids, all below `vocabulary`.
     ///
     /// # Errors
     /// 400 for anything else.
@@ -146,13 +148,13 @@ impl Fields {
         let id = |value: &Value| {
             let id = value.as_u64().filter(|id| *id < vocabulary as u64);
             id.map(|id| id as u32).ok_or_else(|| {
-                Problem::field(name, format!("{} is no token; give whole numbers below {vocabulary}", short(value)))
+                Problem::field(name, format!("{} is not a token id; give integers below {vocabulary}", short(value)))
             })
         };
         values.iter().map(id).collect()
     }
 
-    /// Refuses a field that is not supported, unless it asks for nothing.
+    /// Refuses an unsupported field, unless its value requests nothing.
     ///
     /// # Errors
     /// 400.

@@ -1,11 +1,11 @@
-//! The server: OpenAI's endpoints, and a page, over one engine.
+//! The server: OpenAI's endpoints and a web page, on top of one engine.
 //!
-//! The engine has a thread of its own ([`worker`]); HTTP runs on two others. A request becomes engine requests whose
-//! listeners send what happens through a channel ([`answer`]); its handler writes that as JSON, whole or as a stream. Every
-//! buffer has an end: bodies, the queue, the events that wait for a slow client, connections. A client that goes drops its
-//! end of the channel, which cancels its requests.
+//! The engine runs on its own thread ([`worker`]), HTTP on two others. A request becomes engine requests whose
+//! listeners send updates through a channel ([`answer`]); its handler writes them as JSON, at once or as a stream.
+//! Every buffer is bounded: bodies, the queue, the events waiting for a slow client, connections. A client that
+//! disconnects drops its end of the channel, which cancels its requests.
 
-// Both end the program where nobody reads.
+// Both macros panic if the output is closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod answer;
@@ -56,31 +56,31 @@ use wgpt::{
     train::reward::RewardModel,
 };
 
-/// What a server is made of.
+/// The parts of a server.
 pub struct Server {
     /// The engine, with the model and its adapters.
     pub engine: Engine,
-    /// The model's model, and those of its adapters.
+    /// The base model, followed by its adapters.
     pub models: Vec<ServedModel>,
-    /// What the model is.
+    /// Facts about the model.
     pub facts: Facts,
     /// The reward model.
     pub reward: Option<RewardModel>,
-    /// Most requests that wait.
+    /// Maximum number of waiting requests.
     pub waiting: usize,
     /// Limits on clients.
     pub limits: Limits,
-    /// The key that requests must bring.
+    /// The key that requests must send.
     pub key: Option<String>,
-    /// Host names to answer to, beside those of this machine.
+    /// Host names to accept in addition to those of this machine.
     pub hosts: Vec<String>,
-    /// Where the runs lie.
+    /// The folder of the runs.
     pub runs: PathBuf,
-    /// The database of ratings.
+    /// The path of the ratings database.
     pub feedback: PathBuf,
 }
 
-/// What a server did.
+/// What a server did while it ran.
 #[derive(Clone, Debug, Default)]
 pub struct Served {
     /// Requests answered.
@@ -90,11 +90,12 @@ pub struct Served {
 }
 
 impl Server {
-    /// Serves at `address` until one of [`Signals`], which lets running requests end; a second one ends the program at once.
-    /// `ready` hears the address, `draining` how many requests are open when the first signal comes, `log` every request.
+    /// Serves at `address` until the first of [`Signals`], which lets running requests finish; a second one ends the
+    /// program immediately. `ready` is called with the bound address, `draining` with the number of open requests at
+    /// the first signal, and `log` for every request.
     ///
     /// # Errors
-    /// [`Error::Failed`] for an address that cannot be bound, and what the engine died of.
+    /// [`Error::Usage`] if the address cannot be bound, [`Error::System`], and the error that ended the engine.
     pub fn run(
         self,
         address: SocketAddr,
@@ -104,11 +105,11 @@ impl Server {
     ) -> Result<Served> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).max_blocking_threads(16).enable_all().build();
-        let runtime = runtime.map_err(|error| Error::Failed(format!("no threads to serve with: {error}")))?;
+        let runtime = runtime.map_err(Error::system("start the server's threads"))?;
         let (died, mut death) = oneshot::channel();
         let served = runtime.block_on(self.serve(address, ready, draining, Box::new(log), died, &mut death));
-        // What still runs, runs for clients that have gone. With the last handle the engine's thread ends, and gives the
-        // device back before the program does.
+        // Requests still running belong to clients that have disconnected. When the last handle is dropped, the
+        // engine's thread ends and releases the device before the program exits.
         runtime.shutdown_timeout(Duration::from_secs(1));
         let end = Instant::now() + Duration::from_secs(5);
         while Instant::now() < end && matches!(death.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
@@ -127,8 +128,8 @@ impl Server {
         mut death: &mut oneshot::Receiver<Result<()>>,
     ) -> Result<Served> {
         let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| Error::Usage(format!("cannot listen at {address}: {error}")))?;
-        let bound = listener.local_addr().map_err(app::failed)?;
+        let listener = listener.map_err(|error| Error::Usage(format!("cannot listen on {address}: {error}")))?;
+        let bound = listener.local_addr().map_err(Error::system("tell the server's address"))?;
         let worker = Worker::start(self.engine, self.reward, self.waiting, died)?;
         let metrics = Arc::new(Metrics::default());
         let app = Arc::new(App {
@@ -165,7 +166,7 @@ impl Server {
             while open.load(SeqCst) > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            // The last bytes are with hyper; connections close once they are sent.
+            // hyper still holds the last bytes; connections close once these are sent.
             for _ in 0..50 {
                 if metrics.connections.load(SeqCst) == 0 {
                     break;
@@ -182,10 +183,10 @@ impl Server {
     }
 }
 
-/// Why the engine's thread ended while it was needed.
+/// The error for an engine thread that ended while it was needed.
 fn death_of(reason: std::result::Result<Result<()>, oneshot::error::RecvError>) -> Error {
     match reason {
         Ok(Err(error)) => error,
-        _ => Error::Failed("the engine's thread broke off".to_string()),
+        _ => Error::EngineEnded,
     }
 }

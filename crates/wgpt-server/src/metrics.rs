@@ -1,4 +1,4 @@
-//! What `/metrics` tells, in Prometheus' text format.
+//! The metrics at `/metrics`, in Prometheus' text format.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +12,10 @@ use std::{
 
 use wgpt::infer::engine::Figures;
 
-/// Upper ends of the histograms' classes, in seconds.
+/// Upper bounds of the histograms' buckets, in seconds.
 const CLASSES: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Times by class.
+/// A histogram of times.
 #[derive(Debug, Default)]
 pub struct Histogram {
     counts: [AtomicU64; CLASSES.len() + 1],
@@ -23,7 +23,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts a time.
     pub fn observe(&self, time: Duration) {
         let class = CLASSES.iter().position(|end| time.as_secs_f64() <= *end).unwrap_or(CLASSES.len());
         self.counts[class].fetch_add(1, Relaxed);
@@ -46,15 +46,15 @@ impl Histogram {
 /// Counters of the server.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// From a request's coming to its first token.
+    /// From the arrival of a request to its first token.
     pub first_token: Histogram,
-    /// From token to token.
+    /// From one token to the next.
     pub next_token: Histogram,
     /// By route and status.
     requests: Mutex<BTreeMap<(String, u16), u64>>,
-    /// Connections open, and those turned away.
+    /// Number of open connections.
     pub connections: AtomicU64,
-    /// Connections that found no room.
+    /// Number of connections refused because there were too many.
     pub turned_away: AtomicU64,
 }
 
@@ -70,7 +70,7 @@ impl Metrics {
         self.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().sum()
     }
 
-    /// Everything as text; `queued` wait before the engine.
+    /// All metrics as text; `queued` is the number of requests waiting to enter the engine.
     pub fn text(&self, figures: &Figures, queued: usize) -> String {
         let mut text = String::new();
         head(&mut text, "wgpt_requests_total", "counter", "Requests answered, by route and status.");
@@ -87,20 +87,20 @@ impl Metrics {
             ("wgpt_finished_total", counter, "Texts finished.", figures.finished),
             ("wgpt_cancelled_total", counter, "Texts ended early: by a stop text or by the client.", figures.cancelled),
             ("wgpt_failed_total", counter, "Texts that failed.", figures.failed),
-            ("wgpt_preempted_total", counter, "How often a text had to yield its pages.", figures.preempted),
+            ("wgpt_preempted_total", counter, "Times that a text had to give up its pages.", figures.preempted),
             ("wgpt_steps_total", counter, "Steps of the engine.", figures.steps),
             ("wgpt_running", gauge, "Texts being generated.", figures.running as u64),
-            ("wgpt_waiting", gauge, "Texts that wait.", waiting),
+            ("wgpt_waiting", gauge, "Texts waiting.", waiting),
             ("wgpt_pages_used", gauge, "Pages of the cache in use.", figures.pages_used as u64),
             ("wgpt_pages", gauge, "Pages of the cache.", figures.pages as u64),
             ("wgpt_connections", gauge, "Open connections.", self.connections.load(Relaxed)),
-            ("wgpt_turned_away_total", counter, "Connections over the limit.", self.turned_away.load(Relaxed)),
+            ("wgpt_turned_away_total", counter, "Connections refused over the limit.", self.turned_away.load(Relaxed)),
         ] {
             head(&mut text, name, kind, help);
             let _ = writeln!(text, "{name} {value}");
         }
-        self.first_token.write(&mut text, "wgpt_first_token_seconds", "From the request to its first token.");
-        self.next_token.write(&mut text, "wgpt_next_token_seconds", "From token to token.");
+        self.first_token.write(&mut text, "wgpt_first_token_seconds", "Time from a request to its first token.");
+        self.next_token.write(&mut text, "wgpt_next_token_seconds", "Time from one token to the next.");
         text
     }
 }

@@ -1,4 +1,4 @@
-//! The page: files of `web/`, part of the program.
+//! The page: the files of `web/`, embedded in the program.
 
 use axum::{
     body::Body,
@@ -9,7 +9,7 @@ use axum::{
 
 use super::problem::Problem;
 
-/// Nothing comes from another host, and nothing written into a text can run.
+/// Nothing is loaded from another host, and no script inserted into a text can run.
 const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; \
                       connect-src 'self'; frame-ancestors 'none'";
 
@@ -64,7 +64,7 @@ pub const FILES: &[(&str, &[u8])] = files![
     "words.js",
 ];
 
-/// What browsers take a file for.
+/// The content type of a file.
 fn kind(name: &str) -> &'static str {
     match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
         "html" => "text/html; charset=utf-8",
@@ -102,7 +102,7 @@ pub async fn index() -> Result<Response, Problem> {
     respond("index.html")
 }
 
-/// `/web/NAME`: what the table holds, and nothing of the disk.
+/// `/web/NAME`: serves only the embedded files, never the disk.
 ///
 /// # Errors
 /// 404.
@@ -120,7 +120,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
         let mut found: Vec<String> = Vec::new();
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            // web/tab is a page of its own, which needs no server.
+            // web/tab is a separate page that needs no server.
             if entry.path().is_file() {
                 found.push(entry.file_name().to_string_lossy().into_owned());
             }

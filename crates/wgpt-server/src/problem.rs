@@ -1,4 +1,4 @@
-//! What a client is told when something is wrong, in OpenAI's shape.
+//! Error responses, in OpenAI's format.
 
 use axum::{
     body::Body,
@@ -9,31 +9,31 @@ use serde_json::{Value, json};
 
 use wgpt::Error;
 
-/// A request that is not answered, and why.
+/// Why a request is not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: StatusCode,
-    /// What is wrong, where, and what to do.
+    /// What is wrong, where, and how to fix it.
     pub message: String,
-    /// The field of the request that is wrong, where it is one.
+    /// The request field that is wrong, if a field is the cause.
     pub param: Option<String>,
-    /// A word for programs.
+    /// A code for programs.
     pub code: Option<&'static str>,
 }
 
 impl Problem {
-    /// One of any kind.
+    /// A problem of any kind.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), param: None, code: Some(code) }
     }
 
-    /// 400: a request that makes no sense.
+    /// 400: an invalid request.
     pub fn bad(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, message: message.into(), param: None, code: None }
     }
 
-    /// 400: a field that makes no sense.
+    /// 400: an invalid field.
     pub fn field(name: &str, message: impl std::fmt::Display) -> Self {
         Self { param: Some(name.to_string()), ..Self::bad(format!("'{name}': {message}")) }
     }
@@ -43,17 +43,17 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// 500: the server's own fault.
+    /// 500: an error of the server.
     pub fn fault(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
-    /// 503: on the way out.
+    /// 503: the server is shutting down.
     pub fn draining() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server is shutting down; ask again later")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server is shutting down; try again later")
     }
 
-    /// OpenAI's word for the kind of a status.
+    /// OpenAI's name for the kind of a status.
     fn kind(&self) -> &'static str {
         match self.status.as_u16() {
             401 => "authentication_error",
@@ -86,17 +86,19 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What the client wrote is told to it; what went wrong here is the server's fault.
+/// Errors in the client's input are reported to it; all others are errors of the server.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::Usage(_) | Error::Tokenizer(_) | Error::Template(_) => Self::bad(error.to_string()),
+            Error::Usage(_) | Error::Setting { .. } | Error::Tokenizer(_) | Error::Template(_) => {
+                Self::bad(error.to_string())
+            }
             other => Self::fault(other.to_string()),
         }
     }
 }
 
-/// The beginning of what a client sent, to be sent back.
+/// The beginning of something the client sent, to quote in a response.
 pub fn short(what: impl std::fmt::Display) -> String {
     let text = what.to_string();
     match text.char_indices().nth(80) {
@@ -129,10 +131,11 @@ mod tests {
 
     #[test]
     fn the_shape_is_openais() {
-        let error = Problem::field("top_p", "give 0 to 1").json();
+        let error = Problem::field("top_p", "must be 0 to 1").json();
         assert_eq!(error["error"]["type"], "invalid_request_error");
         assert_eq!((&error["error"]["param"], &error["error"]["code"]), (&json!("top_p"), &Value::Null));
         assert_eq!(Problem::from(Error::Usage("no".into())).status, StatusCode::BAD_REQUEST);
+        assert_eq!(Problem::from(Error::setting("top_p", 2, "give 0 to 1")).status, StatusCode::BAD_REQUEST);
         assert_eq!(Problem::from(Error::OutOfMemory("no".into())).json()["error"]["type"], "server_error");
     }
 }

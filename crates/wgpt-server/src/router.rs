@@ -1,4 +1,4 @@
-//! The routes, and what surrounds every request: checks before it, a count and a line in the log after it.
+//! The routes, and what surrounds every request: checks before it, counting and logging after it.
 
 use std::{
     pin::Pin,
@@ -26,44 +26,44 @@ use super::{
     app::App,
     guard::{self, Hosts},
     input::{self, Fields},
-    native::{about, feedback, inside, rate, reward, runs, tokenize},
+    native::{feedback, model, rate, runs},
     openai::{ask::Spent, chat, completions, embeddings, models},
     page,
     problem::{Problem, ok},
 };
 use crate::feedback::now;
 
-/// What answers name as the system that made them.
+/// The system fingerprint that answers report.
 pub const FINGERPRINT: &str = concat!("wgpt-", env!("CARGO_PKG_VERSION"));
 
-/// What surrounds the routes.
+/// The state used around the routes.
 pub struct Gate {
     /// The server's state.
     pub app: Arc<App>,
-    /// The names that it goes by.
+    /// The host names of this server.
     pub hosts: Hosts,
-    /// Requests being answered, streams among them.
+    /// Number of requests in progress, including streams.
     pub open: Arc<AtomicUsize>,
     /// Writes lines of the log.
     pub log: Box<dyn Fn(&Line) + Send + Sync>,
 }
 
-/// A line of the log: one answered request.
+/// A line of the log: one completed request.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Line {
     /// Milliseconds since 1970.
     pub time: u64,
     /// GET or POST.
     pub method: String,
-    /// The route; paths of no route are cut short.
+    /// The route; unknown paths are shortened.
     pub path: String,
     /// The HTTP status.
     pub status: u16,
-    /// Until the last byte was sent, or the client had gone.
+    /// Time until the last byte was sent or the client disconnected.
     pub milliseconds: u64,
     /// Prompt tokens, those of them found in the cache, and generated tokens.
     pub tokens: [usize; 3],
-    /// Whether the client was gone before the end.
+    /// Whether the client disconnected before the end.
     pub broken: bool,
 }
 
@@ -72,7 +72,7 @@ pub fn seconds() -> u64 {
     now() / 1000
 }
 
-/// All routes behind the gate.
+/// All routes, behind the gate.
 pub fn router(gate: Arc<Gate>) -> Router {
     let app = gate.app.clone();
     Router::new()
@@ -81,32 +81,36 @@ pub fn router(gate: Arc<Gate>) -> Router {
         .route("/v1/embeddings", post(embeddings::embed))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{name}", get(models::one))
-        .route("/tokenize", post(tokenize::tokenize))
+        .route("/tokenize", post(model::tokenize))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .route("/wgpt/about", get(about::about))
-        .route("/wgpt/inside", post(inside::inside))
+        .route("/wgpt/about", get(model::about))
+        .route("/wgpt/inside", post(model::inside))
         .route("/wgpt/rate", post(rate::rate))
         .route("/wgpt/feedback", get(feedback::overview))
         .route("/wgpt/feedback/export", get(feedback::export))
         .route("/wgpt/runs", get(runs::list))
         .route("/wgpt/runs/{name}", get(runs::one))
-        .route("/wgpt/reward", post(reward::reward))
+        .route("/wgpt/reward", post(model::reward))
         .route("/", get(page::index))
         .route("/web/{name}", get(page::file))
-        .fallback(|| async { Problem::missing("there is nothing here; `wgpt serve --help` lists the endpoints") })
+        .fallback(|| async { Problem::missing("no such path; docs/serving.md lists the endpoints") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "GET or POST: use the other one")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "method not allowed: use GET instead of POST, or POST instead of GET",
+            )
         })
         .with_state(app)
         .layer(from_fn_with_state(gate, surround))
 }
 
-/// A request whose body was read.
+/// A request whose body has been read.
 pub struct Asked {
-    /// The JSON object that it is.
+    /// The JSON object in its body.
     pub fields: Fields,
-    /// Where its tokens are counted.
+    /// Counts its tokens.
     pub spent: Arc<Spent>,
 }
 
@@ -121,7 +125,7 @@ pub async fn asked(app: &App, request: Request) -> Result<Asked, Problem> {
     Ok(Asked { fields: Fields::parse(&bytes)?, spent })
 }
 
-/// Whether the server takes requests.
+/// Reports that the server is up, and the number of running and waiting requests.
 async fn health(State(app): State<Arc<App>>) -> Response {
     let (figures, queued) = app.worker.figures();
     ok(&json!({ "status": "ok", "running": figures.running, "waiting": figures.waiting + queued }))
@@ -135,7 +139,8 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     response
 }
 
-/// Whether a path needs the key: the page's files hold no secrets, and its scripts bring the key themselves.
+/// Whether a path is accessible without the key: the page's files hold no secrets, and its scripts send the key
+/// themselves.
 fn is_open(path: &str) -> bool {
     path == "/" || path == "/health" || path.starts_with("/web/")
 }
@@ -157,7 +162,7 @@ async fn surround(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         tokens: [0; 3],
         broken: true,
     };
-    // From here on it is counted and logged, even when the client goes and this future is dropped.
+    // From here on the request is counted and logged, even if the client disconnects and this future is dropped.
     let mut record = Record { gate: gate.clone(), line, start, spent: spent.clone() };
     let checked = if gate.app.draining.load(SeqCst) {
         Err(Problem::draining())
@@ -180,7 +185,7 @@ async fn surround(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
     response.map(|body| Body::new(Recorded { body, record }))
 }
 
-/// Counts and logs a request when it is dropped: after its last byte, or when its client has gone.
+/// Counts and logs a request when it is dropped: after its last byte, or when its client disconnects.
 struct Record {
     gate: Arc<Gate>,
     line: Line,
@@ -198,7 +203,7 @@ impl Drop for Record {
     }
 }
 
-/// A body that ends its record with itself.
+/// A body that drops its record when it ends.
 struct Recorded {
     body: Body,
     record: Record,

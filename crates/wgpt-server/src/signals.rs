@@ -1,36 +1,37 @@
-//! What asks the program to end from outside: Ctrl-C, SIGTERM, a terminal that is closed.
+//! Signals that ask the program to end: Ctrl-C, SIGTERM, a closed terminal.
 
 use wgpt::{Error, Result};
 
-/// Exit status of a program that a signal ended at once: 128 and SIGINT's number, as shells say it.
+/// Exit status of a program ended immediately by a signal: 128 plus SIGINT's number, by shell convention.
 pub const INTERRUPTED: i32 = 130;
 
-/// SIGINT and SIGTERM, and SIGHUP where a terminal can end; where there are none of these, Ctrl-C.
+/// SIGINT and SIGTERM, and SIGHUP if there is a terminal that can be closed; on other systems, Ctrl-C.
 pub struct Signals {
     #[cfg(unix)]
     kinds: Vec<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
-    /// Hears signals from now on, inside a Tokio runtime.
+    /// Starts receiving signals. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the system refuses.
+    /// [`Error::System`] if the system refuses.
     #[cfg(unix)]
     pub fn new() -> Result<Self> {
         use std::io::IsTerminal;
 
         use tokio::signal::unix::{SignalKind, signal};
         let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
-        // Without a terminal there is nobody to hang up, and what `nohup` has the program ignore stays ignored.
+        // Without a terminal SIGHUP has no meaning here, and if `nohup` had the program ignore it, it must stay
+        // ignored.
         if std::io::stderr().is_terminal() {
             kinds.push(SignalKind::hangup());
         }
         let kinds = kinds.into_iter().map(signal).collect::<std::io::Result<_>>();
-        Ok(Self { kinds: kinds.map_err(|error| Error::Failed(format!("signals are not heard: {error}")))? })
+        Ok(Self { kinds: kinds.map_err(Error::system("receive signals"))? })
     }
 
-    /// Until the next one.
+    /// Waits for the next signal.
     #[cfg(unix)]
     pub async fn next(&mut self) {
         use std::task::{Context, Poll};
@@ -38,7 +39,7 @@ impl Signals {
         std::future::poll_fn(|context| if any(context) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Hears Ctrl-C, inside a Tokio runtime.
+    /// Starts receiving Ctrl-C. Must be called inside a Tokio runtime.
     ///
     /// # Errors
     /// None here.
@@ -47,7 +48,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Until the next one.
+    /// Waits for the next signal.
     #[cfg(not(unix))]
     pub async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
@@ -56,7 +57,7 @@ impl Signals {
     }
 }
 
-/// Has a thread of its own call `each` at every signal. Where signals cannot be heard they do what they always do.
+/// Calls `each` on a thread of its own at every signal. If signals cannot be received, they keep their default effect.
 pub fn hear(mut each: impl FnMut() + Send + 'static) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     let heard = {

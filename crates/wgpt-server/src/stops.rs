@@ -1,6 +1,6 @@
-//! Texts that end an answer, found across the borders of tokens.
+//! Finds stop texts across the boundaries of tokens.
 
-/// Looks for some texts in another one that comes in pieces. What could be the beginning of one is held back.
+/// Searches a text that arrives in pieces for any of several texts. What could be the beginning of one is held back.
 #[derive(Clone, Debug, Default)]
 pub struct Stops {
     texts: Vec<String>,
@@ -8,13 +8,13 @@ pub struct Stops {
 }
 
 impl Stops {
-    /// A matcher for `texts`, none of which is empty.
+    /// A matcher for `texts`, none of which may be empty.
     pub fn new(texts: Vec<String>) -> Self {
         Self { texts, held: String::new() }
     }
 
-    /// Adds a piece and returns what can be shown of it, and whether one of the texts was met: it and what follows are
-    /// not shown. Of several the one that begins first counts.
+    /// Adds a piece. Returns what can be shown so far, and whether one of the texts was found; that text and everything
+    /// after it are not shown. If several match, the one that begins first counts.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held += piece;
         if let Some(at) = self.texts.iter().filter_map(|text| self.held.find(text.as_str())).min() {
@@ -25,16 +25,16 @@ impl Stops {
         (std::mem::replace(&mut self.held, rest), false)
     }
 
-    /// Ends the text: what is still held back.
+    /// Ends the text and returns what is still held back.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 
-    /// Bytes at the end of what is held that begin one of the texts.
+    /// Number of bytes at the end of the held text that form the beginning of one of the texts.
     fn beginning(&self) -> usize {
         let begins = |text: &String| {
             let longest = text.len().saturating_sub(1).min(self.held.len());
-            // Both sides are UTF-8, so equal bytes end at the same border of characters.
+            // Both sides are UTF-8, so equal bytes end at the same character boundary.
             (1..=longest).rev().find(|&count| self.held.as_bytes().ends_with(&text.as_bytes()[..count]))
         };
         self.texts.iter().filter_map(begins).max().unwrap_or(0).min(self.held.len())

@@ -1,6 +1,6 @@
-//! The engine on a thread of its own: commands come in by a channel, events go out by each request's listener.
+//! The engine on a thread of its own: commands arrive through a channel, events leave through each request's listener.
 //!
-//! Requests wait here, not in the engine, so that those whose client has gone leave the queue without being read.
+//! Requests wait here, not in the engine, so that requests whose clients disconnected leave the queue unprocessed.
 
 use std::{
     collections::VecDeque,
@@ -19,24 +19,27 @@ use super::{
 };
 use wgpt::{
     Error, Result,
-    infer::engine::{Engine, Figures, Inspection, Refused, request::Request},
+    infer::engine::{Engine, Figures, Inspection, request::Request},
     text::Message,
     train::reward::RewardModel,
 };
 
-/// Requests that the engine may have in its own queue: the next ones to run.
+/// Maximum number of requests in the engine's own queue: those that run next.
 const FED: usize = 4;
 
-/// Steps in a row that may fail before the engine is given up.
+/// The answer to a request for rewards if the server has no reward model.
+pub const NO_REWARD: &str = "this server was started without a reward model";
+
+/// Number of consecutive failed steps after which the engine is considered dead.
 const FAILURES: usize = 3;
 
-/// A request, and the channel that tells whether anybody still waits for it.
+/// A request, and the channel that tells whether its client is still waiting.
 pub struct Job {
-    /// What is asked.
+    /// The request.
     pub request: Request,
-    /// Which choice of its client's it is.
+    /// The index of the choice within its client's request.
     pub choice: usize,
-    /// Where its events go.
+    /// Receives its events.
     pub sender: tokio::sync::mpsc::Sender<ChoiceEvent>,
 }
 
@@ -49,7 +52,7 @@ enum Command {
     Reward(Vec<(Vec<Message>, String)>, Reply<Vec<f32>>),
 }
 
-/// What the server sees of the engine's thread.
+/// The server's handle to the engine's thread.
 #[derive(Clone)]
 pub struct Worker {
     commands: mpsc::Sender<Command>,
@@ -59,11 +62,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. `waiting` requests may wait; `ended` hears why the thread ended: an error of the engine, or
-    /// nothing when all handles are gone.
+    /// Starts the thread. At most `waiting` requests may wait. `ended` receives the result of the thread: an error of
+    /// the engine, or `Ok` once all handles are dropped.
     ///
     /// # Errors
-    /// [`Error::Failed`] when the system gives no thread.
+    /// [`Error::System`] if the system cannot start a thread.
     pub fn start(
         engine: Engine,
         reward: Option<RewardModel>,
@@ -77,25 +80,29 @@ impl Worker {
         let thread = Thread { engine, reward, receiver, queue: VecDeque::new(), queued, figures };
         let run = move || {
             let result = pollster::block_on(thread.run());
-            // Nobody waits for the result while the program ends.
+            // The receiver may be gone while the program ends.
             let _ = ended.send(result);
         };
         let builder = std::thread::Builder::new().name("engine".to_string());
-        builder.spawn(run).map_err(|error| Error::Failed(format!("the engine gets no thread: {error}")))?;
+        builder.spawn(run).map_err(Error::system("start the engine's thread"))?;
         Ok(worker)
     }
 
-    /// Takes all of `jobs` or none.
+    /// Queues all of `jobs` or none.
     ///
     /// # Errors
-    /// 400 for more than the queue ever holds, 429 when it is full, 503 when the engine is gone.
+    /// 400 for more jobs than the queue can ever hold, 429 if it is full, 503 if the engine is gone.
     pub fn generate(&self, jobs: Vec<Job>) -> std::result::Result<(), Problem> {
         if jobs.len() > self.waiting {
-            return Err(Problem::bad(format!("{} answers at once; ask for at most {}", jobs.len(), self.waiting)));
+            return Err(Problem::bad(format!(
+                "{} answers in one request; ask for at most {}",
+                jobs.len(),
+                self.waiting
+            )));
         }
         let more = |queued: usize| Some(queued + jobs.len()).filter(|queued| *queued <= self.waiting);
         if self.queued.fetch_update(SeqCst, SeqCst, more).is_err() {
-            let reason = format!("{} requests wait already; ask again later", self.waiting);
+            let reason = format!("{} requests are waiting already; try again later", self.waiting);
             return Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason));
         }
         for job in jobs {
@@ -104,18 +111,18 @@ impl Worker {
         Ok(())
     }
 
-    /// What the model does with a text.
+    /// Runs the model on a text and returns what happens inside it.
     ///
     /// # Errors
-    /// Those of the engine.
+    /// Returns the engine's errors.
     pub async fn inspect(&self, tokens: Vec<u32>, top: usize) -> std::result::Result<Inspection, Problem> {
         self.ask(|reply| Command::Inspect(tokens, top, reply)).await
     }
 
-    /// The vector of a text.
+    /// The embedding of a text.
     ///
     /// # Errors
-    /// Those of the engine.
+    /// Returns the engine's errors.
     pub async fn embed(&self, tokens: Vec<u32>) -> std::result::Result<Vec<f32>, Problem> {
         self.ask(|reply| Command::Embed(tokens, reply)).await
     }
@@ -123,7 +130,7 @@ impl Worker {
     /// The rewards of answers to conversations.
     ///
     /// # Errors
-    /// Those of the reward model.
+    /// Returns the reward model's errors.
     pub async fn reward(&self, texts: Vec<(Vec<Message>, String)>) -> std::result::Result<Vec<f32>, Problem> {
         self.ask(|reply| Command::Reward(texts, reply)).await
     }
@@ -134,7 +141,7 @@ impl Worker {
         Ok(answer.await.map_err(|_| Problem::draining())??)
     }
 
-    /// What the engine has done and does, and how many requests wait before it.
+    /// The engine's figures, and the number of requests waiting to enter it.
     pub fn figures(&self) -> (Figures, usize) {
         let figures = *self.figures.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         (figures, self.queued.load(SeqCst))
@@ -151,7 +158,7 @@ struct Thread {
 }
 
 impl Thread {
-    /// Steps while there is work, sleeps while there is none.
+    /// Runs steps while there is work, and sleeps otherwise.
     async fn run(mut self) -> Result<()> {
         let (mut works, mut failures) = (false, 0);
         loop {
@@ -174,7 +181,7 @@ impl Thread {
                     failures = 0;
                     works
                 }
-                // Its requests have heard it. Memory may come back; a device does not.
+                // The requests have received the error. A lack of memory may pass; a lost device does not come back.
                 Err(error) => {
                     failures += 1;
                     if failures > FAILURES || matches!(error, Error::DeviceLost { .. }) {
@@ -188,7 +195,7 @@ impl Thread {
     }
 
     async fn obey(&mut self, command: Command) {
-        // A client that has gone does not hear its answer, so none is made.
+        // Skips work whose client is no longer waiting.
         match command {
             Command::Generate(job) => self.queue.push_back(*job),
             Command::Inspect(tokens, top, reply) if !reply.is_closed() => {
@@ -201,7 +208,7 @@ impl Thread {
             Command::Reward(texts, reply) if !reply.is_closed() => {
                 let result = match &self.reward {
                     Some(reward) => reward.score(&texts).await,
-                    None => Err(Error::Usage("no reward model is loaded: start wgpt serve with --reward".to_string())),
+                    None => Err(Error::Usage(NO_REWARD.to_string())),
                 };
                 let _ = reply.send(result);
             }
@@ -209,7 +216,7 @@ impl Thread {
         }
     }
 
-    /// Hands the engine the next requests, and drops those that nobody waits for.
+    /// Passes the next requests to the engine, and drops those that nobody waits for.
     fn feed(&mut self) {
         let before = self.queue.len();
         self.queue.retain(|job| !job.sender.is_closed());
@@ -220,10 +227,7 @@ impl Thread {
             match self.engine.submit(request) {
                 Ok(()) => {}
                 Err(refused) => {
-                    let reason = match refused {
-                        Refused::Full => "the engine's queue is full".to_string(),
-                        Refused::Invalid(error) => error.to_string(),
-                    };
+                    let reason = refused.into_error().to_string();
                     let _ = sender.try_send(ChoiceEvent { choice, update: ChoiceUpdate::Failed(reason) });
                 }
             }

@@ -1,16 +1,16 @@
-//! Tokens to the text that is shown: whole characters only, and nothing of what ends the answer.
+//! Converts tokens to the text to show: whole characters only, and without the stop text that ends the answer.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{json::automaton::Json, stops::Stops};
 use wgpt::{infer::engine::request::TokenEvent, interchange::TextCodec, text::StreamDecoder};
 
-/// What became ready to be shown.
+/// What is ready to be shown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Piece {
-    /// The text; often empty while a character is not complete, or a stop may have begun.
+    /// The text; often empty while a character is incomplete, or while a stop text may have begun.
     pub text: String,
-    /// The tokens that begin in the text shown so far, if anybody asked for them.
+    /// The tokens that begin within the text shown so far, if they were requested.
     pub tokens: Vec<TokenEvent>,
     /// Whether the answer ends here.
     pub ended: bool,
@@ -21,18 +21,19 @@ pub struct Writer {
     codec: Arc<TextCodec>,
     decoder: StreamDecoder,
     stops: Stops,
-    /// Ends the answer where its JSON value is complete.
+    /// Ends the answer once its JSON value is complete.
     json: Option<Json>,
-    /// Tokens whose beginning is not shown yet, with the place where they begin; none where nobody asked.
+    /// Tokens whose beginning is not shown yet, with the position where they begin; [`None`] if tokens were not
+    /// requested.
     waiting: Option<VecDeque<(usize, TokenEvent)>>,
-    /// Bytes decoded, and bytes shown.
+    /// Number of bytes decoded, and number of bytes shown.
     decoded: usize,
     shown: usize,
 }
 
 impl Writer {
-    /// A writer at the beginning of an answer that ends at one of `stops`, or with the JSON value that it begins. With
-    /// `tells` every piece brings its tokens.
+    /// A writer for a new answer, which ends at one of `stops` or, with `json`, when its JSON value is complete. With
+    /// `tells` every piece includes its tokens.
     pub fn new(codec: Arc<TextCodec>, stops: Vec<String>, json: bool, tells: bool) -> Self {
         Self {
             codec,
@@ -63,7 +64,7 @@ impl Writer {
         Piece { text, tokens, ended }
     }
 
-    /// Ends the answer: what was held back.
+    /// Ends the answer and returns what was held back.
     pub fn finish(&mut self) -> Piece {
         let rest = self.decoder.finish();
         let (mut text, ended) = self.stops.push(&rest);
@@ -75,7 +76,7 @@ impl Writer {
         Piece { text, tokens, ended: true }
     }
 
-    /// The waiting tokens that begin before `end`.
+    /// Takes the waiting tokens that begin before `end`.
     fn begun(&mut self, end: usize) -> Vec<TokenEvent> {
         let Some(waiting) = &mut self.waiting else { return Vec::new() };
         let count = waiting.iter().take_while(|(begin, _)| *begin < end).count();

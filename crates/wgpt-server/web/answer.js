@@ -1,4 +1,4 @@
-// One answer: its text while it grows, its tokens with what else could have come, its buttons.
+// One answer: its text as it grows, its tokens with their alternatives, its buttons.
 
 import { distribution } from "./distribution.js";
 import { copy, el, perFrame } from "./dom.js";
@@ -8,12 +8,12 @@ import { notice } from "./notice.js";
 import { chips } from "./tokens.js";
 import { number, t } from "./words.js";
 
-/** Whether an answer still grows. */
+/** Whether an answer is still growing. */
 export const grows = (answer) => answer.state === "reading" || answer.state === "writing";
 
 /**
- * Shows an answer. `acts`: what its buttons do, by name (`good`, `bad`, `again`, `against`, `inside`, `retry`); a button
- * without an act is left out. After changes of the answer `answer.paint()` draws them, at most once a frame.
+ * Shows an answer. `acts`: the actions of its buttons, by name (`good`, `bad`, `again`, `against`, `inside`, `retry`);
+ * a button without an action is omitted. `answer.paint()` redraws a changed answer, at most once per frame.
  */
 export function answerNode(answer, acts = {}) {
     const prose = el("div.prose");
@@ -95,7 +95,7 @@ function buttons(answer, acts, paint) {
     );
 }
 
-/** The tokens, each as strongly coloured as it was likely; the chosen one's candidates as bars. */
+/** The tokens, each coloured by its probability; the chosen one's candidates as bars. */
 function tokenView(answer) {
     const bars = el("div.next");
     const strip = chips(answer.tokens, {

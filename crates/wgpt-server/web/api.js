@@ -1,11 +1,11 @@
-// Talking with the server that served the page, and what can go wrong, in words.
+// Requests to the server that served the page, and errors in words.
 
 import { keep, kept } from "./store.js";
 import { t } from "./words.js";
 
 /**
- * What went wrong. `kind`: `away` (no server), `busy` (its queue is full), `context` (too long for the model), `refused`
- * (the request is wrong), `key` (the server wants a key), `broken` (anything else).
+ * An error. `kind`: `away` (no server), `busy` (its queue is full), `context` (too long for the model), `refused` (the
+ * request is invalid), `key` (the server requires a key), `broken` (anything else).
  */
 export class Trouble extends Error {
     constructor(kind, detail = "") {
@@ -13,20 +13,20 @@ export class Trouble extends Error {
         this.kind = kind;
     }
 
-    /** In words, with what to do. */
+    /** The error in words, with what to do about it. */
     words() {
         const known = t(`trouble_${this.kind}`);
         return this.message && !["away", "busy", "key"].includes(this.kind) ? `${known} ${this.message}` : known;
     }
 }
 
-/** Any error as trouble; a cancelled request stays what it is. */
+/** Converts any error to a `Trouble`; an aborted request is returned unchanged. */
 export function trouble(error) {
     if (error instanceof Trouble || error?.name === "AbortError") return error;
     return error instanceof TypeError ? new Trouble("away") : new Trouble("broken", String(error?.message ?? error));
 }
 
-/** Trouble from what the server says: OpenAI's `{"error": {"message", "type", "code"}}`. */
+/** The `Trouble` for the server's error response: OpenAI's `{"error": {"message", "type", "code"}}`. */
 export function refusal(status, body) {
     const message = String(body?.error?.message ?? body?.error ?? body?.message ?? "");
     const about = `${body?.error?.code ?? ""} ${body?.error?.type ?? ""} ${message}`;
@@ -36,10 +36,10 @@ export function refusal(status, body) {
     return new Trouble(status >= 400 && status < 500 ? "refused" : "broken", message || `HTTP ${status}`);
 }
 
-/** Keeps the key that the server was started with; it goes with every request. */
+/** Stores the server's key, which is then sent with every request. */
 export const useKey = (key) => keep("key", key);
 
-/** Sends a request; an answer that is no success becomes trouble. `body` makes it a POST. */
+/** Sends a request; an unsuccessful response is thrown as a `Trouble`. `body` makes it a POST. */
 export async function request(path, { body, signal } = {}) {
     const options = { signal, headers: { accept: "application/json" } };
     const key = kept("key", "");
@@ -59,7 +59,7 @@ export async function request(path, { body, signal } = {}) {
     return response;
 }
 
-/** The JSON of an answer. */
+/** The JSON of a response. */
 export async function json(path, options) {
     const response = await request(path, options);
     try {
@@ -70,10 +70,10 @@ export async function json(path, options) {
     }
 }
 
-/** What the server told of itself at the start; empty until then. */
+/** The server's description of itself, requested at the start; empty until then. */
 export const about = {};
 
-/** Asks the server for itself. */
+/** Requests the server's description of itself. */
 export async function introduce() {
     Object.assign(about, await json("/wgpt/about"));
     return about;

@@ -1,4 +1,4 @@
-// The page: finds the server, shows one view at a time by the address after `#`, knows the keys that work everywhere.
+// The page: finds the server, shows one view at a time, selected by the address after `#`, and handles the global keys.
 
 import { about, introduce, trouble, useKey } from "./api.js";
 import { el } from "./dom.js";
@@ -18,7 +18,7 @@ const views = { chat, inside, training, feedback };
 const main = document.getElementById("main");
 let leave = null;
 
-/** The view that the address names. */
+/** The view named by the address. */
 const current = () => {
     const name = location.hash.replace(/^#\/?/, "").split("/")[0];
     return name in views ? name : "chat";
@@ -37,7 +37,7 @@ function show() {
     leave = views[name].show(main) ?? null;
 }
 
-/** Asks for the key of a server that wants one. */
+/** Asks for the key if the server requires one. */
 function keyForm(done) {
     const input = el("input", { id: "key", type: "password", autocomplete: "current-password", required: true });
     const submit = (event) => {
@@ -53,7 +53,7 @@ function keyForm(done) {
     );
 }
 
-/** Looks for the server until it is there. */
+/** Tries to reach the server until it answers. */
 async function connect() {
     drawRail(document.getElementById("rail"), current());
     main.replaceChildren(el("p.waiting", { role: "status" }, t("connecting")));

@@ -1,26 +1,26 @@
-// Attention as pictures: a small one per layer and head, a large one of the chosen head.
+// Attention as images: a small one per layer and head, and a large one of the chosen head.
 
 import { el } from "./dom.js";
 import { percent, t } from "./words.js";
 import { quoted } from "./tokens.js";
 
-/** Small pictures have at most this many rows; longer texts are shown by the strongest of neighbouring cells. */
+/** Maximum number of rows in a small image; longer texts show the strongest of neighbouring cells. */
 const SMALL = 36;
 
-/** Attention as it comes: bytes (255 is all of it) in [layers, heads, T, T], row t is what token t looks at. */
+/** Attention as received: bytes (255 means 1) in [layers, heads, T, T]; row t is what token t attends to. */
 export class Attention {
     constructor({ attention, layers, heads, tokens }) {
         this.bytes = decode(attention);
         Object.assign(this, { layers, heads, tokens, length: Math.round(Math.sqrt(this.bytes.length / layers / heads)) });
     }
 
-    /** How much token `from` takes from token `to`, 0 to 1. */
+    /** How much token `from` attends to token `to`, 0 to 1. */
     at(layer, head, from, to) {
         return this.bytes[((layer * this.heads + head) * this.length + from) * this.length + to] / 255;
     }
 }
 
-/** Bytes from base64; long texts have millions. */
+/** Decodes base64; long texts have millions of bytes. */
 function decode(text) {
     const letters = atob(text);
     const bytes = new Uint8Array(letters.length);
@@ -28,7 +28,7 @@ function decode(text) {
     return bytes;
 }
 
-/** How strongly a byte of attention is drawn: the root makes weak attention visible. */
+/** How strongly a byte of attention is drawn: the square root makes weak attention visible. */
 const STRENGTH = Uint8Array.from({ length: 256 }, (_, byte) => Math.round(Math.sqrt(byte / 255) * 255));
 
 /** Draws a head, `size` cells square, in a colour of `[red, green, blue]`. */
@@ -56,7 +56,7 @@ function draw(canvas, attention, layer, head, size, [red, green, blue]) {
     context.putImageData(image, 0, 0);
 }
 
-/** The colour that the style sheet gives a node, as bytes, however it is written there. */
+/** The colour that the style sheet gives a node, as bytes, in whatever notation it is written. */
 function colour(node) {
     const probe = document.createElement("canvas").getContext("2d");
     probe.fillStyle = getComputedStyle(node).color;
@@ -64,7 +64,7 @@ function colour(node) {
     return probe.getImageData(0, 0, 1, 1).data;
 }
 
-/** The pictures of all heads, layers from left to right. `choose(layer, head)` hears which one is looked at. */
+/** The images of all heads, layers from left to right. `choose(layer, head)` is called when one is chosen. */
 export function heads(attention, choose) {
     const cells = [];
     let chosen = null;
@@ -110,7 +110,7 @@ export function heads(attention, choose) {
     return { node, select, redraw };
 }
 
-/** The chosen head, large; moving over it tells which token looks at which, and a click chooses the token. */
+/** The chosen head, enlarged; hovering shows which token attends to which, and a click chooses the token. */
 export function enlarged(attention, choose) {
     const canvas = el("canvas", { role: "img" });
     const read = el("p.readout", { "aria-live": "off" });

@@ -1,4 +1,4 @@
-// A chart of curves over steps, as SVG: axes, hover and keys for reading values, several curves over each other.
+// A chart of several curves over steps, as SVG: axes, and values read by hovering or by keys.
 
 import { el, svg } from "./dom.js";
 import { extent, scale, smoothed, thinned } from "./scale.js";
@@ -8,8 +8,9 @@ const HEIGHT = 190;
 const MARGIN = { left: 52, right: 12, top: 8, bottom: 22 };
 
 /**
- * A chart. `hover(step)` hears where it is read, null when nowhere. Gives `{node, set(series, options), read(step)}`; a
- * series is `{name, colour, dash, points: [[step, value]..]}` with steps rising, options are `{logarithmic, smooth}`.
+ * A chart. `hover(step)` is called with the step being read, or null. Returns `{node, set(series, options),
+ * read(step)}`; a series is `{name, colour, dash, points: [[step, value]..]}` in ascending order of steps, options are
+ * `{logarithmic, smooth}`.
  */
 export function chart(title, hover) {
     const plot = svg("svg.plot", { tabindex: "0", role: "img" });
@@ -28,7 +29,7 @@ export function chart(title, hover) {
         plot.replaceChildren();
         const curves = series.map((one) => ({ ...one, curve: smoothed(one.points, options.smooth ?? 0) }));
         const values = curves.flatMap(({ curve }) => curve.map(([, value]) => value));
-        // What is negative somewhere has no logarithm, and stays as it is.
+        // Data with negative values is not drawn on a logarithmic scale.
         logarithmic = Boolean(options.logarithmic) && !values.some((value) => value < 0) && values.some((value) => value > 0);
         const y = extent(values, logarithmic);
         const x = extent(series.flatMap(({ points }) => points.map(([step]) => step)), false);
@@ -70,12 +71,12 @@ export function chart(title, hover) {
         const d = shown.map(([step, value], index) => {
             return `${index === 0 ? "M" : "L"}${axes.x.place(step).toFixed(1)} ${clamp(axes.y.place(value)).toFixed(1)}`;
         });
-        // One point is no line: a dot.
+        // A single point cannot form a line, so it is drawn as a dot.
         const path = shown.length === 1 ? `${d[0]}h0.01` : d.join("");
         return svg("path", { d: path, class: shown.length === 1 ? `${kind} dot` : kind, "stroke-dasharray": ["none", "6 4", "2 3"][dash] });
     }
 
-    /** Reads the values nearest to a step, or the last ones. */
+    /** Shows the values nearest to a step, or the last ones. */
     function read(step) {
         at = step;
         const cross = plot.querySelector(".cross");
@@ -125,7 +126,7 @@ export function chart(title, hover) {
     };
 }
 
-/** The point nearest to a step, by halving. */
+/** The point nearest to a step, by binary search. */
 function nearest(points, step) {
     let [low, high] = [0, points.length - 1];
     while (high - low > 1) {

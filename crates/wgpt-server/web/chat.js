@@ -1,4 +1,4 @@
-// Chat: the messages, the field to write in, and what happens between them.
+// Chat: the messages, the field for writing, and the actions between them.
 
 import { about } from "./api.js";
 import { answerNode, grows } from "./answer.js";
@@ -16,17 +16,17 @@ import { change, settings } from "./store.js";
 import { respond } from "./stream.js";
 import { t } from "./words.js";
 
-/** What stops the answers that are being written. */
+/** Stops the answers that are being written. */
 const running = new Set();
 
-/** Set while the view is shown: draws the messages anew, keeps their end in sight. */
+/** Set while the view is shown: redraws the messages, and keeps their end in view. */
 let screen = { redraw: () => {}, follow: () => {} };
 
 const messages = () => conversation.messages;
 const last = () => messages().at(-1);
 const busy = () => running.size > 0;
 
-/** Has the model answer what stands before message `end`. */
+/** Lets the model answer the messages before message `end`. */
 async function fill(answer, end = messages().length - 1) {
     const stop = new AbortController();
     running.add(stop);
@@ -48,11 +48,11 @@ async function fill(answer, end = messages().length - 1) {
     screen.settled?.();
 }
 
-/** Whether anything was said: of two answers at least one. */
+/** Whether a message has any text; for two answers, whether at least one has. */
 const said = (message) => message === undefined || message.content || message.answers?.some(({ content }) => content !== "");
 
 function send(text) {
-    // An answer that never came is not part of what was said.
+    // An answer that never arrived is not part of the conversation.
     if (!said(last())) messages().pop();
     messages().push({ role: "user", content: text });
     const answers = [blank(0), blank(1)];
@@ -79,14 +79,14 @@ function against() {
     screen.follow(true);
 }
 
-/** Goes on with one of two answers, and stores that it is the better one. */
+/** Continues with one of two answers, and stores that it is the better one. */
 async function pick(index) {
     const choice = last();
     if (choice?.role !== "choice" || choice.answers.some(grows) || choice.answers[index].content === "") return;
     const [better, other] = [choice.answers[index], choice.answers[1 - index]];
     messages()[messages().length - 1] = better;
     const end = messages().length - 1;
-    // Without a second text nothing was compared.
+    // If the other answer is empty, nothing was compared.
     if (other.content !== "") {
         better.other = other;
         better.picked = index;
@@ -110,7 +110,7 @@ async function thumb(answer, end, up) {
     await noted(answer, () => rate(spoken(conversation, end), [answer], { scores: [up ? 5 : 1] }), () => (answer.rating = null));
 }
 
-/** Stores a rating and says beside the answer whether that went well. */
+/** Stores a rating and reports next to the answer whether that succeeded. */
 async function noted(answer, store, undo = () => {}) {
     try {
         await store();
@@ -211,7 +211,7 @@ function row(message, index, follow) {
     return el("article.told", { "aria-label": t("model_says") }, message.other && otherNode(message), node);
 }
 
-/** Has one of two answers written again, because it failed. */
+/** Requests one of two answers again after it failed. */
 function retry(answer, end) {
     Object.assign(answer, blank(answer.variant), { trouble: undefined, finish: undefined, count: 0, first: undefined });
     fill(answer, end);

@@ -1,11 +1,11 @@
-// Two answers side by side, to pick the better one; and the one that was not picked.
+// Two answers side by side, to pick the better one, and the display of the one that was not picked.
 
 import { answerNode, grows } from "./answer.js";
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
 import { short, t } from "./words.js";
 
-/** Shows a choice. `pick(index)`, `retry(answer)`, `follow()` after something was drawn. */
+/** Shows a choice. `pick(index)`, `retry(answer)`, and `follow()`, called after something was drawn. */
 export function choiceNode({ answers }, { pick, retry, follow }) {
     const ready = !answers.some(grows);
     const columns = answers.map((answer, index) => {
@@ -19,7 +19,7 @@ export function choiceNode({ answers }, { pick, retry, follow }) {
             t("pick"),
         );
         const column = el("section.candidate", { "aria-label": t("answer_n", { n: index + 1 }) }, name, body, button);
-        // A click anywhere on the text picks, but not one that selects some of it or presses something.
+        // A click anywhere on the text picks the answer, except when it selects text or presses a button.
         column.addEventListener("click", (event) => {
             const pressed = event.target.closest("button, a, summary, input");
             if (can && !pressed && getSelection().isCollapsed && !answer.showTokens) pick(index);
@@ -35,7 +35,7 @@ export function choiceNode({ answers }, { pick, retry, follow }) {
     );
 }
 
-/** Says that an answer was picked, shows the other one on demand, and what the reward model thinks. */
+/** Shows that an answer was picked, the other one on demand, and the reward model's scores. */
 export function otherNode(answer) {
     const rewards = answer.rewards;
     const verdict = rewards && el(

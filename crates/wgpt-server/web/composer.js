@@ -1,4 +1,4 @@
-// The field to write in, and the switches beside it.
+// The field for writing messages, and the switches beside it.
 
 import { about } from "./api.js";
 import { announce, el, hidden } from "./dom.js";
@@ -11,8 +11,8 @@ let hear = () => {};
 onChange(() => hear());
 
 /**
- * `{node, update, focus, suggest}`. `send(text)`, `stop()`, `busy()`, `fresh()`, `history()`; `blocked()`: a choice waits
- * first, which `pick(index)` makes.
+ * `{node, update, focus, suggest}`. Callbacks: `send(text)`, `stop()`, `busy()`, `fresh()`, `history()`; `blocked()`:
+ * whether a choice has to be made first, with `pick(index)`.
  */
 export function composer({ send, stop, busy, fresh, history, blocked, pick }) {
     const placeholder = t(about.chats === false ? "write_text" : "write");
@@ -87,12 +87,12 @@ export function composer({ send, stop, busy, fresh, history, blocked, pick }) {
         update();
     });
     area.addEventListener("keydown", (event) => {
-        // Right after sending, the focus is still here.
+        // Right after sending, the focus is still in this field.
         if (blocked() && area.value === "" && ["1", "2"].includes(event.key)) {
             event.preventDefault();
             pick(Number(event.key) - 1);
         }
-        // While an input method composes (Chinese, Japanese), Enter is its own.
+        // While an input method is composing (Chinese, Japanese), Enter belongs to it.
         if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
         event.preventDefault();
         if (!busy()) submit();

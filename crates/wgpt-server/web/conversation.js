@@ -1,15 +1,15 @@
-// The conversation: what was said, kept in this browser.
+// The conversation, stored in this browser.
 //
-// Messages are `{role: "user", content}`, answers `{role: "assistant", content, sampling, state, finish, ...}`, and, last
-// and until one of them is picked, `{role: "choice", answers: [answer, answer]}`. An answer's state is `reading`,
-// `writing`, `done`, `stopped` or `failed`; its `tokens` are not kept.
+// Messages are `{role: "user", content}`; answers are `{role: "assistant", content, sampling, state, finish, ...}`. The
+// last message may be `{role: "choice", answers: [answer, answer]}` until one of the answers is picked. An answer's
+// state is `reading`, `writing`, `done`, `stopped` or `failed`; its `tokens` are not stored.
 
 import { keep, kept, sampling, settings } from "./store.js";
 
 /** The conversation on the page. */
 export const conversation = { messages: restored(kept("conversation", [])) };
 
-/** Most earlier conversations that are kept. */
+/** Maximum number of earlier conversations that are kept. */
 const MOST = 30;
 
 /** The earlier conversations, newest first: `{time, messages}`. */
@@ -24,7 +24,7 @@ function restored(before) {
     return Array.isArray(before) ? before.filter(fine).map(revived) : [];
 }
 
-/** An answer that was being written when the page went away has stopped. */
+/** Marks an answer as stopped if it was being written when the page was closed. */
 function revived(message) {
     if (message.role === "choice") return { ...message, answers: message.answers.map(revived) };
     if (message.role !== "assistant") return message;
@@ -32,7 +32,7 @@ function revived(message) {
     return { ...message, tokens: [], state: writing ? "stopped" : message.state };
 }
 
-/** Messages without what only this page view needs. */
+/** Messages without the parts that only this page view needs. */
 function plainly(messages) {
     const plain = (message) => {
         if (message.role === "choice") return { role: "choice", answers: message.answers.map(plain) };
@@ -42,15 +42,15 @@ function plainly(messages) {
     return messages.map(plain);
 }
 
-/** Keeps the conversation. */
+/** Stores the conversation. */
 export const remember = () => keep("conversation", plainly(conversation.messages));
 
-/** A new answer, not begun. */
+/** A new, empty answer. */
 export function blank(variant = 0) {
     return { role: "assistant", content: "", tokens: [], state: "reading", variant, sampling: sampling(variant) };
 }
 
-/** What the model is told: the system prompt and what was said, up to and without message `end`. */
+/** The messages sent to the model: the system prompt and all messages before message `end`. */
 export function spoken({ messages }, end = messages.length) {
     const said = messages.slice(0, end).filter(({ role, content }) => role !== "choice" && content !== "");
     const system = settings.system.trim() === "" ? [] : [{ role: "system", content: settings.system }];
@@ -58,7 +58,7 @@ export function spoken({ messages }, end = messages.length) {
     return [...system, ...said.map(({ role, content }) => ({ role, content }))];
 }
 
-/** Begins a new conversation; the one before is kept among the earlier ones, of which the oldest make room. */
+/** Begins a new conversation. The current one is added to the earlier ones, whose oldest are dropped if needed. */
 export function begin(messages = []) {
     let all = earlier();
     if (conversation.messages.length > 0) all.unshift({ time: Date.now(), messages: plainly(conversation.messages) });
@@ -68,12 +68,12 @@ export function begin(messages = []) {
     remember();
 }
 
-/** Goes on with an earlier conversation. */
+/** Continues an earlier conversation. */
 export function reopen(index) {
     const { messages } = earlier()[index];
     drop(index);
     begin(restored(messages));
 }
 
-/** Forgets an earlier conversation. */
+/** Deletes an earlier conversation. */
 export const drop = (index) => keep("earlier", earlier().filter((_, other) => other !== index));

@@ -1,10 +1,10 @@
-// A dialog over the page: Esc, its button and a click beside it close it; the focus goes back where it was.
+// A dialog over the page. Esc, its button and a click outside close it, and the focus returns to where it was.
 
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
 import { t } from "./words.js";
 
-/** Opens a dialog and gives it. */
+/** Opens a dialog and returns it. */
 export function dialog(title, children, closed = () => {}) {
     const close = el("button.tool", { type: "button", "aria-label": t("close") }, icon("close"));
     const box = el(

@@ -1,4 +1,4 @@
-// What could come next, as bars, with a temperature that reshapes them while its slider moves.
+// What could come next, as bars, with a temperature slider that reshapes them as it moves.
 
 import { about } from "./api.js";
 import { el } from "./dom.js";
@@ -6,12 +6,12 @@ import { reshape } from "./reshape.js";
 import { visible } from "./tokens.js";
 import { number, percent, t } from "./words.js";
 
-/** The temperature of the bars: one for all of them, wherever they are shown. */
+/** The temperature of the bars, shared by all of them. */
 let temperature = 1;
 
 /**
- * Bars of candidates (`{text, bytes, logprob, id}`, best first, at temperature 1). `came` is the token that did come;
- * `pick`, if any, hears a candidate that was clicked; `count` candidates have a bar.
+ * Bars of candidates (`{text, bytes, logprob, id}`, best first, at temperature 1). `came` is the token that was
+ * actually chosen; `pick`, if given, is called with a candidate that was clicked; `count` candidates have a bar.
  */
 export function distribution(candidates, { came = null, pick = null, count = 10 } = {}) {
     if (!candidates || candidates.length === 0) return el("p.quieter", {}, t("no_candidates"));
@@ -50,7 +50,7 @@ function bar(candidate, came, pick) {
     const share = el("span.share");
     const text = candidate === null ? t("others") : visible(candidate);
     const inner = [el("span.word", {}, text), el("span.track", {}, fill), share];
-    // Half a character is no text that can be written.
+    // A partial character is not text that can be appended.
     const writes = pick && candidate && !candidate.text.includes("\uFFFD");
     const label = writes && t("write_this", { text: candidate.text });
     const body = writes

@@ -1,18 +1,18 @@
-// DOM nodes without HTML text: whatever is put in as a string stays text, whoever wrote it.
+// Creates DOM nodes without HTML text: a string is always inserted as text, whoever wrote it.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element. `name` may carry classes (`"div.card.wide"`). Attributes: functions are listeners (`onclick`), `style` is an
- * object set through CSSOM, `true` an empty attribute, `null`, `undefined` and `false` none. Children: nodes, strings,
- * lists of both; `null` and `false` are left out.
+ * An element. `name` may include classes (`"div.card.wide"`). Attributes: functions become listeners (`onclick`),
+ * `style` is an object set through CSSOM, `true` becomes an empty attribute; `null`, `undefined` and `false` are
+ * omitted. Children: nodes, strings, or lists of both; `null` and `false` are omitted.
  */
 export function el(name, attributes = {}, ...children) {
     const [tag, ...classes] = name.split(".");
     return fill(document.createElement(tag), classes, attributes, children);
 }
 
-/** The same in SVG. */
+/** The same for SVG. */
 export function svg(name, attributes = {}, ...children) {
     const [tag, ...classes] = name.split(".");
     return fill(document.createElementNS(SVG, tag), classes, attributes, children);
@@ -31,22 +31,22 @@ function fill(node, classes, attributes, children) {
     return node;
 }
 
-/** Text for a screen reader only. */
+/** Text for screen readers only. */
 export const hidden = (text) => el("span.unseen", {}, text);
 
-/** Says something to screen readers, politely, without showing it. */
+/** Announces a text to screen readers, politely, without showing it. */
 export function announce(text) {
     const region = document.getElementById("announcer");
     if (region) region.textContent = text;
 }
 
-/** Copies a text; true where the browser let it. */
+/** Copies a text; returns true if the browser allowed it. */
 export async function copy(text) {
     try {
         await navigator.clipboard.writeText(text);
         return true;
     } catch {
-        // Without https only localhost has a clipboard: the old way, by a selection.
+        // Without https, only localhost can use the clipboard API; elsewhere this falls back to selecting and copying.
         const area = el("textarea.unseen", { value: text });
         document.body.append(area);
         area.select();
@@ -56,7 +56,7 @@ export async function copy(text) {
     }
 }
 
-/** Calls at most once a frame, with the latest of what was asked. */
+/** Calls `work` at most once per frame, with the latest arguments. */
 export function perFrame(work) {
     let asked = false;
     return () => {

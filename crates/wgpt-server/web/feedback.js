@@ -1,4 +1,4 @@
-// Feedback: the ratings so far, how raters agree, the newest ones, and how they leave again.
+// Feedback: the ratings so far, agreement between raters, the newest ratings, and exports.
 
 import { json, request, trouble } from "./api.js";
 import { el } from "./dom.js";
@@ -8,7 +8,7 @@ import { ago, number, percent, short, t } from "./words.js";
 
 const FORMATS = ["pairs", "scores", "best-of", "hh-rlhf", "ratings"];
 
-/** What was told last: shown at once when the view is opened again. */
+/** The latest response, shown at once when the view is opened again. */
 let known = null;
 
 /** Shows the view. */
@@ -77,7 +77,7 @@ function parts({ ratings, by_rater, by_kind, agreement, recent = [] }) {
     ];
 }
 
-/** Saves an export. A link would do, but cannot bring a key. */
+/** Saves an export. A plain link could not send the key. */
 async function download(format, button) {
     button.disabled = true;
     try {
@@ -98,7 +98,7 @@ function agreed(agreement) {
     return `${percent(agreement.share, 0)}: ${t("agreement_of", told)}`;
 }
 
-/** Counts by name, most first, from `{name: count}` or a list of `{rater or name, ratings or count}`. */
+/** Counts by name in descending order, from `{name: count}` or a list of `{rater or name, ratings or count}`. */
 function counts(value) {
     const pair = (one) => (Array.isArray(one) ? one : [one.rater ?? one.name ?? "", one.ratings ?? one.count ?? 0]);
     const pairs = Array.isArray(value) ? value.map(pair) : Object.entries(value ?? {});
@@ -130,7 +130,7 @@ function rating({ prompt, answers = [], verdict, rater, time }) {
     );
 }
 
-/** What a verdict says of each answer: a mark to show, and whether it is the good one. */
+/** What a verdict says about each answer: a mark to show, and whether the answer is the good one. */
 function valuesOf(verdict, answers) {
     if (verdict === null || verdict === undefined || verdict === "skip" || verdict.skip) return answers.map(() => ({ mark: t("skipped") }));
     if (Number.isInteger(verdict.best)) {

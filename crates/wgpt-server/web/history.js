@@ -1,4 +1,4 @@
-// Earlier chats: a new chat puts the one before it here, from where it comes back.
+// Earlier chats: a new chat moves the current one here, from where it can be reopened.
 
 import { drop, earlier, reopen } from "./conversation.js";
 import { dialog } from "./dialog.js";
@@ -6,7 +6,7 @@ import { el } from "./dom.js";
 import { icon } from "./icons.js";
 import { ago, t } from "./words.js";
 
-/** Opens the list; `opened()` is called when a chat came back. */
+/** Opens the list; `opened()` is called when a chat was reopened. */
 export function openHistory(opened) {
     const box = dialog(t("history"), [el("div.history")]);
     const list = box.querySelector(".history");

@@ -1,4 +1,4 @@
-// The icons, as strokes on a field of 24.
+// The icons, drawn as strokes on a 24 x 24 grid.
 
 import { el, svg } from "./dom.js";
 
@@ -28,13 +28,13 @@ const PATHS = {
     other: "M7 8h12l-3-3M17 16H5l3 3",
 };
 
-/** An icon by name; it is decoration, so what carries it needs a label of its own. */
+/** An icon by name. It is decorative, so the element that contains it needs its own label. */
 export function icon(name) {
     const shape = { viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" };
     return svg("svg.icon", shape, svg("path", { d: PATHS[name] }));
 }
 
-/** The sign of wgpt: its own name, cut into tokens. */
+/** The logo of wgpt: its name, split into tokens. */
 export function sign() {
     const tokens = [["one", "w"], ["two", "g"], ["three", "pt"]];
     return el("span.sign", { "aria-hidden": "true" }, tokens.map(([kind, text]) => el(`span.${kind}`, {}, text)));

@@ -1,4 +1,5 @@
-// Markdown within a line: code, strong, emphasis, strike-through, links. Makes DOM nodes; HTML in the text stays text.
+// Markdown within a line: code, strong, emphasis, strike-through, links. Creates DOM nodes; HTML in the text stays
+// text.
 
 import { el } from "./dom.js";
 
@@ -13,7 +14,7 @@ const SPECIAL = /[\\`*_~![]|https?:\/\//g;
 const URL_END = /[\s<>"'`）」』，。；！？、]/;
 const WORD = /[\p{L}\p{N}]/u;
 
-/** Deeper nesting than this is shown as it is written. */
+/** Markup nested deeper than this is shown as plain text. */
 const DEPTH = 6;
 
 /** The nodes of a text. */
@@ -24,7 +25,7 @@ export function inline(text, depth = 0) {
         if (plain) nodes.push(plain);
         plain = "";
     };
-    // Marks without an end further on: looked for once, not at each occurrence.
+    // Marks that have no end further on. They are searched for once, not at each occurrence.
     const endless = new Set();
     let at = 0;
     while (at < text.length) {
@@ -53,7 +54,7 @@ export function inline(text, depth = 0) {
     return nodes;
 }
 
-/** What begins at `at`: `{node or text, end}`, or null where it is only a letter. */
+/** The markup that begins at `at`: `{node or text, end}`, or null if it is an ordinary character. */
 function one(text, at, depth, endless) {
     const letter = text[at];
     if (letter === "\\" && /[\\`*_~[\]()#+\-.!|>]/.test(text[at + 1] ?? "")) return { text: text[at + 1], end: at + 2 };
@@ -64,7 +65,7 @@ function one(text, at, depth, endless) {
     for (const [mark, tag] of MARKS) {
         if (!text.startsWith(mark, at) || endless.has(mark)) continue;
         const begin = at + mark.length;
-        // An underscore within a word is a letter of it.
+        // An underscore within a word is part of the word.
         if (mark[0] === "_" && WORD.test(text[at - 1] ?? "")) continue;
         if (/^\s|^$/.test(text.slice(begin, begin + 1))) continue;
         const end = closing(text, begin, mark);
@@ -77,7 +78,7 @@ function one(text, at, depth, endless) {
     return null;
 }
 
-/** Where a mark ends what it began: not after a space, and a single star is not half of a double one. */
+/** The position of the mark that closes another: not after a space, and a single star is not half of a double one. */
 function closing(text, begin, mark) {
     for (let end = text.indexOf(mark, begin); end >= 0; end = text.indexOf(mark, end + 1)) {
         const doubled = mark.length === 1 && (text[end + 1] === mark || text[end - 1] === mark);
@@ -103,7 +104,7 @@ function link(text, at, depth) {
     if (!parts) return null;
     const [whole, label, address] = parts;
     const safe = web(address);
-    // Anything but the web (javascript:, data:, file:) is shown as it is written.
+    // Links other than http and https (javascript:, data:, file:) are shown as plain text.
     if (!safe) return { text: whole, end: at + whole.length };
     return { node: anchor(safe, inline(label || address, depth + 1)), end: at + whole.length };
 }

@@ -1,4 +1,4 @@
-// Inside: how a text is cut, what could come after each token, and where each token looks.
+// Inside: how a text is tokenised, what could follow each token, and what each token attends to.
 
 import { json, trouble } from "./api.js";
 import { Attention, enlarged, heads } from "./attention.js";
@@ -14,19 +14,19 @@ import { number, t } from "./words.js";
 
 const EXAMPLES = ["我在一个月黑风高的夜晚", "The capital of France is", "To be, or not to be, that is the", "Ünïcode 🦉 naïve"];
 
-/** How many candidates are asked for after each token. */
+/** Number of candidates requested after each token. */
 const TOP = 50;
 
-/** The server shows texts of this many tokens. */
+/** Maximum number of tokens in a text that the server analyses. */
 const LONGEST = 256;
 
-/** What is looked at; survives leaving the view. */
+/** The view's state, which survives leaving the view. */
 const state = { text: "", result: null, selected: 0, layer: 0, head: 0, asking: null };
 
-/** The last question and its answer: what fits where a whole chat would be too long to be shown. */
+/** The last question and its answer, used when a whole chat would be too long to be shown. */
 const exchange = (messages) => messages.slice(-2);
 
-/** Opens the view on the last question and answer of messages. */
+/** Opens the view with the last question and answer of the messages. */
 export function lookAt(messages) {
     state.text = "";
     state.result = null;
@@ -110,7 +110,7 @@ export function show(main) {
     };
 }
 
-/** Looks at a text or at messages; where they are too long, at the beginning of the text. */
+/** Analyses a text or messages; if they are too long, the beginning of the text. */
 async function look(what, signal) {
     try {
         return { found: await json("/wgpt/inside", { body: { ...what, top: TOP }, signal }), cut: false };
@@ -118,7 +118,7 @@ async function look(what, signal) {
         const text = what.text ?? what.messages.map(({ content }) => content).join("\n\n");
         const { tokens } = error.kind === "refused" ? await json("/tokenize", { body: { text }, signal }) : { tokens: [] };
         if (tokens.length <= LONGEST) throw error;
-        // What the tokenizer puts before a text comes again by itself, and an end within a character is dropped.
+        // The tokenizer adds what it puts before a text by itself, and a character cut off at the end is dropped.
         const bytes = new Uint8Array(tokens.slice(0, LONGEST - 8).flatMap(bytesOf));
         const body = { text: new TextDecoder().decode(bytes).replace(/\uFFFD+$/, ""), top: TOP };
         return { found: await json("/wgpt/inside", { body, signal }), cut: true };
@@ -131,14 +131,14 @@ function facts(tokens) {
     return { characters: number(characters), bytes: number(bytes.length), tokens: number(tokens.length) };
 }
 
-/** The end of the text up to a token. Bytes of a character that is not whole yet show as a question mark. */
+/** The end of the text up to a token. An incomplete character is shown as a question mark. */
 function before(tokens, index) {
     const bytes = tokens.slice(Math.max(0, index - 40), index + 1).flatMap(bytesOf);
     const letters = [...new TextDecoder().decode(new Uint8Array(bytes))];
     return `${letters.length > 28 || index > 40 ? "…" : ""}${letters.slice(-28).join("").replaceAll("\n", "↵")}`;
 }
 
-/** The three sections of a result; choosing a token or a head in one of them changes the others. */
+/** The three sections of a result; choosing a token or a head in one of them updates the others. */
 function sections(result, begin) {
     const { tokens, next } = result;
     const attention = new Attention(result);
@@ -158,7 +158,8 @@ function sections(result, begin) {
         state.head = head;
         update();
     }
-    // A candidate can be written where the text is the reader's own, after the last token, and the candidate is text.
+    // A candidate can be appended if the text is the reader's own, after its last token, and if the candidate is valid
+    // text.
     const pick = (candidate) => begin(result.what.text + candidate.text);
     const update = () => {
         const { selected, layer, head } = state;

@@ -1,10 +1,10 @@
-// Keys. Single letters work where nothing is being typed; Esc and the keys of the message field work there too.
+// Keyboard shortcuts. Single letters work while no text is being typed; Esc and the message field's keys always work.
 
 import { el } from "./dom.js";
 import { dialog } from "./dialog.js";
 import { t } from "./words.js";
 
-/** What keys do: everywhere, and in the view that is shown (it fills `view` by the names in `LETTERS`). */
+/** The actions of the keys: everywhere, and in the current view (which sets `view` by the names in `LETTERS`). */
 export const actions = { everywhere: {}, view: {} };
 
 const LETTERS = {
@@ -37,7 +37,7 @@ document.addEventListener("keydown", (event) => {
     action();
 });
 
-/** Shows what the keys do. */
+/** Shows the keyboard shortcuts. */
 export function openShortcuts() {
     const rows = [
         [["Enter"], "key_send"], [["Shift", "Enter"], "key_line"], [["Esc"], "key_stop"], [["/"], "key_write"],

@@ -1,13 +1,13 @@
-// The text again, with what one token looks at: colour by strength, and lines from the token to what it looks at.
+// The text again, with what one token attends to: colour by strength, and lines from the token.
 
 import { el, svg } from "./dom.js";
 import { chips } from "./tokens.js";
 import { percent, t } from "./words.js";
 
-/** Weaker attention has no line. */
+/** Weaker attention gets no line. */
 const FAINT = 0.05;
 
-/** Gives `{node, redraw(layer, head, from)}`; `choose(index)` hears a token that was clicked. */
+/** Returns `{node, redraw(layer, head, from)}`; `choose(index)` is called with a token that was clicked. */
 export function looks(attention, choose) {
     const strip = chips(attention.tokens, { choose, ids: false, label: t("attention_title"), paint: (node) => node.classList.add("heat") });
     const lines = svg("svg.lines", { "aria-hidden": "true" });

@@ -1,5 +1,5 @@
-// Markdown as DOM nodes, incrementally: while a text grows, only its changed blocks are made anew, so nothing flickers and
-// a selection survives.
+// Incremental Markdown as DOM nodes: while a text grows, only its changed blocks are rebuilt, so that nothing flickers
+// and selections survive.
 
 import { copy, el } from "./dom.js";
 import { icon } from "./icons.js";
@@ -13,7 +13,7 @@ const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(?=\S)/;
 const QUOTE = /^ {0,3}> ?/;
 const DASHES = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 
-/** Lists and quotes deeper than this are shown as they are written. */
+/** Lists and quotes nested deeper than this are shown as plain text. */
 const DEPTH = 8;
 
 /** The blocks of a text: `{kind, source, lines, ...}`; a block's source changes exactly when its nodes do. */
@@ -49,7 +49,7 @@ export function blocks(text) {
     return found;
 }
 
-/** A list goes on over blank lines where the next line is an item or indented. */
+/** A list continues over blank lines if the next line is an item or indented. */
 const endOfList = (lines) => (line, index) => {
     if (line.trim() === "") return !/^\s+\S/.test(lines[index + 1] ?? "") && !ITEM.test(lines[index + 1] ?? "");
     const afterBlank = (lines[index - 1] ?? "").trim() === "";
@@ -73,7 +73,7 @@ function node(block, depth) {
     if (kind === "table") return table(lines);
     if (kind === "heading") {
         const [, marks, text] = HEADING.exec(source);
-        // The page has its own first two levels.
+        // The page itself uses the first two heading levels.
         return el(`h${Math.min(6, marks.length + 2)}`, {}, inline(text));
     }
     return el("p", {}, inline(lines.map((line) => line.trim()).join("\n")));
@@ -103,7 +103,7 @@ function list(lines, depth) {
     const attributes = ordered && first[2] !== "1." ? { start: parseInt(first[2], 10) } : {};
     return el(ordered ? "ol" : "ul", attributes, items.map((item) => {
         const inner = nodes(item.lines.join("\n"), depth + 1);
-        // A tight item is its text, not a paragraph.
+        // An item of a tight list is plain text without a paragraph.
         return el("li", {}, inner[0]?.tagName === "P" ? [...inner[0].childNodes, ...inner.slice(1)] : inner);
     }));
 }
@@ -118,7 +118,7 @@ function table(lines) {
     return el("div.tablebox", { tabindex: "0" }, el("table", {}, el("thead", {}, row(lines[0], "th")), body));
 }
 
-/** Shows a growing text in `root`: call the function that this gives with the whole text so far. */
+/** Shows a growing text in `root`. Returns a function to call with the whole text so far. */
 export function growing(root) {
     let shown = [];
     return (text) => {
@@ -132,7 +132,7 @@ export function growing(root) {
     };
 }
 
-/** A finished text. */
+/** Renders a finished text. */
 export function markdown(text) {
     const root = el("div.prose");
     growing(root)(text);

@@ -1,10 +1,10 @@
-// What went wrong or is not there yet, in words, with what to do about it.
+// Messages about errors and empty views, with what to do about them.
 
 import { copy, el } from "./dom.js";
 import { icon } from "./icons.js";
 import { t } from "./words.js";
 
-/** A trouble, with a button to try again where that may help. */
+/** An error message, with a button to try again if that may help. */
 export function notice(trouble, again) {
     const button = again && el("button.quiet", { type: "button", onclick: again }, icon("again"), t("retry"));
     const words = typeof trouble === "string" ? trouble : trouble.words?.() ?? String(trouble.message ?? trouble);
@@ -21,7 +21,7 @@ export function command(text) {
     return el("div.command", {}, el("code", {}, text), button);
 }
 
-/** Nothing is here yet: a title, what would be here, the commands that bring it here. */
+/** An empty view: a title, what would be shown here, and the commands that create it. */
 export function empty(title, text, commands = []) {
     return el("div.empty", {}, el("h2", {}, title), el("p", {}, text), commands.map(command));
 }

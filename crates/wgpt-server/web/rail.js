@@ -1,4 +1,4 @@
-// The rail beside (on a phone: above and below) the views: where to go, what model this is, language, theme, keys.
+// The rail beside the views (above and below them on a phone): navigation, model, language, theme, keys.
 
 import { about } from "./api.js";
 import { el, hidden } from "./dom.js";
@@ -6,7 +6,7 @@ import { icon, sign } from "./icons.js";
 import { actions } from "./keys.js";
 import { compact, number, t } from "./words.js";
 
-/** Draws the rail; `name` is the view that is shown. */
+/** Draws the rail; `name` is the view shown. */
 export function drawRail(rail, name) {
     const brand = el("a.brand", { href: "#/chat", "aria-label": "wgpt" }, sign());
     const link = (view) => el(
@@ -44,7 +44,7 @@ function facts() {
     return [el("strong", { title: about.model }, about.model), ...lines.filter(Boolean).map((line) => el("span", {}, line))];
 }
 
-/** The adapter in short: drivers tell their whole story in the name. */
+/** A short name of the adapter: drivers put a lot of detail into the name. */
 export function deviceName() {
     return (about.adapter?.name ?? "").replace(/\s*\(.*\)\s*$/, "") || about.adapter?.backend || "";
 }

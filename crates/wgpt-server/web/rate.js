@@ -1,12 +1,12 @@
-// Ratings go to the server's store; where it has a reward model, that is asked as well.
+// Ratings are sent to the server's store; if it has a reward model, its scores are requested as well.
 
 import { about, json } from "./api.js";
 import { settings } from "./store.js";
 
-/** Who rates without a name. */
+/** The rater's name if none is set. */
 export const ANONYMOUS = "anonymous";
 
-/** Stores a verdict (`{best}`, `{scores}` or `{ranking}`) on answers to what was said up to the user's last message. */
+/** Stores a verdict (`{best}`, `{scores}` or `{ranking}`) on answers to the messages up to the user's last one. */
 export function rate(messages, answers, verdict) {
     return json("/wgpt/rate", {
         body: {
@@ -18,7 +18,7 @@ export function rate(messages, answers, verdict) {
     });
 }
 
-/** The rewards of answers, or null where there is no reward model or it does not answer. */
+/** The rewards of answers, or null if there is no reward model or it does not answer. */
 export async function rewards(messages, answers) {
     if (!about.reward) return null;
     try {

@@ -1,9 +1,10 @@
-// What temperature does to a distribution of which only the likeliest tokens are known.
+// The effect of temperature on a distribution of which only the likeliest tokens are known.
 
 /**
- * The probabilities at a temperature: softmax(logprob / T). `logprobs` are those of the likeliest tokens at temperature 1,
- * best first. The share that they leave is taken as spread evenly over the rest of the vocabulary, so at temperature 1
- * everything is exact, and elsewhere the rest is a good guess. Gives `{probabilities, rest, entropy}`, entropy in bits.
+ * The probabilities at a temperature: softmax(logprob / T). `logprobs` are those of the likeliest tokens at temperature
+ * 1, best first. The remaining probability is assumed to be spread evenly over the rest of the vocabulary, so the
+ * result is exact at temperature 1 and a good estimate elsewhere. Returns `{probabilities, rest, entropy}`, entropy in
+ * bits.
  */
 export function reshape(logprobs, temperature, vocabulary) {
     const known = logprobs.reduce((sum, logprob) => sum + Math.exp(logprob), 0);

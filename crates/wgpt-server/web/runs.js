@@ -1,28 +1,28 @@
-// What is known of runs: the list, and of chosen ones the metrics and samples, asked for again while one is running.
+// Data of runs: the list, and the metrics and samples of the chosen ones, refreshed while one is running.
 
 import { json, Trouble } from "./api.js";
 
-/** Milliseconds between questions while a run is live, and else. */
+/** Milliseconds between requests while a run is live, and otherwise. */
 const LIVE = 2000;
 const IDLE = 10000;
 
-/** Metrics and samples by name of the run, for as long as the page is open. */
+/** Metrics and samples by run name, kept for as long as the page is open. */
 const known = new Map();
 
-/** What is known of a run: `rows` and `samples` by step. */
+/** The data of a run: `rows` and `samples` by step. */
 export function run(name) {
     if (!known.has(name)) known.set(name, { rows: new Map(), samples: new Map(), last: -1 });
     return known.get(name);
 }
 
-/** A curve of a run: `[[step, value]..]`, steps rising. */
+/** A curve of a run: `[[step, value]..]` in ascending order of steps. */
 export function curve(name, key) {
     const points = [];
     for (const [step, row] of run(name).rows) if (typeof row[key] === "number") points.push([step, row[key]]);
     return points.sort((one, other) => one[0] - other[0]);
 }
 
-/** The names of all numbers in a run's metrics. */
+/** The names of all metrics of a run. */
 export function keys(name) {
     const found = new Set();
     for (const row of run(name).rows.values()) {
@@ -48,8 +48,9 @@ function learn(name, { metrics = [], samples = [] }) {
 }
 
 /**
- * Asks for the list, and for what is new of the runs that `chosen()` names, until the function that this gives is called.
- * `told(list)` hears every answer, `failed(error)` every trouble. Nothing is asked while nobody looks.
+ * Requests the list, and new data of the runs that `chosen()` names, until the returned function is called.
+ * `told(list)` is called with every answer, `failed(error)` on every error. Nothing is requested while the page is
+ * hidden.
  */
 export function watch(chosen, told, failed) {
     const ended = new AbortController();

@@ -1,4 +1,4 @@
-// Axes: where ticks stand, and how values become places.
+// Axes: the positions of ticks, and the mapping from values to positions.
 
 /** Round numbers between two values, about `count` of them. */
 export function ticks(low, high, count) {
@@ -14,7 +14,7 @@ export function ticks(low, high, count) {
     return found;
 }
 
-/** Ticks of a logarithmic axis: powers of ten, with 2 and 5 between them where there is room. */
+/** Ticks of a logarithmic axis: powers of ten, with 2 and 5 between them if there is room. */
 export function logTicks(low, high) {
     const first = Math.floor(Math.log10(low));
     const last = Math.ceil(Math.log10(high));
@@ -27,7 +27,9 @@ export function logTicks(low, high) {
     return found.filter((one) => one >= low * 0.999 && one <= high * 1.001);
 }
 
-/** A map from values to places, with its ticks. Values that are not positive have no place on a logarithmic one. */
+/**
+ * A map from values to positions, with its ticks. On a logarithmic one, values that are not positive have no position.
+ */
 export function scale(low, high, from, to, logarithmic) {
     const pass = logarithmic ? Math.log : (value) => value;
     const span = pass(high) - pass(low) || 1;
@@ -38,7 +40,7 @@ export function scale(low, high, from, to, logarithmic) {
     };
 }
 
-/** The extent of values with a little air; room is made where all are equal. */
+/** The range of the values with some padding; if all values are equal, the range is widened. */
 export function extent(values, logarithmic) {
     let low = Infinity;
     let high = -Infinity;
@@ -50,11 +52,11 @@ export function extent(values, logarithmic) {
     if (low > high) return null;
     if (logarithmic) return low === high ? [low / 2, high * 2] : [low / 1.05, high * 1.05];
     const air = low === high ? Math.abs(low) * 0.1 || 1 : (high - low) * 0.06;
-    // Curves of what cannot be negative do not dip below zero for air.
+    // For values that are never negative, the padding does not go below zero.
     return [low >= 0 ? Math.max(0, low - air) : low - air, high + air];
 }
 
-/** An exponential moving average, without the pull of its beginning. */
+/** An exponential moving average with bias correction at the beginning. */
 export function smoothed(points, weight) {
     if (weight === 0) return points;
     let sum = 0;

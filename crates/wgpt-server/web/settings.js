@@ -1,4 +1,4 @@
-// The settings dialog. Every change counts at once and is kept in this browser.
+// The settings dialog. Every change takes effect at once and is stored in this browser.
 
 import { about } from "./api.js";
 import { dialog } from "./dialog.js";

@@ -1,4 +1,4 @@
-// What the browser keeps: settings and conversations. Nothing of it is needed; a browser that keeps nothing works too.
+// Settings and conversations in the browser's storage. All of it is optional: the page also works without storage.
 
 const DEFAULTS = {
     temperature: 0.7,
@@ -13,7 +13,7 @@ const DEFAULTS = {
     compare: false,
 };
 
-/** A value that was kept, or `otherwise`. */
+/** A stored value, or `otherwise`. */
 export function kept(name, otherwise) {
     try {
         const text = localStorage.getItem(`wgpt.${name}`);
@@ -23,7 +23,7 @@ export function kept(name, otherwise) {
     }
 }
 
-/** Keeps a value; false where the browser has no room or no storage. */
+/** Stores a value; returns false if the browser has no room or no storage. */
 export function keep(name, value) {
     try {
         localStorage.setItem(`wgpt.${name}`, JSON.stringify(value));
@@ -33,7 +33,7 @@ export function keep(name, value) {
     }
 }
 
-/** The settings, with what is missing or of another type filled in. */
+/** The settings; missing values and values of the wrong type are replaced by defaults. */
 export const settings = { ...DEFAULTS };
 const before = kept("settings", {});
 for (const [name, value] of Object.entries(DEFAULTS)) {
@@ -43,22 +43,22 @@ for (const [name, value] of Object.entries(DEFAULTS)) {
 
 const hearers = new Set();
 
-/** Changes settings, keeps them, and tells whoever listens which ones changed. */
+/** Changes and stores settings, and tells all listeners which ones changed. */
 export function change(changes) {
     Object.assign(settings, changes);
     keep("settings", settings);
     hearers.forEach((hear) => hear(changes));
 }
 
-/** Hears of changed settings. */
+/** Adds a listener for changed settings. */
 export const onChange = (hear) => hearers.add(hear);
 
-/** A seed that the server can take and JSON can carry: 31 bits. */
+/** A random seed of 31 bits, which the server accepts and JSON can represent. */
 export function freshSeed() {
     return crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
 }
 
-/** The sampling of an answer, as requests and ratings name it. The `variant`-th answer to a prompt has a seed of its own. */
+/** The sampling settings of an answer, as in requests and ratings. Each `variant` of an answer has its own seed. */
 export function sampling(variant = 0) {
     const seed = settings.seed === null ? freshSeed() : settings.seed + variant;
     return { temperature: settings.temperature, top_p: settings.topP, max_tokens: settings.maxTokens, seed };

@@ -1,4 +1,4 @@
-// Answers as they come: server-sent events, and one answer of a chat out of them.
+// Streams answers: parses server-sent events, and builds a chat answer from them.
 
 import { about, refusal, request, trouble, Trouble } from "./api.js";
 import { settings } from "./store.js";
@@ -26,10 +26,10 @@ export async function* events(response) {
     }
 }
 
-/** How many of the likeliest tokens are asked for with each token. */
+/** Number of likeliest tokens requested with each token. */
 const TOP = 20;
 
-/** A token as OpenAI tells it, with its candidates. */
+/** A token in OpenAI's format, converted to wgpt's with its candidates. */
 const told = ({ token, logprob, bytes, top_logprobs = [] }) => ({
     text: token,
     bytes,
@@ -38,8 +38,8 @@ const told = ({ token, logprob, bytes, top_logprobs = [] }) => ({
 });
 
 /**
- * Streams an answer into `answer`: `content` grows, `tokens` gets a token each (with its candidates), `finish` is why it
- * ended. `grown` is called after each change. A model without a chat template goes on with the last text.
+ * Streams an answer into `answer`: `content` grows, `tokens` gets an entry per token (with its candidates), `finish` is
+ * the reason it ended. `grown` is called after each change. A model without a chat template continues the last text.
  */
 export async function respond(messages, answer, { signal, grown }) {
     const { seed, temperature, top_p, max_tokens } = answer.sampling;
@@ -59,7 +59,7 @@ export async function respond(messages, answer, { signal, grown }) {
             if (choice.finish_reason) answer.finish = choice.finish_reason;
             const text = choice.delta?.content ?? choice.text ?? "";
             const tokens = Array.isArray(choice.logprobs?.content) ? choice.logprobs.content : [];
-            // The first event says who speaks, the last one why it ended.
+            // The first event contains only the role, the last one only the reason for the end.
             if (text === "" && tokens.length === 0) continue;
             answer.content += text;
             answer.tokens.push(...tokens.map(told));
@@ -68,7 +68,7 @@ export async function respond(messages, answer, { signal, grown }) {
             answer.elapsed = performance.now() - began;
             grown();
         }
-        // A stream that just ends was cut: the server went away in the middle.
+        // A stream that ends without a reason was cut off because the server went away.
         if (!answer.finish) throw new Trouble("away");
     } catch (error) {
         throw trouble(error);

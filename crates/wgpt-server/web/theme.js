@@ -1,4 +1,4 @@
-// Light or dark: as the system likes it, or as it was chosen.
+// Light or dark: as the system prefers, or as chosen.
 
 import { change, onChange, settings } from "./store.js";
 
@@ -11,7 +11,7 @@ function apply() {
     document.dispatchEvent(new Event("theme"));
 }
 
-/** From light to dark, or back. */
+/** Switches from light to dark, or back. */
 export function toggleTheme() {
     const dark = getComputedStyle(document.body).colorScheme === "dark" || (settings.theme === "auto" && system.matches);
     change({ theme: dark ? "light" : "dark" });

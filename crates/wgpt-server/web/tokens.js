@@ -1,4 +1,4 @@
-// Tokens as chips: text, number, and where several tokens make one character, that character over them.
+// Tokens as chips: text, id, and, where several tokens form one character, that character above them.
 
 import { el } from "./dom.js";
 import { t } from "./words.js";
@@ -6,10 +6,10 @@ import { t } from "./words.js";
 const encoder = new TextEncoder();
 const strict = new TextDecoder("utf-8", { fatal: true });
 
-/** The most tokens that one character's bytes are looked for in. */
+/** Maximum number of tokens searched for the bytes of one character. */
 const LONGEST = 8;
 
-/** A token's bytes; servers that tell none mean the text's. */
+/** A token's bytes; if the server does not send any, the bytes of its text. */
 export const bytesOf = (token) => (Array.isArray(token.bytes) ? token.bytes : [...encoder.encode(token.text)]);
 
 const decode = (bytes) => {
@@ -21,8 +21,8 @@ const decode = (bytes) => {
 };
 
 /**
- * Tokens in groups that are whole characters: `{begin, end, text}`; `text` is null where bytes never become one. A group
- * of more than one token is text whose bytes were cut within a character.
+ * Groups tokens into whole characters: `{begin, end, text}`; `text` is null if the bytes are not valid UTF-8. A group
+ * of more than one token is text that was split within a character.
  */
 export function groups(tokens) {
     const found = [];
@@ -46,23 +46,23 @@ export function groups(tokens) {
 
 const hex = (bytes) => bytes.map((byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" ");
 
-/** A token's text with spaces and line ends made visible; bytes where it is no text of its own. */
+/** A token's text with spaces and line ends made visible, or its bytes if it is not valid text. */
 export function visible(token) {
     const text = decode(bytesOf(token));
     if (text === null) return hex(bytesOf(token));
     return text.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅";
 }
 
-/** A token's text in quotation marks, for sentences. */
+/** A token's text in quotation marks, for use in sentences. */
 export const quoted = (token) => {
     const text = decode(bytesOf(token));
     return text === null ? hex(bytesOf(token)) : `“${text.replaceAll("\n", "↵")}”`;
 };
 
 /**
- * The tokens of a text as chips, in a list that is one stop of the tab key (arrow keys move within). `choose` hears the
- * index of a chosen one; `ids` shows numbers; `paint(node, index)` colours a chip, which has one of six colours otherwise.
- * Gives `{node, select(index), chips}`.
+ * The tokens of a text as chips, in a list that is a single tab stop (arrow keys move within it). `choose` is called
+ * with the index of a chosen token; `ids` shows token ids; `paint(node, index)` colours a chip, which otherwise has one
+ * of six colours. Returns `{node, select(index), chips}`.
  */
 export function chips(tokens, { choose, ids = true, paint = null, label }) {
     const all = [];

@@ -1,4 +1,4 @@
-// Training: the runs, their curves over each other, and what the model wrote along the way.
+// Training: the runs, their curves in shared charts, and the texts that the model wrote during training.
 
 import { chart } from "./chart.js";
 import { el } from "./dom.js";
@@ -6,7 +6,7 @@ import { empty, notice, viewHead } from "./notice.js";
 import { curve, keys, samples, watch } from "./runs.js";
 import { ago, short, t } from "./words.js";
 
-/** Which numbers stand in which chart. */
+/** Which metrics are shown in which chart. */
 const MAIN = [
     ["chart_loss", ["train_loss", "val_loss"]],
     ["chart_reward", ["score", "chosen_reward", "rejected_reward", "margin"]],
@@ -26,7 +26,9 @@ const MORE = [
 ];
 const COLOURS = 6;
 
-/** What was chosen; survives leaving the view. `chosen` are names in the order of choosing, with a colour each. */
+/**
+ * The current choices, which survive leaving the view. `chosen` are names in the order of choosing, one colour each.
+ */
 const state = { chosen: null, list: null, logarithmic: false, smooth: 0, more: false, sampleOf: null, sampleAt: null };
 
 /** Shows the view. */
@@ -64,7 +66,7 @@ export function show(main) {
     }
 
     function drawList(runs) {
-        // The list is drawn anew every two seconds: the focus stays where it was.
+        // The list is redrawn every two seconds; the focus must stay where it was.
         const focused = document.activeElement?.dataset?.run;
         list.replaceChildren(...runs.map(row));
         if (focused !== undefined) list.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
@@ -120,7 +122,10 @@ export function show(main) {
         drawSample();
     }
 
-    /** One run: a colour for each number. Several: a colour for each run, dashes for its second and third number. */
+    /**
+     * For one run, a colour for each metric. For several, a colour for each run and dashes for its second and third
+     * metric.
+     */
     function series(group, has) {
         const present = group.filter((key) => has.has(key));
         const alone = state.chosen.size === 1;
@@ -159,7 +164,7 @@ export function show(main) {
         );
     }
 
-    /** The sample at the chosen step; the newest, as long as nobody chose. */
+    /** The sample at the chosen step, or the newest if no step was chosen. */
     function drawSample() {
         const names = [...state.chosen.keys()].filter((name) => samples(name).length > 0);
         if (!names.includes(state.sampleOf)) Object.assign(state, { sampleOf: names[0] ?? null, sampleAt: null });

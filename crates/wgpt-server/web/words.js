@@ -6,24 +6,24 @@ import { settings } from "./store.js";
 
 const LANGUAGES = { en: english, zh: chinese };
 
-/** The language in use: the chosen one, else the browser's, else English. */
+/** The current language: the chosen one, otherwise the browser's, otherwise English. */
 export function language() {
     if (settings.language in LANGUAGES) return settings.language;
     return navigator.language?.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-/** A text by its key; `{name}` in it becomes `values.name`. */
+/** A text by its key; `{name}` in it is replaced by `values.name`. */
 export function t(key, values = {}) {
     const text = LANGUAGES[language()][key] ?? english[key] ?? key;
     return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
-/** A number as the language writes it. */
+/** A number in the format of the language. */
 export function number(value, digits = 0) {
     return new Intl.NumberFormat(language(), { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
 }
 
-/** A number with about three figures, small or large. */
+/** A number with about three significant digits, whether small or large. */
 export function short(value) {
     if (!Number.isFinite(value)) return "–";
     const size = Math.abs(value);
@@ -36,7 +36,7 @@ export function compact(value) {
     return new Intl.NumberFormat(language(), { notation: "compact", maximumFractionDigits: 1 }).format(value);
 }
 
-/** A share as per cent. */
+/** A share as a percentage. */
 export function percent(share, digits) {
     const fine = digits ?? (share < 0.0995 ? 1 : 0);
     return `${number(share * 100, fine)}%`;

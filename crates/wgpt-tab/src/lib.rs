@@ -1,7 +1,7 @@
-//! What the page in web/tab calls: the whole of wgpt that needs neither files nor threads, on the browser's own WebGPU.
+//! The API of the page in web/tab: all of wgpt that needs neither files nor threads, on the browser's own WebGPU.
 //!
-//! Objects take and give JSON text; what takes long is `async`, and a mistake rejects with a message for people. One call at a
-//! time: the device is one.
+//! Objects take and return JSON text. Slow calls are `async`, and errors reject with a message for people. Only one
+//! call may run at a time, because there is one device.
 
 #![cfg(target_family = "wasm")]
 
@@ -24,7 +24,7 @@ pub use train::Trainer;
 
 use problem::Result;
 
-/// The adapter, opened.
+/// The opened adapter.
 #[wasm_bindgen]
 pub struct Engine {
     gpu: Gpu,
@@ -51,13 +51,13 @@ impl Engine {
         json!({ "adapter": adapter, "capabilities": capabilities, "version": env!("CARGO_PKG_VERSION") }).to_string()
     }
 
-    /// Holds every variant of every kernel against its oracle; `report(family, index, count)` hears of each family. Gives
-    /// `[{"kernel", "variant", "pass", "max_error", "failure"}]`.
+    /// Checks every variant of every kernel against its oracle; `report(family, index, count)` is called for each
+    /// family. Returns `[{"kernel", "variant", "pass", "max_error", "failure"}]`.
     pub async fn check(&self, report: Option<js_sys::Function>) -> Result<String> {
         let mut doctor = Doctor::new(&self.gpu, false);
         for (index, family) in FAMILIES.iter().enumerate() {
             if let Some(report) = &report {
-                // A listener that throws hears nothing; the check goes on.
+                // A callback that throws is ignored; the check continues.
                 let _ = report.call3(&JsValue::NULL, &(*family).into(), &index.into(), &FAMILIES.len().into());
             }
             doctor.check(family).await?;
@@ -65,33 +65,33 @@ impl Engine {
         Ok(json!(doctor.rows()).to_string())
     }
 
-    /// A new model that is to learn a text.
+    /// A new model to be trained on a text.
     pub fn train(&self, text: &str, options: &str) -> Result<Trainer> {
         Trainer::begin(&self.gpu, text, problem::read(options)?)
     }
 
-    /// The training that `Trainer::save` saved, of the same text.
+    /// Resumes training from a checkpoint saved by `Trainer::save`, on the same text.
     pub fn resume(&self, checkpoint: Vec<u8>, text: &str) -> Result<Trainer> {
         Trainer::resume(&self.gpu, checkpoint, text)
     }
 
-    /// A model in a GGUF file, to talk with.
+    /// Loads the model in a GGUF file for conversation.
     pub fn load(&self, gguf: Vec<u8>) -> Result<Talker> {
         Talker::load(&self.gpu, gguf)
     }
 
-    /// A model in a GGUF file, to reinforce.
+    /// Loads the model in a GGUF file for reinforcement.
     pub fn reinforce(&self, gguf: Vec<u8>, options: &str) -> Result<Reinforcer> {
         Reinforcer::begin(&self.gpu, gguf, problem::read(options)?)
     }
 
-    /// Destroys the device, as a driver does that resets: for trying what happens then.
+    /// Destroys the device, as a driver reset would, to test the recovery.
     pub fn lose(&self) {
         self.gpu.device().destroy();
     }
 }
 
-/// A panic says where it was on the page's console instead of only ending.
+/// Reports the location of a panic on the page's console.
 #[wasm_bindgen(start)]
 fn start() {
     std::panic::set_hook(Box::new(|panic| problem::log(&panic.to_string())));

@@ -1,4 +1,4 @@
-//! What goes wrong, as JavaScript's errors.
+//! Errors as JavaScript errors.
 
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
@@ -6,16 +6,18 @@ use wasm_bindgen::prelude::*;
 /// A message for people.
 pub struct Problem(pub String);
 
-/// What calls give.
+/// The result of calls from JavaScript.
 pub type Result<T> = std::result::Result<T, Problem>;
 
 impl From<wgpt::Error> for Problem {
     fn from(error: wgpt::Error) -> Self {
         Self(match error {
-            // The program's words tell of options; what was kept, and how to go on, is the page's to say.
+            // A page has no checkpoints to continue from.
             wgpt::Error::DeviceLost { reason, kernel, .. } => {
                 format!("the GPU device was lost ({reason}; last kernel: {kernel})")
             }
+            wgpt::Error::OutOfMemory(_) => format!("{error}; take a smaller model, batch or context"),
+            wgpt::Error::Diverged { .. } => format!("{error}; take a smaller learning rate"),
             other => other.to_string(),
         })
     }
@@ -27,7 +29,7 @@ impl From<Problem> for JsValue {
     }
 }
 
-/// Options as JSON; empty for the usual ones.
+/// Parses options from JSON; an empty string means the defaults.
 pub fn read<T: DeserializeOwned + Default>(options: &str) -> Result<T> {
     match options.trim() {
         "" => Ok(T::default()),

@@ -15,6 +15,7 @@ use wgpt::{
             settings::{Algorithm, Settings},
         },
         rlhf::response::{EARLIEST_STOP, MissingStop},
+        settings::Common,
     },
 };
 
@@ -23,7 +24,7 @@ use crate::{
     talk,
 };
 
-/// What is reinforced, and how: as `wgpt ppo`, with fewer samples.
+/// The judge and the settings of PPO, as in `wgpt ppo` but with fewer samples.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wishes {
@@ -59,11 +60,11 @@ pub struct Reinforcer {
 }
 
 impl Reinforcer {
-    /// A policy that is still its reference.
+    /// Starts with a policy that equals its reference.
     pub(crate) fn begin(gpu: &Gpu, gguf: Vec<u8>, wishes: Wishes) -> Result<Self> {
         let (source, codec) = talk::open(gguf)?;
         let judge = match wishes.judge.split(':').next() {
-            // The others need files, programs or right answers.
+            // The other judges need files, programs or reference answers.
             Some("lexicon" | "length" | "pattern") => judge::open(&wishes.judge)?,
             _ => return Err(Problem(format!("judge {}: give lexicon, length:N or pattern:TEXT", wishes.judge))),
         };
@@ -75,7 +76,9 @@ impl Reinforcer {
         if prompts.count() == 0 {
             return Err(Problem(format!("no prompt to answer: {}", prompts.remarks().join("; "))));
         }
+        let recipe = Settings::recipe(Algorithm::PPO);
         let settings = Settings {
+            common: Common { seed: wishes.seed, ..recipe.common },
             steps: wishes.steps,
             batch: wishes.batch,
             lr: wishes.lr,
@@ -86,13 +89,12 @@ impl Reinforcer {
             earliest_stop: if chats { 0 } else { EARLIEST_STOP },
             missing_stop: if chats { MissingStop::Score(-1.0) } else { MissingStop::Allowed },
             normalise: 4 * wishes.batch,
-            seed: wishes.seed,
             judge: wishes.judge,
-            ..Settings::recipe(Algorithm::PPO)
+            ..recipe
         };
         settings.validate(config.context)?;
         let (policy, reference) = (Gpt::from_source(gpu, &source)?, Gpt::from_source(gpu, &source)?);
-        let learner = Learner::new(gpu, policy, Some(reference), true, settings.optimizer)?;
+        let learner = Learner::new(gpu, policy, Some(reference), true, &settings)?;
         let progress = Progress::new(&settings);
         Ok(Self { ppo: Ppo { settings, learner, prompts, judge, codec, progress } })
     }
@@ -100,12 +102,12 @@ impl Reinforcer {
 
 #[wasm_bindgen]
 impl Reinforcer {
-    /// Scores samples of the reference, and counts scores as deviations from their mean from then on.
+    /// Scores samples of the reference; from then on scores are deviations from their mean.
     pub async fn normalise(&mut self) -> Result<()> {
         Ok(self.ppo.normalise().await?)
     }
 
-    /// One round: answers, scores, and what is learned from them.
+    /// One round: answers, scores, and an update from them.
     pub async fn round(&mut self) -> Result<String> {
         let step = self.ppo.step().await?;
         let mut round = serde_json::to_value(step.statistics).map_err(|error| Problem(error.to_string()))?;
@@ -116,6 +118,6 @@ impl Reinforcer {
 
     /// The policy as a GGUF file.
     pub async fn model(&self) -> Result<Vec<u8>> {
-        Ok(portable::export(&self.ppo.learner.policy, &self.ppo.codec, "reinforced.gguf").await?)
+        Ok(portable::export(self.ppo.learner.policy(), &self.ppo.codec, "reinforced.gguf").await?)
     }
 }

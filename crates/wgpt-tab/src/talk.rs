@@ -1,4 +1,4 @@
-//! Talking with a model.
+//! Conversation with a model.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::{
     words,
 };
 
-/// How answers are drawn.
+/// The sampling settings of answers.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Manner {
@@ -44,7 +44,7 @@ struct Said {
     content: String,
 }
 
-/// A model to talk with.
+/// A model for conversation.
 #[wasm_bindgen]
 pub struct Talker {
     gpu: Gpu,
@@ -53,7 +53,7 @@ pub struct Talker {
     name: String,
 }
 
-/// A GGUF file's weights, tokenizer and conventions.
+/// The weights, tokenizer and conventions in a GGUF file.
 pub(crate) fn open(bytes: Vec<u8>) -> Result<(gguf::Model, TextCodec)> {
     let file = GgufFile::parse(Path::new("model.gguf"), bytes)?;
     let codec = TextCodec::of_gguf(&file)?;
@@ -66,7 +66,7 @@ fn messages(text: &str) -> Result<Vec<Message>> {
 }
 
 impl Talker {
-    /// The model in a GGUF file, its matrices kept as they are stored.
+    /// The model in a GGUF file, its matrices kept in their stored formats.
     pub(crate) fn load(gpu: &Gpu, bytes: Vec<u8>) -> Result<Self> {
         let (source, codec) = open(bytes)?;
         let name = source.file().metadata().get::<&str>("general.name").ok().flatten().unwrap_or_default().to_string();
@@ -92,7 +92,7 @@ impl Talker {
             .to_string())
     }
 
-    /// Answers `[{"role", "content"}]`; `each` gets the text as it comes, and says `false` to stop.
+    /// Answers `[{"role", "content"}]`. `each` is called with the text as it is generated, and returns `false` to stop.
     pub async fn answer(&self, said: String, options: String, each: Function) -> Result<String> {
         let Manner { temperature, top_p, max_tokens, seed } = crate::problem::read(&options)?;
         let sampling = Sampling { temperature, top_p, seed, ..Sampling::default() };
@@ -109,7 +109,7 @@ impl Talker {
         .to_string())
     }
 
-    /// The likeliest tokens after messages: `[{"text", "probability"}]`.
+    /// The likeliest tokens after the messages: `[{"text", "probability"}]`.
     pub async fn next(&self, said: String, count: usize) -> Result<String> {
         let mut conversation = self.conversation(Sampling::default(), 1)?;
         conversation.restart(messages(&said)?);

@@ -12,7 +12,7 @@ use wgpt::{
     model::{Config, Gpt},
     ops::tuning,
     text::{Tokenizer, shards, tokenizer::END_OF_TEXT},
-    train::{self, Settings, portable, pretrain::Pretrain, task::Task},
+    train::{self, Settings, portable, pretrain::Pretrain, settings::Common, supervised::Task},
 };
 
 use crate::{
@@ -20,10 +20,10 @@ use crate::{
     words,
 };
 
-/// Batches of a validation: a page does not wait for 200.
+/// Number of validation batches; the 200 of `wgpt pretrain` would take too long in a page.
 const VALIDATION: usize = 8;
 
-/// What is trained, and how: as `wgpt pretrain`, which has the same defaults but for the sizes.
+/// The model and how it is trained, as in `wgpt pretrain`, with the same defaults except for the sizes.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
@@ -76,11 +76,12 @@ impl Recipe {
         };
         let recipe = Settings::recipe(config);
         let schedule = recipe.schedule.rescaled(lr, steps);
-        Ok(Settings { batch: self.batch, seed: self.seed, val_batches: VALIDATION, schedule, ..recipe })
+        let common = Common { seed: self.seed, ..recipe.common };
+        Ok(Settings { common, batch: self.batch, val_batches: VALIDATION, schedule, ..recipe })
     }
 }
 
-/// A model that learns a text.
+/// A model that is trained on a text.
 #[wasm_bindgen]
 pub struct Trainer {
     trainer: train::trainer::Trainer,
@@ -97,12 +98,12 @@ impl Trainer {
         let settings = recipe.settings(tokenizer.vocab_size())?;
         settings.validate()?;
         let task = task(text, &tokenizer, &settings)?;
-        let model = Gpt::new(gpu, &settings.config, settings.seed)?;
+        let model = Gpt::new(gpu, &settings.config, settings.common.seed)?;
         let trainer = train::trainer::Trainer::new(gpu, model, &settings)?;
         Ok(Self { trainer, settings, tokenizer, task, best: None })
     }
 
-    /// One that was saved.
+    /// Resumes from a saved checkpoint.
     pub(crate) fn resume(gpu: &Gpu, checkpoint: Vec<u8>, text: &str) -> Result<Self> {
         let (trainer, tokenizer, state) = portable::resume(gpu, checkpoint)?;
         let task = task(text, &tokenizer, &state.settings)?;
@@ -113,7 +114,7 @@ impl Trainer {
         TextCodec::plain(self.tokenizer.clone())
     }
 
-    /// A prompt as tokens; the first of the held-out text for an empty one.
+    /// A prompt as tokens; if it is empty, the first token of the held-out text.
     fn prompt(&self, text: &str) -> Result<Vec<u32>> {
         let ids = self.codec().read(text)?;
         Ok(if ids.is_empty() { self.task.sample().0 } else { ids })
@@ -128,7 +129,7 @@ fn task(text: &str, tokenizer: &Tokenizer, settings: &Settings) -> Result<Pretra
 
 #[wasm_bindgen]
 impl Trainer {
-    /// Sizes, and where the training is.
+    /// The model's sizes, and the progress of training.
     pub fn about(&self) -> String {
         let (settings, split) = (&self.settings, &self.task.split);
         json!({
@@ -140,7 +141,7 @@ impl Trainer {
         .to_string()
     }
 
-    /// Times the variants of every kernel; `report(name, index, count)` hears of each.
+    /// Times the variants of every kernel; `report(name, index, count)` is called for each kernel.
     pub async fn tune(&mut self, report: Option<Function>) -> Result<()> {
         self.task.rehearse(&mut self.trainer, &self.settings)?;
         let tell = |class: &str, index: usize, count: usize| {
@@ -152,7 +153,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// One step: `{"step", "loss", "norm", "lr", "seconds"}`, the first step being 1.
+    /// Runs one step: `{"step", "loss", "norm", "lr", "seconds"}`; steps count from 1.
     pub async fn step(&mut self) -> Result<String> {
         let step = self.trainer.optimizer.step;
         if step >= self.settings.schedule.steps {
@@ -169,7 +170,7 @@ impl Trainer {
             .to_string())
     }
 
-    /// The loss on what is held out.
+    /// The loss on the held-out text.
     pub async fn validate(&mut self) -> Result<f64> {
         let found = self.task.validate(&self.trainer, &self.settings).await?;
         let loss = found.map_or(f64::NAN, |found| found.loss);
@@ -177,7 +178,7 @@ impl Trainer {
         Ok(loss)
     }
 
-    /// Goes on with a prompt; `each` gets the text as it comes, and says `false` to stop.
+    /// Continues a prompt. `each` is called with the text as it is generated, and returns `false` to stop.
     pub async fn write(
         &self,
         prompt: String,
@@ -197,7 +198,7 @@ impl Trainer {
         words::next(&self.trainer.gpu, &self.trainer.model, &self.tokenizer, &self.prompt(&prompt)?, count).await
     }
 
-    /// Everything that a later `Engine::resume` goes on from, bit for bit.
+    /// A checkpoint from which `Engine::resume` continues bit for bit.
     pub async fn save(&self) -> Result<Vec<u8>> {
         Ok(portable::save(&self.trainer, &self.tokenizer, &self.settings, self.best).await?)
     }

@@ -1,4 +1,4 @@
-//! Text that comes piece by piece, and what might come next.
+//! Text generation piece by piece, and predictions of the next token.
 
 use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
@@ -15,16 +15,16 @@ use wgpt::{
 
 use crate::problem::Result;
 
-/// Gives a piece of text to the page; whether it wants more.
+/// Passes a piece of text to the page; returns whether to continue.
 pub fn tell(each: &js_sys::Function, piece: &str) -> bool {
     if piece.is_empty() {
         return true;
     }
-    // A listener that throws has had enough.
+    // A callback that throws ends the text.
     each.call1(&JsValue::NULL, &piece.into()).is_ok_and(|more| more != JsValue::FALSE)
 }
 
-/// Goes on with a prompt; the new text, which `each` gets as it comes.
+/// Continues a prompt and returns the new text; `each` is called with it as it is generated.
 pub async fn write(
     gpu: &Gpu,
     model: &Gpt,

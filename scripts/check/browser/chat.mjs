@@ -1,4 +1,4 @@
-// Chatting: an answer that streams and is stopped, ratings that reach the database, text that stays text.
+// Chat: an answer that streams and is stopped, ratings that reach the database, text that stays text.
 
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -6,10 +6,10 @@ import { equal, expect, HOSTILE, stillText } from "./expect.mjs";
 
 const SHORT = { "wgpt.settings": { maxTokens: 24, rater: "browser", temperature: 0.9 } };
 
-/** The ratings of the checks, newest last. */
+/** The ratings made by the checks, newest last. */
 async function ratings(page, { wgpt, feedback }) {
     if (wgpt) {
-        // The first rating begins the database.
+        // The database is created with the first rating.
         if (!existsSync(feedback)) return [];
         const told = execFileSync(wgpt, ["feedback", "list", "--json", "--rater", "browser", "--feedback", feedback], { encoding: "utf8" });
         return JSON.parse(told.trim().split("\n").at(-1)).ratings;
@@ -131,7 +131,7 @@ export async function chat(check) {
             await page.waitForSelector(`.notice >> text=${words}`);
             await page.unroute("**/v1/**");
         }
-        // Browsers report refused requests by themselves.
+        // Browsers report failed requests by themselves.
         const unexpected = problems.filter((problem) => !problem.startsWith("Failed to load resource"));
         problems.length = 0;
         problems.push(...unexpected);

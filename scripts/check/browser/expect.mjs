@@ -1,4 +1,4 @@
-// What the checks say when something is not as it should be.
+// Assertions of the checks.
 
 /** Fails with a message unless `fine`. */
 export function expect(fine, message) {
@@ -11,7 +11,7 @@ export function equal(one, other, message) {
     expect(left === right, `${message}: ${left} is not ${right}`);
 }
 
-/** Text that would run if anything took it for HTML. */
+/** Text that would run if anything treated it as HTML. */
 export const HOSTILE = [
     "<script>window.broken = 1</script>", "<img src=x onerror=\"window.broken = 2\">", "<svg onload=window.broken=3>",
     "[a](javascript:window.broken=4)", "[b](data:text/html,<script>alert(1)</script>)", "<iframe srcdoc='<script>parent.broken=5</script>'>",
@@ -20,7 +20,7 @@ export const HOSTILE = [
     "[e](https://example.org/\"onmouseover=\"window.broken=10)", "- <details open ontoggle=window.broken=11>",
 ].join("\n\n");
 
-/** Fails where the hostile text became anything but text. */
+/** Fails if the hostile text became anything but text. */
 export async function stillText(page) {
     const found = await page.evaluate(() => ({
         broken: window.broken ?? null,
@@ -34,7 +34,7 @@ export async function stillText(page) {
     equal(found.handlers, 0, "attributes that listen");
 }
 
-/** What sticks out of the window, what has no name for a screen reader, and how many first headings are shown. */
+/** What overflows the window, what has no name for screen readers, and how many first-level headings are shown. */
 export const untidy = (page) => page.evaluate(() => ({
     wide: ["html", "main"].filter((name) => {
         const node = document.querySelector(name);

@@ -1,4 +1,4 @@
-// Training and feedback: runs and ratings where there are some, and what to do where there are none.
+// Training and feedback: with runs and ratings, and without any.
 
 import { equal, expect, stillText } from "./expect.mjs";
 

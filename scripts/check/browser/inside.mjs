@@ -1,4 +1,4 @@
-// Inside: tokens with numbers, bars that follow the temperature, attention of every head.
+// Inside: tokens with ids, bars that follow the temperature, attention of every head.
 
 import { equal, expect, HOSTILE, stillText } from "./expect.mjs";
 
@@ -80,7 +80,7 @@ export async function inside(check) {
         const count = await page.locator(".cut .chip").count();
         expect(count > 200 && count <= 256, `${count} tokens`);
         await page.waitForSelector("text=/Only the first \\d+ tokens are shown/");
-        // The browser reports the refusal by itself.
+        // The browser reports the failed request by itself.
         equal(problems.filter((problem) => !problem.startsWith("Failed to load resource")), [], "problems");
         problems.length = 0;
     });

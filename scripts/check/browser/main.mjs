@@ -1,7 +1,7 @@
-// Drives a headless Chromium through the page, as people use it:
+// Drives a headless Chromium through the page, as a user would:
 //   node scripts/check/browser/main.mjs --url http://127.0.0.1:8080 [--wgpt target/release/wgpt --feedback FILE]
 //       [--modules DIR with playwright-core] [--chromium PATH] [--only WORD] [--shots DIR]
-// With --wgpt the ratings are looked for in the database, by `wgpt feedback list`; otherwise the server is asked.
+// With --wgpt the ratings are read from the database with `wgpt feedback list`; otherwise the server is asked.
 
 import { chat } from "./chat.mjs";
 import { inside } from "./inside.mjs";

@@ -1,7 +1,7 @@
-// A server that speaks wgpt's endpoints with made-up answers, to work on the page without a model:
+// A server with wgpt's endpoints and made-up answers, to work on the page without a model:
 //   node scripts/check/browser/mock.mjs [PORT]
-// What is asked decides what comes: "busy", "context is" and "defect" are refused, "markdown" and "script" give such texts,
-// "slow" takes its time. A path of /mock/empty makes runs and ratings empty, /mock/full brings them back.
+// The request decides the answer: "busy", "context is" and "defect" are refused, "markdown" and "script" return such
+// texts, "slow" takes its time. A request to /mock/empty removes all runs and ratings, /mock/full restores them.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -38,7 +38,7 @@ async function body(request) {
     return JSON.parse(Buffer.concat(parts).toString() || "{}");
 }
 
-/** A token with made-up neighbours, the way OpenAI tells it. */
+/** A token with made-up alternatives, in OpenAI's format. */
 function told(token, seed, top) {
     const share = 0.15 + 0.8 * Math.abs(Math.sin(seed * 12.9898));
     const words = [" the", " a", " cat", ",", " sea", " and", "夜", " moon", " I", ".", " of", " to", "\n", " is", " in"];
@@ -53,7 +53,7 @@ function told(token, seed, top) {
 async function chat(request, response) {
     const asked = await body(request);
     const text = asked.messages?.at(-1)?.content ?? asked.prompt ?? "";
-    if (text.includes("busy")) return refuse(response, 429, "64 requests wait already", "queue_full");
+    if (text.includes("busy")) return refuse(response, 429, "64 requests are waiting already", "queue_full");
     if (text.includes("context is")) return refuse(response, 400, "the prompt has 2100 tokens, the model's context 2048", "context_length_exceeded");
     if (text.includes("defect")) return refuse(response, 500, "the device was lost", "internal");
     response.writeHead(200, { "content-type": "text/event-stream", "content-security-policy": POLICY });
@@ -66,7 +66,7 @@ async function chat(request, response) {
     for (const [index, token] of tokens.entries()) {
         if (response.destroyed) return undefined;
         await sleep(pause);
-        // Bytes of a character that is not whole yet are held back.
+        // The bytes of an incomplete character are held back.
         waiting.push(...token.bytes);
         let content = "";
         try {

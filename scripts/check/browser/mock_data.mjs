@@ -1,4 +1,4 @@
-// What the mock server makes up: answers, tokens, runs, ratings.
+// The mock server's data: answers, tokens, runs, ratings.
 
 const MARKDOWN = `## The moon in short
 
@@ -40,7 +40,9 @@ export function answerTo(text, seed) {
     return ANSWERS[Math.floor(noise(seed) * 3) % ANSWERS.length];
 }
 
-/** Tokens as a byte-level tokenizer may cut them: words whole, rarer Chinese characters over two or three tokens. */
+/**
+ * Tokens as a byte-level tokenizer might split a text: whole words, rarer Chinese characters over two or three tokens.
+ */
 export function textTokens(text) {
     const pieces = text.match(/<\|\w+\|>| ?[A-Za-z]{1,7}|[\u4e00-\u9fff]|\s|[^\sA-Za-z\u4e00-\u9fff]/gu) ?? [];
     return pieces.flatMap((piece) => {
@@ -57,7 +59,7 @@ export function textTokens(text) {
 
 const noise = (seed) => Math.abs(Math.sin(seed * 78.233) * 43758.5453) % 1;
 
-/** Runs after so many seconds; one of them goes on. */
+/** The state of the runs after this many seconds; one of them is still running. */
 export function curves(seconds) {
     const run = (name, stage, steps, at, line, sample) => {
         const numbers = Array.from({ length: at }, (_, step) => step);
@@ -86,7 +88,7 @@ export function curves(seconds) {
     ];
 }
 
-/** Ratings that were there before. */
+/** Ratings that exist from the start. */
 export function ratings() {
     const prompts = ["What is a cat?", "写一句关于月亮的话。", "Why is the sky blue? <script>alert(1)</script>"];
     return Array.from({ length: 23 }, (_, index) => {

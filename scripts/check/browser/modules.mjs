@@ -1,4 +1,4 @@
-// The page's own modules, in the browser that runs them: Markdown, temperatures, tokens, axes, words.
+// The page's own modules, tested in the browser: Markdown, temperatures, tokens, axes, words.
 
 import { equal, expect, HOSTILE } from "./expect.mjs";
 

@@ -1,10 +1,10 @@
-// Visitors of a page: a fresh browser context for each check, which fails by an exception or by anything that goes wrong in
-// the background.
+// Visitors of a page: a fresh browser context for each check. A check fails on an exception or on any error in the
+// background.
 
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 
-/** The options of a command line, `--name value`, over their defaults. */
+/** The options of a command line, `--name value`, with defaults. */
 export function given(defaults) {
     const options = { chromium: "/usr/bin/chromium", modules: ".", ...defaults };
     for (let at = 2; at < process.argv.length; at += 2) options[process.argv[at].replace(/^--/, "")] = process.argv[at + 1];
@@ -12,9 +12,9 @@ export function given(defaults) {
 }
 
 /**
- * Starts a browser. `options`: `url`, `chromium` and `modules` (where they are), `only` (checks with that word), `shots` (a
- * folder for pictures of failures). `args` are flags of the browser; messages that match `harmless` are not counted. Gives
- * `{check(name, visitor, work), end()}`; `end` gives the number of failures.
+ * Starts a browser. `options`: `url`, `chromium` and `modules` (paths), `only` (checks whose name contains the word),
+ * `shots` (a folder for screenshots of failures). `args` are flags of the browser; messages that match `harmless` are
+ * ignored. Returns `{check(name, visitor, work), end()}`; `end` returns the number of failures.
  */
 export async function visitors(options, { args = [], harmless = null } = {}) {
     const { chromium } = createRequire(`${resolve(options.modules)}/`)("playwright-core");
@@ -72,7 +72,7 @@ export async function visitors(options, { args = [], harmless = null } = {}) {
     };
 }
 
-/** Says how it went, and lets the process end so. */
+/** Prints the result and sets the exit status accordingly. */
 export function verdict(failures) {
     console.log(failures === 0 ? "the page is fine" : `${failures} checks failed`);
     process.exitCode = failures === 0 ? 0 : 1;

@@ -1,9 +1,10 @@
-"""Microsoft's compiler of HLSL (DXC) compiles what `wgpt shaders --for dx12 --dump FOLDER` wrote, with wgpu's options.
+"""Compiles the output of `wgpt shaders --for dx12 --dump FOLDER` with DXC, Microsoft's HLSL compiler, with wgpu's
+options.
 
     compile.py LIBRARY FOLDER/dx12
 
-LIBRARY is libdxcompiler.so. Shaders for model 5.1, which on Windows FXC compiles, are compiled as model 6.0, of which 5.1 is a
-part. The exit status is not 0 if one is refused.
+LIBRARY is libdxcompiler.so. Shaders for model 5.1, which FXC compiles on Windows, are compiled as model 6.0, a superset
+of 5.1. The exit status is not 0 if a shader is rejected.
 """
 
 import ctypes
@@ -23,7 +24,7 @@ CLASS, COMPILER, RESULT = (
 OPTIONS = ["-E", "main", "-HV", "2018", "-no-warnings", "-Od"]
 MODELS = {"hlsl-5.1": ["-T", "cs_6_0"], "hlsl-6.2": ["-T", "cs_6_2", "-enable-16bit-types"]}
 UTF8 = 65001
-# Methods come after IUnknown's three and, in libraries of this age outside Windows, two destructors.
+# Methods come after IUnknown's three and, in libraries of this age outside Windows, after two destructors.
 FIRST = 5
 
 
@@ -34,7 +35,7 @@ class Buffer(ctypes.Structure):
 
 
 def call(thing, place, *arguments, result=ctypes.c_int32):
-    """Calls the method at a place of a COM object's table."""
+    """Calls the method at an index of a COM object's table."""
     table = ctypes.cast(thing, ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p))).contents
     kinds = [ctypes.c_void_p] * (1 + len(arguments))
     return ctypes.CFUNCTYPE(result, *kinds)(table[place])(thing, *arguments)
@@ -49,14 +50,14 @@ def blob(thing):
 
 
 def release(*things):
-    """Gives COM objects back."""
+    """Releases COM objects."""
     for thing in things:
         if thing:
             call(thing, 2, result=ctypes.c_uint32)
 
 
 def compile_shader(job):
-    """What DXC has against a file; nothing if it compiles."""
+    """DXC's errors for a file; None if it compiles."""
     library, path = job
     compiler, result, errors = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
     create = ctypes.CDLL(library).DxcCreateInstance
@@ -77,7 +78,7 @@ def compile_shader(job):
 
 
 def main():
-    """Compiles all."""
+    """Compiles all shaders."""
     library, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     jobs = [(library, path) for model in MODELS for path in sorted((folder / model).glob("*.hlsl"))]
     with multiprocessing.Pool() as pool:

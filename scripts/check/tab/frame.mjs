@@ -1,4 +1,4 @@
-// The page before anything is done with it: what it runs on, its size, its look, and what it says without WebGPU.
+// The page before it is used: what it runs on, its size, its look, and its message without WebGPU.
 
 import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
@@ -6,7 +6,7 @@ import { equal, expect, untidy } from "../browser/expect.mjs";
 
 const VIEWS = ["train", "talk", "reinforce", "how"];
 
-/** Most bytes that the engine may have when a host compresses it. */
+/** Maximum size of the engine in bytes when a host compresses it. */
 const MOST = 3 * 2 ** 20;
 
 export async function frame(check) {

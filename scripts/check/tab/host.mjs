@@ -1,4 +1,4 @@
-// A static host as plain as can be, which has the page in a folder somewhere below its root.
+// A minimal static host that serves the page from a folder below its root.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -6,7 +6,7 @@ import { extname, join, normalize } from "node:path";
 
 const KINDS = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm", ".txt": "text/plain" };
 
-/** Serves a folder below a path of its own; gives `{url, close()}`. */
+/** Serves a folder under a path of its own; returns `{url, close()}`. */
 export async function host(folder) {
     const below = "/some/where";
     const server = createServer(async (request, response) => {

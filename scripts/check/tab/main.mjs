@@ -1,4 +1,4 @@
-// Drives a headless Chromium through the page that trains in a tab, as people use it:
+// Drives a headless Chromium through the page that trains in a tab, as a user would:
 //   node scripts/check/tab/main.mjs --folder target/web [--wgpt target/release/wgpt] [--modules DIR with playwright-core]
 //       [--chromium PATH] [--only WORD] [--shots DIR]
 // With --wgpt the losses are compared with those of `wgpt pretrain`.
@@ -13,7 +13,7 @@ import { training } from "./training.mjs";
 /** WebGPU without a GPU: on SwiftShader. */
 const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
 
-/** What Chromium says of WebGPU on Linux, and of a device that is destroyed on purpose. */
+/** Chromium's messages about WebGPU on Linux, and about a device that is destroyed on purpose. */
 const HARMLESS = /WebGPU is experimental|A valid external Instance reference no longer exists|powerPreference/;
 
 const options = given({ folder: "target/web" });

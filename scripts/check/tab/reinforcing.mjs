@@ -1,4 +1,4 @@
-// Reinforcement: one round of PPO, its numbers and its answers.
+// Reinforcement: one round of PPO, with its numbers and answers.
 
 import { equal, expect } from "../browser/expect.mjs";
 

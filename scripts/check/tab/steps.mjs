@@ -1,4 +1,4 @@
-// What the checks do with the training view, as a person would.
+// Actions in the training view, performed as a person would.
 
 import { readFile } from "node:fs/promises";
 
@@ -7,7 +7,7 @@ const button = (page, words) => page.locator("#train button:visible", { hasText:
 /** Presses a button of the view. */
 export const press = (page, words) => button(page, words).click();
 
-/** Puts in a text and settings, and starts. */
+/** Enters a text and settings, and starts. */
 export async function begin(page, text, settings) {
     await page.waitForSelector(".strip .adapter");
     await page.click("text=Write or paste");
@@ -21,7 +21,7 @@ export async function begin(page, text, settings) {
     await press(page, /^Start$/);
 }
 
-/** Waits until the view says how far it is. */
+/** Waits until the view shows a certain progress. */
 export const reached = (page, from, of) => page.waitForFunction(
     ([from, of]) => {
         const told = /(\d+) of (\d+)/.exec(document.querySelector("#train .facts strong")?.textContent ?? "");
@@ -32,13 +32,13 @@ export const reached = (page, from, of) => page.waitForFunction(
     [from, of],
 );
 
-/** Waits until all steps are done: then another run may be started. */
+/** Waits until all steps are done, after which another run may be started. */
 export async function done(page, steps) {
     await reached(page, steps, steps);
     await button(page, /^Start anew$/).waitFor();
 }
 
-/** The losses, from the file that the page gives out. */
+/** The losses, from the file that the page offers. */
 export async function losses(page) {
     const [download] = await Promise.all([page.waitForEvent("download"), press(page, "Download the numbers")]);
     const lines = (await readFile(await download.path(), "utf8")).trim().split("\n").map((line) => line.split(","));

@@ -1,10 +1,10 @@
-// Talking: the model that ships with the page, and one that was just trained.
+// Conversation with the model that ships with the page, and with one that was just trained.
 
 import { readFile } from "node:fs/promises";
 import { expect } from "../browser/expect.mjs";
 import { begin, done } from "./steps.mjs";
 
-/** Asks, and gives the answer when it is through. */
+/** Asks a question and returns the complete answer. */
 async function ask(page, text) {
     const before = await page.locator("#talk .told").count();
     await page.fill("#message", text);
@@ -30,7 +30,7 @@ export async function talking(check) {
         await page.fill("#most", "40");
         const answer = await ask(page, "What is the capital of France?");
         console.log(`      ${answer}`);
-        // As wgpt chat answers.
+        // The same answer as wgpt chat's.
         expect(answer.includes("Paris"), `the answer ${JSON.stringify(answer)}`);
         await page.waitForSelector("#talk .bars li");
         const second = await ask(page, "Who are you?");

@@ -1,4 +1,4 @@
-// Training: falling losses, the same as native ones; pauses, reloads and lost devices that change nothing; Chinese.
+// Training: losses fall and equal native ones; pauses, reloads and lost devices change nothing; Chinese.
 
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -11,17 +11,17 @@ import { begin, done, losses, press, reached } from "./steps.mjs";
 const STEPS = 50;
 const SHAPE = { layers: 2, heads: 2, width: 32, context: 32, batch: 4, lr: 0.003, seed: 7, steps: STEPS };
 
-/** Most that a loss may differ from the native one. */
+/** Maximum difference of a loss from the native one. */
 const NEAR = 1e-3;
 
 const POEM = "床前明月光，疑是地上霜。举头望明月，低头思故乡。\n白日依山尽，黄河入海流。欲穷千里目，更上一层楼。\n春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。\n";
 
-/** The losses of the run that nothing disturbed. */
+/** The losses of the uninterrupted run. */
 let undisturbed = null;
 
 const sonnets = async () => (await readFile("data/shakespeare.txt", "utf8")).slice(0, 30000);
 
-/** The same run by the native program. */
+/** The same run with the native program. */
 async function native(wgpt, text) {
     const folder = await mkdtemp(join(tmpdir(), "wgpt-tab-"));
     try {
@@ -104,10 +104,10 @@ export async function training(check) {
             const watch = () => window.seen.push(document.querySelector("#train .sample")?.textContent ?? "");
             new MutationObserver(watch).observe(document.body, { childList: true, subtree: true, characterData: true });
         });
-        // Tokens that are bytes and pieces of characters: what is shown must never be taken back.
+        // With tokens for bytes and parts of characters, text that was shown must never be taken back.
         await begin(page, POEM.repeat(60), { ...SHAPE, tokenizer: "bpe", vocabulary: 300, steps: 4, every: 4 });
         await done(page, 4);
-        // The last sample, from its beginning on.
+        // The last sample, from its beginning.
         const shown = await page.evaluate(() => [...new Set(window.seen.slice(window.seen.findLastIndex((text) => text.length <= 12)))]);
         const last = shown.at(-1);
         expect(/[\u4e00-\u9fff]/.test(last), `no Chinese in ${last}`);

@@ -1,7 +1,9 @@
-// Compiles every WGSL file of a folder by Tint and makes a compute pipeline of it, on Dawn's null backend, which does nothing.
+// Compiles every WGSL file of a folder with Tint and creates a compute pipeline from it, on Dawn's null backend, which
+// does no work.
 //   node compile.mjs MODULES FOLDER
-// MODULES is where npm put Dawn for Node ("webgpu"). The exit status is not 0 if Tint refuses a file or warns of something. Where a
-// shader wants more workgroup memory than that device has, there is no pipeline, which is said but is nobody's fault.
+// MODULES is where npm put Dawn for Node ("webgpu"). The exit status is not 0 if Tint rejects a file or warns about it.
+// If a shader needs more workgroup memory than that device has, no pipeline is created, which is reported but is not an
+// error.
 
 import { readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -13,7 +15,7 @@ const { create } = require("webgpu");
 
 const LIMITS = ["maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"];
 
-// Kept where the garbage collector does not find it: everything else lives on it.
+// Kept reachable from the garbage collector's roots: everything else depends on it.
 globalThis.gpu = create(["backend=null"]);
 const adapter = await globalThis.gpu.requestAdapter();
 const features = ["shader-f16", "subgroups"];
@@ -22,7 +24,7 @@ if (absent.length > 0) throw new Error(`Dawn's null adapter has no ${absent.join
 const requiredLimits = Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
 const device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits });
 
-/** What is wrong with a file, in words; nothing where all is well. */
+/** The errors of a file in words; empty if there are none. */
 async function complaints(name) {
     const code = readFileSync(join(folder, name), "utf8");
     device.pushErrorScope("validation");
@@ -60,5 +62,5 @@ console.log(`${names.length - refused} of ${names.length} shaders compiled witho
 if (large > 0) {
     console.log(`${large} of them want more than the ${adapter.limits.maxComputeWorkgroupStorageSize} bytes of workgroup memory of this device`);
 }
-// Dawn's threads would keep the process.
+// Dawn's threads would keep the process alive.
 process.exit(names.length > 0 && refused === 0 ? 0 : 1);

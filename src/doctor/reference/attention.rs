@@ -21,18 +21,18 @@ impl Sizes {
         (self.heads + 2 * self.kv_heads) * self.dim
     }
 
-    /// The columns of a head in row t of sequence z: query heads, then key heads, then value heads.
+    /// The elements of a head in row t of sequence z; heads are queries, then keys, then values.
     pub(super) fn at(&self, z: usize, t: usize, head: usize) -> std::ops::Range<usize> {
         let start = (z * self.context + t) * self.row() + head * self.dim;
         start..start + self.dim
     }
 
-    /// The head column that query head `head` reads its keys from.
+    /// The index of the head from which query head `head` reads its keys.
     pub(super) fn key(&self, head: usize) -> usize {
         self.heads + head / (self.heads / self.kv_heads)
     }
 
-    /// The head column that query head `head` reads its values from.
+    /// The index of the head from which query head `head` reads its values.
     pub(super) fn value(&self, head: usize) -> usize {
         self.key(head) + self.kv_heads
     }
@@ -42,7 +42,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The weights of one query over the keys from `start` up to it, and their log-sum-exp.
+/// The weights of the query at `t` over the keys `start..=t`, and the log-sum-exp of the scores.
 fn weights(s: Sizes, qkv: &[f64], z: usize, start: usize, t: usize, head: usize) -> (Vec<f64>, f64) {
     let scale = 1.0 / (s.dim as f64).sqrt();
     let score = |j: usize| scale * dot(&qkv[s.at(z, t, head)], &qkv[s.at(z, j, s.key(head))]);
@@ -111,7 +111,7 @@ pub fn attention_segments_backward(s: Sizes, qkv: &[f64], starts: &[u32], grad_o
     grad
 }
 
-/// What each token of one text looks at: `[heads, context, context]`, 0 for what comes later.
+/// The attention probabilities of one text: `[heads, context, context]`, 0 for later tokens.
 pub fn probabilities(s: Sizes, qkv: &[f64]) -> Vec<f64> {
     let mut map = vec![0.0; s.heads * s.context * s.context];
     for head in 0..s.heads {

@@ -5,7 +5,7 @@ use super::attention::Sizes;
 /// The keys and values of one layer, each `[batch, kv_heads, capacity, dim]`.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// Positions that fit.
+    /// Number of positions that fit.
     pub capacity: usize,
     /// Keys.
     pub keys: Vec<f64>,
@@ -21,7 +21,7 @@ impl Cache {
     }
 }
 
-/// Copies the keys and values of qkv's `s.context` new tokens to the positions from `past` on.
+/// Copies the keys and values of the `s.context` new tokens in qkv to the positions from `past` on.
 pub fn append(s: Sizes, qkv: &[f64], cache: &mut Cache, past: usize) {
     for z in 0..s.batch {
         for t in 0..s.context {
@@ -34,8 +34,8 @@ pub fn append(s: Sizes, qkv: &[f64], cache: &mut Cache, past: usize) {
     }
 }
 
-/// `out [batch, context, heads * dim]` of `s.context` new queries over a cache that already holds their keys and values;
-/// query t stands at `past + t` and sees the positions up to its own.
+/// `out [batch, context, heads * dim]` of `s.context` new queries over a cache that already holds their keys and values.
+/// Query t is at position `past + t` and sees the positions up to its own.
 pub fn decode(s: Sizes, qkv: &[f64], cache: &Cache, past: usize) -> Vec<f64> {
     let scale = 1.0 / (s.dim as f64).sqrt();
     let mut out = vec![0.0; s.batch * s.context * s.heads * s.dim];

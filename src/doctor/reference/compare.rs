@@ -3,17 +3,17 @@
 /// The distance of f32 values from an f64 oracle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// Largest absolute difference; infinite where a value is missing, or it or its oracle is not finite.
+    /// Largest absolute difference; infinite if a value is missing, or if it or its oracle is not finite.
     pub max_error: f64,
-    /// Mean square difference over mean square of the oracle; 0 when an oracle that is zero everywhere is met within
-    /// 1e-7, for it has no scale to be normalised by.
+    /// Mean square difference divided by the mean square of the oracle; 0 if the oracle is zero everywhere and the
+    /// values are within 1e-7, because such an oracle has no scale to normalise by.
     pub normalised: f64,
     /// The first element outside `atol + rtol * |oracle|`: index, value, oracle.
     pub worst: Option<(usize, f64, f64)>,
 }
 
-/// Compares element by element. What is not finite never passes, neither as a value nor as an oracle: an oracle that
-/// overflows proves nothing.
+/// Compares element by element. A number that is not finite never passes, neither as a value nor as an oracle: an oracle
+/// that overflows proves nothing.
 pub fn compare(actual: &[f32], oracle: &[f64], atol: f64, rtol: f64) -> Comparison {
     if actual.len() != oracle.len() {
         let worst = Some((actual.len().min(oracle.len()), f64::NAN, f64::NAN));
@@ -36,15 +36,15 @@ pub fn compare(actual: &[f32], oracle: &[f64], atol: f64, rtol: f64) -> Comparis
 }
 
 impl Comparison {
-    /// [`Comparison::passes_within`] what f32 leaves room for.
+    /// [`Comparison::passes_within`] the normalised error that f32 allows.
     pub fn passes(&self) -> bool {
         self.passes_within(1e-7)
     }
 
-    /// Every element inside its tolerance, and the whole inside the normalised one or within 1e-7.
+    /// Whether every element is within its tolerance, and the whole within the normalised tolerance or within 1e-7.
     pub fn passes_within(&self, normalised: f64) -> bool {
-        // Where terms of order one cancel (softmax's gradient in saturated rows), correct f32 arithmetic has a large
-        // normalised error too: what lies within f32's own resolution passes.
+        // If terms of order one cancel (softmax's gradient in saturated rows), even correct f32 arithmetic has a large
+        // normalised error, so whatever is within f32's own resolution passes.
         self.worst.is_none() && (self.normalised <= normalised || self.max_error <= 1e-7)
     }
 }

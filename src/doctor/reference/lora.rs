@@ -37,13 +37,13 @@ pub fn merged(sizes: Sizes, w: &[f64], a: &[f64], b: &[f64], scale: f64) -> Vec<
     w.iter().zip(delta).map(|(w, delta)| w + scale * delta).collect()
 }
 
-/// The layer's output `[rows, features]`, by the merged weight.
+/// The layer's output `[rows, features]`, computed with the merged weight.
 pub fn forward(sizes: Sizes, x: &[f64], w: &[f64], a: &[f64], b: &[f64], scale: f64) -> Vec<f64> {
     product(sizes.rows, sizes.features, sizes.width, (false, true), x, &merged(sizes, w, a, b, scale))
 }
 
-/// The gradients for the output's gradient `grad [rows, features]`, by that of the merged weight, `D = grad^T x`:
-/// `dA = scale B^T D`, `dB = scale D A^T`.
+/// The gradients for the output's gradient `grad [rows, features]`, computed from the merged weight's gradient
+/// `D = grad^T x`: `dA = scale B^T D`, `dB = scale D A^T`.
 pub fn backward(sizes: Sizes, x: &[f64], w: &[f64], a: &[f64], b: &[f64], scale: f64, grad: &[f64]) -> Gradients {
     let Sizes { rows, width, features, rank } = sizes;
     let whole = product(features, width, rows, (true, false), grad, x);

@@ -3,11 +3,11 @@
 /// The target of a row that is not scored.
 pub const IGNORED: u32 = u32::MAX;
 
-/// What cross entropy gives.
+/// The results of cross entropy.
 pub struct CrossEntropy {
-    /// Negative log-likelihood of each row, 0 where ignored.
+    /// Negative log-likelihood of each row, 0 if ignored.
     pub rows: Vec<f64>,
-    /// Their mean over the scored rows, 0 without any.
+    /// Their mean over the scored rows, 0 if there are none.
     pub mean: f64,
     /// The gradient of the mean with respect to the logits.
     pub grad_logits: Vec<f64>,

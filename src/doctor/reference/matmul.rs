@@ -36,7 +36,7 @@ pub fn matmul(layout: Layout, a: &[f64], b: &[f64]) -> Vec<f64> {
     out
 }
 
-/// `before + [residual +] [gelu](sums [+ bias])` for sums of `bias.len()` columns; also the values before GELU.
+/// `before + [residual +] [gelu](sums [+ bias])` for sums with `columns` columns; also the values before GELU.
 pub fn epilogue(
     sums: &[f64],
     columns: usize,

@@ -1,5 +1,5 @@
-//! One oracle per kernel: the formula as a plain loop in f64. `gradients.rs` proves the backward ones by finite
-//! differences; the kernels are then held against them, by the tests and by `wgpt doctor`.
+//! One oracle per kernel: the formula as a plain loop in f64. `gradients.rs` verifies the backward ones with finite
+//! differences; the tests and `wgpt doctor` then compare the kernels with them.
 
 pub mod attention;
 pub mod cache;

@@ -18,7 +18,7 @@ fn stats(row: &[f64], center: bool, epsilon: f64) -> (f64, f64) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
-/// `(x - mean) / sqrt(variance + epsilon) * weight + bias` by row; without `center` RMSNorm.
+/// `(x - mean) / sqrt(variance + epsilon) * weight + bias` of each row; RMSNorm without `center`.
 pub fn norm(x: &[f64], weight: &[f64], bias: Option<&[f64]>, center: bool, epsilon: f64) -> Vec<f64> {
     let width = weight.len();
     let row = |row: &[f64]| {
@@ -49,7 +49,7 @@ pub fn norm_backward(x: &[f64], weight: &[f64], grad_out: &[f64], center: bool, 
     gradients
 }
 
-/// Softmax by row.
+/// Softmax of each row.
 pub fn softmax(x: &[f64], width: usize) -> Vec<f64> {
     let row = |row: &[f64]| {
         let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -71,9 +71,9 @@ pub fn softmax_backward(y: &[f64], grad_out: &[f64], width: usize) -> Vec<f64> {
 /// How the heads of a fused qkv row are normalised.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadNorm {
-    /// Query heads, which share one weight.
+    /// Number of query heads, which share one weight.
     pub query: usize,
-    /// Key heads, which share another; as many value heads follow, which stay as they are.
+    /// Number of key heads, which share another weight; as many value heads follow, which stay unchanged.
     pub key_value: usize,
     /// Columns per head.
     pub dim: usize,
@@ -82,7 +82,7 @@ pub struct HeadNorm {
 }
 
 impl HeadNorm {
-    /// Applies `each` to every head with the index of its weight: 0 for queries, 1 for keys, none for values.
+    /// Applies `each` to every head with the index of its weight: 0 for queries, 1 for keys, `None` for values.
     fn by_head(self, len: usize, mut each: impl FnMut(std::ops::Range<usize>, Option<usize>)) {
         for row in 0..len / self.dim {
             let head = row % (self.query + 2 * self.key_value);
@@ -92,7 +92,7 @@ impl HeadNorm {
     }
 }
 
-/// RMSNorm of every query and key head; `weights` are those of the queries and of the keys.
+/// RMSNorm of every query and key head; `weights` are the weight of the queries and that of the keys.
 pub fn head_norm(shape: HeadNorm, x: &[f64], weights: [&[f64]; 2]) -> Vec<f64> {
     let mut out = x.to_vec();
     shape.by_head(x.len(), |range, weight| {
@@ -103,7 +103,7 @@ pub fn head_norm(shape: HeadNorm, x: &[f64], weights: [&[f64]; 2]) -> Vec<f64> {
     out
 }
 
-/// The gradients of [`head_norm`]: of x, and of the two weights.
+/// The gradients of x and of the two weights in [`head_norm`].
 pub fn head_norm_backward(
     shape: HeadNorm,
     x: &[f64],

@@ -9,13 +9,13 @@ pub struct Step {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f64,
     /// Decoupled weight decay.
     pub decay: f64,
-    /// The step's number, from 1.
+    /// The step's number, counted from 1.
     pub step: i32,
-    /// Largest gradient norm, 0 for none.
+    /// Maximum gradient norm; 0 for no limit.
     pub max_norm: f64,
 }
 

@@ -5,7 +5,7 @@ use super::attention::Sizes;
 /// The keys and values of one layer, each `[pages, kv_heads, page, dim]`.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// Tokens of a page.
+    /// Tokens per page.
     pub page: usize,
     /// Keys.
     pub keys: Vec<f64>,
@@ -14,7 +14,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The row of a position of the text whose pages are `table`.
+    /// The row of a position in the text whose pages are `table`.
     fn at(&self, s: Sizes, table: &[u32], kv: usize, position: usize) -> std::ops::Range<usize> {
         let page = table[position / self.page] as usize;
         let start = ((page * s.kv_heads + kv) * self.page + position % self.page) * s.dim;
@@ -22,7 +22,7 @@ impl Pool {
     }
 }
 
-/// Copies the keys and values of qkv's `s.context` tokens, which stand at `first..`, into the text's pages.
+/// Copies the keys and values of the `s.context` tokens in qkv, at positions `first..`, into the text's pages.
 pub fn append(s: Sizes, qkv: &[f64], pool: &mut Pool, table: &[u32], first: usize) {
     for t in 0..s.context {
         for kv in 0..s.kv_heads {
@@ -33,8 +33,8 @@ pub fn append(s: Sizes, qkv: &[f64], pool: &mut Pool, table: &[u32], first: usiz
     }
 }
 
-/// `out [context, heads * dim]` of `s.context` queries over pages that hold their keys and values; query t stands at
-/// `first + t` and sees the positions up to its own.
+/// `out [context, heads * dim]` of `s.context` queries over pages that hold their keys and values. Query t is at
+/// position `first + t` and sees the positions up to its own.
 pub fn attend(s: Sizes, qkv: &[f64], pool: &Pool, table: &[u32], first: usize) -> Vec<f64> {
     let scale = 1.0 / (s.dim as f64).sqrt();
     let mut out = vec![0.0; s.context * s.heads * s.dim];

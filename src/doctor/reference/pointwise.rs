@@ -1,6 +1,6 @@
 //! Functions of single elements, and sums.
 
-/// GELU by tanh (GPT-2).
+/// GELU in its tanh form (GPT-2).
 pub fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
 }
@@ -21,7 +21,7 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// `silu(gate) * up` of rows `[2 width]` that hold gate, then up.
+/// `silu(gate) * up` for rows `[2 width]` that hold gate, then up.
 pub fn swiglu(x: &[f64], width: usize) -> Vec<f64> {
     let row = |row: &[f64]| (0..width).map(|c| row[c] * sigmoid(row[c]) * row[width + c]).collect::<Vec<_>>();
     x.chunks_exact(2 * width).flat_map(row).collect()
@@ -61,7 +61,7 @@ pub fn random_bits(key: u32, counter: u32) -> u32 {
     mix(mix(counter ^ 0x9e37_79b9).wrapping_add(key))
 }
 
-/// `x / (1 - rate)` where the bits reach `rate * 2^32`, else 0.
+/// `x / (1 - rate)` where the random bits are at least `rate * 2^32`, else 0.
 pub fn dropout(x: &[f64], rate: f64, key: u32) -> Vec<f64> {
     let threshold = (rate * 4_294_967_296.0) as u32;
     let keeps = |i: usize| random_bits(key, i as u32) >= threshold;
@@ -79,7 +79,7 @@ pub fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// `factor` times the sum of `count` elements, `stride` apart from `first` on.
+/// `factor` times the sum of `count` elements, starting at `first` and `stride` apart.
 pub fn sum(x: &[f64], count: usize, first: usize, stride: usize, factor: f64) -> f64 {
     factor * (0..count).map(|i| x[first + stride * i]).sum::<f64>()
 }

@@ -34,7 +34,7 @@ pub fn embed_backward(
     embed_at_backward(ids, grad_out, width, vocabulary, context, &at)
 }
 
-/// The gradients of [`embed_at`], those of the positions for `reached` rows.
+/// The gradients of the table and of `reached` rows of positions in [`embed_at`].
 pub fn embed_at_backward(
     ids: &[u32],
     grad_out: &[f64],
@@ -58,7 +58,7 @@ pub fn embed_at_backward(
 pub struct Rotary {
     /// Heads per row.
     pub heads: usize,
-    /// The first this many of them are rotated.
+    /// How many of the first heads are rotated.
     pub rotated: usize,
     /// Columns per head.
     pub dim: usize,
@@ -76,7 +76,7 @@ pub fn rope(r: Rotary, x: &[f64], direction: f64) -> Vec<f64> {
     rope_at(r, x, &at, direction)
 }
 
-/// [`rope`] with rows at positions `at`.
+/// [`rope`] with the rows at positions `at`.
 pub fn rope_at(r: Rotary, x: &[f64], at: &[usize], direction: f64) -> Vec<f64> {
     let mut out = x.to_vec();
     for (row, position) in at.iter().enumerate() {
@@ -94,8 +94,8 @@ pub fn rope_at(r: Rotary, x: &[f64], at: &[usize], direction: f64) -> Vec<f64> {
     out
 }
 
-/// Fixed position vectors `[context, width]` (Vaswani et al. 2017): columns 2i and 2i + 1 hold the sine and the cosine of
-/// `position / 10000^(2i / width)`; an odd width ends with a sine.
+/// Fixed position vectors `[context, width]` (Vaswani et al. 2017): columns 2i and 2i + 1 hold the sine and the cosine
+/// of `position / 10000^(2i / width)`; an odd width ends with a sine.
 pub fn sinusoidal(context: usize, width: usize) -> Vec<f64> {
     let mut out = Vec::with_capacity(context * width);
     for position in 0..context {

@@ -2,17 +2,17 @@
 
 use super::loss::IGNORED;
 
-/// Log-probabilities of tokens and entropies, with gradients.
+/// Log-probabilities of tokens, entropies, and the gradient.
 pub struct TokenLogprobs {
-    /// Log-probability of each row's target, 0 where ignored.
+    /// Log-probability of each row's target, 0 if ignored.
     pub logprobs: Vec<f64>,
-    /// Entropy of each row's distribution, 0 where the target is ignored.
+    /// Entropy of each row's distribution, 0 if the target is ignored.
     pub entropies: Vec<f64>,
     /// The gradient with respect to the logits, given that of the log-probabilities.
     pub grad_logits: Vec<f64>,
 }
 
-/// Of logits `[rows, vocabulary]` at a temperature.
+/// Log-probabilities and entropies for logits `[rows, vocabulary]` at a temperature.
 pub fn token_logprobs(logits: &[f64], targets: &[u32], temperature: f64, grad: &[f64]) -> TokenLogprobs {
     let vocabulary = logits.len() / targets.len();
     let mut result = TokenLogprobs { logprobs: Vec::new(), entropies: Vec::new(), grad_logits: Vec::new() };
@@ -34,7 +34,7 @@ pub fn token_logprobs(logits: &[f64], targets: &[u32], temperature: f64, grad: &
     result
 }
 
-/// A loss, what is reported with it, and its gradient.
+/// A loss, the sums reported with it, and its gradient.
 #[derive(Clone, Debug, Default)]
 pub struct Loss {
     /// Weighted sums over the rows: the loss first.
@@ -53,19 +53,19 @@ impl Loss {
 /// The vectors of a policy loss, one element per token.
 #[derive(Clone, Copy)]
 pub struct Policy<'a> {
-    /// When the tokens were sampled.
+    /// Log-probabilities when the tokens were sampled.
     pub old: &'a [f64],
     /// Advantages.
     pub advantages: &'a [f64],
-    /// Weights; rows of weight 0 are not looked at.
+    /// Weights; rows with weight 0 are not read.
     pub weights: &'a [f64],
-    /// Ratios count within 1 - clip..1 + clip.
+    /// Ratios count only within 1 - clip..1 + clip.
     pub clip: f64,
     /// The reference's log-probabilities and the coefficient of the KL term.
     pub reference: Option<(&'a [f64], f64)>,
 }
 
-/// Loss, squared log-ratio over two, clip fraction, ratio, KL to the reference.
+/// Totals: loss, half the squared log-ratio, clip fraction, ratio, KL to the reference.
 pub fn policy(logprobs: &[f64], p: Policy<'_>) -> Loss {
     let mut loss = Loss { totals: vec![0.0; 5], slopes: vec![0.0; logprobs.len()] };
     for (i, &weight) in p.weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
@@ -87,7 +87,7 @@ pub fn policy(logprobs: &[f64], p: Policy<'_>) -> Loss {
     loss
 }
 
-/// `factor max((v - R)^2, (clip(v, v_old - c, v_old + c) - R)^2)`; then clip fraction, squared error, value.
+/// Totals: the loss `factor max((v - R)^2, (clip(v, v_old - c, v_old + c) - R)^2)`, clip fraction, squared error, value.
 pub fn value(values: &[f64], returns: &[f64], weights: &[f64], clip: Option<(&[f64], f64)>, factor: f64) -> Loss {
     let mut loss = Loss { totals: vec![0.0; 4], slopes: vec![0.0; values.len()] };
     for (i, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
@@ -106,15 +106,15 @@ pub fn value(values: &[f64], returns: &[f64], weights: &[f64], clip: Option<(&[f
 pub struct Pairs<'a> {
     /// Factor of the difference.
     pub beta: f64,
-    /// Subtracted first.
+    /// The reference's numbers, subtracted first.
     pub reference: Option<&'a [f64]>,
-    /// By pair.
+    /// The minimum difference wanted for each pair.
     pub margins: Option<&'a [f64]>,
     /// Coefficient of the squared sum.
     pub centring: f64,
 }
 
-/// Mean over pairs (chosen, rejected): loss, gap, accuracy, reward of the chosen, of the rejected.
+/// Means over pairs (chosen, rejected): loss, gap, accuracy, reward of the chosen, reward of the rejected.
 pub fn pairs(x: &[f64], how: Pairs<'_>) -> Loss {
     let weight = 2.0 / x.len() as f64;
     let mut loss = Loss::default();
@@ -132,14 +132,14 @@ pub fn pairs(x: &[f64], how: Pairs<'_>) -> Loss {
     loss
 }
 
-/// `sum over columns of weights * x`; elements of weight 0 are not looked at.
+/// `sum over columns of weights * x`; elements with weight 0 are not read.
 pub fn weighted_row_sum(x: &[f64], weights: &[f64], width: usize) -> Vec<f64> {
     let product = |(x, w): (&f64, &f64)| if *w == 0.0 { 0.0 } else { w * x };
     let rows = x.chunks_exact(width).zip(weights.chunks_exact(width));
     rows.map(|(x, weights)| x.iter().zip(weights).map(product).sum()).collect()
 }
 
-/// Rows times a factor each, added to `before`.
+/// Each row times its factor, added to `before`.
 pub fn scale_rows(x: &[f64], factors: &[f64], before: Option<&[f64]>) -> Vec<f64> {
     let width = x.len() / factors.len();
     x.iter().enumerate().map(|(i, x)| before.map_or(0.0, |before| before[i]) + x * factors[i / width]).collect()

@@ -2,24 +2,24 @@
 
 use super::pointwise::random_bits;
 
-/// How to choose; the fields are those of the kernel.
+/// How to choose, with the same fields as the kernel's rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// Divides the scores; 0 takes the greatest.
     pub temperature: f64,
-    /// How many of the greatest scores; 0 for all.
+    /// Keeps only this many of the greatest scores; 0 for all.
     pub top_k: usize,
-    /// The greatest scores with this share of the probability.
+    /// Keeps only the greatest scores that make up this share of the probability.
     pub top_p: f64,
-    /// At least this probable, relative to the best.
+    /// Keeps only tokens at least this probable relative to the best.
     pub min_p: f64,
 }
 
-/// For every id its log-probability, and what it competes with: `None` where it is no candidate.
+/// For every id its log-probability and its score in the draw.
 pub struct Scores {
-    /// Over the whole vocabulary, at this temperature.
+    /// Log-probabilities over the whole vocabulary, at this temperature.
     pub logprobs: Vec<f64>,
-    /// The greatest is chosen.
+    /// Scores, of which the greatest is chosen; `None` for ids that are not candidates.
     pub scores: Vec<Option<f64>>,
 }
 
@@ -59,7 +59,7 @@ pub fn scores(logits: &[f64], rule: Rule, key: u32) -> Scores {
     Scores { logprobs, scores: (0..logits.len()).map(score).collect() }
 }
 
-/// Scores of `ids` made less likely.
+/// The scores, with those of `ids` made less likely.
 pub fn penalise(logits: &[f64], ids: &[u32], penalty: f64) -> Vec<f64> {
     let mut penalised = logits.to_vec();
     for &id in ids.iter().filter(|&&id| id != u32::MAX) {

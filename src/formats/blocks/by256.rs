@@ -1,11 +1,12 @@
-//! Blocks of 256 elements ("K"): small integer scales for parts of the block, under one or two f16 for the whole.
+//! Blocks of 256 elements ("K"): small integer scales for parts of the block, multiplied by one or two f16 for the
+//! whole.
 
 use super::half_at;
 
 /// The 6-bit scales and offsets of the 8 parts of a Q4_K or Q5_K block, packed into 12 bytes.
 ///
-/// Parts 0 to 3: the lower 6 bits of bytes j and j + 4. Parts 4 to 7: 4 bits each in byte j + 4, their upper 2 bits on
-/// top of bytes j - 4 and j.
+/// Parts 0 to 3 are the lower 6 bits of bytes j and j + 4. Parts 4 to 7 have their lower 4 bits in byte j + 4 and their
+/// upper 2 bits at the top of bytes j - 4 and j.
 pub(super) fn unpack_scales(packed: &[u8], part: usize) -> (u8, u8) {
     if part < 4 {
         (packed[part] & 63, packed[part + 4] & 63)
@@ -30,7 +31,7 @@ pub(super) fn pack_scales(scales: &[(u8, u8); 8]) -> [u8; 12] {
 
 /// f16 d, f16 dmin, 12 bytes of scales, 128 bytes: `d * scale * q - dmin * min`.
 ///
-/// 32 bytes hold two parts, the first in their lower halves.
+/// Each 32 bytes hold two parts, the first in the lower halves of the bytes.
 pub(super) fn q4k(bytes: &[u8; 144], out: &mut [f32; 256]) {
     scaled(bytes, out, |part, j| {
         let byte = bytes[16 + part / 2 * 32 + j];
@@ -60,8 +61,8 @@ fn scaled(bytes: &[u8], out: &mut [f32; 256], level: impl Fn(usize, usize) -> u8
 
 /// 128 bytes of lower 4 bits, 64 bytes of upper 2 bits, 16 scales of i8, f16 d: `d * scale * (q - 32)`.
 ///
-/// Each half of the block (128 elements in four quarters of 32) has 64 bytes of lower bits: quarters 0 and 1 in the lower
-/// halves, 2 and 3 in the upper ones; and 32 bytes of upper bits, two for each quarter.
+/// Each half of the block (128 elements in four quarters of 32) has 64 bytes of lower bits, with quarters 0 and 1 in
+/// the lower halves of the bytes and 2 and 3 in the upper halves, and 32 bytes of upper bits, two for each quarter.
 pub(super) fn q6k(bytes: &[u8; 210], out: &mut [f32; 256]) {
     let (lower, upper, scales) = (&bytes[..128], &bytes[128..192], &bytes[192..208]);
     let d = half_at(bytes, 208);

@@ -1,7 +1,7 @@
 //! Blocks of 32 elements: one or two f16 per block, then 4, 5 or 8 bits per element.
 //!
-//! Element j < 16 lies in the lower half of byte j, element j + 16 in its upper half. The fifth bits of Q5_0 and Q5_1
-//! are one u32, bit j for element j.
+//! Element j < 16 is in the lower half of byte j, element j + 16 in its upper half. The fifth bits of Q5_0 and Q5_1 are
+//! one u32, bit j for element j.
 
 use super::half_at;
 
@@ -77,7 +77,7 @@ pub(super) fn to_q4_1(values: &[f32; 32]) -> [u8; 20] {
     bytes
 }
 
-/// 1 / d, and 0 for a block whose values are all the same.
+/// 1 / d, or 0 for a block whose values are all equal.
 fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }

@@ -1,24 +1,25 @@
-//! Blocks of stored values to f32 and back, by the formulas of ggml in its order of operations.
+//! Converts blocks of stored values to f32 and back, with ggml's formulas in ggml's order of operations.
 
 mod by256;
 mod by32;
-mod plain;
 mod q4k;
+
+use half::slice::HalfFloatSliceExt;
 
 use super::Format;
 use crate::{Error, Result};
 
-/// Turns whole blocks into f32.
+/// Converts whole blocks to f32.
 ///
 /// # Panics
-/// When `bytes` are not exactly the blocks of `out.len()` elements.
+/// If `bytes` does not have exactly the size of `out.len()` elements in whole blocks.
 pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) {
     assert!(out.len() % format.block() == 0, "{} elements are no whole blocks of {format}", out.len());
     assert_eq!(bytes.len(), format.row_bytes(out.len()), "bytes of {} elements of {format}", out.len());
     match format {
-        Format::F32 => plain::f32(bytes, out),
-        Format::F16 => plain::f16(bytes, out),
-        Format::BF16 => plain::bf16(bytes, out),
+        Format::F32 => plain_f32(bytes, out),
+        Format::F16 => plain_f16(bytes, out),
+        Format::BF16 => plain_bf16(bytes, out),
         Format::Q8_0 => each(bytes, out, by32::q8_0),
         Format::Q4_0 => each(bytes, out, by32::q4_0),
         Format::Q4_1 => each(bytes, out, by32::q4_1),
@@ -30,12 +31,12 @@ pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Stores values as F32, F16, BF16 (rounded to nearest even), Q8_0, Q4_1 (rounded as ggml's reference does) or Q4_K
+/// Converts values to F32, F16, BF16 (rounded to nearest even), Q8_0, Q4_1 (rounded as ggml's reference does) or Q4_K
 /// (ggml's search for scales and offsets, `q4k.rs`).
 ///
 /// # Errors
-/// [`Error::Usage`] for the formats that are only read; [`Error::Shape`] when the values are no whole blocks or a value
-/// that would share a scale is not finite.
+/// [`Error::Usage`] for formats that wgpt only reads; [`Error::Shape`] if the number of values is not a multiple of the
+/// block size, or if a value that would share a scale is not finite.
 pub fn quantise(format: Format, values: &[f32]) -> Result<Vec<u8>> {
     const OP: &str = "quantise";
     if values.len() % format.block() != 0 {
@@ -61,7 +62,7 @@ pub fn quantise(format: Format, values: &[f32]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// `block` for each block of `BYTES` bytes and `WIDTH` elements.
+/// Calls `block` for each block of `BYTES` bytes and `WIDTH` elements.
 fn each<const BYTES: usize, const WIDTH: usize>(
     bytes: &[u8],
     out: &mut [f32],
@@ -75,6 +76,31 @@ fn each<const BYTES: usize, const WIDTH: usize>(
 /// The f16 at `bytes[at..at + 2]`.
 fn half_at(bytes: &[u8], at: usize) -> f32 {
     half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+}
+
+// Values are read in native byte order; files are little-endian.
+const _: () = assert!(cfg!(target_endian = "little"));
+
+fn plain_f32(bytes: &[u8], out: &mut [f32]) {
+    bytemuck::cast_slice_mut(out).copy_from_slice(bytes);
+}
+
+fn plain_f16(bytes: &[u8], out: &mut [f32]) {
+    // The slice conversion uses vector instructions, but needs aligned values.
+    match bytemuck::try_cast_slice::<u8, half::f16>(bytes) {
+        Ok(halves) => halves.convert_to_f32_slice(out),
+        Err(_) => pairs(bytes, out, |pair| half::f16::from_le_bytes(pair).to_f32()),
+    }
+}
+
+fn plain_bf16(bytes: &[u8], out: &mut [f32]) {
+    pairs(bytes, out, |[low, high]| f32::from_bits(u32::from_le_bytes([0, 0, low, high])));
+}
+
+fn pairs(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; 2]) -> f32) {
+    for (out, &pair) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *out = value(pair);
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +118,7 @@ mod tests {
         out
     }
 
-    /// The root of the mean squared error, relative to the values' deviation of 1.
+    /// The root of the mean squared error, relative to the values' standard deviation of 1.
     #[test]
     fn errors_are_those_of_the_number_of_bits() {
         let values = gaussian(256 * 64);

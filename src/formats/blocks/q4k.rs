@@ -1,18 +1,19 @@
-//! Q4_K from values: a search for the scale and offset of each part that minimises a weighted squared error.
+//! Quantisation to Q4_K: a search for the scale and offset of each part that minimise a weighted squared error.
 //!
-//! The method is that of ggml's reference (`quantize_row_q4_K_ref`): values x in a part of 32 become
-//! `scale * q - offset`, q in 0..=15, offset >= 0. A value weighs its size plus the part's root mean square. For 21 trial
-//! steps around (max - min) / 15, the levels are rounded, then scale and offset are the least-squares solution for these
-//! levels; the best trial wins. Scales and offsets are then rounded to 6 bits and the levels chosen anew for them.
+//! The method is that of ggml's reference (`quantize_row_q4_K_ref`). Values x in a part of 32 become `scale * q -
+//! offset`, q in 0..=15, offset >= 0. The weight of a value is its magnitude plus the part's root mean square. For each
+//! of 21 trial steps around (max - min) / 15, the levels are rounded, then scale and offset are the least-squares
+//! solution for these levels; the best trial wins. Scales and offsets are then rounded to 6 bits, and the levels are
+//! chosen again for the rounded values.
 
 use super::by256::{pack_scales, unpack_scales};
 
 const PARTS: usize = 8;
 const WIDTH: usize = 32;
 const TOP: f32 = 15.0;
-/// The largest scale or offset in 6 bits.
+/// The largest scale or offset that 6 bits can hold.
 const MOST: f32 = 63.0;
-/// Trials divide the range into 14.0, 14.1, .. 16.0 steps.
+/// The trials divide the range into 14.0, 14.1, .. 16.0 steps.
 const TRIALS: usize = 21;
 
 pub(super) fn to_q4k(values: &[f32; 256]) -> [u8; 144] {
@@ -32,7 +33,7 @@ pub(super) fn to_q4k(values: &[f32; 256]) -> [u8; 144] {
         let (scale, offset) = unpack_scales(&packed, part);
         let (scale, offset) = (d.to_f32() * f32::from(scale), dmin.to_f32() * f32::from(offset));
         for (byte, &x) in bytes[16 + part / 2 * WIDTH..].iter_mut().zip(values) {
-            // Without a scale every level means the same.
+            // With a scale of 0, all levels mean the same value.
             let level = if scale == 0.0 { 0 } else { nearest((x + offset) / scale) as u8 };
             *byte |= level << (part % 2 * 4);
         }
@@ -44,13 +45,13 @@ fn nearest(level: f32) -> f32 {
     level.round_ties_even().clamp(0.0, TOP)
 }
 
-/// The scale and the offset (both at least 0) of a part.
+/// The scale and offset (both at least 0) of a part.
 fn fit(values: &[f32; WIDTH]) -> (f32, f32) {
     let squares: f32 = values.iter().map(|x| x * x).sum();
     let typical = (squares / WIDTH as f32).sqrt();
     let weights = values.map(|x| typical + x.abs());
     let (least, most) = values.iter().fold((0.0f32, f32::MIN), |(a, b), &x| (a.min(x), b.max(x)));
-    // Also where the difference is too small for its inverse to be a number.
+    // Also covers a range so small that its inverse is not finite.
     if !((TOP + 1.0) / (most - least)).is_finite() || most <= least {
         return (0.0, 0.0 - least);
     }
@@ -76,7 +77,7 @@ fn fit(values: &[f32; WIDTH]) -> (f32, f32) {
     (best.1.max(0.0), (-best.2).max(0.0))
 }
 
-/// The scale and base <= 0 that minimise the weighted squares of `scale * level + base - x`.
+/// The scale and the base <= 0 that minimise the weighted squares of `scale * level + base - x`.
 fn least_squares(levels: &[f32; WIDTH], values: &[f32; WIDTH], weights: &[f32; WIDTH]) -> Option<(f32, f32)> {
     let (mut w, mut x, mut l, mut ll, mut xl) = (0.0f32, 0.0f32, 0.0f32, 0.0f32, 0.0f32);
     for ((&level, &value), &weight) in levels.iter().zip(values).zip(weights) {

@@ -1,16 +1,22 @@
-//! What stands before the data of a GGUF file: version, metadata, and where each tensor lies.
+//! Everything before the data of a GGUF file: version, metadata, and the position of each tensor, from untrusted bytes.
+//!
+//! Nothing is allocated before the bytes to fill it are known to exist: a count is checked against the number of bytes
+//! left, divided by the smallest possible size of an element.
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
-use super::{cursor::Cursor, metadata::Metadata};
+use super::{
+    metadata::Metadata,
+    value::{Array, Value, kind},
+};
 use crate::{Error, Result, formats::Format};
 
 pub(super) const MAGIC: [u8; 4] = *b"GGUF";
-/// Where the data begins, and each tensor in it, unless `general.alignment` says otherwise.
+/// Default alignment of the data and of each tensor in it; `general.alignment` overrides it.
 const ALIGNMENT: u32 = 32;
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
 pub(super) const MAX_DIMENSIONS: usize = 4;
-/// Types of ggml that wgpt does not read, for messages.
+/// ggml types that wgpt does not read, listed for error messages.
 const FOREIGN: &[(u32, &str)] = &[
     (9, "Q8_1"),
     (10, "Q2_K"),
@@ -35,14 +41,14 @@ const FOREIGN: &[(u32, &str)] = &[
     (39, "MXFP4"),
 ];
 
-/// Where a tensor lies.
+/// Name, shape, format and position of a tensor.
 #[derive(Clone, Debug)]
 pub(super) struct TensorInfo {
     pub name: String,
-    /// Outermost first.
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
     pub format: Format,
-    /// In bytes of the file.
+    /// Byte range in the file.
     pub range: Range<usize>,
 }
 
@@ -53,7 +59,7 @@ pub(super) struct Header {
     pub by_name: BTreeMap<String, usize>,
 }
 
-/// Reads the header of a file whose content is `bytes`; every tensor that it names lies within them.
+/// Parses the header of a file whose content is `bytes`, and checks that every tensor it names lies within them.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
     let wrong = |reason: String| Error::checkpoint(path, reason);
     let mut cursor = Cursor::new(bytes);
@@ -68,8 +74,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
         }
         other => return Err(wrong(format!("GGUF version {other}; wgpt reads versions 2 and 3"))),
     }
-    // The least entries: a name without letters (8), a dimension count (4), a type (4), an offset (8); a key without
-    // letters (8), a type (4), one byte. The tensors' count is checked before the bytes of the metadata are known.
+    // The smallest possible entries. Tensor: empty name (8), dimension count (4), type (4), offset (8). Metadata: empty
+    // key (8), type (4), one byte. The tensor count is checked before the size of the metadata is known.
     let tensors = cursor.count(24).map_err(|reason| wrong(format!("the number of tensors {reason}")))?;
     let entries = cursor.count(13).map_err(|reason| wrong(format!("the number of metadata entries {reason}")))?;
 
@@ -98,7 +104,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header> {
     Ok(Header { metadata, tensors, by_name })
 }
 
-/// A name in a message, where it may be anything a broken file holds.
+/// Makes a name safe to print: a broken file may contain anything.
 fn shown(name: &str) -> String {
     let mut short: String = name.chars().take(80).flat_map(char::escape_debug).collect();
     if name.chars().nth(80).is_some() {
@@ -107,7 +113,7 @@ fn shown(name: &str) -> String {
     short
 }
 
-/// The alignment of the data, by default 32 bytes.
+/// The alignment of the data, 32 bytes by default.
 pub(super) fn alignment(metadata: &Metadata) -> Result<usize> {
     let alignment = metadata.get::<u32>(ALIGNMENT_KEY)?.unwrap_or(ALIGNMENT);
     metadata.check(alignment.is_power_of_two() && alignment <= 1 << 20, || {
@@ -116,7 +122,7 @@ pub(super) fn alignment(metadata: &Metadata) -> Result<usize> {
     Ok(alignment as usize)
 }
 
-/// The rest of a tensor's entry after its name; the range is still relative to the data.
+/// Reads a tensor's entry after its name. The returned range is still relative to the start of the data.
 fn tensor(name: String, cursor: &mut Cursor<'_>, alignment: u64) -> Result<TensorInfo, (String, String)> {
     let mut read = || -> Result<_, String> {
         let dimensions = cursor.u32()? as usize;
@@ -149,7 +155,7 @@ fn unknown(kind: u32) -> String {
     format!("has the type {kind} ({name}); wgpt reads {}", known.join(", "))
 }
 
-/// The shape in `usize` and the bytes of a tensor.
+/// The shape as `usize`, and the tensor's size in bytes.
 pub(super) fn measure(shape: &[u64], format: Format) -> Result<(Vec<usize>, usize), String> {
     if shape.contains(&0) {
         return Err(format!("has the shape {shape:?}, with a dimension of 0"));
@@ -168,7 +174,7 @@ pub(super) fn measure(shape: &[u64], format: Format) -> Result<(Vec<usize>, usiz
     Ok((shape.iter().map(|&size| size as usize).collect(), bytes as usize))
 }
 
-/// Ranges counted from the beginning of the file, all within it and none over another.
+/// Makes the ranges relative to the start of the file, and checks that they lie within it and do not overlap.
 fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec<TensorInfo>, String> {
     let held = length.saturating_sub(data);
     for tensor in &mut tensors {
@@ -184,5 +190,134 @@ fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec
     match order.windows(2).find(|pair| pair[0].range.end > pair[1].range.start) {
         Some(pair) => Err(format!("tensors '{}' and '{}' overlap", shown(&pair[0].name), shown(&pair[1].name))),
         None => Ok(tensors),
+    }
+}
+
+/// The deepest allowed nesting of arrays.
+const DEEPEST: usize = 8;
+
+/// A position in a file's bytes. Errors say what is wrong; the caller adds the names of the file and field.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+type Found<T> = std::result::Result<T, String>;
+
+impl<'a> Cursor<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The position, counted from the beginning of the file.
+    fn at(&self) -> usize {
+        self.at
+    }
+
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn take(&mut self, count: u64) -> Found<&'a [u8]> {
+        let fits = usize::try_from(count).ok().filter(|&count| count <= self.left());
+        let cut = || format!("wants {count} bytes at byte {} but the file ends after {}", self.at, self.left());
+        let end = self.at + fits.ok_or_else(cut)?;
+        let taken = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Found<[u8; N]> {
+        let mut fixed = [0; N];
+        fixed.copy_from_slice(self.take(N as u64)?);
+        Ok(fixed)
+    }
+
+    fn u32(&mut self) -> Found<u32> {
+        self.fixed().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Found<u64> {
+        self.fixed().map(u64::from_le_bytes)
+    }
+
+    /// Reads a count of elements that take at least `least` bytes each.
+    fn count(&mut self, least: usize) -> Found<usize> {
+        let count = self.u64()?;
+        let possible = (self.left() / least) as u64;
+        if count > possible {
+            return Err(format!("claims {count} entries but the rest of the file holds {possible} at most"));
+        }
+        Ok(count as usize)
+    }
+
+    fn text(&mut self) -> Found<String> {
+        let length = self.u64()?;
+        let bytes = self.take(length)?;
+        let text = std::str::from_utf8(bytes).map_err(|error| format!("holds a text that is not UTF-8 ({error})"))?;
+        Ok(text.to_owned())
+    }
+
+    fn value(&mut self) -> Found<Value> {
+        let kind = self.u32()?;
+        Ok(match kind {
+            kind::U8 => Value::U8(u8::from_le_bytes(self.fixed()?)),
+            kind::I8 => Value::I8(i8::from_le_bytes(self.fixed()?)),
+            kind::U16 => Value::U16(u16::from_le_bytes(self.fixed()?)),
+            kind::I16 => Value::I16(i16::from_le_bytes(self.fixed()?)),
+            kind::U32 => Value::U32(self.u32()?),
+            kind::I32 => Value::I32(i32::from_le_bytes(self.fixed()?)),
+            kind::U64 => Value::U64(self.u64()?),
+            kind::I64 => Value::I64(i64::from_le_bytes(self.fixed()?)),
+            kind::F32 => Value::F32(f32::from_le_bytes(self.fixed()?)),
+            kind::F64 => Value::F64(f64::from_le_bytes(self.fixed()?)),
+            kind::BOOL => Value::Bool(truth(self.fixed()?)?),
+            kind::STR => Value::Str(self.text()?),
+            kind::ARRAY => Value::Array(self.array(1)?),
+            other => return Err(format!("has the unknown type {other}")),
+        })
+    }
+
+    fn array(&mut self, depth: usize) -> Found<Array> {
+        let kind = self.u32()?;
+        if depth > DEEPEST {
+            return Err(format!("nests arrays more than {DEEPEST} deep"));
+        }
+        Ok(match kind {
+            kind::U8 => Array::U8(self.numbers(u8::from_le_bytes)?),
+            kind::I8 => Array::I8(self.numbers(i8::from_le_bytes)?),
+            kind::U16 => Array::U16(self.numbers(u16::from_le_bytes)?),
+            kind::I16 => Array::I16(self.numbers(i16::from_le_bytes)?),
+            kind::U32 => Array::U32(self.numbers(u32::from_le_bytes)?),
+            kind::I32 => Array::I32(self.numbers(i32::from_le_bytes)?),
+            kind::U64 => Array::U64(self.numbers(u64::from_le_bytes)?),
+            kind::I64 => Array::I64(self.numbers(i64::from_le_bytes)?),
+            kind::F32 => Array::F32(self.numbers(f32::from_le_bytes)?),
+            kind::F64 => Array::F64(self.numbers(f64::from_le_bytes)?),
+            kind::BOOL => Array::Bool(self.numbers(|byte| byte)?.into_iter().map(truth).collect::<Found<_>>()?),
+            kind::STR => {
+                let count = self.count(8)?;
+                Array::Str((0..count).map(|_| self.text()).collect::<Found<_>>()?)
+            }
+            kind::ARRAY => {
+                let count = self.count(12)?;
+                Array::Array((0..count).map(|_| self.array(depth + 1)).collect::<Found<_>>()?)
+            }
+            other => return Err(format!("is an array of the unknown type {other}")),
+        })
+    }
+
+    fn numbers<const N: usize, T>(&mut self, number: impl Fn([u8; N]) -> T) -> Found<Vec<T>> {
+        let count = self.count(N)?;
+        let bytes = self.take((count * N) as u64)?;
+        Ok(bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect())
+    }
+}
+
+fn truth([byte]: [u8; 1]) -> Found<bool> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(format!("holds {other} where a bool is 0 or 1")),
     }
 }

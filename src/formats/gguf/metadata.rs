@@ -1,4 +1,4 @@
-//! The metadata of a GGUF file, in the order of the file and by key.
+//! The metadata of a GGUF file, in file order and by key.
 
 use std::{
     borrow::Cow,
@@ -17,12 +17,12 @@ pub struct Metadata {
     by_key: BTreeMap<String, usize>,
 }
 
-/// What a metadata value can be asked for as: `&str`, `bool`, `f32`, integers of any stored width (`u32`, `i32`, `u64`,
-/// `usize`), `&[String]`, `Cow<[f32]>`, `Cow<[i32]>` (from 32-bit integers with or without a sign that fit), and [`Array`].
+/// The types a metadata value can be read as: `&str`, `bool`, `f32`, integers of any stored width (`u32`, `i32`, `u64`,
+/// `usize`), `&[String]`, `Cow<[f32]>`, `Cow<[i32]>` (from signed or unsigned 32-bit integers that fit), and [`Array`].
 pub trait FromValue<'a>: Sized {
-    /// For messages, as in "a text".
+    /// The type's name in error messages, such as "a text".
     const WANTED: &'static str;
-    /// The value in this type, if it is one.
+    /// The value as this type, or [`None`] if it has another type.
     fn from_value(value: &'a Value) -> Option<Self>;
 }
 
@@ -31,32 +31,32 @@ impl Metadata {
         Self { path: path.to_path_buf(), entries: Vec::new(), by_key: BTreeMap::new() }
     }
 
-    /// Adds an entry; false when the key is taken.
+    /// Adds an entry; returns false if the key already exists.
     pub(super) fn insert(&mut self, key: String, value: Value) -> bool {
         let fresh = self.by_key.insert(key.clone(), self.entries.len()).is_none();
         self.entries.push((key, value));
         fresh
     }
 
-    /// An error about this file's metadata unless `fine`.
+    /// Returns an error about this file's metadata unless `fine`.
     pub(super) fn check(&self, fine: bool, reason: impl FnOnce() -> String) -> Result<()> {
         if fine { Ok(()) } else { Err(Error::checkpoint(&self.path, reason())) }
     }
 
-    /// All entries in the order of the file.
+    /// All entries in file order.
     pub fn entries(&self) -> &[(String, Value)] {
         &self.entries
     }
 
-    /// The value of a key, of whatever type.
+    /// The value of a key, whatever its type.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.by_key.get(key).map(|&at| &self.entries[at].1)
     }
 
-    /// The value of a key, as in `metadata.get::<u32>("llama.block_count")?`; [`None`] when the key is absent.
+    /// The value of a key, as in `metadata.get::<u32>("llama.block_count")?`; [`None`] if the key is absent.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the value is of another type or too large for the wanted one.
+    /// [`Error::Checkpoint`] if the value has another type or does not fit the requested one.
     pub fn get<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let wrong = || {
@@ -66,10 +66,10 @@ impl Metadata {
         T::from_value(value).map(Some).ok_or_else(wrong)
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the key is absent, and as [`Metadata::get`].
+    /// [`Error::Checkpoint`] if the key is absent, and the errors of [`Metadata::get`].
     pub fn require<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T> {
         self.get(key)?.ok_or_else(|| Error::checkpoint(&self.path, format!("metadata '{key}' is missing")))
     }

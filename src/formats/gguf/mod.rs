@@ -1,9 +1,8 @@
 //! GGUF files, versions 2 and 3, little-endian: metadata, tensor descriptions, aligned data.
 //!
-//! The format is described in ggml's `docs/gguf.md`. A file is checked whole when it is opened, so that a tensor that it
-//! names can be taken without further checks.
+//! The format is described in ggml's `docs/gguf.md`. The whole header is checked when a file is opened, so tensors that
+//! it names can be read without further checks.
 
-mod cursor;
 mod header;
 mod metadata;
 mod value;
@@ -22,7 +21,7 @@ use self::header::{Header, TensorInfo};
 use super::{Format, Rows};
 use crate::{Error, Result, content::Content};
 
-/// A GGUF file, memory-mapped: tensors are read when they are used.
+/// A memory-mapped GGUF file. Tensors are read from disk when they are used.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
@@ -31,7 +30,7 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Whether a file begins as GGUF files do; false for what cannot be read.
+    /// Whether a file begins with the GGUF magic number; false if it cannot be read.
     pub fn is_gguf(path: &Path) -> bool {
         use std::io::Read;
         let mut magic = [0; 4];
@@ -39,19 +38,19 @@ impl GgufFile {
         read.is_ok() && magic == header::MAGIC
     }
 
-    /// Opens a file and checks its metadata and the places of its tensors.
+    /// Opens a file and checks its metadata and the positions of its tensors.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be opened; [`Error::Checkpoint`], naming the field or tensor, when it is truncated,
+    /// [`Error::Io`] if it cannot be opened; [`Error::Checkpoint`], naming the field or tensor, if it is truncated,
     /// broken, or of a kind that wgpt does not read.
     pub fn open(path: &Path) -> Result<Self> {
         Self::of(path, Content::map(path)?)
     }
 
-    /// The same from a file's content; `path` is for messages.
+    /// Parses a file's content; `path` is used in error messages only.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] as [`GgufFile::open`].
+    /// [`Error::Checkpoint`], as for [`GgufFile::open`].
     pub fn parse(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<Self> {
         Self::of(path, Content::Bytes(bytes.into()))
     }
@@ -61,7 +60,7 @@ impl GgufFile {
         Ok(Self { path: path.to_path_buf(), content, header })
     }
 
-    /// Where the file lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -71,20 +70,20 @@ impl GgufFile {
         &self.header.metadata
     }
 
-    /// The tensors' names in the order of the file.
+    /// The tensors' names in file order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.header.tensors.iter().map(|tensor| tensor.name.as_str())
     }
 
-    /// Whether the file has a tensor of that name.
+    /// Whether the file has a tensor with this name.
     pub fn contains(&self, name: &str) -> bool {
         self.header.by_name.contains_key(name)
     }
 
-    /// The dimensions of a tensor, outermost first (GGUF stores them the other way round).
+    /// The dimensions of a tensor, outermost first (GGUF stores them in reverse order).
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(&self.info(name)?.shape)
     }
@@ -92,15 +91,15 @@ impl GgufFile {
     /// How a tensor's elements are stored.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn format(&self, name: &str) -> Result<Format> {
         Ok(self.info(name)?.format)
     }
 
-    /// A tensor as it lies in the file. All dimensions but the innermost are counted together as rows.
+    /// A tensor as it is stored. All dimensions but the innermost are combined into rows.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn rows(&self, name: &str) -> Result<Rows<'_>> {
         let info = self.info(name)?;
         let (width, outer) = info.shape.split_last().map_or((1, &[][..]), |(width, outer)| (*width, outer));
@@ -108,10 +107,11 @@ impl GgufFile {
         Ok(Rows { format: info.format, rows: outer.iter().product(), width, bytes })
     }
 
-    /// Tells the system that a tensor's pages are not needed any more; they come back from the file if they are.
+    /// Tells the operating system that a tensor's pages are no longer needed. They are read from the file again on the
+    /// next access.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such tensor.
+    /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn release(&self, name: &str) -> Result<()> {
         self.content.release(self.info(name)?.range.clone());
         Ok(())

@@ -3,21 +3,21 @@
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// 8 bits without a sign.
+    /// Unsigned 8-bit integer.
     U8(u8),
-    /// 8 bits with a sign.
+    /// Signed 8-bit integer.
     I8(i8),
-    /// 16 bits without a sign.
+    /// Unsigned 16-bit integer.
     U16(u16),
-    /// 16 bits with a sign.
+    /// Signed 16-bit integer.
     I16(i16),
-    /// 32 bits without a sign.
+    /// Unsigned 32-bit integer.
     U32(u32),
-    /// 32 bits with a sign.
+    /// Signed 32-bit integer.
     I32(i32),
-    /// 64 bits without a sign.
+    /// Unsigned 64-bit integer.
     U64(u64),
-    /// 64 bits with a sign.
+    /// Signed 64-bit integer.
     I64(i64),
     /// Single precision.
     F32(f32),
@@ -27,42 +27,42 @@ pub enum Value {
     Bool(bool),
     /// Text.
     Str(String),
-    /// Many of one type.
+    /// An array; all elements have one type.
     Array(Array),
 }
 
 /// An array of metadata values, all of one type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Array {
-    /// 8 bits without a sign.
+    /// Unsigned 8-bit integers.
     U8(Vec<u8>),
-    /// 8 bits with a sign.
+    /// Signed 8-bit integers.
     I8(Vec<i8>),
-    /// 16 bits without a sign.
+    /// Unsigned 16-bit integers.
     U16(Vec<u16>),
-    /// 16 bits with a sign.
+    /// Signed 16-bit integers.
     I16(Vec<i16>),
-    /// 32 bits without a sign.
+    /// Unsigned 32-bit integers.
     U32(Vec<u32>),
-    /// 32 bits with a sign.
+    /// Signed 32-bit integers.
     I32(Vec<i32>),
-    /// 64 bits without a sign.
+    /// Unsigned 64-bit integers.
     U64(Vec<u64>),
-    /// 64 bits with a sign.
+    /// Signed 64-bit integers.
     I64(Vec<i64>),
     /// Single precision.
     F32(Vec<f32>),
     /// Double precision.
     F64(Vec<f64>),
-    /// True or false.
+    /// Booleans.
     Bool(Vec<bool>),
-    /// Texts.
+    /// Strings.
     Str(Vec<String>),
-    /// Arrays, each with a type of its own.
+    /// Nested arrays, each with its own element type.
     Array(Vec<Array>),
 }
 
-/// The numbers of the types in a file.
+/// The type numbers used in a file.
 pub(super) mod kind {
     pub const U8: u32 = 0;
     pub const I8: u32 = 1;
@@ -80,7 +80,7 @@ pub(super) mod kind {
 }
 
 impl Value {
-    /// What the value is, for messages.
+    /// The kind of value, for error messages.
     pub fn kind_name(&self) -> &'static str {
         match self {
             Self::U8(_) => "a u8",
@@ -103,7 +103,7 @@ impl Value {
         }
     }
 
-    /// An integer of any width.
+    /// The value as an integer, if it has any integer type.
     pub fn as_integer(&self) -> Option<i128> {
         Some(match *self {
             Self::U8(v) => v.into(),
@@ -120,7 +120,7 @@ impl Value {
 }
 
 impl Array {
-    /// How many values.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
             Self::U8(v) => v.len(),
@@ -139,7 +139,7 @@ impl Array {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the array is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! GGUF files written, version 3: the header first, then one tensor after the other.
+//! Writes GGUF files, version 3: the header first, then one tensor after the other.
 
 use std::{
     collections::BTreeSet,
@@ -15,26 +15,26 @@ use crate::{Error, Result, formats::Format, io::atomic};
 
 const OP: &str = "write GGUF";
 const VERSION: u32 = 3;
-/// ggml keeps a name in 64 bytes with a zero at the end.
+/// ggml stores a name in 64 bytes, including the terminating zero.
 const LONGEST_NAME: usize = 63;
 
-/// A tensor to be written.
+/// A tensor to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Its name, of at most 63 bytes.
+    /// Its name, at most 63 bytes.
     pub name: String,
-    /// Its dimensions, outermost first, at most four.
+    /// Its dimensions, outermost first; at most four.
     pub shape: Vec<usize>,
     /// How its elements are stored.
     pub format: Format,
 }
 
-/// Writes a file atomically. `fill` is called for each tensor in turn and writes its bytes (`rows * row_bytes`) in as many
-/// pieces as it likes. The data is aligned to 32 bytes, or to the metadata's `general.alignment`.
+/// Writes a file atomically. `fill` is called for each tensor in turn and writes its bytes (`rows * row_bytes`) in any
+/// number of pieces. The data is aligned to 32 bytes, or to the metadata's `general.alignment`.
 ///
 /// # Errors
-/// [`Error::Shape`] for names and keys that come twice, shapes that GGUF cannot hold, or a `fill` that wrote too much or
-/// too little; [`Error::Io`]; what `fill` returns. Then an older file is intact.
+/// [`Error::Shape`] for duplicate names or keys, shapes that GGUF cannot hold, or a `fill` that writes too much or too
+/// little; [`Error::Io`]; whatever `fill` returns. An existing file is left intact on error.
 pub fn write(
     path: &Path,
     metadata: &[(String, Value)],
@@ -44,10 +44,10 @@ pub fn write(
     atomic::write_with(path, |file| write_to(file, path, metadata, tensors, fill))
 }
 
-/// The same to anywhere; `path` is for messages.
+/// Like [`write()`], but to any writer; `path` is used in error messages only.
 ///
 /// # Errors
-/// As [`write()`]; part of it may be written then.
+/// Returns the errors of [`write()`]; `out` may then contain a partial file.
 pub fn write_to(
     out: &mut dyn Write,
     path: &Path,
@@ -80,7 +80,7 @@ fn wrong(reason: String) -> Error {
 fn checked_alignment(path: &Path, entries: &[(String, Value)]) -> Result<usize> {
     let mut metadata = Metadata::new(path);
     for (key, value) in entries {
-        // Of long values only the key is needed.
+        // Only the keys matter here, so long values are not copied.
         let value = if key == ALIGNMENT_KEY { value.clone() } else { Value::Bool(true) };
         if !metadata.insert(key.clone(), value) {
             return Err(wrong(format!("metadata '{key}' comes twice")));
@@ -89,7 +89,7 @@ fn checked_alignment(path: &Path, entries: &[(String, Value)]) -> Result<usize> 
     alignment(&metadata)
 }
 
-/// The bytes of each tensor.
+/// The size of each tensor in bytes.
 fn lengths(tensors: &[TensorSpec]) -> Result<Vec<u64>> {
     let mut names = BTreeSet::new();
     let length = |TensorSpec { name, shape, format }: &TensorSpec| {
@@ -205,7 +205,7 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
     }
 }
 
-/// Counts what passes through.
+/// Counts the bytes that pass through.
 struct Counted<W> {
     inner: W,
     count: u64,

@@ -1,12 +1,12 @@
-//! The next token of every sequence of a step, each by its own rule.
+//! Chooses the next token of every sequence in a step, each by its own rule.
 //!
-//! The draw is the sampling kernel's for everyone, keyed by the request's seed and the number of the token, so neither
-//! neighbours nor what else a request asks for change it. Scores come to the host where they are to be changed (biases,
-//! penalties by count, constraints), go back, and are drawn from there; and where a request wants to see the likeliest.
+//! The sampling kernel makes every draw, keyed by the request's seed and the number of the token, so neither neighbours
+//! nor other options of a request change it. Scores come to the host if a request wants the likeliest tokens, or if they
+//! have to be changed (biases, penalties by count, constraints); changed scores are uploaded again for the draw.
 
 use super::{request::TokenEvent, sequence::Sequence};
 use crate::{
-    Result,
+    Error, Result,
     gpu::readback::Readback,
     infer::sampler::{self, Candidate, Sampling},
     ops::gather::{RowIndex, gather},
@@ -18,25 +18,25 @@ use crate::{
 pub(super) struct Scores {
     /// `[sequences, vocabulary]`
     pub logits: Tensor,
-    /// Which ones, by index among the running.
+    /// Their indices among the running sequences.
     pub sequences: Vec<usize>,
 }
 
-/// A sequence's next token, or why there is none.
+/// A sequence's index and its next token, or why there is none.
 pub(super) type Choice = (usize, std::result::Result<TokenEvent, String>);
 
-/// A draw under way: rows of one group of scores that are chosen by one rule.
+/// A draw in progress: rows of one group of scores that are chosen by the same rule.
 struct Draw {
     group: usize,
     rows: Vec<usize>,
     pairs: Readback,
 }
 
-/// What the host knows of a row: its scores as the model gave them, and whether that which is drawn may be.
+/// What the host knows about a row: the model's original scores, and which tokens may not be drawn.
 #[derive(Default)]
 struct Row {
     raw: Option<Vec<f32>>,
-    /// Ids that a constraint took out, where there is one.
+    /// The ids that a constraint ruled out, if there is one.
     masked: Option<Vec<bool>>,
 }
 
@@ -48,7 +48,7 @@ impl Sequence {
         penalties || !request.bias.is_empty() || request.constraint.is_some()
     }
 
-    /// Its rule alone: what differs in nothing else is drawn together.
+    /// Its sampling rule without the seed; sequences with equal rules are drawn together.
     fn rule(&self) -> Sampling {
         let sampling = Sampling { seed: 0, ..self.request.sampling };
         match sampling.temperature > 0.0 {
@@ -61,7 +61,7 @@ impl Sequence {
         }
     }
 
-    /// Changes scores as the request asks for; returns which ids a constraint took out.
+    /// Changes scores as the request asks; returns which ids a constraint ruled out.
     fn edit(&mut self, scores: &mut [f32]) -> Option<Vec<bool>> {
         for &(id, bias) in &self.request.bias {
             scores[id as usize] += bias;
@@ -77,7 +77,7 @@ impl Sequence {
         let constraint = self.request.constraint.as_mut()?;
         constraint.mask(scores);
         let masked = scores.iter().map(|score| *score == f32::NEG_INFINITY).collect();
-        // Kernels need not know infinities.
+        // Keeps infinities away from the kernels.
         scores.iter_mut().filter(|score| **score == f32::NEG_INFINITY).for_each(|score| *score = OUT);
         Some(masked)
     }
@@ -86,10 +86,10 @@ impl Sequence {
 /// The score of a token that may not come next.
 const OUT: f32 = -1e30;
 
-/// Chooses for all `groups`. One wait for the GPU, and one more where the host changes scores.
+/// Chooses for all `groups`. Waits for the GPU once, and once more if the host changes scores.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub(super) async fn choose(groups: &[Scores], running: &mut [Sequence]) -> Result<Vec<Choice>> {
     let mut known: Vec<Vec<Row>> = Vec::new();
     let mut shown: Vec<(usize, usize, Readback)> = Vec::new();
@@ -140,7 +140,7 @@ pub(super) async fn choose(groups: &[Scores], running: &mut [Sequence]) -> Resul
     Ok(choices)
 }
 
-/// Starts the draws of `rows` of a group, one for each rule; `place` says where in `logits` a row is.
+/// Starts the draws of `rows` of a group, one for each rule; `place` maps a row to its row in `logits`.
 fn draw(
     index: usize,
     logits: &Tensor,
@@ -170,18 +170,18 @@ fn draw(
     Ok(())
 }
 
-/// Rows of scores, copied.
+/// A copy of some rows of scores.
 fn take(logits: &Tensor, rows: &[usize]) -> Result<Tensor> {
     let gpu = logits.gpu();
     let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
     gather(&Tape::off(gpu), logits, &RowIndex::new(gpu, &rows, false)?)
 }
 
-/// What is told of a draw. Beside the likeliest tokens the token's own log-probability is one of the same distribution: the
-/// model's, at temperature 1.
+/// What is reported about a draw. If the likeliest tokens are reported too, the chosen token's log-probability is of the
+/// same distribution as theirs: the model's, at temperature 1.
 fn told(row: &Row, mut chosen: Candidate, top: usize) -> std::result::Result<TokenEvent, String> {
     if chosen.logprob.is_nan() {
-        return Err("the model's scores are not numbers: its weights are broken".to_string());
+        return Err(Error::BrokenWeights.to_string());
     }
     if row.masked.as_ref().is_some_and(|masked| masked[chosen.id as usize]) {
         return Err("the constraint left no token that may come next".to_string());

@@ -1,4 +1,4 @@
-//! What the model makes of a text: where each token looks, and what it expects next.
+//! How the model reads a text: what each token attends to, and which tokens are expected next.
 
 use super::Engine;
 use crate::{
@@ -11,30 +11,30 @@ use crate::{
     tape::Tape,
 };
 
-/// Most tokens of an inspected text: maps grow with their square.
+/// Maximum number of tokens of an inspected text; attention maps grow with its square.
 pub const LONGEST: usize = 256;
 
-/// A text from the inside.
+/// A text as the model reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
-    /// `[layers, heads, tokens, tokens]`: row `t` of a head says what token `t` looks at, and sums to 1.
+    /// `[layers, heads, tokens, tokens]`: row `t` of a head says how token `t` attends to each token, and sums to 1.
     pub attention: Vec<f32>,
-    /// Blocks of the model.
+    /// Number of blocks of the model.
     pub layers: usize,
-    /// Query heads of a block.
+    /// Number of query heads per block.
     pub heads: usize,
-    /// Tokens of the text.
+    /// Number of tokens of the text.
     pub tokens: usize,
-    /// After each token the likeliest next ones, best first, at temperature 1.
+    /// For each token, the likeliest next tokens at temperature 1, best first.
     pub next: Vec<Vec<Candidate>>,
 }
 
 impl Engine {
-    /// Reads `tokens` apart from everything that runs; `top` candidates are told after each.
+    /// Reads `tokens` independently of all running requests; reports `top_candidates` candidates after each token.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an empty text, one of more than [`LONGEST`] tokens or more than the context, and tokens that there
-    /// are not; those of the driver.
+    /// [`Error::Usage`] for an empty text, one longer than [`LONGEST`] tokens or the context, and tokens outside the
+    /// vocabulary; the driver's errors.
     pub async fn inspect(&mut self, tokens: &[u32], top_candidates: usize) -> Result<Inspection> {
         let most = LONGEST.min(self.model().config().context);
         if tokens.is_empty() || tokens.len() > most {
@@ -48,7 +48,7 @@ impl Engine {
         let hidden = maps.hidden.reshape(&[count, config.width])?;
         let mut next = Vec::with_capacity(count);
         if top_candidates > 0 {
-            // A few rows at a time: scores of all would take a row of the vocabulary each.
+            // A few rows at a time, because the scores of each take a row as wide as the vocabulary.
             let rows: Vec<u32> = (0..count as u32).collect();
             for rows in rows.chunks(FEW) {
                 let some = gather(&tape, &hidden, &RowIndex::new(gpu, rows, false)?)?;

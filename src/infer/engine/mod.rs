@@ -1,10 +1,10 @@
-//! Many requests at once: they join and leave the running batch at every step.
+//! Answers many requests at once (continuous batching): they join and leave the running batch at every step.
 //!
-//! The engine knows neither threads nor time. Whoever owns it submits requests and calls [`Engine::step`] as long as there is
-//! work; each request hears of its tokens through its own listener. A step computes one token of every text that is read, and
-//! a chunk of prompts; keys and values lie in pages ([`crate::model::paged`]), and full pages serve every text that begins
-//! alike. What a text says depends on its request alone: draws are keyed by seed and number, and a text's own tokens are
-//! computed row by row, whoever sits in the other rows.
+//! The engine knows neither threads nor time. Its owner submits requests and calls [`Engine::step`] as long as there is
+//! work; each request gets its tokens through its own listener. A step computes one token of every text whose prompt
+//! has been read, and reads a chunk of prompts. Keys and values lie in pages ([`crate::model::paged`]), and full pages
+//! are shared by all texts with the same beginning. The answer depends on the request alone: draws are keyed by seed
+//! and number, and a text's tokens are computed row by row, whatever is in the other rows.
 
 mod choose;
 mod inspect;
@@ -38,16 +38,17 @@ use crate::{
     tensor::Tensor,
 };
 
-/// How much at once.
+/// How much the engine does at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Most requests that run at once.
+    /// Maximum number of requests that run at once.
     pub sequences: usize,
-    /// Most requests that wait.
+    /// Maximum number of requests that wait.
     pub waiting: usize,
-    /// Most tokens in the cache, over all texts; memory is taken as it fills. A text ends where it alone fills the cache.
+    /// Maximum number of tokens in the cache, over all texts; memory is allocated as it fills. A text that alone
+    /// fills the cache ends there.
     pub tokens: usize,
-    /// Most tokens of prompts that are read in a step, while every running text goes on by one.
+    /// Maximum number of prompt tokens read in a step, while every other running text grows by one token.
     pub chunk: usize,
     /// How keys and values are stored.
     pub precision: Precision,
@@ -59,10 +60,10 @@ impl Default for Settings {
     }
 }
 
-/// Why a request was not taken.
+/// Why a request was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// As many wait as may.
+    /// The queue holds the maximum number of requests.
     #[error("the queue is full: try again later")]
     Full,
     /// It can never be answered.
@@ -70,42 +71,52 @@ pub enum Refused {
     Invalid(Error),
 }
 
-/// What an engine has done, and what it is doing.
+impl Refused {
+    /// The refusal as an error of the crate.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Full => Error::QueueFull,
+            Self::Invalid(error) => error,
+        }
+    }
+}
+
+/// Counts of what an engine has done and is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Figures {
-    /// Requests that are being answered.
+    /// Requests being answered.
     pub running: usize,
     /// Requests in the queue.
     pub waiting: usize,
-    /// Pages that running texts hold; others may still be known, and are free.
+    /// Pages that running texts hold; all others are available, even if their content is still known.
     pub pages_used: usize,
-    /// Pages in all, of [`PAGE`] tokens.
+    /// Total number of pages, of [`PAGE`] tokens each.
     pub pages: usize,
-    /// Tokens of the prompts that were begun.
+    /// Tokens of the prompts of all started requests.
     pub prompt_tokens: u64,
-    /// Those of them that were in the cache already.
+    /// The number of those that were already in the cache.
     pub cached_tokens: u64,
     /// Tokens generated.
     pub generated_tokens: u64,
     /// Requests answered to the end.
     pub finished: u64,
-    /// Requests whose listener went away.
+    /// Requests whose listener was gone.
     pub cancelled: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// How often a text had to yield its pages.
+    /// How often a text had to give up its pages.
     pub preempted: u64,
     /// Steps.
     pub steps: u64,
 }
 
-/// Bind groups that may pile up: batches come in many shapes, and each shape has its own.
+/// How many bind groups may accumulate before they are dropped: batches come in many shapes, and each has its own.
 const BIND_GROUPS: u64 = 20_000;
 
 /// A model that answers many requests at once.
 pub struct Engine {
     gpu: Gpu,
-    /// The model, and it with each of the adapters.
+    /// The model, followed by the model with each of the adapters.
     models: Vec<Gpt>,
     names: Vec<String>,
     pages: Pages,
@@ -117,12 +128,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for `model`, which also answers by `adapters`: by name the same model with adapters beside it, made by
-    /// [`Gpt::beside`], so that the weights are in memory once.
+    /// An engine for `model` and for `adapters`: each is a name and the same model with adapters, made by [`Gpt::beside`]
+    /// so that the weights are in memory only once.
     ///
     /// # Errors
-    /// [`Error::Usage`] for settings that leave nothing to run, names that are empty or occur twice, and adapters of another
-    /// model.
+    /// [`Error::Usage`] for settings with which nothing could run, names that are empty or occur twice, and adapters of
+    /// another model.
     pub fn new(gpu: Gpu, model: Gpt, adapters: Vec<(String, Gpt)>, settings: Settings) -> Result<Self> {
         let Settings { sequences, tokens, chunk, .. } = settings;
         if sequences == 0 || chunk == 0 || tokens < PAGE {
@@ -149,21 +160,22 @@ impl Engine {
         &self.models[0]
     }
 
-    /// The adapters that requests may name.
+    /// The names of the adapters that requests may use.
     pub fn adapters(&self) -> &[String] {
         &self.names
     }
 
-    /// The most tokens of one text, its prompt included: the model's context, or the cache where that is smaller.
+    /// The maximum number of tokens of one text, including its prompt: the model's context, or the
+    /// cache if that is smaller.
     pub fn window(&self) -> usize {
         self.model().config().context.min(self.schedule.page_table.count() * PAGE)
     }
 
-    /// Takes a request into the queue. A text that reaches the window ends there ([`Finish::Length`]).
+    /// Puts a request into the queue. A text that reaches the window ends there ([`Finish::Length`]).
     ///
     /// # Errors
-    /// [`Refused::Full`] when as many wait as may, [`Refused::Invalid`] for what no model can answer, an adapter that there
-    /// is not, and a prompt that does not fit the window.
+    /// [`Refused::Full`] when the queue is full, [`Refused::Invalid`] for a request that no model can answer, an unknown
+    /// adapter, or a prompt that does not fit the window.
     pub fn submit(&mut self, request: Request) -> std::result::Result<(), Refused> {
         let invalid = |reason: String| Err(Refused::Invalid(Error::Usage(reason)));
         let config = self.model().config();
@@ -195,10 +207,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Computes one step of everything that runs; true while work remains. Who cannot be answered alone hears so alone.
+    /// Computes one step of everything that runs; returns true while work remains. If a single request cannot be
+    /// answered, only its own listener is told.
     ///
     /// # Errors
-    /// Those of the driver: then every request has failed, each with the reason, and nothing is left to do.
+    /// Returns the driver's errors; then every request has failed and been told the reason, and no work is left.
     pub async fn step(&mut self) -> Result<bool> {
         if let Err(error) = self.advance().await {
             self.schedule.fail(&error.to_string());
@@ -215,7 +228,7 @@ impl Engine {
             return Ok(());
         }
         self.steps += 1;
-        // The last hidden state of every text that is read to its end: tensor, row, sequence.
+        // The last hidden state of every text that has been read to its end: tensor, row, sequence.
         let mut ends = Vec::new();
         for batch in &batches {
             let hidden = self.read(batch)?;
@@ -248,7 +261,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The pass of a batch: final hidden states after the last token of every part.
+    /// The forward pass of a batch: final hidden states at the last token of every part.
     fn read(&mut self, batch: &Batch) -> Result<Tensor> {
         let running = &self.schedule.running;
         let (mut ids, mut runs) = (Vec::new(), Vec::new());
@@ -260,7 +273,7 @@ impl Engine {
         self.models[batch.adapter].read(&ids, &runs, &mut self.pages)
     }
 
-    /// Scores from rows of hidden states. Adapters leave the head alone, so it is one product for all of them.
+    /// Scores from rows of hidden states. Adapters do not change the head, so one product serves all of them.
     fn scores(&self, ends: &[(Tensor, usize, usize)]) -> Result<Scores> {
         let width = self.model().config().width;
         let all = Tensor::empty_f32(&self.gpu, &[ends.len(), width])?;
@@ -274,7 +287,7 @@ impl Engine {
         Ok(Scores { logits, sequences: ends.iter().map(|(_, _, index)| *index).collect() })
     }
 
-    /// What was done so far, and what is being done.
+    /// Counts of what has been done so far and what is being done.
     pub fn figures(&self) -> Figures {
         let Schedule { page_table, waiting, running, tally, .. } = &self.schedule;
         Figures {
@@ -293,10 +306,11 @@ impl Engine {
         }
     }
 
-    /// The vectors of texts, of length 1: means of the model's last hidden states. Runs at once, beside whatever runs.
+    /// The vectors of texts, scaled to length 1: means of the model's final hidden states. Computed immediately,
+    /// independently of all running requests.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an empty text or a token that there is not; those of the driver.
+    /// [`Error::Usage`] for an empty text or a token outside the vocabulary; the driver's errors.
     pub async fn embed(&mut self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
         let mut vectors = Vec::with_capacity(texts.len());
         for text in texts {

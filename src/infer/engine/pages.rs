@@ -1,23 +1,24 @@
-//! Who holds which page, and what is known of pages that nobody holds: the host's side of the pool.
+//! The host's side of the pool: who holds which page, and the known content of pages that nobody holds.
 //!
-//! A full page never changes again. It is known by its tokens and by the page before it, so whoever begins with the same
-//! tokens under the same adapter takes it instead of reading them. Pages that nobody holds stay known until their memory is
-//! needed; those that were let go first go first.
+//! A full page never changes again. It is identified by its tokens and by the page before it, so a text that begins
+//! with the same tokens under the same adapter uses it instead of reading them. Pages that nobody holds stay known
+//! until their memory is needed; those released first are reused first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ops::kv::paged::PAGE;
 
-/// What a full page is known by: the name of the page before it (for a text's first page the adapter's), and its tokens.
+/// What identifies a full page: the name of the page before it (the adapter's for a text's first page), and its tokens.
 type Key = (u64, Box<[u32]>);
 
 /// Pages by number.
 pub(super) struct PageTable {
     pages: Vec<Page>,
     by_key: HashMap<Key, u32>,
-    /// Pages that nobody holds and nothing is known of; the least is taken first, so that memory grows late.
+    /// Pages that nobody holds and whose content is unknown; the lowest number is taken first,
+    /// so that memory grows late.
     free: BTreeSet<u32>,
-    /// Known pages that nobody holds, by when they were let go.
+    /// Known pages that nobody holds, by release time.
     idle: BTreeMap<u64, u32>,
     clock: u64,
     names: u64,
@@ -26,13 +27,13 @@ pub(super) struct PageTable {
 #[derive(Clone, Default)]
 struct Page {
     holders: u32,
-    /// What it is known by, and the name by which the pages after it know it.
+    /// Its key, and the name by which the page after it refers to it.
     known: Option<(Key, u64)>,
-    /// When it was let go.
+    /// When it was released.
     since: u64,
 }
 
-/// Names below are those of adapters.
+/// Smaller names are those of adapters.
 const FIRST_NAME: u64 = 1 << 32;
 
 impl PageTable {
@@ -48,17 +49,17 @@ impl PageTable {
         }
     }
 
-    /// All pages.
+    /// The number of pages.
     pub fn count(&self) -> usize {
         self.pages.len()
     }
 
-    /// Pages that can be taken.
+    /// The number of pages that can be taken.
     pub fn available(&self) -> usize {
         self.free.len() + self.idle.len()
     }
 
-    /// A page to write into. What was known of it is forgotten.
+    /// Takes a page to write into. Its previous content is forgotten.
     pub fn take(&mut self) -> Option<u32> {
         let page = self.free.pop_first().or_else(|| self.idle.pop_first().map(|(_, page)| page))?;
         let entry = &mut self.pages[page as usize];
@@ -69,8 +70,7 @@ impl PageTable {
         Some(page)
     }
 
-    /// Takes the known pages that `tokens` begin with under `adapter`, whole pages only; returns them and the name of the
-    /// last.
+    /// Takes the known whole pages that `tokens` begin with under `adapter`; returns them and the name of the last.
     pub fn find(&mut self, adapter: usize, tokens: &[u32]) -> (Vec<u32>, u64) {
         let (mut pages, mut name) = (Vec::new(), adapter as u64);
         for tokens in tokens.chunks_exact(PAGE) {
@@ -86,8 +86,8 @@ impl PageTable {
         (pages, name)
     }
 
-    /// Makes known that `page` holds `tokens` after the page named `before`; returns its name. Where another page is known
-    /// for that already, it stays the known one.
+    /// Publishes that `page` holds `tokens` after the page named `before`; returns its name. If another page is already
+    /// known for that, it stays the known one.
     pub fn publish(&mut self, page: u32, before: u64, tokens: &[u32]) -> u64 {
         let key: Key = (before, tokens.into());
         if let Some(&other) = self.by_key.get(&key) {
@@ -99,8 +99,8 @@ impl PageTable {
         self.names
     }
 
-    /// Lets go of a text's pages. Of the known ones the last goes first when memory is needed: what begins texts serves more
-    /// of them.
+    /// Releases a text's pages. Of the known ones, the last is reused first when memory is needed, because the
+    /// beginnings of texts are shared more often.
     pub fn release(&mut self, pages: &[u32]) {
         for &page in pages.iter().rev() {
             let entry = &mut self.pages[page as usize];
@@ -127,7 +127,7 @@ mod tests {
         (0..(pages * PAGE) as u32).map(|i| i * 7 + salt).collect()
     }
 
-    /// Reads a text: takes what is known, writes and publishes the rest.
+    /// Reads a text: takes the known pages, writes and publishes the rest.
     fn read(page_table: &mut PageTable, adapter: usize, tokens: &[u32]) -> (Vec<u32>, usize) {
         let (mut pages, mut name) = page_table.find(adapter, tokens);
         let known = pages.len();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_alike_is_shared_and_never_across_adapters() {
+    fn common_beginnings_are_shared_but_never_across_adapters() {
         let mut page_table = PageTable::new(8);
         let (a, known) = read(&mut page_table, 0, &text(3, 0));
         assert_eq!((known, page_table.available()), (0, 5));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_unused_goes_first_and_from_its_end() {
+    fn the_least_recently_used_page_goes_first_from_the_end() {
         let mut page_table = PageTable::new(4);
         let (old, _) = read(&mut page_table, 0, &text(2, 0));
         let (new, _) = read(&mut page_table, 0, &text(2, 1000));

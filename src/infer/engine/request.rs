@@ -1,4 +1,4 @@
-//! What is asked of the engine, and what it tells while it answers.
+//! Requests to the engine, and the events that it reports while it answers.
 
 use crate::{
     Error, Result,
@@ -8,47 +8,48 @@ use crate::{
     },
 };
 
-/// A text to go on with.
+/// A text to continue.
 pub struct Request {
-    /// What stands there already: at least one token.
+    /// The text so far: at least one token.
     pub prompt: Vec<u32>,
-    /// Most new tokens.
+    /// Maximum number of new tokens.
     pub count: usize,
-    /// Tokens that end the text; they are not told.
+    /// Tokens that end the text; they are not reported.
     pub stops: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Taken from the score of every token that was generated already (OpenAI's `presence_penalty`).
+    /// Subtracted from the score of every token that was already generated (OpenAI's `presence_penalty`).
     pub presence_penalty: f32,
-    /// Taken from the score of a token once for each time that it was generated (OpenAI's `frequency_penalty`).
+    /// Subtracted from the score of a token once for each time that it was generated (OpenAI's `frequency_penalty`).
     pub frequency_penalty: f32,
     /// Added to the scores of tokens.
     pub bias: Vec<(u32, f32)>,
-    /// How many of the likeliest tokens are told with each token.
+    /// How many of the likeliest tokens are reported with each token.
     pub top: usize,
-    /// The LoRA adapters to compute with, by name; without a name the model as it is.
+    /// The name of the LoRA adapters to compute with; `None` for the model without adapters.
     pub adapter: Option<String>,
-    /// Which tokens may come next, where not every one may.
+    /// Restricts which tokens may come next.
     pub constraint: Option<Box<dyn Constraint>>,
-    /// Hears what happens, on the engine's thread; false says that nobody listens any more, which cancels the request.
+    /// Called with every event, on the engine's thread; returns false if nobody listens any more,
+    /// which cancels the request.
     pub listener: Box<dyn FnMut(Event) -> bool + Send>,
 }
 
 /// Which tokens may come next.
 pub trait Constraint: Send {
-    /// Sets the scores of tokens that may not come next to minus infinity. At least one token must stay.
+    /// Sets the scores of tokens that may not come next to minus infinity. At least one token must remain.
     fn mask(&mut self, scores: &mut [f32]);
 
-    /// Hears which token was chosen.
+    /// Is called with the token that was chosen.
     fn accept(&mut self, id: u32);
 }
 
-/// What happens to a request.
+/// Something that happens to a request.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Its prompt is read; this many of its tokens were in the cache already.
+    /// Its prompt is being read; some of its tokens may already be in the cache.
     Started {
-        /// Tokens that need not be read.
+        /// Number of tokens that were already in the cache and need not be read.
         cached: usize,
     },
     /// A token.
@@ -64,12 +65,13 @@ pub enum Event {
 pub struct TokenEvent {
     /// The token, with its log-probability.
     pub chosen: Candidate,
-    /// The likeliest tokens in its place, best first: [`Request::top`] of them.
+    /// The [`Request::top`] likeliest tokens in its place, best first.
     pub top: Vec<Candidate>,
 }
 
 impl Request {
-    /// A text to go on with by at most `count` tokens, each drawn from all at temperature 1, and nothing else.
+    /// A request for at most `count` tokens, each drawn from the whole distribution at temperature
+    /// 1, with no other options.
     pub fn new(prompt: Vec<u32>, count: usize, listener: impl FnMut(Event) -> bool + Send + 'static) -> Self {
         Self {
             prompt,
@@ -86,7 +88,7 @@ impl Request {
         }
     }
 
-    /// Refuses what no model can answer; `vocabulary` and `context` are the model's.
+    /// Refuses a request that the model cannot answer; `vocabulary` and `context` are the model's.
     ///
     /// # Errors
     /// [`Error::Usage`].

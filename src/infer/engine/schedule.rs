@@ -1,9 +1,10 @@
-//! Who runs and who waits. First come, first served: everything that runs came before everything that waits.
+//! Decides which requests run and which wait. First come, first served: all running requests
+//! came before all waiting ones.
 //!
-//! A text enters when there are pages for all of it; then every step reads a chunk of it, beside one token of every text that
-//! is read already. When there is no page for a token, the youngest text yields: its pages are freed, it goes back to the
-//! queue's front, and what it said is read again later. The oldest never yields, and alone it has all pages, so work always
-//! goes on.
+//! A text enters when there are pages for all of it; then every step reads a chunk of it, and computes one token of
+//! every text that has already been read. When there is no page for a token, the youngest text yields: its pages are
+//! freed, it returns to the front of the queue, and its tokens so far are read again later. The oldest text never
+//! yields, and alone it has all pages, so there is always progress.
 
 use std::collections::VecDeque;
 
@@ -13,26 +14,26 @@ use super::{
 };
 use crate::ops::packed::product::FEW;
 
-/// How many chunks are read at once while nobody waits for a next token: weights are unpacked once for all of them.
+/// How many chunks are read at once while no text waits for its next token; weights are unpacked once for all of them.
 const LONGER: usize = 4;
 
 /// Tokens of a running sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Its index among the running ones.
+    /// The index of the sequence among the running ones.
     pub index: usize,
-    /// How many of its unread tokens.
+    /// How many of its unread tokens are computed.
     pub count: usize,
 }
 
-/// What one pass computes.
+/// What one forward pass computes.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub adapter: usize,
     pub parts: Vec<Part>,
 }
 
-/// What happened to those that came and went.
+/// Counts of what happened to requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub prompt_tokens: u64,
@@ -46,12 +47,12 @@ pub(super) struct Tally {
 pub(super) struct Schedule {
     pub page_table: PageTable,
     pub waiting: VecDeque<Sequence>,
-    /// By arrival.
+    /// Running sequences, in order of arrival.
     pub running: Vec<Sequence>,
     pub tally: Tally,
-    /// Most running at once.
+    /// Maximum number of sequences running at once.
     sequences: usize,
-    /// Most prompt tokens of a step.
+    /// Maximum number of prompt tokens per step.
     chunk: usize,
 }
 
@@ -71,8 +72,8 @@ impl Schedule {
         Self { page_table: PageTable::new(pages), waiting, running, tally: Tally::default(), sequences, chunk }
     }
 
-    /// Lets those in that wait, in order, as long as there are places and pages. One page for each that runs is left over, or
-    /// those would soon want theirs back.
+    /// Admits waiting sequences in order, as long as there are places and pages. One page is left over for each running
+    /// sequence, or these would soon preempt the new one.
     pub fn admit(&mut self) {
         while self.running.len() < self.sequences {
             let Some(mut next) = self.waiting.pop_front() else { return };
@@ -96,7 +97,7 @@ impl Schedule {
         }
     }
 
-    /// Gives every running sequence a page for its next token; where there is none, the youngest yields.
+    /// Gives every running sequence a page for its next token; if there is none, the youngest sequence yields.
     pub fn grow(&mut self) {
         let mut index = 0;
         while let Some(sequence) = self.running.get_mut(index) {
@@ -112,9 +113,10 @@ impl Schedule {
         }
     }
 
-    /// The passes of a step: of each adapter one token of every sequence that is read, few enough for the kernels of few
-    /// rows, then the next chunk of prompts, in the order of arrival. A pass never holds both, so that a text's next token is
-    /// computed by the same kernels whatever is read beside it. While nobody waits for a next token, chunks are longer.
+    /// The passes of a step: for each adapter, one token of every sequence that has been read, few enough for the
+    /// kernels for few rows; then the next chunk of prompts, in order of arrival. A pass never holds both, so that a
+    /// text's next token is computed by the same kernels whatever else is read. While no text waits for its next
+    /// token, chunks are longer.
     pub fn batches(&self) -> Vec<Batch> {
         let (mut decoding, mut reading): (Vec<Batch>, Vec<Batch>) = (Vec::new(), Vec::new());
         let alone = self.running.iter().all(|sequence| sequence.unread() > 1);
@@ -139,7 +141,7 @@ impl Schedule {
         decoding.into_iter().chain(reading).collect()
     }
 
-    /// Takes out the running sequences that ended; `ends` are by index.
+    /// Removes the running sequences that ended, given by index.
     pub fn remove(&mut self, ends: &[(usize, End)]) {
         for &(index, end) in ends {
             self.running[index].leave(&mut self.page_table);
@@ -152,7 +154,7 @@ impl Schedule {
         });
     }
 
-    /// Everyone fails for the same reason, and nothing is known of any page.
+    /// Fails every sequence for the same reason, and forgets the content of all pages.
     pub fn fail(&mut self, reason: &str) {
         for mut sequence in self.running.drain(..).chain(self.waiting.drain(..)) {
             let end = sequence.fail(reason.to_string());
@@ -185,7 +187,7 @@ mod tests {
         (Sequence::new(request, adapter), heard)
     }
 
-    /// A step without a model: what is read is read, and every text that is read says 7.
+    /// A step without a model: marks tokens as read, and every text that has been read generates a 7.
     fn step(schedule: &mut Schedule) -> Vec<Vec<(usize, usize)>> {
         schedule.admit();
         schedule.grow();
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn adapters_have_passes_of_their_own_and_passes_have_few_rows() {
+    fn adapters_have_separate_passes_and_passes_have_few_rows() {
         let mut schedule = Schedule::new(400, 3 * FEW, 1000);
         for index in 0..2 * FEW + 1 {
             schedule.waiting.push_back(sequence(1, index % 2).0);
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_came_last_yields_and_comes_back_first() {
+    fn the_youngest_yields_and_comes_back_first() {
         let mut schedule = Schedule::new(3, 4, 100);
         for _ in 0..3 {
             schedule.waiting.push_back(sequence(PAGE - 1, 0).0);
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn all_hear_of_a_failure() {
+    fn everyone_is_told_of_a_failure() {
         let mut schedule = Schedule::new(8, 2, 100);
         let heard: Vec<Heard> = (0..4)
             .map(|_| {

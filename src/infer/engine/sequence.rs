@@ -9,14 +9,14 @@ use crate::{infer::generate::Finish, ops::kv::paged::PAGE};
 /// A text that grows.
 pub(super) struct Sequence {
     pub request: Request,
-    /// The prompt, then what was generated.
+    /// The prompt, followed by the generated tokens.
     pub tokens: Vec<u32>,
-    /// How many of the tokens are the prompt's.
+    /// How many of the tokens belong to the prompt.
     pub prompt: usize,
     /// How many of the tokens are in the pages.
     pub read: usize,
     pub pages: Vec<u32>,
-    /// The name of the last page that is known, and how many are.
+    /// The name of the last published page, and how many pages are published.
     name: u64,
     known: usize,
     /// Index of the adapter, 0 for none.
@@ -24,7 +24,7 @@ pub(super) struct Sequence {
     started: bool,
 }
 
-/// What became of a sequence that left.
+/// How a sequence ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Finished,
@@ -40,18 +40,18 @@ impl Sequence {
         Self { request, tokens, prompt, read: 0, pages: Vec::new(), name, known: 0, adapter, started: false }
     }
 
-    /// Tokens that are not in the pages yet: more than one while a prompt is being read, one while decoding.
+    /// Number of tokens that are not in the pages yet: more than one while a prompt is being read, one while decoding.
     pub fn unread(&self) -> usize {
         self.tokens.len() - self.read
     }
 
-    /// Tokens that were generated.
+    /// The generated tokens.
     pub fn generated(&self) -> &[u32] {
         &self.tokens[self.prompt..]
     }
 
-    /// Takes pages for all its tokens, as many as possible of those that are known, and `reserve` must be left over; false
-    /// where there are not enough, and then it holds none. The last token is always read: its scores are not kept.
+    /// Takes pages for all its tokens, known ones where possible, if `reserve` pages are left over; otherwise takes
+    /// none and returns false. The last token is always read, because its scores are not kept.
     pub fn enter(&mut self, page_table: &mut PageTable, reserve: usize) -> bool {
         let (pages, name) = page_table.find(self.adapter, &self.tokens[..self.tokens.len() - 1]);
         let missing = self.tokens.len().div_ceil(PAGE) - pages.len();
@@ -69,7 +69,7 @@ impl Sequence {
         self.pages.len() * PAGE > self.read
     }
 
-    /// Notes that `count` more tokens are in the pages, and makes full pages known.
+    /// Notes that `count` more tokens are in the pages, and publishes full pages.
     pub fn advance(&mut self, page_table: &mut PageTable, count: usize) {
         self.read += count;
         while (self.known + 1) * PAGE <= self.read {
@@ -79,19 +79,20 @@ impl Sequence {
         }
     }
 
-    /// Gives its pages back, to be read again later.
+    /// Gives its pages back; its tokens have to be read again later.
     pub fn leave(&mut self, page_table: &mut PageTable) {
         page_table.release(&std::mem::take(&mut self.pages));
         (self.read, self.known, self.name) = (0, 0, self.adapter as u64);
     }
 
-    /// Tells that its prompt is being read, once; false when nobody listens any more.
+    /// Reports, the first time only, that its prompt is being read; `Some(false)` if nobody listens any more.
     pub fn start(&mut self) -> Option<bool> {
         let first = !std::mem::replace(&mut self.started, true);
         first.then(|| (self.request.listener)(Event::Started { cached: self.read }))
     }
 
-    /// Takes its next token; says what becomes of it if that was the last. `window` is the most tokens that can be read.
+    /// Takes its next token; returns how the sequence ended if that was the last. `window` is the maximum number
+    /// of tokens that can be read.
     pub fn accept(&mut self, told: Result<TokenEvent, String>, window: usize) -> Option<End> {
         let told = match told {
             Ok(told) => told,

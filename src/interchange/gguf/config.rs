@@ -1,4 +1,5 @@
-//! Metadata of a GGUF file to a configuration and back. What wgpt does not compute is refused by its key and value.
+//! Converts the metadata of a GGUF file to a configuration and back. Settings that wgpt does not compute are refused by
+//! key and value.
 
 use super::names::{self, ROPE_FACTORS};
 use crate::{
@@ -8,7 +9,8 @@ use crate::{
     model::{Config, config::RopeScaling},
 };
 
-/// Settings of other models under these architectures, which change what is computed, by what leaves it as it is.
+/// Settings that other models under these architectures use to change the computation, with the values that do not
+/// change it.
 const FOREIGN: &[(&str, f64)] = &[
     ("expert_count", 0.0),
     ("attention.sliding_window", 0.0),
@@ -24,10 +26,10 @@ const FOREIGN: &[(&str, f64)] = &[
     ("rope.scaling.attn_factor", 1.0),
 ];
 
-/// Metadata in the order of a file.
+/// Metadata entries in file order.
 pub(super) type Entries = Vec<(String, Value)>;
 
-/// Metadata of one architecture, whose name stands before each key.
+/// The metadata of one architecture, whose name is the prefix of each key.
 struct Keys<'a> {
     file: &'a GgufFile,
     architecture: &'a str,
@@ -66,10 +68,10 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// The configuration of a file.
+/// The configuration in a file.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] naming the key that wgpt cannot follow.
+/// [`Error::Checkpoint`] naming the key that wgpt does not support.
 pub(super) fn read(file: &GgufFile) -> Result<(Family, Config)> {
     let architecture: &str = file.metadata().require("general.architecture")?;
     let Some(family) = names::family(architecture) else {
@@ -125,7 +127,7 @@ fn head_dim(keys: &Keys<'_>, width: usize, heads: usize) -> Result<usize> {
     Ok(dim)
 }
 
-/// Whether all linear layers, and whether queries, keys and values alone have biases: the tensors tell.
+/// Whether all linear layers have biases, and whether only queries, keys and values do, judged by the tensors present.
 fn biases(file: &GgufFile) -> Result<(bool, bool)> {
     let has = |names: &[&str]| -> Vec<bool> {
         names.iter().map(|name| file.contains(&format!("blk.0.{name}.bias"))).collect()
@@ -165,7 +167,7 @@ fn scaling(keys: &Keys<'_>, theta: f64, dim: usize) -> Result<Option<RopeScaling
     }
 }
 
-/// wgpt's own keys for Llama 3's scaling; llama.cpp reads the divisors.
+/// wgpt's own keys for Llama 3's frequency scaling; llama.cpp reads only the divisors.
 const LLAMA3: [&str; 4] = [
     "wgpt.rope_scaling.factor",
     "wgpt.rope_scaling.low_freq_factor",
@@ -173,7 +175,7 @@ const LLAMA3: [&str; 4] = [
     "wgpt.rope_scaling.original_context",
 ];
 
-/// The formula behind divisors, where it is known: by wgpt's keys, or because it is that of Meta's own models.
+/// The formula behind the divisors, if it is known from wgpt's keys or if the divisors match Meta's own models.
 fn llama3(file: &GgufFile, factors: &[f32], theta: f64) -> Result<Option<RopeScaling>> {
     let metadata = file.metadata();
     let number = |key: &str, default: f32| Ok::<_, Error>(f64::from(metadata.get::<f32>(key)?.unwrap_or(default)));
@@ -196,10 +198,10 @@ fn divisors(scaling: &RopeScaling, theta: f64, half: usize) -> Vec<f32> {
     (0..half).map(divisor).collect()
 }
 
-/// The metadata of `config`, whose family it is, and the divisors of its rotary frequencies where it has such.
+/// The metadata of `config`, which belongs to `family`, and the divisors of its rotary frequencies if it has any.
 ///
 /// # Errors
-/// [`Error::Config`] for sizes that do not fit 32 bits.
+/// [`Error::Config`] for sizes that do not fit in 32 bits.
 pub(super) fn write(family: Family, config: &Config) -> Result<(Entries, Option<Vec<f32>>)> {
     let architecture = names::architecture(family);
     let mut entries = vec![("general.architecture".to_string(), Value::Str(architecture.into()))];

@@ -1,4 +1,4 @@
-//! Models in GGUF files: metadata to a configuration, names to parameters, and back.
+//! Models in GGUF files: converts metadata to a configuration and names to parameters, and back.
 
 mod config;
 mod model;

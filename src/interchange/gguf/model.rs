@@ -13,7 +13,7 @@ use crate::{
     model::{Config, Source},
 };
 
-/// An opened file, memory-mapped.
+/// An opened, memory-mapped file.
 #[derive(Debug)]
 pub struct Model {
     file: GgufFile,
@@ -22,7 +22,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a file and checks that every tensor is there, in the shape that the metadata say.
+    /// Opens a file and checks that every tensor is there, with the shape given by the metadata.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] naming the key or tensor, [`Error::Io`].
@@ -30,7 +30,7 @@ impl Model {
         Self::from_file(GgufFile::open(path)?)
     }
 
-    /// The same from an opened file.
+    /// Like [`Model::open`], from an opened file.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] naming the key or tensor.
@@ -73,7 +73,7 @@ impl Source for Model {
 
     fn done(&self, name: &str) {
         for piece in self.layout.pieces(name) {
-            // A tensor that is not there has no pages.
+            // A tensor that does not exist has no pages to release.
             let _ = self.file.release(&piece.name);
         }
     }

@@ -1,4 +1,4 @@
-//! The names that llama.cpp gives to parameters.
+//! llama.cpp's names of parameters.
 
 use super::super::{family::Family, layout::Dialect};
 
@@ -37,7 +37,7 @@ const QWEN: Dialect = Dialect {
     ..GPT2
 };
 
-/// Only this architecture turns pairs that lie beside each other.
+/// Only this architecture rotates adjacent rows as pairs.
 const LLAMA: Dialect = Dialect { interleaved: true, ..QWEN };
 
 /// The dialect of a family.
@@ -49,7 +49,7 @@ pub(super) fn dialect(family: Family) -> &'static Dialect {
     }
 }
 
-/// `general.architecture` of a family.
+/// The `general.architecture` of a family.
 pub(super) fn architecture(family: Family) -> &'static str {
     match family {
         Family::Gpt2 => "gpt2",
@@ -59,7 +59,7 @@ pub(super) fn architecture(family: Family) -> &'static str {
     }
 }
 
-/// The family of a `general.architecture`.
+/// The family with this `general.architecture`.
 pub(super) fn family(architecture: &str) -> Option<Family> {
     [Family::Gpt2, Family::Llama, Family::Qwen2, Family::Qwen3]
         .into_iter()

@@ -1,4 +1,4 @@
-//! A model written as a GGUF file that llama.cpp loads.
+//! Writes a model as a GGUF file that llama.cpp loads.
 
 use std::{io::Write, path::Path};
 
@@ -14,20 +14,21 @@ use crate::{
     model::{Source, parameters::ParameterSpec},
 };
 
-/// Writes the model, its matrices stored as `format`; a matrix whose rows are no whole blocks of it as F16. Vectors and
-/// learned positions stay F32, as llama.cpp wants them. GPT-2 without biases gets biases of 0.
+/// Writes the model with its matrices stored as `format`. A matrix whose rows are not whole blocks of that format is
+/// stored as F16. Vectors and learned positions stay F32, which llama.cpp requires. GPT-2 without biases gets biases of
+/// 0.
 ///
 /// # Errors
-/// [`Error::Config`] for a model that llama.cpp does not know, [`Error::Tokenizer`] for a tokenizer that GGUF cannot hold,
-/// [`Error::Io`], and those of the source.
+/// [`Error::Config`] for a model that llama.cpp does not support, [`Error::Tokenizer`] for a tokenizer that GGUF cannot
+/// hold, [`Error::Io`], and the errors of the source.
 pub fn save(source: &dyn Source, codec: Option<&TextCodec>, path: &Path, format: Format) -> Result<()> {
     atomic::write_with(path, |file| write(file, source, codec, path, format))
 }
 
-/// The same to anywhere; `path` gives the model's name.
+/// Like [`save`], but to any writer; `path` gives the model's name.
 ///
 /// # Errors
-/// As [`save`]; part of it may be written then.
+/// Returns the errors of [`save`]; a partial file may have been written.
 pub fn write(
     out: &mut dyn Write,
     source: &dyn Source,

@@ -1,7 +1,7 @@
-//! A tokenizer as metadata of a GGUF file.
+//! Converts between a tokenizer and GGUF metadata.
 //!
-//! The whole tokenizer.json goes into the file as well (`tokenizer.huggingface.json` in GGUF's description), so that what
-//! wgpt writes it reads back unchanged.
+//! The whole tokenizer.json is also stored in the file (`tokenizer.huggingface.json` in GGUF's specification), so that
+//! wgpt reads back exactly what it wrote.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::{
 
 const WHOLE: &str = "tokenizer.huggingface.json";
 
-/// llama.cpp's kinds of tokens.
+/// llama.cpp's token types.
 mod kind {
     pub const NORMAL: i32 = 1;
     pub const CONTROL: i32 = 3;
@@ -29,10 +29,10 @@ fn wrong(reason: impl Into<String>) -> Error {
     Error::Tokenizer(format!("GGUF: {}", reason.into()))
 }
 
-/// The tokenizer of a file.
+/// The tokenizer stored in a file.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when the metadata are of other types than GGUF says, [`Error::Tokenizer`].
+/// [`Error::Checkpoint`] if the metadata have types other than GGUF specifies, [`Error::Tokenizer`].
 pub fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     match file.metadata().get::<&str>(WHOLE)? {
         Some(json) => Tokenizer::from_json(json),
@@ -40,10 +40,10 @@ pub fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     }
 }
 
-/// What a file says about its tokenizer.
+/// The vocabulary described by a file's metadata.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] naming the key that is missing or of another type than GGUF says.
+/// [`Error::Checkpoint`] naming the key that is missing or has a type other than GGUF specifies.
 pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
     let metadata = file.metadata();
     let key = |name: &str| format!("tokenizer.ggml.{name}");
@@ -69,8 +69,8 @@ pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
     })
 }
 
-/// The metadata of a tokenizer and its conventions for a model of `vocabulary` tokens. A character tokenizer's is for wgpt alone; other
-/// programs get a model that takes token ids.
+/// The metadata of a tokenizer and its conventions for a model of `vocabulary` tokens. Only wgpt can read a character
+/// tokenizer's; other programs see a model that takes token ids.
 ///
 /// # Errors
 /// [`Error::Tokenizer`] for a way of splitting words that llama.cpp has no name for, or more tokens than the model has.
@@ -104,7 +104,7 @@ pub(super) fn metadata(codec: &TextCodec, vocabulary: usize) -> Result<Entries> 
     Ok(entries)
 }
 
-/// Every token by id with its kind; ids without a token are filled up.
+/// Every token by id with its type; ids without a token get placeholders.
 fn tokens(file: &Json, vocabulary: usize) -> Result<(Vec<String>, Vec<i32>)> {
     let mut tokens: Vec<_> = (0..vocabulary).map(|id| format!("[PAD{id}]")).collect();
     let mut kinds = vec![kind::UNUSED; vocabulary];
@@ -125,7 +125,7 @@ fn tokens(file: &Json, vocabulary: usize) -> Result<(Vec<String>, Vec<i32>)> {
     Ok((tokens, kinds))
 }
 
-/// "a b" for each merge; files have them so or as pairs.
+/// "a b" for each merge; files store merges in this form or as pairs.
 fn merges(file: &Json) -> Result<Vec<String>> {
     let merge = |merge: &Json| match merge {
         Json::String(text) => Ok(text.clone()),

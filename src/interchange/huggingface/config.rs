@@ -1,12 +1,12 @@
-//! config.json of transformers to a configuration and back.
+//! Converts transformers' config.json to a configuration and back.
 //!
-//! A setting that changes what a model computes, and that wgpt does not compute, is refused by its name and value.
+//! A setting that changes what a model computes and that wgpt does not support is refused by name and value.
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::fields::Fields;
 use crate::{
     Error, Result,
     interchange::{TextCodec, family::Family},
@@ -15,15 +15,63 @@ use crate::{
 
 const KNOWN: &str = "GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM";
 
-/// Whether this is a config.json of transformers (wgpt's own names neither).
+/// An object of a JSON file, and errors that name its fields.
+struct Fields<'a> {
+    /// The file's path, for error messages.
+    path: &'a Path,
+    /// The prefix of field names in error messages, such as `rope_parameters.`.
+    prefix: &'static str,
+    /// The object.
+    value: &'a Value,
+}
+
+impl<'a> Fields<'a> {
+    /// An error about a field with an unsupported value.
+    fn refuse(&self, name: &str, computes: &str) -> Error {
+        let value = self.value.get(name).unwrap_or(&Value::Null);
+        Error::checkpoint(self.path, format!("{}{name} is {value}; wgpt computes {computes}", self.prefix))
+    }
+
+    /// A field; [`None`] if it is absent or null.
+    fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(value) = self.value.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+        let wrong = |error| Error::checkpoint(self.path, format!("{}{name} is {value}: {error}", self.prefix));
+        serde_json::from_value(value.clone()).map(Some).map_err(wrong)
+    }
+
+    /// A required field.
+    fn require<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let missing = || Error::checkpoint(self.path, format!("{}{name} is missing", self.prefix));
+        self.get(name)?.ok_or_else(missing)
+    }
+
+    /// Refuses a field that is present and not null, unless `fine`.
+    fn only(&self, name: &str, fine: impl Fn(&Value) -> bool, computes: &str) -> Result<()> {
+        match self.value.get(name) {
+            Some(value) if !value.is_null() && !fine(value) => Err(self.refuse(name, computes)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A nested object.
+    fn object(&self, name: &str, prefix: &'static str) -> Result<Option<Fields<'a>>> {
+        match self.value.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value @ Value::Object(_)) => Ok(Some(Fields { path: self.path, prefix, value })),
+            Some(_) => Err(self.refuse(name, "an object there")),
+        }
+    }
+}
+
+/// Whether this is transformers' config.json; wgpt's own has neither field.
 pub fn is_foreign(value: &Value) -> bool {
     value.get("architectures").is_some() || value.get("model_type").is_some()
 }
 
-/// The configuration in a config.json; `path` is for messages.
+/// The configuration in a config.json; `path` is used in error messages only.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] naming the field that wgpt cannot follow.
+/// [`Error::Checkpoint`] naming the field that wgpt does not support.
 pub fn read(path: &Path, value: &Value) -> Result<(Family, Config)> {
     let fields = Fields { path, prefix: "", value };
     let off = |value: &Value| *value == Value::Bool(false);
@@ -35,7 +83,7 @@ pub fn read(path: &Path, value: &Value) -> Result<(Family, Config)> {
     Ok((family, config))
 }
 
-/// The family, and whether it is Mistral.
+/// The family, and whether the model is a Mistral.
 fn architecture(fields: &Fields<'_>) -> Result<(Family, bool)> {
     let (field, name) = match fields.get::<Vec<String>>("architectures")?.and_then(|names| names.into_iter().next()) {
         Some(name) => ("architectures", name),
@@ -117,13 +165,13 @@ fn llama(fields: &Fields<'_>, family: Family, mistral: bool) -> Result<Config> {
     })
 }
 
-/// Llama's two switches, which wgpt has as one; the other families' are fixed.
+/// Llama has two switches for biases, wgpt has one; in the other families biases are fixed.
 fn biases(fields: &Fields<'_>, family: Family) -> Result<bool> {
     let attention = fields.get::<bool>("attention_bias")?.unwrap_or(false);
     let mlp = fields.get::<bool>("mlp_bias")?.unwrap_or(false);
     match (attention, mlp) {
         (true, _) if family == Family::Qwen3 => Err(fields.refuse("attention_bias", "Qwen3 without biases (false)")),
-        // Qwen2 has no such fields; its biases are those of queries, keys and values.
+        // Qwen2 has no such fields; it has biases on queries, keys and values only.
         _ if family == Family::Qwen2 => Ok(false),
         (true, true) => Ok(true),
         (false, false) => Ok(false),
@@ -138,7 +186,7 @@ struct Rope {
 }
 
 impl Rope {
-    /// From `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before).
+    /// Reads `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (earlier versions).
     fn read(fields: &Fields<'_>) -> Result<Self> {
         const COMPUTES: &str = "rotary angles as they are, linear and llama3";
         let theta = fields.get("rope_theta")?.unwrap_or(10_000.0);
@@ -174,12 +222,12 @@ impl Rope {
     }
 }
 
-/// The config.json of `config`, whose family it is, with weights stored as `dtype` ("float32").
+/// The config.json of `config`, which belongs to `family`, with weights stored as `dtype` (such as "float32").
 ///
 /// # Errors
-/// [`Error::Config`] for what transformers has no field for.
+/// [`Error::Config`] for anything that transformers has no field for.
 pub fn write(family: Family, config: &Config, dtype: &str, codec: Option<&TextCodec>) -> Result<Value> {
-    // The shortest text that gives this f32 again, not its neighbour in f64.
+    // Goes through the shortest decimal text of the f32, so that the f64 does not show the f32's rounding error.
     let epsilon: f64 = config.norm_epsilon.to_string().parse().unwrap_or(f64::from(config.norm_epsilon));
     let conventions = codec.map(|codec| &codec.conventions);
     let (class, kind) = match family {
@@ -191,7 +239,7 @@ pub fn write(family: Family, config: &Config, dtype: &str, codec: Option<&TextCo
     let mut value = json!({
         "architectures": [class],
         "model_type": kind,
-        // The older name is read by every version.
+        // All versions read the older name.
         "torch_dtype": dtype,
         "vocab_size": config.vocabulary,
         "tie_word_embeddings": config.tied,

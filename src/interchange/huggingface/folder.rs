@@ -23,24 +23,24 @@ use crate::{
 const MODEL: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// An opened folder, memory-mapped.
+/// An opened, memory-mapped folder.
 #[derive(Debug)]
 pub struct Folder {
     config: Config,
     layout: Layout,
     files: Vec<TensorFile>,
-    /// Which file has a tensor.
+    /// The file that holds each tensor, as an index into `files`.
     place: HashMap<String, usize>,
     path: PathBuf,
 }
 
 impl Folder {
-    /// Whether `path` is such a folder, as far as its config.json tells.
+    /// Whether `path` is such a folder, judging by its config.json.
     pub fn is_one(path: &Path) -> bool {
         path.is_dir() && read_json(&path.join("config.json")).is_ok_and(|value| config::is_foreign(&value))
     }
 
-    /// Opens a folder and checks that every tensor is there, in the shape that config.json says.
+    /// Opens a folder and checks that every tensor is there, with the shape given by config.json.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] naming the file and field or tensor, [`Error::Io`].
@@ -70,7 +70,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The file that has a piece, and the piece's name there.
+    /// The file that holds a piece, and the piece's name in it.
     fn find<'a>(&self, piece: &'a Piece) -> Result<(&TensorFile, &'a str)> {
         let names = [Some(&piece.name[..]), names::without_prefix(&piece.name)];
         let found = names.into_iter().flatten().find_map(|name| Some((&self.files[*self.place.get(name)?], name)));
@@ -110,7 +110,7 @@ impl Source for Folder {
 
     fn done(&self, name: &str) {
         for piece in self.layout.pieces(name) {
-            // A tensor that is not there has no pages.
+            // A tensor that does not exist has no pages to release.
             let _ = self.find(piece).and_then(|(file, name)| file.release(name));
         }
     }
@@ -129,7 +129,7 @@ pub(in crate::interchange) fn format(file: &TensorFile, name: &str) -> Result<Fo
     }
 }
 
-/// The safetensors files of a folder: those of the index, where there is one.
+/// The safetensors files of a folder: those listed in the index, if there is one.
 fn files(folder: &Path) -> Result<Vec<TensorFile>> {
     let index = folder.join(INDEX);
     if folder.join(MODEL).is_file() || !index.is_file() {
@@ -144,7 +144,7 @@ fn files(folder: &Path) -> Result<Vec<TensorFile>> {
     for (tensor, file) in map {
         let name = file.as_str().unwrap_or_default();
         let mut parts = Path::new(name).components();
-        // An index must not lead out of its folder.
+        // An index must not point outside its folder.
         if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
             return Err(wrong(format!("weight_map says that '{tensor}' is in {file}, which is no file name")));
         }

@@ -1,7 +1,6 @@
-//! Model folders of Hugging Face: config.json, model.safetensors or shards of it, tokenizer.json.
+//! Hugging Face model folders: config.json, model.safetensors or its shards, tokenizer.json.
 
 mod config;
-mod fields;
 mod folder;
 mod names;
 mod save;

@@ -1,8 +1,8 @@
-//! The names that transformers gives to parameters.
+//! transformers' names of parameters.
 
 use super::super::{family::Family, layout::Dialect};
 
-/// GPT2LMHeadModel. Its linear layers are "Conv1D", `[in, out]`.
+/// GPT2LMHeadModel. Its linear layers are "Conv1D", stored as `[in, out]`.
 const GPT2: Dialect = Dialect {
     top: &[
         ("embed", "transformer.wte"),
@@ -23,7 +23,7 @@ const GPT2: Dialect = Dialect {
     interleaved: false,
 };
 
-/// LlamaForCausalLM and those that took its names over.
+/// LlamaForCausalLM and the models that adopted its names.
 const LLAMA: Dialect = Dialect {
     top: &[("embed", "model.embed_tokens"), ("norm", "model.norm"), ("head", "lm_head")],
     block: "model.layers.",
@@ -46,7 +46,7 @@ pub(super) fn dialect(family: Family) -> &'static Dialect {
     if family == Family::Gpt2 { &GPT2 } else { &LLAMA }
 }
 
-/// Models that were saved without their head have no such prefix.
+/// Strips the prefix that models saved without their head do not have.
 pub(super) fn without_prefix(name: &str) -> Option<&str> {
     name.strip_prefix("transformer.").or_else(|| name.strip_prefix("model."))
 }

@@ -1,4 +1,4 @@
-//! A model written as a Hugging Face folder that transformers loads.
+//! Writes a model as a Hugging Face folder that transformers loads.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -17,12 +17,12 @@ use crate::{
     text::Tokenizer,
 };
 
-/// Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into `folder`, which may exist. Every weight is stored as `format`: F32, F16 or BF16. GPT-2
-/// without biases gets biases of 0.
+/// Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into `folder`, which may already
+/// exist. Every weight is stored as `format`: F32, F16 or BF16. GPT-2 without biases gets biases of 0.
 ///
 /// # Errors
-/// [`Error::Config`] for a model that transformers does not know, [`Error::Usage`] for a quantised format, [`Error::Io`],
-/// and those of the source.
+/// [`Error::Config`] for a model that transformers does not support, [`Error::Usage`] for a quantised format,
+/// [`Error::Io`], and the errors of the source.
 pub fn save(source: &dyn Source, codec: Option<&TextCodec>, folder: &Path, format: Format) -> Result<()> {
     let (dtype, torch) = match format {
         Format::F32 => (Dtype::F32, "float32"),
@@ -56,7 +56,7 @@ pub fn save(source: &dyn Source, codec: Option<&TextCodec>, folder: &Path, forma
     })?;
     if let Some(codec) = codec {
         atomic::write(&folder.join("tokenizer.json"), codec.tokenizer.to_json().as_bytes())?;
-        // A character tokenizer is wgpt's alone, and so is how it talks.
+        // Only wgpt reads a character tokenizer, and its chat conventions.
         if matches!(codec.tokenizer, Tokenizer::Bpe(_)) {
             let TextCodec { tokenizer, conventions } = codec;
             let name = |id: Option<u32>| id.map(|id| tokenizer.token_text(id));
@@ -76,6 +76,6 @@ pub fn save(source: &dyn Source, codec: Option<&TextCodec>, folder: &Path, forma
             }
         }
     }
-    // Last: a folder without it is no model.
+    // Written last: without it, a folder is not recognised as a model.
     atomic::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())
 }

@@ -1,13 +1,17 @@
-//! Causal attention over fused queries, keys and values; no T x T matrix ever exists.
+//! Causal attention over fused queries, keys and values, which never builds a T x T matrix, except in [`attention_map`].
 
-pub mod map;
 pub mod variants;
 
 use self::variants as kernels;
 use super::{expect, require};
 use crate::{Result, binds, gpu::Variant, params, tape::Tape, tensor::Tensor};
 
-/// How many heads share a row of qkv, and how wide each is.
+crate::kernels! {
+    /// Probabilities of every query over all keys.
+    ATTENTION_MAP = "attention_map";
+}
+
+/// How many heads a row of qkv holds, and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Heads {
     /// Query heads.
@@ -24,7 +28,7 @@ impl Heads {
         (self.query + 2 * self.key_value) * self.dim
     }
 
-    /// Scores are scaled by `1 / sqrt(dim)`.
+    /// The factor of the scores, `1 / sqrt(dim)`.
     pub fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
@@ -34,7 +38,7 @@ impl Heads {
 pub struct Forward {
     /// `[batch, context, query * dim]`
     pub out: Tensor,
-    /// Log-sum-exp of each query's scores: `[batch, query, context]`.
+    /// `[batch, query, context]`: log-sum-exp of each query's scores.
     pub lse: Tensor,
 }
 
@@ -44,7 +48,7 @@ pub(super) fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
     })
 }
 
-/// `segments` are those of the rows of `x [batch, context, ..]`.
+/// Checks the shape of the `segments` of the rows of `x [batch, context, ..]`.
 pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()> {
     match segments {
         Some(segments) => expect("attention", "the segments", segments, &x.shape()[..2]),
@@ -52,12 +56,13 @@ pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()
     }
 }
 
-/// Each token attends to itself and what comes before it: `[batch, context, query * dim]`. With `segments [batch,
-/// context]` of u32 the token at `t` sees only the positions `segments[t]..=t` of its row; along a row they must never
-/// fall nor pass `t` (see [`super::embedding::Tokens::with_segments`]).
+/// Each token of `qkv [batch, context, (query + 2 key_value) * dim]` attends to itself and the tokens before it:
+/// `[batch, context, query * dim]`. With `segments [batch, context]` of u32, the token at `t` sees only the positions
+/// `segments[t]..=t` of its row; along a row they must never decrease or exceed `t` (see
+/// [`super::embedding::Tokens::with_segments`]).
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when qkv's width is not that of `heads`.
+/// [`crate::Error::Shape`] when the width of qkv does not match `heads`.
 pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<Tensor> {
     let Forward { out, lse } = forward(qkv, heads, segments)?;
     let (qkv_kept, out_kept, segments) = (qkv.clone(), out.clone(), segments.cloned());
@@ -68,7 +73,8 @@ pub fn attention(tape: &Tape, qkv: &Tensor, heads: Heads, segments: Option<&Tens
     Ok(out)
 }
 
-/// The forward kernel of the variant that is fastest here.
+/// The forward kernel, by the variant that is fastest on this adapter, over
+/// `qkv [batch, context, (query + 2 key_value) * dim]` with `segments [batch, context]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -77,7 +83,7 @@ pub fn forward(qkv: &Tensor, heads: Heads, segments: Option<&Tensor>) -> Result<
     forward_with(kernels::choose(qkv.gpu(), heads, qkv.shape()[1], qkv.dtype()), qkv, heads, segments)
 }
 
-/// [`forward`] by a given variant.
+/// [`forward`] with a given variant.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -101,7 +107,8 @@ pub fn forward_with(
     Ok(Forward { out, lse })
 }
 
-/// The gradient of qkv, by recomputation from the saved log-sum-exp.
+/// The gradient of `qkv [batch, context, (query + 2 key_value) * dim]`, in its shape, by recomputation from the saved
+/// `out [batch, context, query * dim]` and `lse [batch, query, context]`, for `grad_out` in out's shape.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -118,7 +125,7 @@ pub fn backward(
     backward_with(spec, qkv, out, lse, grad_out, heads, segments)
 }
 
-/// [`backward`] by a given variant.
+/// [`backward`] with a given variant.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -153,4 +160,23 @@ pub fn backward_with(
     let by_key = spec.grid(context, heads.key_value, batch);
     gpu.run(&stored(spec.backward_kv(heads)).set("SEGMENTS", on), binds, params, by_key)?;
     Ok(grad_qkv)
+}
+
+/// The attention probabilities of one text's `qkv [1, context, (query + 2 key_value) * dim]`, already rotated if the model
+/// rotates: `[query, context, context]`. Row `t` of a head says how token `t` attends to each token, and sums to 1.
+/// For display only; the other kernels never store them.
+///
+/// # Errors
+/// [`crate::Error::Shape`], also for several texts at once.
+pub fn attention_map(qkv: &Tensor, heads: Heads) -> Result<Tensor> {
+    check(qkv, heads)?;
+    require(qkv.shape()[0] == 1 && heads.dim % 4 == 0, "attention_map", || {
+        format!("{:?} for {heads:?}: give one text, and heads whose width is a multiple of 4", qkv.shape())
+    })?;
+    let (gpu, context) = (qkv.gpu(), qkv.shape()[1]);
+    let out = Tensor::empty_f32(gpu, &[heads.query, context, context])?;
+    let params = params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()];
+    let grid = [context as u32, heads.query as u32, 1];
+    gpu.run(&ATTENTION_MAP.set("D", heads.dim as u32), binds![qkv: qkv.bind(), out: out.bind()], params, grid)?;
+    Ok(out)
 }

@@ -1,4 +1,4 @@
-//! The attention kernels that a tuner may choose from.
+//! The attention kernels that the tuner may choose from.
 
 use super::Heads;
 use crate::{
@@ -18,14 +18,14 @@ kernels! {
     ATTENTION_BACKWARD_KV = "attention_backward_kv";
 }
 
-/// How lanes read the rows that all of them need.
+/// How lanes read rows that all of them need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// Every lane loads all of a row.
+    /// Every lane loads the whole row.
     Plain,
-    /// Each lane loads an eighth and broadcasts it; every subgroup must have exactly 8 lanes.
+    /// Each lane loads an eighth of the row and broadcasts it; every subgroup must have exactly 8 lanes.
     Shared,
-    /// The same by shuffles, for subgroups of exactly the variant's lanes.
+    /// Like `Shared` but with shuffles, for subgroups of exactly the variant's lanes.
     Shuffled,
     /// Workgroups load tiles of [`TILE`] rows into workgroup memory.
     Tiles,
@@ -54,7 +54,7 @@ pub static VARIANTS: &[AttentionVariant] = &[
     AttentionVariant { name: "rows 8", lanes: 8, queries: 1, rows: Rows::Plain },
     AttentionVariant { name: "rows 8x2", lanes: 8, queries: 2, rows: Rows::Plain },
     AttentionVariant { name: "tiles 64", lanes: 64, queries: 1, rows: Rows::Tiles },
-    // Each read of a tile serves two rows: for adapters whose lanes have registers for both.
+    // Each read of a tile serves two rows, for adapters with enough registers per lane.
     AttentionVariant { name: "tiles 64x2", lanes: 64, queries: 2, rows: Rows::Tiles },
     AttentionVariant { name: "shuffled rows 32", lanes: 32, queries: 1, rows: Rows::Shuffled },
     AttentionVariant { name: "shuffled rows 32x2", lanes: 32, queries: 2, rows: Rows::Shuffled },
@@ -63,7 +63,8 @@ pub static VARIANTS: &[AttentionVariant] = &[
     AttentionVariant { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
 ];
 
-/// The variant for a context length and how queries, keys and values are stored: the tuner's, else the default.
+/// The variant for a context length and a storage type of queries, keys and values: the tuner's
+/// choice, else the default.
 pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static AttentionVariant {
     let half = dtype == DType::F16;
     let suffix = if half { " f16" } else { "" };
@@ -73,7 +74,7 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     let choice = gpu.tuner().choice(&class, &shape, usable);
     let named = fitting().find(|spec| choice.as_deref() == Some(spec.name));
-    // Untuned: loads shared by subgroups won by far wherever they were measured.
+    // Untuned default: loads shared by subgroups won by far wherever they were measured.
     named
         .or_else(|| fitting().rfind(|spec| spec.rows == Rows::Shared))
         .or_else(|| fitting().next())
@@ -112,18 +113,18 @@ impl AttentionVariant {
         self.by_rows(&ATTENTION_FORWARD, heads)
     }
 
-    /// The kernel of the shared row sums.
+    /// The kernel for the row sums that both gradients share.
     pub fn delta(&self, heads: Heads) -> Variant {
-        // One row per invocation on the same grid as the others.
+        // One row per invocation, on the same grid as the others.
         self.set(&ATTENTION_DELTA, heads, self.lanes * self.queries)
     }
 
-    /// The kernel of the queries' gradient.
+    /// The kernel for the queries' gradient.
     pub fn backward_q(&self, heads: Heads) -> Variant {
         self.by_rows(&ATTENTION_BACKWARD_Q, heads)
     }
 
-    /// The kernel of the keys' and values' gradient.
+    /// The kernel for the keys' and values' gradient.
     pub fn backward_kv(&self, heads: Heads) -> Variant {
         self.by_rows(&ATTENTION_BACKWARD_KV, heads)
     }

@@ -6,18 +6,18 @@ use crate::{
     kernels,
     ops::{
         attention::{self, Heads},
-        expect, flat_grid, require,
+        expect, require,
     },
     params,
     tensor::{DType, Tensor},
 };
 
 kernels! {
-    /// New keys and values into the cache, rotated on the way.
+    /// Appends new keys and values to the cache, and rotates them on the way.
     KV_APPEND = "kv_append";
-    /// New queries over the cache.
+    /// Attention of new queries over the cache.
     ATTENTION_DECODE = "attention_decode";
-    /// Joins ranges of positions.
+    /// Joins the results for ranges of positions.
     ATTENTION_MERGE = "attention_merge";
 }
 
@@ -32,7 +32,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Memory for numbers of `shape`, whose last dimension is even; not initialised.
+    /// Uninitialised memory for numbers of `shape`, whose last dimension is even.
     pub(super) fn tensor(self, gpu: &Gpu, shape: [usize; 4]) -> Result<Tensor> {
         let [a, b, c, width] = shape;
         match self {
@@ -49,21 +49,21 @@ impl Precision {
     }
 }
 
-/// Keys and values of the tokens seen so far, `[batch, key_value, capacity, dim]` each.
+/// Keys and values of the tokens seen so far.
 #[derive(Clone, Debug)]
 pub struct Cached {
-    /// Keys, rotated where the model rotates.
+    /// `[batch, key_value, capacity, dim]`: keys, rotated if the model rotates.
     pub keys: Tensor,
-    /// Values.
+    /// `[batch, key_value, capacity, dim]`: values.
     pub values: Tensor,
-    /// How both are stored; with [`Precision::Half`] the tensors hold words of two numbers.
+    /// How both are stored; with [`Precision::Half`], the tensors hold words of two numbers, `dim / 2` per row.
     pub precision: Precision,
-    /// batch, key and value heads, positions, width of a head.
+    /// Batch, key and value heads, positions, width of a head.
     pub shape: [usize; 4],
 }
 
 impl Cached {
-    /// Memory for `[batch, key_value, capacity, dim]`, not initialised.
+    /// Uninitialised memory for `[batch, key_value, capacity, dim]`.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -81,10 +81,10 @@ pub struct DecodeVariant {
     lanes: u32,
     /// Positions per round.
     chunk: u32,
-    /// Most ranges that positions are cut into.
+    /// Maximum number of ranges that positions are cut into.
     splits: usize,
-    /// Most rows (tokens times heads) that share loads of keys and values. They are kept in registers, or, on adapters
-    /// that have a cache instead, in memory.
+    /// Maximum number of rows (tokens times heads) that share loads of keys and values. They are kept in registers, or
+    /// in memory on adapters that have a cache instead.
     rows: usize,
 }
 
@@ -95,29 +95,29 @@ pub const VARIANTS: &[DecodeVariant] = &[
     DecodeVariant { name: "32 lanes, split", lanes: 32, chunk: 64, splits: 16, rows: 4 },
 ];
 
-/// Positions from which a range of its own is worth a workgroup.
+/// Number of positions that makes a separate range worth a workgroup.
 const SPLIT: usize = 128;
 
 impl DecodeVariant {
-    /// The variant for this adapter: wide GPUs have few workgroups to do otherwise.
+    /// The variant for this adapter: on wide GPUs the split one, because without splits they have too few workgroups.
     pub fn choose(gpu: &Gpu) -> Self {
         let best = &VARIANTS[if gpu.capabilities().subgroups_of(8) { 0 } else { 2 }];
         let allowed = |spec: &&Self| spec.fits(gpu.capabilities());
         *Some(best).filter(allowed).or_else(|| VARIANTS.iter().find(allowed)).unwrap_or(best)
     }
 
-    /// Whether the variant may run on an adapter with these capabilities: all may, those that are to be left unused apart.
+    /// Whether the variant may run on an adapter with these capabilities: all may, except those to be left unused.
     pub fn fits(&self, capabilities: &Capabilities) -> bool {
         capabilities.allows(self.name)
     }
 
-    /// Query heads of one token that share loads.
+    /// The number of query heads of one token that share loads.
     pub(super) fn group(&self, heads: Heads) -> usize {
         let shared = heads.query / heads.key_value;
         (1..=4).rev().find(|group| shared % group == 0 && *group <= self.rows).unwrap_or(1)
     }
 
-    /// Most rows that share loads.
+    /// The maximum number of rows that share loads.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
@@ -132,7 +132,7 @@ impl DecodeVariant {
     }
 }
 
-/// Refuses a rotary table that does not hold the first `positions`.
+/// Refuses a rotary table that does not hold the first `positions` positions.
 pub(super) fn check_table(op: &'static str, table: Option<&Tensor>, heads: Heads, positions: usize) -> Result<()> {
     let Some(table) = table else { return Ok(()) };
     expect(op, "the rotary table", table, &[table.shape()[0], heads.dim / 2, 2])?;
@@ -141,8 +141,9 @@ pub(super) fn check_table(op: &'static str, table: Option<&Tensor>, heads: Heads
     })
 }
 
-/// Runs attention that cuts positions into `splits` ranges: `run` writes the result for the queries `q`, or what the ranges of
-/// their `rows` (tokens times heads) give, which is joined then. The result is in q's shape.
+/// Runs attention that cuts positions into `splits` ranges. `run` writes the result for the queries `q` if there is one
+/// range, or else the parts of every range for each of their rows (tokens times heads), which are then joined. The
+/// result has the shape of `q`.
 pub(super) fn joined(
     q: &Tensor,
     heads: Heads,
@@ -162,14 +163,14 @@ pub(super) fn joined(
         &ATTENTION_MERGE.set("D", heads.dim as u32),
         binds,
         params![count: count, splits: splits],
-        flat_grid(gpu, count),
+        gpu.flat_grid(count),
     )?;
     Ok(out)
 }
 
-/// Puts the new tokens' keys and values into the cache at `past` and returns their queries `[batch, context,
-/// heads * dim]`. With a `table` (see [`crate::ops::rope::table`]) queries and keys are rotated, by positions that count from
-/// `segments [batch, context]` if there are any.
+/// Puts the keys and values of the new tokens' `qkv [batch, context, (query + 2 key_value) * dim]` into the cache at
+/// `past` and returns their queries `[batch, context, query * dim]`. With a `table` (see [`crate::ops::rope::table`]),
+/// queries and keys are rotated, by positions counted from `segments [batch, context]` if given.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the cache or the table is too short.
@@ -206,12 +207,13 @@ pub fn append(
     let params = params![
         count: count, heads: heads.query, kv_heads: heads.key_value, context: context, past: past, capacity: capacity,
     ];
-    gpu.run(&variant, binds, params, flat_grid(gpu, count))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(count))?;
     Ok(q)
 }
 
-/// Attention of the queries `q [batch, context, heads * dim]` of the tokens at `past..` over the cache, which already
-/// holds their keys and values. `starts [batch]` are the first positions that a sequence sees: 0 without.
+/// Attention of the queries `q [batch, context, query * dim]` of the tokens at `past..` over the cache, which already
+/// holds their keys and values, in q's shape. `starts [batch]` are the first positions that each sequence sees; 0 if
+/// `None`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
@@ -219,7 +221,7 @@ pub fn attend(q: &Tensor, heads: Heads, cache: &Cached, past: usize, starts: Opt
     attend_with(DecodeVariant::choose(q.gpu()), q, heads, cache, past, starts)
 }
 
-/// [`attend`] by a given variant.
+/// [`attend`] with a given variant.
 ///
 /// # Errors
 /// As [`attend`].

@@ -1,4 +1,4 @@
-//! Attention over keys and values that are kept: of one text in a cache, or of many in pages of one pool.
+//! Attention over stored keys and values: of one batch in a contiguous cache, or of many texts in pages of one pool.
 
 pub mod decode;
 pub mod paged;

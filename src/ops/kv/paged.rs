@@ -1,4 +1,4 @@
-//! Attention over pages of keys and values: texts of any length share one pool, each with a table of its pages.
+//! Attention over pages of keys and values: texts of any length share one pool, and each has a table of its pages.
 
 use super::decode::{self, DecodeVariant, Precision};
 use crate::{
@@ -7,45 +7,45 @@ use crate::{
     kernels,
     ops::{
         attention::{self, Heads},
-        flat_grid, require,
+        require,
     },
     params,
     tensor::Tensor,
 };
 
 kernels! {
-    /// New keys and values into pages, rotated on the way.
+    /// Writes new keys and values to pages, and rotates them on the way.
     PAGED_APPEND = "paged_append";
-    /// New queries over pages.
+    /// Attention of new queries over pages.
     ATTENTION_PAGED = "attention_paged";
 }
 
-/// Tokens of a page.
+/// Tokens per page.
 pub const PAGE: usize = 32;
 
-/// Positions that one range covers at least; ranges are joined by a second kernel.
+/// Minimum number of positions in a range; ranges are joined by a second kernel.
 const SPAN: usize = 256;
-/// Most ranges of a text.
+/// Maximum number of ranges of a text.
 const SPLITS: usize = 32;
 
-/// The pool of one layer: `[pages, key_value, PAGE, dim]` of keys, and as much of values.
+/// The pool of one layer.
 #[derive(Clone, Debug)]
 pub struct Paged {
-    /// Keys, rotated where the model rotates.
+    /// `[pages, key_value, PAGE, dim]`: keys, rotated if the model rotates.
     pub keys: Tensor,
-    /// Values.
+    /// `[pages, key_value, PAGE, dim]`: values.
     pub values: Tensor,
-    /// How both are stored; with [`Precision::Half`] the tensors hold words of two numbers.
+    /// How both are stored; with [`Precision::Half`], the tensors hold words of two numbers, `dim / 2` per row.
     pub precision: Precision,
     /// Pages, key and value heads, width of a head.
     pub shape: [usize; 3],
 }
 
 impl Paged {
-    /// Memory for `[pages, key_value, PAGE, dim]`, not initialised.
+    /// Uninitialised memory for `[pages, key_value, PAGE, dim]`.
     ///
     /// # Errors
-    /// [`crate::Error::OutOfMemory`]; [`crate::Error::Shape`] when a pool is over one binding of the adapter.
+    /// [`crate::Error::OutOfMemory`]; [`crate::Error::Shape`] when a pool exceeds one binding of the adapter.
     pub fn new(gpu: &Gpu, shape: [usize; 3], precision: Precision) -> Result<Self> {
         let [pages, heads, dim] = shape;
         let most = most_pages(gpu, heads, dim, precision);
@@ -55,7 +55,7 @@ impl Paged {
     }
 }
 
-/// The most pages of a layer that the adapter can bind at once.
+/// The maximum number of pages of a layer that the adapter can bind at once.
 pub fn most_pages(gpu: &Gpu, heads: usize, dim: usize, precision: Precision) -> usize {
     let number = match precision {
         Precision::Single => 4,
@@ -68,24 +68,24 @@ pub fn most_pages(gpu: &Gpu, heads: usize, dim: usize, precision: Precision) -> 
 /// Consecutive tokens of one text that are computed together.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    /// The pages of the text, up to these tokens at least.
+    /// The pages of the text, at least up to these tokens.
     pub pages: &'a [u32],
     /// The position of the first token.
     pub first: usize,
-    /// How many tokens.
+    /// The number of tokens.
     pub count: usize,
 }
 
-/// Where the tokens of one pass stand, on the GPU. Rows are the runs' tokens, one run after the other.
+/// Where the tokens of one pass lie, on the GPU. Rows are the runs' tokens, one run after the other.
 #[derive(Clone, Debug)]
 pub struct Rows {
     /// `[rows, 2]`: position, and place in the pool.
     places: Tensor,
-    /// `[tiles, 4]`: see the kernel.
+    /// `[tiles, 4]`; see `attention_paged.wgsl`.
     tiles: Tensor,
-    /// The runs' pages, one after the other.
+    /// `[pages]`: those of the runs, one run after the other.
     tables: Tensor,
-    /// Most rows of a tile.
+    /// Maximum number of rows of a tile.
     queries: usize,
     /// One past the greatest position.
     longest: usize,
@@ -95,7 +95,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Uploads where the tokens of `runs` stand, for attention of `heads`.
+    /// Uploads where the tokens of `runs` lie, for attention with `heads`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when there are no tokens, or a run has fewer pages than its positions need.
@@ -145,11 +145,12 @@ impl Rows {
     }
 }
 
-/// Puts the keys and values of the tokens of `qkv [rows, .., (query + 2 key_value) * dim]` into their pages and returns their
-/// queries `[rows, .., query * dim]`. With a `table` (see [`crate::ops::rope::table`]) queries and keys are rotated.
+/// Puts the keys and values of the tokens of `qkv [rows, .., (query + 2 key_value) * dim]` into their pages
+/// and returns their queries `[rows, .., query * dim]`. With a `table` (see [`crate::ops::rope::table`]),
+/// queries and keys are rotated.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when pool, table and rows do not fit one another.
+/// [`crate::Error::Shape`] when pool, table and rows do not match.
 pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, pool: &Paged, rows: &Rows) -> Result<Tensor> {
     attention::check(qkv, heads)?;
     fits(heads, pool, rows)?;
@@ -168,13 +169,14 @@ pub fn append(qkv: &Tensor, table: Option<&Tensor>, heads: Heads, pool: &Paged, 
         keys: pool.keys.bind(), values: pool.values.bind(),
     ];
     let params = params![count: invocations, heads: heads.query, kv_heads: heads.key_value];
-    gpu.run(&variant, binds, params, flat_grid(gpu, invocations))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(invocations))?;
     Ok(q)
 }
 
-/// Attention of the queries `q [rows, .., query * dim]` over the pages of their texts, which already hold their keys and
-/// values, in q's shape. `context` is the longest text that there will ever be; how a text's positions are cut into ranges
-/// depends on it alone, so a text's numbers do not depend on what else is in the pass.
+/// Attention of the queries `q [rows, .., query * dim]` over the pages of their texts, which already hold
+/// their keys and values; the result has the shape of `q`. `context` is the longest text that there will ever
+/// be. How a text's positions are cut into ranges depends on it alone, so the result for a text does not
+/// depend on what else is in the pass.
 ///
 /// # Errors
 /// [`crate::Error::Shape`].

@@ -1,24 +1,25 @@
-//! The reward model's loss when people chose the best of n: softmax cross entropy over n rewards (Ziegler et al. 2019).
+//! The reward model's loss when people choose the best of n: softmax cross entropy over n rewards (Ziegler et al. 2019).
 
-use super::{require, scale_rows};
+use super::require;
 use crate::{
     Result,
     ops::{
         cross_entropy::Targets,
-        elementwise,
         head::{self, Reading, Slope},
         reduce,
+        row_sum::scale_rows,
         rows::Plan,
     },
     tape::Tape,
     tensor::Tensor,
 };
 
-/// Mean over the questions of `-log softmax(rewards)[best]`, for `rewards [questions, n]` (or its elements in this
-/// order) and the index of each question's best answer. Questions whose best is ignored do not count; one element.
+/// Mean over the questions of `-log softmax(rewards)[best]`, as `[1]`, for `rewards [questions, n]` (or its elements in
+/// this order) and the index of each question's best answer, `best [questions]`. Questions whose best is ignored do not
+/// count.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the number of rewards is not a multiple of the questions'.
+/// [`crate::Error::Shape`] when the number of rewards is not a multiple of the number of questions.
 pub fn choice_loss(tape: &Tape, rewards: &Tensor, best: &Targets) -> Result<Tensor> {
     let (gpu, questions, count) = (tape.gpu(), best.ids.elements(), rewards.elements());
     require(questions > 0 && count % questions == 0, "choice_loss", || {
@@ -32,9 +33,9 @@ pub fn choice_loss(tape: &Tape, rewards: &Tensor, best: &Targets) -> Result<Tens
     let mean = reduce::sum(&stats, questions, 3, 4, factor, false)?;
     let (ids, rewards_kept) = (best.ids.clone(), rewards.clone());
     tape.push(&[rewards], &mean, move |gradients, gradient| {
-        // The kernel works in place, and the rewards may be somebody else's too.
+        // The kernel works in place, and the rewards may be used elsewhere too.
         let slopes = Tensor::empty_f32(table.gpu(), table.shape())?;
-        elementwise::copy(&table, &slopes, 1.0, false)?;
+        table.scale_into(&slopes, 1.0, false)?;
         head::backward(&slopes, &ids, &stats, 0, Reading::LOSS, Slope { factor, rows: None }, plan)?;
         let (slot, accumulate) = gradients.slot(&rewards_kept)?;
         scale_rows(&slopes, &gradient, &slot, accumulate)

@@ -1,19 +1,18 @@
-//! Losses over one number per token or per text: each one node, whose forward pass also writes the slopes.
+//! Losses over one number per token or per text: each is one node, whose forward pass also computes the slopes.
 
 pub mod choice;
 pub mod pairs;
 pub mod policy;
 pub mod value;
 
-use super::{expect, flat_grid, reduce, require, row_sum, rows::Plan};
-use crate::{Result, binds, gpu::Gpu, kernels, params, tape::Tape, tensor::Tensor};
+use super::{
+    expect, reduce, require,
+    row_sum::{self, scale_rows},
+    rows::Plan,
+};
+use crate::{Result, gpu::Gpu, tape::Tape, tensor::Tensor};
 
-kernels! {
-    /// Rows times a number each.
-    SCALE_ROWS = "scale_rows";
-}
-
-/// What each row counts in a mean: one over the number of counted rows, or 0.
+/// The weight of each row in a mean: 1 / number of counted rows, or 0.
 #[derive(Clone)]
 pub struct RowWeights {
     /// `[rows]`, f32.
@@ -23,7 +22,7 @@ pub struct RowWeights {
 }
 
 impl RowWeights {
-    /// Weights for the mean over the rows that `counts` selects. With none the mean is 0, not NaN.
+    /// Weights for the mean over the rows that `counts` selects. If it selects none, the mean is 0, not NaN.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -31,7 +30,7 @@ impl RowWeights {
         Self::share(gpu, counts, counts.iter().filter(|counts| **counts).count())
     }
 
-    /// Weights for these rows' part of a mean over `total` rows, most of which may be in other micro-batches: the parts
+    /// Weights for these rows' part of a mean over `total` rows, most of which may be in other micro-batches. The parts
     /// add up to the mean over all, however the rows are split.
     ///
     /// # Errors
@@ -43,7 +42,7 @@ impl RowWeights {
         Ok(Self { weights: Tensor::from_f32(gpu, &[counts.len()], &weights)?, counted })
     }
 
-    /// The weighted mean of numbers by row, for reports: one element.
+    /// The weighted mean of one number per row, `x [rows]`, for reports: `[1]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when there is not one number per row.
@@ -55,13 +54,14 @@ impl RowWeights {
 
 /// A loss and its statistics, still on the GPU.
 pub struct Loss {
-    /// One element; the output that a tape starts backward from, or a part of [`weighted_sum`].
+    /// `[1]`: where a tape's backward pass starts, or a part of [`weighted_sum`].
     pub mean: Tensor,
-    /// The loss and what else was summed up, for the loss's own `Statistics`. Start the copy early, wait for it late.
+    /// `[columns]`: the loss and the other sums, for the loss's own `Statistics`. Start the copy early, wait for it
+    /// late.
     pub totals: Tensor,
 }
 
-/// Sums up `terms [rows, columns]`, whose first column is the loss; `slopes` are the loss's gradient in `x`.
+/// Sums `terms [rows, columns]`, whose first column is the loss, over the rows; `slopes` is the loss's gradient in `x`.
 fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss> {
     let totals = Tensor::empty_f32(tape.gpu(), &[terms.width()])?;
     reduce::column_sum(terms, &totals, false)?;
@@ -74,21 +74,7 @@ fn total(tape: &Tape, x: &Tensor, terms: &Tensor, slopes: Tensor) -> Result<Loss
     Ok(Loss { mean, totals })
 }
 
-/// `out (+)= x * factors[row]` for `x` cut into as many rows as there are factors.
-///
-/// # Errors
-/// [`crate::Error::Shape`] when the sizes do not go together.
-pub fn scale_rows(x: &Tensor, factors: &Tensor, out: &Tensor, accumulate: bool) -> Result<()> {
-    let (gpu, count, rows) = (x.gpu(), x.elements(), factors.elements());
-    require(rows > 0 && count % rows == 0 && out.elements() == count, "scale_rows", || {
-        format!("x {:?}, {rows} factors, out {:?}", x.shape(), out.shape())
-    })?;
-    let params = params![count: count, width: count / rows, accumulate: accumulate];
-    let binds = binds![x: x.bind(), factors: factors.bind(), out: out.bind()];
-    gpu.run(&SCALE_ROWS.plain(), binds, params, flat_grid(gpu, count))
-}
-
-/// `sum of factor * loss` as one loss: what a backward pass of several losses starts from.
+/// `sum of factor * loss` over losses `[1]` as one loss `[1]`, from which a backward pass over several losses starts.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when a loss is not one element, or there are none.
@@ -97,7 +83,7 @@ pub fn weighted_sum(tape: &Tape, losses: &[(&Tensor, f32)]) -> Result<Tensor> {
     let out = Tensor::empty_f32(tape.gpu(), &[1])?;
     for (index, (loss, factor)) in losses.iter().enumerate() {
         expect("weighted_sum", "a loss", loss, &[1])?;
-        super::elementwise::copy(loss, &out, *factor, index > 0)?;
+        loss.scale_into(&out, *factor, index > 0)?;
     }
     let inputs: Vec<_> = losses.iter().map(|(loss, _)| *loss).collect();
     let tracked = losses.iter().filter(|(loss, _)| tape.tracks(loss));
@@ -105,7 +91,7 @@ pub fn weighted_sum(tape: &Tape, losses: &[(&Tensor, f32)]) -> Result<Tensor> {
     tape.push(&inputs, &out, move |gradients, gradient| {
         for (loss, factor) in parts {
             let (slot, accumulate) = gradients.slot(&loss)?;
-            super::elementwise::copy(&gradient, &slot, factor, accumulate)?;
+            gradient.scale_into(&slot, factor, accumulate)?;
         }
         Ok(())
     });

@@ -1,23 +1,23 @@
-//! Log-sigmoid losses of pairs: the reward model's, and DPO's (Rafailov et al. 2023).
+//! Log-sigmoid losses over pairs: the reward model's, and DPO's (Rafailov et al. 2023).
 
-use super::{Loss, expect, flat_grid, require, total};
+use super::{Loss, expect, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Terms and slopes by pair.
+    /// Terms and slopes of each pair.
     PAIR_LOSS = "pair_loss";
 }
 
 /// How pairs are compared.
 #[derive(Clone, Copy)]
 pub struct Pairs<'a> {
-    /// Factor of the difference; 1 for rewards, 0.1 as a rule for DPO.
+    /// Factor of the difference: 1 for rewards, usually 0.1 for DPO.
     pub beta: f32,
-    /// The reference's numbers `[pairs, 2]`, subtracted first: DPO.
+    /// `[pairs, 2]`: the reference's numbers, subtracted first, for DPO.
     pub reference: Option<&'a Tensor>,
-    /// By how much each pair `[pairs]` should differ at least.
+    /// `[pairs]`: the minimum difference wanted for each pair.
     pub margins: Option<&'a Tensor>,
-    /// Coefficient of `(x_chosen + x_rejected)^2`, which keeps rewards round zero.
+    /// Coefficient of `(x_chosen + x_rejected)^2`, which keeps rewards centred on zero.
     pub centring: f32,
 }
 
@@ -52,18 +52,18 @@ pub fn pair_loss(tape: &Tape, x: &Tensor, how: Pairs<'_>) -> Result<Loss> {
     ];
     let variant = PAIR_LOSS.set("REFERENCE", how.reference.is_some()).set("MARGINS", how.margins.is_some());
     let params = params![count: pairs, beta: how.beta, centring: how.centring, factor: 1.0 / pairs as f32];
-    gpu.run(&variant, binds, params, flat_grid(gpu, pairs))?;
+    gpu.run(&variant, binds, params, gpu.flat_grid(pairs))?;
     total(tape, x, &terms, slopes)
 }
 
 /// Means over the pairs.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Statistics {
-    /// The loss; ln 2 where nothing tells chosen from rejected.
+    /// The loss; ln 2 when chosen and rejected are indistinguishable.
     pub loss: f32,
-    /// Reward of the chosen minus that of the rejected. A reward is `beta (x - reference)`.
+    /// Reward of the chosen minus reward of the rejected. A reward is `beta (x - reference)`.
     pub gap: f32,
-    /// Share of pairs whose chosen has the greater reward.
+    /// Share of pairs in which the chosen has the greater reward.
     pub accuracy: f32,
     /// Reward of the chosen.
     pub chosen: f32,
@@ -72,10 +72,10 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// From [`Loss::totals`].
+    /// The statistics in [`Loss::totals`].
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn of(totals: Readback) -> Result<Self> {
         let numbers = totals.numbers::<f32>().await?;
         let at = |column: usize| numbers.get(column).copied().unwrap_or(f32::NAN);

@@ -1,33 +1,34 @@
-//! The clipped surrogate loss of PPO (Schulman et al. 2017), and with a KL term that of GRPO (Shao et al. 2024).
+//! The clipped surrogate loss of PPO (Schulman et al. 2017) and, with a KL term, of GRPO (Shao et al. 2024).
 
-use super::{Loss, RowWeights, expect, flat_grid, require, total};
+use super::{Loss, RowWeights, expect, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Terms and slopes by token.
+    /// Terms and slopes of each token.
     POLICY_LOSS = "policy_loss";
 }
 
-/// What the log-probabilities of tokens are held against. All tensors are `[rows]`, one token per row.
+/// What the log-probabilities of tokens are compared with, one token per row.
 #[derive(Clone, Copy)]
 pub struct Policy<'a> {
-    /// Log-probabilities when the tokens were sampled.
+    /// `[rows]`: log-probabilities when the tokens were sampled.
     pub old_logprobs: &'a Tensor,
-    /// How much better than expected each token turned out.
+    /// `[rows]`: how much better than expected each token turned out.
     pub advantages: &'a Tensor,
-    /// Which tokens count: those of the responses.
+    /// `[rows]`: which tokens count: those in the responses.
     pub weights: &'a RowWeights,
-    /// Ratios count within `1 - clip..1 + clip`; 0.2 as a rule.
+    /// Ratios count only within `1 - clip..1 + clip`; usually 0.2.
     pub clip: f32,
-    /// The reference's log-probabilities, and the coefficient of `exp(d) - d - 1` with `d = log ref - log pi`.
+    /// The reference's log-probabilities `[rows]`, and the coefficient of `exp(d) - d - 1` with `d = log ref - log pi`.
     pub reference: Option<(&'a Tensor, f32)>,
 }
 
 /// Weighted mean (over the rows of [`Policy::weights`]) of
-/// `max(-A ratio, -A clip(ratio, 1 - c, 1 + c)) + beta (exp(d) - d - 1)` with `ratio = exp(logprobs - old_logprobs)`.
+/// `max(-A ratio, -A clip(ratio, 1 - c, 1 + c)) + beta (exp(d) - d - 1)` with `ratio = exp(logprobs - old_logprobs)`,
+/// for `logprobs [rows]`.
 ///
-/// Log-ratios and `d` are clamped to +-20; what is clamped has no gradient. With means over all tokens of a batch this
-/// is GRPO with token-normalised means; without a reference it is PPO's.
+/// Log-ratios and `d` are clamped to +-20; clamped values have no gradient. With means over all tokens of a batch this
+/// is GRPO with token-normalised means; without a reference it is PPO's loss.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when a tensor is not `[rows]`.
@@ -46,7 +47,7 @@ pub fn policy_loss(tape: &Tape, logprobs: &Tensor, policy: Policy<'_>) -> Result
         reference: reference.bind(), weights: policy.weights.weights.bind(), terms: terms.bind(), slopes: slopes.bind(),
     ];
     let variant = POLICY_LOSS.set("REFERENCE", policy.reference.is_some());
-    gpu.run(&variant, binds, params![count: rows, clip: policy.clip, beta: beta], flat_grid(gpu, rows))?;
+    gpu.run(&variant, binds, params![count: rows, clip: policy.clip, beta: beta], gpu.flat_grid(rows))?;
     total(tape, logprobs, &terms, slopes)
 }
 
@@ -66,10 +67,10 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// From [`Loss::totals`].
+    /// The statistics in [`Loss::totals`].
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn of(totals: Readback) -> Result<Self> {
         let numbers = totals.numbers::<f32>().await?;
         let at = |column: usize| numbers.get(column).copied().unwrap_or(f32::NAN);

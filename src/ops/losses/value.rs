@@ -1,10 +1,10 @@
 //! Squared errors of values: PPO's clipped value loss, and the reward model's loss on ratings.
 
-use super::{Loss, RowWeights, expect, flat_grid, require, total};
+use super::{Loss, RowWeights, expect, require, total};
 use crate::{Result, binds, gpu::readback::Readback, kernels, params, tape::Tape, tensor::Tensor};
 
 kernels! {
-    /// Terms and slopes by row.
+    /// Terms and slopes of each row.
     VALUE_LOSS = "value_loss";
 }
 
@@ -51,7 +51,7 @@ fn squared(
         terms: terms.bind(), slopes: slopes.bind(),
     ];
     let params = params![count: rows, clip: bound, factor: factor];
-    gpu.run(&VALUE_LOSS.set("CLIP", clip.is_some()), binds, params, flat_grid(gpu, rows))?;
+    gpu.run(&VALUE_LOSS.set("CLIP", clip.is_some()), binds, params, gpu.flat_grid(rows))?;
     total(tape, values, &terms, slopes)
 }
 
@@ -69,10 +69,10 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// From [`Loss::totals`].
+    /// The statistics in [`Loss::totals`].
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn of(totals: Readback) -> Result<Self> {
         let numbers = totals.numbers::<f32>().await?;
         let at = |column: usize| numbers.get(column).copied().unwrap_or(f32::NAN);

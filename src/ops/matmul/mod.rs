@@ -1,4 +1,4 @@
-//! Matrix products: one call, many kernels, the fastest correct one by shape class.
+//! Matrix products: one call, many kernels; the fastest correct one is chosen by shape class.
 
 pub mod variants;
 
@@ -11,7 +11,7 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// The product `out[batch, m, n] = A . B` and how its operands lie in memory.
+/// The product `out[batch, m, n] = A . B` and how its operands are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Rows of the result.
@@ -30,12 +30,12 @@ pub struct Shape {
     pub half: bool,
 }
 
-/// What happens to a result on its way to memory: `[residual +] [gelu](sum [+ bias])`.
+/// What is applied to a result on its way to memory: `[residual +] [gelu](sum [+ bias])`.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// `[n]`, added to every row.
     pub bias: Option<&'a Tensor>,
-    /// Applies GELU, and writes the value before it here: `[batch, m, n]`.
+    /// Applies GELU, and writes the values before it here: `[batch, m, n]`.
     pub gelu: Option<&'a Tensor>,
     /// `[batch, m, n]`, added last.
     pub residual: Option<&'a Tensor>,
@@ -61,7 +61,7 @@ impl Shape {
         Self { trans_b: true, ..self }
     }
 
-    /// B is stored in f16, or not.
+    /// Sets whether B is stored in f16.
     #[must_use]
     pub fn half(self, half: bool) -> Self {
         Self { half, ..self }
@@ -72,8 +72,8 @@ impl Shape {
         if self.half { DType::F16 } else { DType::F32 }
     }
 
-    /// The class of shapes for which one choice is made: sizes by powers of two, m exactly below 9, and n, by which tiles
-    /// differ most, halfway between powers too.
+    /// The class of shapes that share one choice: sizes are rounded up to powers of two; m up to 8 is exact, and n, on
+    /// which tiles differ most, is also rounded to the halves between powers.
     pub fn class(&self) -> String {
         let form = match (self.trans_a, self.trans_b) {
             (false, false) => "nn",
@@ -110,8 +110,8 @@ impl Shape {
     }
 }
 
-/// The variant for a product: the tuner's; else, for a few rows, the first vector kernel that fits, and the first of all
-/// that fit for more.
+/// The variant for a product: the tuner's choice, else the first vector kernel that fits if there are few rows, else the
+/// first variant that fits.
 pub fn choose(gpu: &Gpu, shape: Shape) -> &'static MatmulVariant {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
@@ -124,7 +124,8 @@ pub fn choose(gpu: &Gpu, shape: Shape) -> &'static MatmulVariant {
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
 
-/// Computes `shape` from `a` and `b` into `out`, each of them f32 or f16.
+/// Computes `shape` from `a [batch, m, k]` and `b [batch, k, n]`, or their transposes, into `out [batch, m, n]`. Each
+/// is f32 or f16, and may have any shape with as many elements.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when an operand does not hold the shape's elements.
@@ -133,7 +134,7 @@ pub fn matmul(shape: Shape, a: &Tensor, b: &Tensor, out: &Tensor, epilogue: Epil
     matmul_with(choose(out.gpu(), shape), shape, a, b, out, epilogue)
 }
 
-/// [`matmul`] by a given variant.
+/// [`matmul`] with a given variant.
 ///
 /// # Errors
 /// As [`matmul`].
@@ -168,13 +169,13 @@ pub fn matmul_with(
     let parts = Tensor::empty_f32(gpu, &[ranges, batch * m * n])?;
     product(spec, shape, range, (a, b, &parts), Epilogue::default())?;
     let (variant, width) = spec.join(types(&parts, b, out, epilogue));
-    // The parts are A, and adding them is a sum over k.
+    // The parts take the place of A, and adding them is a sum over k.
     let joined = Shape { k: ranges, ..shape };
     let steps = Steps { a_batch: batch * m * n, range: ranges, ..Steps::default() };
-    dispatch(variant, joined, steps, (&parts, &parts, out), epilogue, super::flat_grid(gpu, batch * m * n / width))
+    dispatch(variant, joined, steps, (&parts, &parts, out), epilogue, gpu.flat_grid(batch * m * n / width))
 }
 
-/// How far apart the rows and batches of A and B are in memory, and the length of each range of k.
+/// The strides of rows and batches of A and B in memory, and the length of each range of k.
 #[derive(Default)]
 struct Steps {
     a_row: usize,
@@ -184,13 +185,13 @@ struct Steps {
     range: usize,
 }
 
-/// How operands and results are stored.
+/// The storage types of operands and results.
 fn types(a: &Tensor, b: &Tensor, out: &Tensor, epilogue: Epilogue<'_>) -> Types {
     let before = epilogue.gelu.map_or(DType::F32, Tensor::dtype);
     Types { a: a.dtype(), b: b.dtype(), out: out.dtype(), before }
 }
 
-/// The product, each `range` of k by itself: A and B into `[ranges, batch, m, n]`.
+/// The product of A and B, with every range of `range` elements of k separate: `[ranges, batch, m, n]`.
 fn product(
     spec: &MatmulVariant,
     shape: Shape,
@@ -219,7 +220,7 @@ fn dispatch(
         .set("BIAS", epilogue.bias.is_some())
         .set("GELU", epilogue.gelu.is_some())
         .set("RESIDUAL", epilogue.residual.is_some());
-    // Unused bindings still need buffers; a writable one must not be any of the others.
+    // Unused bindings still need buffers; a writable one must differ from all others.
     let spare = if epilogue.gelu.is_none() { Some(Tensor::empty_f32(gpu, &[4])?) } else { None };
     let preactivation = epilogue.gelu.or(spare.as_ref()).unwrap_or(out);
     let binds = binds![

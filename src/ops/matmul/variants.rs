@@ -1,4 +1,4 @@
-//! The matmul kernels that a tuner may choose from.
+//! The matmul kernels that the tuner may choose from.
 //!
 //! | kernel | tile per workgroup | needs | sums |
 //! |---|---|---|---|
@@ -10,10 +10,11 @@
 //! | `matmul_registers` | M x LANES N | nothing | ascending k |
 //! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
 //!
-//! Those with ascending k add in the same order; they agreed bit for bit on the software adapter, which is not a promise.
+//! Kernels with ascending k add in the same order. They agreed bit for bit on the software adapter, without a guarantee.
 //!
-//! "split S" in a name: k is cut into S ranges, each summed up by workgroups of its own, and `matmul_join` adds the S results in
-//! their order. For long k and few tiles, as in gradients of weights, where tiles alone would leave most of a GPU idle.
+//! "split S" in a name means that k is cut into S ranges, each summed by its own workgroups, and `matmul_join` adds
+//! the S results in order. This is for long k and few tiles, as in gradients of weights, where tiles alone would
+//! leave most of a GPU idle.
 
 use super::Shape;
 use crate::{
@@ -25,32 +26,32 @@ use crate::{
 kernels! {
     /// Barrier-free register block.
     MATMUL_REGISTERS = "matmul_registers";
-    /// Register block that shares loads by subgroup broadcasts.
+    /// Register block that shares loads through subgroup broadcasts.
     MATMUL_SUBGROUP = "matmul_subgroup";
-    /// The same by four elements.
+    /// The same, four elements at a time.
     MATMUL_BROADCAST = "matmul_broadcast";
-    /// Tiles in workgroup memory by four elements, the next one under way.
+    /// Tiles in workgroup memory, four elements at a time; the next tile is loaded meanwhile.
     MATMUL_BUFFERED = "matmul_buffered";
-    /// Blocks by a subgroup's matrix unit.
+    /// Blocks computed by a subgroup's matrix unit.
     MATMUL_COOPERATIVE = "matmul_cooperative";
     /// Tiles in workgroup memory.
     MATMUL_TILED = "matmul_tiled";
-    /// Few rows.
+    /// For few rows.
     MATMUL_VECTOR = "matmul_vector";
     /// Adds the results of the ranges of a split k.
     MATMUL_JOIN = "matmul_join";
 }
 
-/// What a kernel loads and stores by four.
+/// What a kernel loads and stores four elements at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vectorization {
-    /// Nothing: every size is right.
+    /// Nothing: any size works.
     None,
-    /// Nothing, and only used where a variant of the same kind that loads by four does not fit: it would be slower.
+    /// Nothing; only used where variants of the same kind that load four at a time do not fit, because it is slower.
     Odd,
-    /// A and B along k, for up to this many rows: k is a multiple of four, A [m, k] and B [n, k].
+    /// A and B along k, for up to this many rows: k must be a multiple of four, A is [m, k] and B is [n, k].
     Rows(usize),
-    /// Everything, along the contiguous dimensions: k, n and (A transposed) m are multiples of four.
+    /// Everything, along the contiguous dimensions: k, n and (A transposed) m must be multiples of four.
     All,
 }
 
@@ -85,15 +86,15 @@ pub struct MatmulVariant {
     pub tile_m: usize,
     /// Columns of the result per workgroup.
     pub tile_n: usize,
-    /// What is loaded and stored by four.
+    /// What is loaded and stored four elements at a time.
     pub vectorization: Vectorization,
-    /// The number of lanes that every subgroup must have, 0 for any.
+    /// The number of lanes that every subgroup must have; 0 for any.
     pub lanes: u32,
-    /// Ranges that k is cut into.
+    /// The number of ranges that k is cut into.
     pub split: usize,
     /// Bytes of workgroup memory.
     pub memory: u32,
-    /// Rows and columns of the matrices that a subgroup multiplies as a whole, 0 for none.
+    /// Side of the square matrices that a subgroup multiplies as a whole; 0 for none.
     pub cooperative: u32,
 }
 
@@ -131,7 +132,7 @@ const fn buffered(name: &'static str, tile: &'static [(&'static str, u32); 3], s
 const fn cooperative(name: &'static str, constants: &'static [(&'static str, u32); 3], split: usize) -> MatmulVariant {
     let [(_, size), (_, down), (_, across)] = *constants;
     let (m, n) = (2 * down * size, 4 * across * size);
-    // Tiles of 32 k in f16 and padding for eight more, in f16; a block of f32 for each subgroup.
+    // Tiles of 32 k plus padding for eight more, in f16, and a block of f32 for each subgroup.
     let memory = 2 * 40 * (m + n) + 4 * down * across * size * size;
     let spec = scalar(name, &MATMUL_COOPERATIVE, constants, (m as usize, n as usize), 32);
     MatmulVariant { vectorization: Vectorization::All, split, memory, cooperative: size, ..spec }
@@ -141,7 +142,7 @@ const WIDE: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8
 const DEEP: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16)];
 const SMALL: &[(&str, u32); 3] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 16)];
 
-/// Every variant, the first that fits used until the tuner knows better, the plainest last.
+/// Every variant, the plainest last. Until the tuner knows better, the first that fits is used.
 pub static VARIANTS: &[MatmulVariant] = &[
     MatmulVariant {
         vectorization: Vectorization::All,
@@ -191,8 +192,8 @@ pub static VARIANTS: &[MatmulVariant] = &[
     scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
 ];
 
-/// Most tiles of a product that is worth splitting, and the least k of each of its ranges: with more tiles a GPU is busy
-/// anyway, and with less k the results take longer to write and add than their products.
+/// The most tiles of a product that is worth splitting, and the minimum k of each of its ranges: with more tiles a GPU
+/// is busy anyway, and with less k writing and adding the results takes longer than their products.
 const FEW_TILES: u32 = 256;
 const LONG: usize = 128;
 
@@ -213,7 +214,7 @@ impl MatmulVariant {
         allowed && vectorization && lanes && matrices && memory && self.splits(capabilities, shape)
     }
 
-    /// Whether k is cut into as many ranges as this variant is for: always, where that is one.
+    /// Whether `shape` is worth cutting k into this variant's number of ranges; always true for one range.
     fn splits(&self, capabilities: &Capabilities, shape: &Shape) -> bool {
         let [x, y, _] = self.grid(shape);
         let bytes = 4 * (self.split * shape.batch * shape.m * shape.n) as u64;
@@ -221,7 +222,7 @@ impl MatmulVariant {
         self.split == 1 || (few && shape.k >= LONG * self.split)
     }
 
-    /// How long each range of k is, and how many there are: ranges begin where loads and tiles do.
+    /// The length of each range of k, and the number of ranges; ranges begin where loads and tiles begin.
     pub fn ranges(&self, k: usize) -> (usize, usize) {
         let length = if self.split == 1 { k } else { k.div_ceil(self.split).next_multiple_of(16) };
         (length, k.div_ceil(length.max(1)).max(1))

@@ -1,8 +1,8 @@
-//! How packed weights lie in GPU memory: rows of vectors of 16 bytes, blocks of 32 or 256 elements.
+//! How packed weights are laid out in GPU memory: rows of 16-byte vectors, in blocks of 32 or 256 elements.
 //!
-//! Quantised values stay the bits of the file. What moves: formats whose blocks are no whole vectors keep their quantised
-//! values and their scales in separate planes of a row (`shaders/lib/weights_*.wgsl` have the details), and the
-//! symmetric Q4_0 and Q5_0 become the same value as `d * q + m`, so that one kernel serves both.
+//! Quantised values keep the bits of the file. Two things change: formats whose blocks are not whole vectors keep their
+//! quantised values and their scales in separate planes of a row (`shaders/lib/weights_*.wgsl` have the details), and
+//! the symmetric Q4_0 and Q5_0 are rewritten as `d * q + m` with the same value, so that one kernel serves both kinds.
 
 use half::f16;
 
@@ -31,7 +31,7 @@ pub enum Layout {
     Q6K,
 }
 
-/// Bytes of a vector.
+/// Bytes per vector.
 const QUAD: usize = 16;
 
 impl Layout {
@@ -54,7 +54,7 @@ impl Layout {
         }
     }
 
-    /// Its name, and the shader file that unpacks it.
+    /// The layout's name, and the shader file that unpacks it.
     pub fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::F32 => ("f32", "lib/weights_f32.wgsl"),
@@ -89,10 +89,10 @@ impl Layout {
         }
     }
 
-    /// Lays out one row of `format`, which [`Layout::of`] maps to this layout. `out` holds zeros.
+    /// Lays out one row of `format`, which [`Layout::of`] maps to this layout. `out` must hold zeros.
     ///
     /// # Panics
-    /// When the sizes of `row` and `out` are not those of a row.
+    /// If `row` or `out` does not have the size of a row.
     pub fn pack(format: Format, width: usize, row: &[u8], out: &mut [u8]) {
         let blocks = Self::blocks(width);
         let scales = |quads: usize| quads * QUAD;
@@ -134,8 +134,8 @@ impl Layout {
     }
 }
 
-/// The (d, m) of a block and what follows in it. `d * (q - z)` is `d * q + m` with `m = -z * d`, exact in f16 because z is
-/// a power of two (for every d below 4096).
+/// The (d, m) of a block and the rest of the block. `d * (q - z)` is `d * q + m` with `m = -z * d`, which is exact in
+/// f16 because z is a power of two (for every d below 4096).
 fn pair_of(format: Format, block: &[u8]) -> ([u8; 4], &[u8]) {
     let offset = match format {
         Format::Q4_0 => -8.0,

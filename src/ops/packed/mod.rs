@@ -1,9 +1,8 @@
-//! Weights that stay quantised (or half precision) in GPU memory, and what is computed with them.
+//! Weights that stay quantised (or in half precision) in GPU memory, and operations on them.
 
-pub mod embed;
 pub mod layout;
 pub mod product;
-pub mod unpack;
+pub mod rows;
 pub mod variants;
 
 use layout::Layout;
@@ -16,8 +15,8 @@ use crate::{
     tensor::{DType, Tensor},
 };
 
-/// A matrix of packed rows, whole or in pieces: pieces of a fused layer may have formats of their own, and adapters limit
-/// what one binding can hold. Clones share the memory.
+/// A matrix of packed rows, whole or in pieces: parts of a fused layer may have different formats, and adapters limit
+/// the size of a binding. Clones share the memory.
 #[derive(Clone, Debug)]
 pub struct Packed {
     pieces: Vec<Piece>,
@@ -28,26 +27,26 @@ pub struct Packed {
 /// Consecutive rows in one layout.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// The rows, as words.
+    /// `[rows, words]`: the rows, as words; `[rows, width]` of f32 for a [view](Packed::view).
     pub words: Tensor,
-    /// How they lie there.
+    /// How they are laid out.
     pub layout: Layout,
-    /// The first row's number in the matrix.
+    /// The index of the first row in the matrix.
     pub first: usize,
-    /// How many rows.
+    /// The number of rows.
     pub rows: usize,
 }
 
-/// Bytes that are laid out on the host at a time.
+/// Bytes laid out on the host at a time.
 const CHUNK: usize = 1 << 20;
 
 impl Packed {
-    /// Whether rows of this width can be packed: everything is loaded by fours.
+    /// Whether rows of this width can be packed: everything is loaded four elements at a time.
     pub fn can_hold(width: usize) -> bool {
         width % 4 == 0
     }
 
-    /// Uploads a matrix that comes as `parts`, in row order.
+    /// Uploads a matrix given as `parts`, in row order.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the parts differ in width or cannot be packed; [`crate::Error::OutOfMemory`].
@@ -68,8 +67,8 @@ impl Packed {
         Ok(Self { pieces, rows: first, width })
     }
 
-    /// An f32 matrix seen as packed rows, without a copy; none for widths that are no whole blocks and matrices over one
-    /// binding.
+    /// An f32 matrix `[rows, width]` seen as packed rows, without a copy; `None` if the width is not in whole blocks or the
+    /// matrix exceeds one binding.
     pub fn view(plain: &Tensor) -> Option<Self> {
         let &[rows, width] = plain.shape() else { return None };
         if width % 32 != 0 || width == 0 || plain.bytes() > plain.gpu().capabilities().binding {
@@ -117,7 +116,7 @@ impl Piece {
     }
 }
 
-/// Uploads parts of one layout as pieces of at most one binding each; returns the number of the row after them.
+/// Uploads parts of one layout as pieces of at most one binding each; returns the index of the row after them.
 fn upload(
     gpu: &Gpu,
     layout: Layout,

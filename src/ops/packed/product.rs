@@ -1,4 +1,4 @@
-//! Few rows times packed weights, with the normalisation before and the activation and residual after in one dispatch.
+//! Few rows times packed weights, with normalisation before and activation and residual after, in one dispatch.
 
 use super::{
     Packed,
@@ -19,7 +19,7 @@ pub const FEW: usize = 16;
 /// A normalisation of the inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
-    /// With or without the mean.
+    /// Whether the mean is subtracted.
     pub kind: norm::Kind,
     /// `[in]`
     pub weight: &'a Tensor,
@@ -29,15 +29,15 @@ pub struct Norm<'a> {
     pub epsilon: f32,
 }
 
-/// What is done between the sums and memory.
+/// What is applied to the sums before they are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
     /// Nothing.
     #[default]
     None,
-    /// GELU by tanh.
+    /// GELU in its tanh form.
     Gelu,
-    /// `silu(gate) * up`: the first half of the rows of the weights are gates, and the result is half as wide.
+    /// `silu(gate) * up`: the first half of the weights' rows are gates, and the result is half as wide.
     Swiglu,
 }
 
@@ -46,15 +46,15 @@ pub enum Activation {
 pub struct Fused<'a> {
     /// Normalises the inputs.
     pub norm: Option<Norm<'a>>,
-    /// `[out]`, before the activation.
+    /// `[out]`, added before the activation.
     pub bias: Option<&'a Tensor>,
-    /// After the bias.
+    /// Applied after the bias.
     pub activation: Activation,
-    /// Added last, of the result's shape.
+    /// `[.., out]`, or half of it for [`Activation::Swiglu`]; added last.
     pub residual: Option<&'a Tensor>,
 }
 
-/// The variant for `m` rows: the tuner's, else the first that fits among those with the fewest rows that hold all of m.
+/// The variant for `m` rows: the tuner's choice, else the first that fits and has room for all of m, up to 8 rows.
 pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static PackedVariant {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
@@ -68,16 +68,16 @@ pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static Pack
         .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
 }
 
-/// `[residual +] activation?(norm?(x) W^T [+ bias])` for `x [.., in]` and packed weights `[out, in]`: `[.., out]`, or half
-/// of it for [`Activation::Swiglu`].
+/// `[residual +] activation?(norm?(x) W^T [+ bias])` for `x [.., in]` and packed weights `[out, in]`: `[.., out]`, or
+/// half that width for [`Activation::Swiglu`].
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the widths disagree, or for SwiGLU over weights in several pieces.
+/// [`crate::Error::Shape`] when the widths disagree, or for SwiGLU with weights in several pieces.
 pub fn product(x: &Tensor, weights: &Packed, fused: Fused<'_>) -> Result<Tensor> {
     product_with(|layout, shape| choose(x.gpu(), layout, shape), x, weights, fused)
 }
 
-/// [`product`] by a variant of one's choice.
+/// [`product`] with the variant that `choose` returns.
 ///
 /// # Errors
 /// As [`product`].

@@ -1,4 +1,4 @@
-//! The kernels for few rows times packed weights that a tuner may choose from.
+//! The kernels for few rows times packed weights that the tuner may choose from.
 //!
 //! | kernel | tile per workgroup | needs |
 //! |---|---|---|
@@ -12,9 +12,9 @@ use crate::{
 };
 
 kernels! {
-    /// A column per lane, x by broadcasts.
+    /// A column per lane; x comes from broadcasts.
     PACKED_COLUMNS = "packed_columns";
-    /// Lanes split the rows of weights.
+    /// Lanes share each row of the weights.
     PACKED_LANES = "packed_lanes";
 }
 
@@ -28,7 +28,7 @@ pub struct PackedVariant {
     constants: &'static [(&'static str, u32)],
     /// Rows of the result per workgroup.
     pub rows: usize,
-    /// Columns of the result per workgroup, gates and their partners counted apart.
+    /// Columns of the result per workgroup, counting gates and their partners separately.
     pub columns: usize,
     lanes: u32,
 }
@@ -51,7 +51,7 @@ const fn lanes(
     PackedVariant { name, kernel: &PACKED_LANES, constants, rows, columns, lanes: 0 }
 }
 
-/// Every variant; of those with the same number of rows the first that fits is the default.
+/// Every variant; among those with the same number of rows, the first that fits is the default.
 pub static VARIANTS: &[PackedVariant] = &[
     columns("columns 1x2", &[("M", 1), ("N", 2)], 1, 16),
     columns("columns 2x2", &[("M", 2), ("N", 2)], 2, 16),

@@ -18,7 +18,7 @@ pub fn share(group: &Group, batch: usize, answers: usize) -> Range<usize> {
 /// own.
 ///
 /// # Errors
-/// [`Error::Rank`]; [`Error::Failed`] when what came is not what a rank sends.
+/// [`Error::Rank`]; [`Error::Exchange`] when what came is not what a rank sends.
 pub fn gather(
     group: &Group,
     prompts: Vec<Prompt>,
@@ -40,9 +40,7 @@ pub fn gather(
     let (mut episodes, mut scores, mut all_seen) = (Vec::new(), Vec::new(), Vec::new());
     for prompt in prompts {
         let (answer, score, rollout) = reader.episode().ok_or_else(|| {
-            Error::Failed(
-                "the ranks sent fewer episodes than a batch has; start all ranks with the same command".to_string(),
-            )
+            Error::Exchange("fewer episodes came than a batch has; start all ranks with the same command".to_string())
         })?;
         episodes.push(Episode { prompt, answer });
         scores.push(score);

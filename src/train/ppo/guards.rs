@@ -3,20 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{settings::Limits, statistics::Statistics};
+use crate::{error::GuardCause, train::run::Verdict};
 
 /// Nats by which rounding does not explain a difference between sampling and training.
 const LARGEST_GAP: f64 = 0.1;
-
-/// What a step looks like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// As it should be: worth a checkpoint.
-    Fine,
-    /// Over a limit, but not for long enough to stop; no checkpoint is saved meanwhile.
-    Suspicious(String),
-    /// The run is over.
-    Stop(String),
-}
 
 /// What the guards remember. A part of the run's state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,11 +18,6 @@ pub struct Guards {
 }
 
 impl Guards {
-    /// Whether the last step was within all limits.
-    pub fn calm(&self) -> bool {
-        self.strikes == 0
-    }
-
     /// Judges a step.
     pub fn check(&mut self, step: &Statistics, limits: &Limits) -> Verdict {
         let numbers = [
@@ -43,39 +28,26 @@ impl Guards {
             ("the value loss", f64::from(step.value_loss)),
             ("the gradient", f64::from(step.gradient_norm)),
         ];
-        if let Some((name, value)) = numbers.iter().find(|(_, value)| !value.is_finite()) {
-            return Verdict::Stop(format!("{name} is {value}; lower --lr"));
+        if let Some(&(what, value)) = numbers.iter().find(|(_, value)| !value.is_finite()) {
+            return Verdict::Stop(GuardCause::NotFinite { what, value });
         }
         let first = *self.first_length.get_or_insert(step.response_length);
-        let reason = if step.sampling_gap.is_nan() || step.sampling_gap > LARGEST_GAP {
-            Some(format!(
-                "log-probabilities differ by {:.2} nats between sampling and training: a kernel is wrong on this adapter; \
-                 try `wgpt doctor`",
-                step.sampling_gap
-            ))
+        let cause = if step.sampling_gap.is_nan() || step.sampling_gap > LARGEST_GAP {
+            Some(GuardCause::SamplingGap { nats: step.sampling_gap })
         } else if limits.kl > 0.0 && step.kl > limits.kl {
-            let (kl, most) = (step.kl, limits.kl);
-            Some(format!("the KL is {kl:.2} nats, over the limit of {most:.2}; lower --lr, or raise --kl or --max-kl"))
+            Some(GuardCause::Kl { nats: step.kl, most: limits.kl })
         } else if step.repetition > limits.repetition {
-            let (share, most) = (100.0 * step.repetition, 100.0 * limits.repetition);
-            Some(format!(
-                "{share:.0} % of the answers repeat themselves (limit {most:.0} %): the policy fools its judge; lower \
-                 --target-kl, or mend the judge"
-            ))
+            Some(GuardCause::Repetition { share: step.repetition, most: limits.repetition })
         } else if step.response_length < limits.length * first {
-            let length = step.response_length;
-            Some(format!(
-                "answers have {length:.1} tokens, at first they had {first:.1}: the policy fools its judge by saying \
-                 nothing; lower --target-kl, or mend the judge"
-            ))
+            Some(GuardCause::Shortness { tokens: step.response_length, first })
         } else {
             None
         };
-        self.strikes = if reason.is_some() { self.strikes + 1 } else { 0 };
-        match reason {
+        self.strikes = if cause.is_some() { self.strikes + 1 } else { 0 };
+        match cause {
             None => Verdict::Fine,
-            Some(reason) if self.strikes >= limits.patience.max(1) => Verdict::Stop(reason),
-            Some(reason) => Verdict::Suspicious(reason),
+            Some(cause) if self.strikes >= limits.patience.max(1) => Verdict::Stop(cause),
+            Some(cause) => Verdict::Suspicious(cause),
         }
     }
 }
@@ -93,7 +65,7 @@ mod tests {
     }
 
     fn says(verdict: Verdict, words: &str) -> bool {
-        matches!(verdict, Verdict::Stop(reason) if reason.contains(words))
+        matches!(verdict, Verdict::Stop(cause) if cause.to_string().contains(words))
     }
 
     #[test]
@@ -117,7 +89,7 @@ mod tests {
         for _ in 0..2 {
             check(|step| step.sampling_gap = 13.0);
         }
-        assert!(says(check(|step| step.sampling_gap = 13.0), "wgpt doctor"));
+        assert!(says(check(|step| step.sampling_gap = 13.0), "a kernel is wrong"));
         check(|_| ());
         for _ in 0..2 {
             check(|step| step.kl = 31.0);

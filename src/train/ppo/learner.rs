@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    gpu::{Gpu, readback::Readback},
+    gpu::Gpu,
     infer::batch::Answer,
     model::{
         Gpt,
@@ -20,10 +20,13 @@ use crate::{
             weighted_sum,
         },
     },
-    optim::{AdamW, Optimizer},
-    parallel::{Group, Replica, Wire},
-    tape::{Gradients, Tape},
+    parallel::{Group, Kept},
+    tape::Tape,
     tensor::Tensor,
+    train::{
+        state,
+        trainer::{Part, Pending as PendingStep, Trainer},
+    },
 };
 
 use super::{
@@ -77,31 +80,31 @@ pub struct Outcome {
     pub norm: f32,
 }
 
+/// The numbers of an update behind the policy's loss: those of [`policy::Statistics`], then those of [`value::Statistics`].
+const NAMES: &[&str] = &[
+    "approx_kl",
+    "clip_fraction",
+    "ratio",
+    "reference_kl",
+    "value_loss",
+    "value_clip_fraction",
+    "squared_error",
+    "mean_value",
+];
+
+/// The index of the value loss among an update's numbers.
+const VALUE_LOSS: usize = 5;
+
 /// An update that is still on the GPU.
 #[must_use]
-pub struct Pending {
-    losses: Vec<(Readback, Option<Readback>)>,
-    norm: Readback,
-    /// The ranks that have a part in the update.
-    group: Group,
-}
+pub struct Pending(PendingStep);
 
-/// Everything that an update changes.
+/// The models, and what learns.
 pub struct Learner {
-    /// The device.
-    pub gpu: Gpu,
-    /// The policy.
-    pub policy: Gpt,
+    /// The policy, with the value head if there is one: values of tokens, from the policy's hidden states.
+    pub trainer: Trainer,
     /// The frozen reference; none where the policy without its adapters is it.
     reference: Option<Gpt>,
-    /// Values of tokens, from the policy's hidden states.
-    value: Option<ScalarHead>,
-    /// Its optimizer, over policy and value head.
-    pub optimizer: Optimizer,
-    /// How this copy keeps in step with other ranks'.
-    pub replica: Replica,
-    gradients: Gradients,
-    one: Tensor,
 }
 
 /// Episodes on the GPU: a row each, padded on the right, where nothing before sees it.
@@ -141,53 +144,62 @@ impl Rows {
     }
 }
 
+/// Hidden states that answers come from: `[episodes * max_tokens, width]`.
+fn answer_states(tape: &Tape, model: &Gpt, rows: &Rows, pass: Pass) -> Result<Tensor> {
+    gather(tape, &model.forward(tape, &rows.tokens, pass, None)?, &rows.states)
+}
+
 impl Learner {
     /// A learner with fresh moments, and with `value` a value head that says 0. A policy without adapters needs a reference.
     ///
     /// # Errors
     /// [`Error::Config`] without a reference, [`Error::OutOfMemory`].
-    pub fn new(gpu: &Gpu, policy: Gpt, reference: Option<Gpt>, value: bool, settings: AdamW) -> Result<Self> {
+    pub fn new(gpu: &Gpu, policy: Gpt, reference: Option<Gpt>, value: bool, settings: &Settings) -> Result<Self> {
         if policy.lora().is_none() && reference.is_none() {
             return Err(Error::Config("a policy without adapters needs a frozen reference beside it".to_string()));
         }
-        let head = || ScalarHead::new(gpu, policy.config().width, Start::Zeros);
-        let value = value.then(head).transpose()?;
-        let mut parameters = policy.parameters().to_vec();
-        parameters.extend(value.iter().flat_map(|head| head.parameters("value")));
-        let mut gradients = Gradients::default();
-        let optimizer = Optimizer::new(gpu, &parameters, &[], settings, &mut gradients)?;
-        let one = Tensor::from_f32(gpu, &[1], &[1.0])?;
-        Ok(Self { gpu: gpu.clone(), policy, reference, value, optimizer, replica: Replica::alone(), gradients, one })
+        let head = || Ok(("value", ScalarHead::new(gpu, policy.config().width, Start::Zeros)?));
+        let head = value.then(head).transpose()?;
+        let trainer = Trainer::with_named_head(gpu, policy, head, settings.into())?;
+        Ok(Self { trainer, reference })
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Gpt {
+        &self.trainer.model
     }
 
     /// What a resumed run needs beside the policy's weights, by name: the value head and the moments.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let mut state = self.optimizer.state();
-        state.extend(self.value.iter().flat_map(|head| head.parameters("value")));
+        let mut state = self.trainer.optimizer.state();
+        state.extend(self.trainer.head.iter().flat_map(|head| head.parameters("value")));
         state
+    }
+
+    /// [`Learner::state`] on the host. All ranks ask; the first gets it.
+    ///
+    /// # Errors
+    /// [`Error::Rank`], and those of the driver.
+    pub async fn kept(&self) -> Result<Vec<Kept>> {
+        state::keep(&self.trainer.replica, self.state().into_iter()).await
     }
 
     /// Learns together with the ranks of `group`, whose weights are the same as these.
     ///
     /// # Errors
-    /// [`Error::Usage`] where they want to take steps of their own: a batch is one for all ranks. Those of the driver.
+    /// [`Error::Setting`] where they want to take steps of their own: a batch is one for all ranks. Those of the
+    /// driver.
     pub fn join(&mut self, group: &Group) -> Result<()> {
         if group.options().sync_every > 1 {
-            let reason = "--sync-every: reinforcement learns from one batch of all ranks' answers; leave it out";
-            return Err(Error::Usage(reason.to_string()));
+            let reason = "reinforcement learns from one batch of all ranks' answers; leave it at 1";
+            return Err(Error::setting("sync_every", group.options().sync_every, reason));
         }
-        self.replica = Replica::new(&self.gpu, group, &mut self.optimizer)?;
-        Ok(())
+        self.trainer.join(group)
     }
 
     /// The ranks that this one learns with.
     pub fn group(&self) -> Group {
-        self.replica.group().clone()
-    }
-
-    /// Hidden states that answers come from: `[episodes * max_tokens, width]`.
-    fn states(&self, tape: &Tape, model: &Gpt, rows: &Rows, pass: Pass) -> Result<Tensor> {
-        gather(tape, &model.forward(tape, &rows.tokens, pass, None)?, &rows.states)
+        self.trainer.group()
     }
 
     /// Reads episodes with policy, reference and value head, in micro-batches of the size that is learned from.
@@ -195,17 +207,18 @@ impl Learner {
     /// # Errors
     /// Those of the driver.
     pub async fn read(&self, episodes: &[Episode], settings: &Settings) -> Result<Vec<Rollout>> {
-        let tape = Tape::off(&self.gpu);
+        let Trainer { gpu, model: policy, head, .. } = &self.trainer;
+        let tape = Tape::off(gpu);
         let mut pending = Vec::new();
         let all: Vec<_> = episodes.iter().collect();
         for episodes in all.chunks(settings.micro()) {
-            let rows = Rows::new(&self.gpu, episodes, settings, false)?;
-            let states = self.states(&tape, &self.policy, &rows, Pass::default())?;
-            let own = self.policy.token_logprobs(&tape, &states, &rows.targets, settings.temperature)?;
-            let values = self.value.as_ref().map(|head| head.apply(&tape, &states)).transpose()?;
+            let rows = Rows::new(gpu, episodes, settings, false)?;
+            let states = answer_states(&tape, policy, &rows, Pass::default())?;
+            let own = policy.token_logprobs(&tape, &states, &rows.targets, settings.temperature)?;
+            let values = head.as_ref().map(|head| head.apply(&tape, &states)).transpose()?;
             drop(states);
-            let reference = self.reference.as_ref().unwrap_or(&self.policy);
-            let states = self.states(&tape, reference, &rows, Pass { reference: true, ..Pass::default() })?;
+            let reference = self.reference.as_ref().unwrap_or(policy);
+            let states = answer_states(&tape, reference, &rows, Pass { reference: true, ..Pass::default() })?;
             let other = reference.token_logprobs(&tape, &states, &rows.targets, settings.temperature)?;
             pending.push([
                 Some(own.logprobs.read()),
@@ -213,7 +226,7 @@ impl Learner {
                 values.map(|values| values.read()),
                 Some(own.entropies.read()),
             ]);
-            self.gpu.submit()?;
+            gpu.submit()?;
         }
         let mut columns: [Vec<f32>; 4] = Default::default();
         for micro in pending {
@@ -251,15 +264,15 @@ impl Learner {
     ) -> Result<Pending> {
         let counted = minibatch.iter().filter(|(_, sample)| sample.counts);
         let total = counted.map(|(episode, _)| episode.answer.tokens.len()).sum();
-        let mut losses = Vec::new();
+        let mut numbers = Vec::new();
         let own = &minibatch[self.group().share(minibatch.len())];
         let parts = own.chunks(settings.micro());
         let count = parts.len();
         for (index, part) in parts.enumerate() {
-            losses.push(self.accumulate(part, settings, total, beta, index + 1 == count)?);
+            numbers.extend(self.accumulate(part, settings, total, beta, index + 1 == count)?);
         }
-        let norm = self.replica.update(&self.gpu, &mut self.optimizer, &mut self.gradients, lr, None)?;
-        Ok(Pending { losses, norm, group: self.group() })
+        // A batch has one learning rate, however many updates it is learned from.
+        Ok(Pending(self.trainer.update_at(lr, numbers, NAMES)?))
     }
 
     /// Compiles every kernel of an update, and lets the tuner see every shape: an update that changes nothing.
@@ -271,8 +284,7 @@ impl Learner {
         if let Some(part) = own.chunks(settings.micro()).next() {
             drop(self.accumulate(part, settings, 1, 0.1, false)?);
         }
-        self.gradients.reset();
-        self.gpu.submit()
+        self.trainer.forget()
     }
 
     /// Adds the gradients of a micro-batch, the `last` of an update or not, which has a part in a mean over `total` tokens.
@@ -283,48 +295,54 @@ impl Learner {
         total: usize,
         beta: f64,
         last: bool,
-    ) -> Result<(Readback, Option<Readback>)> {
-        let (gpu, tape) = (&self.gpu, Tape::new(&self.gpu));
-        self.policy.watch(&tape);
-        let episodes: Vec<_> = part.iter().map(|(episode, _)| *episode).collect();
-        let rows = Rows::new(gpu, &episodes, settings, true)?;
-        let most = settings.max_tokens;
-        let upload = |column: fn(&TrainSample) -> &Vec<f32>| {
-            let padded = |(_, sample): &(&Episode, &TrainSample)| {
-                column(sample).iter().copied().chain(std::iter::repeat(0.0)).take(most).collect::<Vec<_>>()
-            };
-            Tensor::from_f32(gpu, &[part.len() * most], &part.iter().flat_map(padded).collect::<Vec<_>>())
+    ) -> Result<Vec<Part>> {
+        self.trainer.backward(last, |trainer, tape| loss(trainer, tape, part, settings, total, beta))
+    }
+}
+
+/// The part that the episodes of a micro-batch have in the mean loss over `total` tokens: one element; and its numbers.
+fn loss(
+    trainer: &Trainer,
+    tape: &Tape,
+    part: &[(&Episode, &TrainSample)],
+    settings: &Settings,
+    total: usize,
+    beta: f64,
+) -> Result<(Tensor, Vec<Part>)> {
+    let Trainer { gpu, model, head, .. } = trainer;
+    let episodes: Vec<_> = part.iter().map(|(episode, _)| *episode).collect();
+    let rows = Rows::new(gpu, &episodes, settings, true)?;
+    let most = settings.max_tokens;
+    let upload = |column: fn(&TrainSample) -> &Vec<f32>| {
+        let padded = |(_, sample): &(&Episode, &TrainSample)| {
+            column(sample).iter().copied().chain(std::iter::repeat(0.0)).take(most).collect::<Vec<_>>()
         };
-        let counts: Vec<_> =
-            rows.real.iter().enumerate().map(|(row, real)| *real && part[row / most].1.counts).collect();
-        let weights = RowWeights::share(gpu, &counts, total)?;
-        let pass = Pass { checkpoint: settings.checkpoint_activations, ..Pass::default() };
-        let states = self.states(&tape, &self.policy, &rows, pass)?;
-        let logprobs = self.policy.token_logprobs(&tape, &states, &rows.targets, settings.temperature)?.logprobs;
-        let (old_logprobs, advantages) =
-            (upload(|sample| &sample.rollout.logprobs)?, upload(|sample| &sample.advantages)?);
-        let (clip, weights) = (settings.clip, &weights);
-        let held = Policy { old_logprobs: &old_logprobs, advantages: &advantages, weights, clip, reference: None };
-        match (settings.algorithm, self.value.as_ref()) {
-            (Algorithm::Ppo { value_clip, value_factor, .. }, Some(head)) => {
-                head.watch(&tape);
-                let policy = policy_loss(&tape, &logprobs, held)?;
-                let values = head.apply(&tape, &states)?;
-                let (old, returns) = (upload(|sample| &sample.rollout.values)?, upload(|sample| &sample.returns)?);
-                let value = value_loss(&tape, &values, &returns, weights, Some((&old, value_clip)))?;
-                let read = (policy.totals.read(), Some(value.totals.read()));
-                let loss = weighted_sum(&tape, &[(&policy.mean, 1.0), (&value.mean, value_factor)])?;
-                self.replica.backward(tape, &loss, self.one.clone(), &mut self.gradients, last)?;
-                Ok(read)
-            }
-            _ => {
-                let reference = upload(|sample| &sample.rollout.reference)?;
-                let reference = (beta > 0.0).then_some((&reference, beta as f32));
-                let policy = policy_loss(&tape, &logprobs, Policy { reference, ..held })?;
-                let read = policy.totals.read();
-                self.replica.backward(tape, &policy.mean, self.one.clone(), &mut self.gradients, last)?;
-                Ok((read, None))
-            }
+        Tensor::from_f32(gpu, &[part.len() * most], &part.iter().flat_map(padded).collect::<Vec<_>>())
+    };
+    let counts: Vec<_> = rows.real.iter().enumerate().map(|(row, real)| *real && part[row / most].1.counts).collect();
+    let weights = RowWeights::share(gpu, &counts, total)?;
+    let pass = Pass { checkpoint: settings.common.checkpoint_activations, ..Pass::default() };
+    let states = answer_states(tape, model, &rows, pass)?;
+    let logprobs = model.token_logprobs(tape, &states, &rows.targets, settings.temperature)?.logprobs;
+    let (old_logprobs, advantages) = (upload(|sample| &sample.rollout.logprobs)?, upload(|sample| &sample.advantages)?);
+    let (clip, weights) = (settings.clip, &weights);
+    let held = Policy { old_logprobs: &old_logprobs, advantages: &advantages, weights, clip, reference: None };
+    match (settings.algorithm, head.as_ref()) {
+        (Algorithm::Ppo { value_clip, value_factor, .. }, Some(head)) => {
+            let policy = policy_loss(tape, &logprobs, held)?;
+            let values = head.apply(tape, &states)?;
+            let (old, returns) = (upload(|sample| &sample.rollout.values)?, upload(|sample| &sample.returns)?);
+            let value = value_loss(tape, &values, &returns, weights, Some((&old, value_clip)))?;
+            let of_value = Part { first: VALUE_LOSS, ..Part::new(value.totals.read(), 1.0) };
+            let numbers = vec![Part::new(policy.totals.read(), 1.0), of_value];
+            Ok((weighted_sum(tape, &[(&policy.mean, 1.0), (&value.mean, value_factor)])?, numbers))
+        }
+        _ => {
+            let reference = upload(|sample| &sample.rollout.reference)?;
+            let reference = (beta > 0.0).then_some((&reference, beta as f32));
+            let policy = policy_loss(tape, &logprobs, Policy { reference, ..held })?;
+            let numbers = vec![Part::new(policy.totals.read(), 1.0)];
+            Ok((policy.mean, numbers))
         }
     }
 }
@@ -333,24 +351,19 @@ impl Pending {
     /// The numbers, once the GPU has them.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Those of the driver; [`Error::Rank`].
     pub async fn outcome(self) -> Result<Outcome> {
-        let (mut policy, mut value) = ([0.0f32; 5], [0.0f32; 4]);
-        let add = |sums: &mut [f32], numbers: Vec<f32>| sums.iter_mut().zip(numbers).for_each(|(sum, x)| *sum += x);
-        for (of_policy, of_value) in self.losses {
-            add(&mut policy, of_policy.numbers().await?);
-            if let Some(of_value) = of_value {
-                add(&mut value, of_value.numbers().await?);
-            }
-        }
-        let all = self.group.sum([&policy[..], &value[..]].concat(), Wire::F32).wait()?;
-        let (of_policy, of_value) = all.split_at(policy.len());
-        policy.copy_from_slice(of_policy);
-        value.copy_from_slice(of_value);
-        let [loss, approx_kl, clip_fraction, ratio, reference_kl] = policy;
-        let policy = policy::Statistics { loss, approx_kl, clip_fraction, ratio, reference_kl };
-        let [loss, clip_fraction, squared_error, mean] = value;
-        let value = value::Statistics { loss, clip_fraction, squared_error, mean };
-        Ok(Outcome { policy, value, norm: self.norm.numbers::<f32>().await?[0] })
+        let (sums, norm) = self.0.sums().await?;
+        let mut numbers = sums.into_iter();
+        let mut next = || numbers.next().unwrap_or(f32::NAN);
+        let policy = policy::Statistics {
+            loss: next(),
+            approx_kl: next(),
+            clip_fraction: next(),
+            ratio: next(),
+            reference_kl: next(),
+        };
+        let value = value::Statistics { loss: next(), clip_fraction: next(), squared_error: next(), mean: next() };
+        Ok(Outcome { policy, value, norm })
     }
 }

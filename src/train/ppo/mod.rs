@@ -25,10 +25,8 @@ use self::{
 use super::{
     judge::{Judge, ScoredAnswer},
     rlhf::{
-        advantages::{gae, group_advantages},
+        advantages::{gae, group_advantages, moments, token_rewards, whiten},
         kl::KlController,
-        rewards::token_rewards,
-        whiten::{moments, whiten},
     },
 };
 use crate::{
@@ -38,8 +36,6 @@ use crate::{
         sampler::Sampling,
     },
     interchange::TextCodec,
-    parallel::Group,
-    train::coordination,
 };
 
 /// Episodes of the reference, for normalisation, have numbers from here on: no step reaches them.
@@ -142,7 +138,11 @@ impl Ppo {
         for epoch in 0..settings.epochs {
             let order = match settings.minibatches {
                 1 => (0..settings.batch as u32).collect(),
-                _ => prompts::order(settings.seed, !(step * settings.epochs as u64 + epoch as u64), settings.batch),
+                _ => prompts::order(
+                    settings.common.seed,
+                    !(step * settings.epochs as u64 + epoch as u64),
+                    settings.batch,
+                ),
             };
             for minibatch in order.chunks(each) {
                 let pair = |index: &u32| (&episodes[*index as usize], &samples[*index as usize]);
@@ -159,7 +159,7 @@ impl Ppo {
         }
         let statistics = Statistics { beta, learning_rate: lr, ..statistics::with_updates(before, &updates) };
         self.progress.controller.update(statistics.kl, settings.batch);
-        self.progress.updates = self.learner.optimizer.step;
+        self.progress.updates = self.learner.trainer.optimizer.step;
         self.progress.step += 1;
         let text = |ids: &[u32]| self.codec.tokenizer.decode(ids);
         let sample = |(Episode { prompt, answer }, &score): (&Episode, &f32)| Sample {
@@ -189,8 +189,9 @@ impl Ppo {
             earliest: settings.earliest_stop,
             width: settings.prompt_tokens,
         };
-        let sampling = Sampling { temperature: settings.temperature, seed: settings.seed, ..Sampling::default() };
-        let (gpu, policy) = (&self.learner.gpu, &self.learner.policy);
+        let sampling =
+            Sampling { temperature: settings.temperature, seed: settings.common.seed, ..Sampling::default() };
+        let (gpu, policy) = (&self.learner.trainer.gpu, self.learner.policy());
         let answers = continue_all(gpu, policy, &requests, limits, &sampling, |_| ()).await?;
         Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Episode { prompt, answer }).collect())
     }
@@ -228,11 +229,14 @@ impl Ppo {
         let scores = self.judge.score(&said.collect::<Vec<_>>())?;
         match scores.len() == episodes.len() && scores.iter().all(|score| score.is_finite()) {
             true => Ok(scores),
-            false => Err(Error::Failed(format!(
-                "the judge gave {} scores for {} answers, or scores that are not numbers",
-                scores.len(),
-                episodes.len()
-            ))),
+            false => Err(Error::Judge {
+                judge: self.settings.judge.clone(),
+                reason: format!(
+                    "gave {} scores for {} answers, or scores that are not numbers",
+                    scores.len(),
+                    episodes.len()
+                ),
+            }),
         }
     }
 
@@ -240,7 +244,7 @@ impl Ppo {
     /// which the policy still is.
     ///
     /// # Errors
-    /// [`Error::Config`] when all of them score the same; those of the judge and of the driver.
+    /// [`Error::EqualScores`] when all of them score the same; those of the judge and of the driver.
     pub async fn normalise(&mut self) -> Result<()> {
         let (batch, group, mut scores) = (self.settings.batch, self.learner.group(), Vec::new());
         let own = exchange::share(&group, batch, 1);
@@ -254,28 +258,18 @@ impl Ppo {
         }
         let (mean, variance) = moments(&scores);
         if variance == 0.0 {
-            return Err(Error::Config(format!(
-                "the judge gives all of {} answers the score {mean}: there is nothing to learn; give longer answers \
-                 (--max-tokens), another --judge, or --no-normalise",
-                scores.len()
-            )));
+            return Err(Error::EqualScores { answers: scores.len(), score: mean });
         }
         self.progress.normal = Normal { mean, deviation: variance.sqrt() };
         Ok(())
     }
 
-    /// Compiles the kernels of a step and lets the tuner choose among their variants. Changes nothing else.
+    /// Compiles the kernels of a step, and lets the tuner see every shape: this rank's share of a step, changing nothing.
     ///
     /// # Errors
     /// Those of the driver.
-    pub async fn tune(&mut self, report: impl FnMut(&str, usize, usize)) -> Result<()> {
-        let (gpu, group) = (self.learner.gpu.clone(), self.learner.group());
-        coordination::tune(&gpu, &group, async || self.rehearse(&group).await, report).await
-    }
-
-    /// This rank's share of a step, changing nothing.
-    async fn rehearse(&mut self, group: &Group) -> Result<()> {
-        let own = exchange::share(group, self.settings.batch, self.settings.algorithm.group());
+    pub async fn rehearse(&mut self) -> Result<()> {
+        let own = exchange::share(&self.learner.group(), self.settings.batch, self.settings.algorithm.group());
         let episodes = self.rollout(REFERENCE_EPISODES, own.len()).await?;
         let rollout = self.learner.read(&episodes, &self.settings).await?;
         let train_sample = |rollout: Rollout| {

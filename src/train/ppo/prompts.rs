@@ -220,7 +220,7 @@ impl Asked {
             return Err("it is empty".to_string());
         }
         if ids.len() > width {
-            return Err(format!("it has more than {width} tokens (--prompt-tokens)"));
+            return Err(format!("it has more than {width} tokens (prompt_tokens)"));
         }
         Ok(Prompt { ids, text: last, messages, expected })
     }

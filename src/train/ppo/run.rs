@@ -1,4 +1,4 @@
-//! A reinforcement-learning run in a folder: steps, log, curves, checkpoints, guards.
+//! A reinforcement-learning run in a folder: how it begins, what it saves, and how it resumes.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,10 +6,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use web_time::Instant;
+use serde_json::{Value, json};
 
-use super::{Ppo, Progress, Sample, guards::Verdict, learner::Learner, settings::Settings, statistics::Statistics};
+use super::{Ppo, Progress, Sample, Step, learner::Learner, settings::Settings, statistics::Statistics};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -20,16 +19,16 @@ use crate::{
         load::{adapted, tunable},
     },
     io::{
-        atomic,
         checkpoint::{Checkpoint, Kind},
         metrics,
     },
     model::{Gpt, build::Storage, lora::LoraConfig},
+    parallel::Replica,
     report::panels,
     train::{
-        coordination::{self, Log, Vote},
-        run::{Parts, interrupted, keep, publish, take},
-        stage::RankSummary,
+        rlhf::kl::KlController,
+        run::{self, Ended, Event, RankSummary, Stage, Verdict},
+        state::{Parts, Tuned, publish, take},
     },
 };
 
@@ -42,27 +41,9 @@ pub struct State {
     pub progress: Progress,
     /// Where the policy's first weights lay: the reference is read from there again.
     pub base: PathBuf,
-    /// The adapter, and the variants that were chosen on it: other choices may round differently.
-    pub adapter: String,
-    /// Choices by class.
-    pub choices: std::collections::BTreeMap<String, String>,
-}
-
-/// What happens during a run, for whoever shows it.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The tuner times variants of a class: which, of how many.
-    Tuning(&'a str, usize, usize),
-    /// The reference is sampled and scored.
-    Normalising,
-    /// A step is done, in this many seconds.
-    Step(&'a Statistics, f64),
-    /// A sample and its score, after this many steps.
-    Sample(u64, &'a str, f32),
-    /// A guard is worried.
-    Suspicious(&'a str),
-    /// A checkpoint was written.
-    Saved(&'a Path),
+    /// The variants that were chosen.
+    #[serde(flatten)]
+    pub tuned: Tuned,
 }
 
 /// The result of a run.
@@ -85,8 +66,8 @@ pub struct Summary {
     /// Whether the run was asked to stop before its last step.
     pub stopped: bool,
     /// The ranks that trained together, if there were several.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub together: Option<RankSummary>,
+    #[serde(rename = "together", skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RankSummary>,
 }
 
 /// The models of a new run, and its base as a resumed run finds it again.
@@ -94,12 +75,12 @@ pub struct Summary {
 /// # Errors
 /// As [`crate::interchange::load::tunable`].
 pub fn begin(gpu: &Gpu, base: &Path, lora: Option<&LoraConfig>, settings: &Settings, value: bool) -> Result<Learner> {
-    let policy = tunable(gpu, base, lora, settings.seed, |_, _| ())?;
+    let policy = tunable(gpu, base, lora, settings.common.seed, |_, _| ())?;
     let reference = match lora {
         Some(_) => None,
         None => Some(Gpt::from_source(gpu, &*interchange::open(base)?)?),
     };
-    Learner::new(gpu, policy, reference, value, settings.optimizer)
+    Learner::new(gpu, policy, reference, value, settings)
 }
 
 /// The state of the newest checkpoint in `out`.
@@ -118,9 +99,7 @@ pub fn state(out: &Path) -> Result<State> {
 /// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one, and when the base is not what it was.
 pub fn resume(gpu: &Gpu, out: &Path, state: &State, value: bool) -> Result<Learner> {
     let checkpoint = Checkpoint::open(out)?;
-    if state.adapter == gpu.tuner().adapter() {
-        gpu.tuner().adopt(state.choices.clone());
-    }
+    state.tuned.adopt(gpu);
     let (policy, reference) = match checkpoint.kind {
         Kind::Adapter => (adapted(gpu, &Adapters::open(out)?, Storage::AsStored, |_, _| ())?, None),
         Kind::Model => {
@@ -132,17 +111,17 @@ pub fn resume(gpu: &Gpu, out: &Path, state: &State, value: bool) -> Result<Learn
             (Gpt::from_source(gpu, &CheckpointSource::open(out)?)?, Some(Gpt::from_source(gpu, &*source)?))
         }
     };
-    let mut learner = Learner::new(gpu, policy, reference, value, state.settings.optimizer)?;
+    let mut learner = Learner::new(gpu, policy, reference, value, &state.settings)?;
     let file = checkpoint.optimizer()?;
     for (name, tensor) in learner.state() {
         tensor.write(&take(&file, &name, tensor.shape())?)?;
         gpu.submit()?;
     }
-    learner.optimizer.step = state.progress.updates;
+    learner.trainer.optimizer.step = state.progress.updates;
     Ok(learner)
 }
 
-/// A run in a folder.
+/// A policy that is trained by reinforcement in a folder.
 pub struct Run<'a> {
     /// The run's folder.
     pub out: &'a Path,
@@ -160,118 +139,141 @@ impl Run<'_> {
     /// # Errors
     /// [`Error::Guarded`] when a guard stops it; the last good checkpoint stays. [`Error::DeviceLost`] with the checkpoint to go
     /// on from. Those of the judge, of the driver and of the file system.
-    pub async fn run(self, event: impl FnMut(Event<'_>)) -> Result<Summary> {
-        let (out, group) = (self.out, self.ppo.learner.group());
-        self.train(event).await.map_err(|error| interrupted(out, &group, error))
-    }
-
-    async fn train(mut self, mut event: impl FnMut(Event<'_>)) -> Result<Summary> {
-        let settings = self.ppo.settings.clone();
-        let first = self.ppo.progress.step;
-        let log = self.out.join("metrics.jsonl");
-        let group = self.ppo.learner.group();
-        coordination::agree(&group, &(&settings, first))?;
-        self.ppo.tune(|class, index, count| event(Event::Tuning(class, index, count))).await?;
-        if first == 0 {
-            event(Event::Normalising);
-            self.ppo.normalise().await?;
-            // From here on the folder always holds a checkpoint, whenever the run is killed.
-            self.save().await?;
-        }
-        let mut metrics = Log::open(&group, &log, first)?;
-        let (mut times, mut first_step, mut last, mut stopped) = (Vec::new(), None, None, false);
-        for step in first..settings.steps {
-            let clock = Instant::now();
-            let done = self.ppo.step().await?;
-            let seconds = clock.elapsed().as_secs_f64();
-            times.push(seconds);
-            let verdict = self.ppo.progress.guards.check(&done.statistics, &settings.limits);
-            let mut line = serde_json::to_value(done.statistics).map_err(|error| Error::Failed(error.to_string()))?;
-            line["seconds"] = json!(seconds);
-            line["stage"] = json!(settings.algorithm.name());
-            metrics.append(&line)?;
-            event(Event::Step(&done.statistics, seconds));
-            first_step.get_or_insert(done.statistics);
-            last = Some(done.statistics);
-            let ends = step + 1 == settings.steps;
-            if settings.sample_every > 0 && (step == 0 || ends || (step + 1) % settings.sample_every == 0) {
-                // A batch is never empty.
-                let Sample { prompt, answer, score } = &done.samples[0];
-                let text = format!("{prompt}{answer}");
-                metrics.append(&json!({ "step": step, "sample": text, "sample_score": score }))?;
-                event(Event::Sample(step + 1, &text, *score));
-            }
-            stopped = Vote::cast(&group, self.stop).stops()? && !ends;
-            match verdict {
-                Verdict::Stop(reason) => {
-                    if group.is_first() {
-                        self.draw(&log)?;
-                    }
-                    metrics.append(&json!({ "step": step, "stopped_because": reason }))?;
-                    return Err(Error::Guarded { step: step + 1, reason });
-                }
-                Verdict::Suspicious(reason) => event(Event::Suspicious(&reason)),
-                Verdict::Fine => {}
-            }
-            // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.
-            let fine = self.ppo.progress.guards.calm();
-            let saves = ends || stopped || fine && (step + 1) % settings.save_every == 0;
-            if saves && let Some(folder) = self.save().await? {
-                self.draw(&log)?;
-                event(Event::Saved(&folder));
-            }
-            if stopped {
-                break;
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        let lines = if group.is_first() { metrics::read(&log)? } else { Vec::new() };
+    pub async fn run(self, event: impl FnMut(Event<'_, Statistics>)) -> Result<Summary> {
+        let Self { out, base, ppo, stop } = self;
+        let mut stage = Reinforcement { base, ppo, texts: Vec::new() };
+        let Ended { first, last, seconds_per_step, stopped, ranks, .. } =
+            run::run(&mut stage, out, stop, event).await?;
+        let learner = &stage.ppo.learner;
+        let lines = if learner.group().is_first() { metrics::read(&out.join(run::METRICS))? } else { Vec::new() };
         let last_quarter = |key: &str| {
             let all: Vec<f64> = lines.iter().filter_map(|line| line[key].as_f64()).collect();
             let tail = &all[all.len() - all.len().div_ceil(4)..];
             tail.iter().sum::<f64>() / tail.len().max(1) as f64
         };
         Ok(Summary {
-            steps: self.ppo.progress.step,
-            first: first_step,
+            steps: stage.ppo.progress.step,
+            first,
             last,
             last_quarter_kl: last_quarter("kl"),
             last_quarter_score: last_quarter("score"),
-            seconds_per_step: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
-            parameters: self.ppo.learner.policy.size(),
+            seconds_per_step,
+            parameters: learner.policy().size(),
             stopped,
-            together: RankSummary::of(&group),
+            ranks,
         })
     }
+}
 
-    /// Writes a checkpoint: all of it or nothing. Of a policy with adapters, the adapters alone. All ranks ask; the first writes.
-    async fn save(&mut self) -> Result<Option<PathBuf>> {
-        self.ppo.learner.replica.meet()?;
+/// Reinforcement as a stage of a run.
+struct Reinforcement {
+    base: PathBuf,
+    ppo: Ppo,
+    /// The last step's episodes.
+    texts: Vec<Sample>,
+}
+
+impl Stage for Reinforcement {
+    type Numbers = Statistics;
+    type Pending = Step;
+
+    /// An answer is sampled by the weights that the step before made.
+    const OVERLAPS: bool = false;
+    const PREPARES: bool = true;
+
+    fn name(&self) -> &'static str {
+        self.ppo.settings.algorithm.name()
+    }
+
+    fn gpu(&self) -> &Gpu {
+        &self.ppo.learner.trainer.gpu
+    }
+
+    fn replica(&self) -> &Replica {
+        &self.ppo.learner.trainer.replica
+    }
+
+    fn replica_mut(&mut self) -> &mut Replica {
+        &mut self.ppo.learner.trainer.replica
+    }
+
+    fn schedule(&self) -> run::Schedule {
+        let Settings { steps, common, .. } = self.ppo.settings;
+        run::Schedule { steps, save_every: common.save_every, val_every: None }
+    }
+
+    fn done(&self) -> u64 {
+        self.ppo.progress.step
+    }
+
+    fn settings(&self) -> Value {
+        json!(self.ppo.settings)
+    }
+
+    async fn rehearse(&mut self) -> Result<()> {
+        self.ppo.rehearse().await
+    }
+
+    /// Scores samples of the reference, by which scores are normalised.
+    async fn prepare(&mut self) -> Result<()> {
+        self.ppo.normalise().await
+    }
+
+    async fn step(&mut self, _step: u64) -> Result<Step> {
+        self.ppo.step().await
+    }
+
+    async fn numbers(&mut self, _step: u64, step: Step) -> Result<Statistics> {
+        self.texts = step.samples;
+        Ok(step.statistics)
+    }
+
+    fn line(&self, numbers: &Statistics, seconds: f64) -> Value {
+        let mut line = json!(numbers);
+        line["seconds"] = json!(seconds);
+        line
+    }
+
+    fn verdict(&mut self, numbers: &Statistics) -> Verdict {
+        self.ppo.progress.guards.check(numbers, &self.ppo.settings.limits)
+    }
+
+    async fn sample(&mut self, done: u64, _validated: bool) -> Result<Option<run::Sample>> {
+        let Settings { steps, sample_every, .. } = self.ppo.settings;
+        if sample_every == 0 || !(done == 1 || done == steps || done % sample_every == 0) {
+            return Ok(None);
+        }
+        let text = |Sample { prompt, answer, score }: &Sample| run::Sample {
+            text: format!("{prompt}{answer}"),
+            score: Some(*score),
+        };
+        Ok(self.texts.first().map(text))
+    }
+
+    /// Of a policy with adapters, the adapters alone.
+    async fn save(&mut self, out: &Path) -> Result<Option<PathBuf>> {
         let Ppo { settings, learner, codec, progress, .. } = &self.ppo;
-        let kept = keep(&learner.replica, learner.state().into_iter()).await?;
+        let kept = learner.kept().await?;
         if !learner.group().is_first() {
             return Ok(None);
         }
-        let tuner = learner.gpu.tuner();
         let state = State {
             settings: settings.clone(),
             progress: progress.clone(),
             base: self.base.clone(),
-            adapter: tuner.adapter().to_string(),
-            choices: tuner.choices(),
+            tuned: Tuned::of(self.gpu()),
         };
-        let state = serde_json::to_value(&state).map_err(|error| Error::Config(error.to_string()))?;
+        let state = serde_json::to_value(&state).map_err(Error::json("the run's state"))?;
         // The value head is training state: a policy needs none to write.
-        let parts = Parts { model: &learner.policy, head: &[], optimizer: &kept, state: &state };
-        publish(self.out, progress.step, parts, codec, settings.keep).await.map(Some)
+        let parts = Parts { model: learner.policy(), head: &[], optimizer: &kept, state: &state };
+        publish(out, progress.step, parts, codec, settings.common.keep).await.map(Some)
     }
 
-    fn draw(&self, log: &Path) -> Result<()> {
+    fn curves(&self, lines: &[Value]) -> Result<(&'static str, String)> {
         let target = match self.ppo.settings.controller {
-            crate::train::rlhf::kl::KlController::Adaptive { target, .. } => Some(target),
-            crate::train::rlhf::kl::KlController::Fixed { .. } => None,
+            KlController::Adaptive { target, .. } => Some(target),
+            KlController::Fixed { .. } => None,
         };
-        let svg = panels::draw(&metrics::read(log)?, &panels::reinforcement(target))?;
-        atomic::write(&self.out.join("curves.svg"), svg.as_bytes())
+        Ok(("curves.svg", panels::draw(lines, &panels::reinforcement(target))?))
     }
 }

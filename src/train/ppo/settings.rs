@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    optim::AdamW,
+    optim::{AdamW, Decay, Schedule},
     train::{
         rlhf::{kl::KlController, response::MissingStop},
-        settings::difference,
+        settings::{Common, Precision, difference},
+        trainer::StepSettings,
     },
 };
 
@@ -90,6 +91,9 @@ impl Default for Limits {
 /// The settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// Those that all runs have.
+    #[serde(flatten)]
+    pub common: Common,
     /// PPO or GRPO.
     pub algorithm: Algorithm,
     /// Steps: each samples a batch and learns from it.
@@ -104,8 +108,6 @@ pub struct Settings {
     pub accumulate: usize,
     /// First learning rate; falls to 0 linearly.
     pub lr: f32,
-    /// The optimizer.
-    pub optimizer: AdamW,
     /// Policy ratios count within 1 +- this.
     pub clip: f32,
     /// Temperature of sampling and of every log-probability.
@@ -126,14 +128,6 @@ pub struct Settings {
     pub controller: KlController,
     /// Samples of the reference by which scores are normalised to mean 0 and deviation 1; 0 for none.
     pub normalise: usize,
-    /// Run blocks again in the backward pass instead of keeping their activations.
-    pub checkpoint_activations: bool,
-    /// Seed of prompts, samples and adapters.
-    pub seed: u64,
-    /// Steps between checkpoints.
-    pub save_every: u64,
-    /// Checkpoints kept.
-    pub keep: usize,
     /// Steps between samples in the metrics; 0 for none.
     pub sample_every: u64,
     /// When to stop.
@@ -144,6 +138,14 @@ pub struct Settings {
     pub judge: String,
     /// A hash of the prompts.
     pub prompts: String,
+}
+
+impl From<&Settings> for StepSettings {
+    fn from(settings: &Settings) -> Self {
+        let Settings { common: Common { optimizer, seed, checkpoint_activations, .. }, lr, steps, .. } = *settings;
+        let schedule = Schedule { lr, min_lr: 0.0, warmup: 0, steps, decay: Decay::Linear };
+        Self { schedule, optimizer, dropout: 0.0, seed, checkpoint_activations, precision: Precision::F32 }
+    }
 }
 
 impl Settings {
@@ -157,7 +159,13 @@ impl Settings {
             minibatches: 1,
             accumulate: 1,
             lr: 1e-5,
-            optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-5, weight_decay: 0.0, clip: 0.0 },
+            common: Common {
+                optimizer: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-5, weight_decay: 0.0, clip: 0.0 },
+                seed: 1337,
+                save_every: 10,
+                keep: 1,
+                checkpoint_activations: false,
+            },
             clip: 0.2,
             temperature: 0.7,
             prompt_tokens: 64,
@@ -168,10 +176,6 @@ impl Settings {
             reward_clip: 10.0,
             controller: KlController::ADAPTIVE,
             normalise: 256,
-            checkpoint_activations: false,
-            seed: 1337,
-            save_every: 10,
-            keep: 1,
             sample_every: 10,
             limits: Limits::default(),
             base: String::new(),
@@ -193,55 +197,49 @@ impl Settings {
     /// Refuses settings that cannot be trained with.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the option and what would do.
+    /// [`Error::Setting`].
     pub fn validate(&self, context: usize) -> Result<()> {
-        let refuse = |reason: String| Err(Error::Config(reason));
         let sizes = [
-            ("--steps", self.steps as usize),
-            ("--batch", self.batch),
-            ("--epochs", self.epochs),
-            ("--minibatches", self.minibatches),
-            ("--accumulate", self.accumulate),
-            ("--max-tokens", self.max_tokens),
-            ("--prompt-tokens", self.prompt_tokens),
-            ("--save-every", self.save_every as usize),
+            ("steps", self.steps as usize),
+            ("batch", self.batch),
+            ("epochs", self.epochs),
+            ("minibatches", self.minibatches),
+            ("accumulate", self.accumulate),
+            ("max_tokens", self.max_tokens),
+            ("prompt_tokens", self.prompt_tokens),
+            ("save_every", self.common.save_every as usize),
         ];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return refuse(format!("{name} 0: give at least 1"));
+            return Err(Error::setting(name, 0, "give at least 1"));
         }
         if self.prompt_tokens + self.max_tokens > context {
             let (prompt, answer) = (self.prompt_tokens, self.max_tokens);
-            return refuse(format!(
-                "--prompt-tokens {prompt} and --max-tokens {answer} are more than the model's context of {context} together"
-            ));
+            let reason = format!("with prompt_tokens {prompt} it is more than the model's context of {context}");
+            return Err(Error::setting("max_tokens", answer, reason));
         }
         let (batch, parts, group) = (self.batch, self.minibatches * self.accumulate, self.algorithm.group());
         if batch % parts != 0 {
-            let reason = "give a --batch that is a multiple of --minibatches times --accumulate";
-            return refuse(format!("--batch {batch} in {parts} equal parts: {reason}"));
+            let reason = format!("give a multiple of minibatches times accumulate, which is {parts}");
+            return Err(Error::setting("batch", batch, reason));
         }
         if matches!(self.algorithm, Algorithm::Grpo { .. }) && (group < 2 || batch % group != 0) {
-            return refuse(format!("--group {group}: give 2 or more, and a --batch that is a multiple of it"));
+            return Err(Error::setting("group", group, "give 2 or more, and a batch that is a multiple of it"));
         }
-        let positive = [
-            ("--lr", f64::from(self.lr)),
-            ("--clip", f64::from(self.clip)),
-            ("--temperature", f64::from(self.temperature)),
-            ("--reward-clip", f64::from(self.reward_clip)),
-        ];
-        if let Some((name, value)) = positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-            return refuse(format!("{name} {value}: give a positive number"));
-        }
+        check_positive(&[
+            ("lr", f64::from(self.lr)),
+            ("clip", f64::from(self.clip)),
+            ("temperature", f64::from(self.temperature)),
+            ("reward_clip", f64::from(self.reward_clip)),
+        ])?;
         match self.controller {
             KlController::Fixed { beta } if !(beta.is_finite() && beta >= 0.0) => {
-                refuse(format!("--fixed-kl {beta}: give 0 or more"))
+                let name = if matches!(self.algorithm, Algorithm::Ppo { .. }) { "fixed_kl" } else { "kl" };
+                Err(Error::setting(name, beta, "give 0 or more"))
             }
-            KlController::Adaptive { beta, target, horizon }
-                if !(beta > 0.0 && target > 0.0 && horizon > 0.0 && (beta + target + horizon).is_finite()) =>
-            {
-                refuse(format!("--kl {beta} --target-kl {target} --horizon {horizon}: give positive numbers"))
+            KlController::Fixed { .. } => Ok(()),
+            KlController::Adaptive { beta, target, horizon } => {
+                check_positive(&[("kl", beta), ("target_kl", target), ("horizon", horizon)])
             }
-            _ => Ok(()),
         }
     }
 
@@ -249,23 +247,26 @@ impl Settings {
     /// and when it is stopped may change.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::OtherSettings`].
     pub fn agrees_with(&self, earlier: &Self) -> Result<()> {
         let free = |settings: &Self| Self {
-            save_every: 1,
-            keep: 1,
+            common: settings.common.fixed(),
             sample_every: 1,
-            checkpoint_activations: false,
             limits: Limits::default(),
             ..settings.clone()
         };
         let json = |settings: &Self| serde_json::to_value(free(settings)).unwrap_or_default();
         match difference("", &json(self), &json(earlier)) {
             None => Ok(()),
-            Some((name, now, then)) => Err(Error::Config(format!(
-                "--resume: the run was started with {name} = {then}, now it is {now}; use the same settings, or another \
-                 --out for a new run"
-            ))),
+            Some((name, now, then)) => Err(Error::OtherSettings { name, then: then.to_string(), now: now.to_string() }),
         }
+    }
+}
+
+/// Refuses the first of some settings that is not a positive number.
+fn check_positive(settings: &[(&'static str, f64)]) -> Result<()> {
+    match settings.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+        Some((name, value)) => Err(Error::setting(name, value, "give a positive number")),
+        None => Ok(()),
     }
 }

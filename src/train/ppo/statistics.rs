@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::learner::{Episode, Outcome, TrainSample};
-use crate::train::rlhf::{advantages::explained_variance, rewards::episode_kl, whiten::moments};
+use crate::train::rlhf::advantages::{episode_kl, explained_variance, moments};
 
 /// The numbers of a step. Means over its episodes, or over the tokens of their answers; those of the losses are means over
 /// its updates.

@@ -121,7 +121,7 @@ impl Data {
         let mut remarks = self.left_out.lines("rating");
         remarks.extend(self.mistakes.lines("sample"));
         if self.truncated > 0 {
-            remarks.push(format!("{:>7}  texts over --context tokens lost the front of their prompt", self.truncated));
+            remarks.push(format!("{:>7}  texts over the context lost the front of their prompt", self.truncated));
         }
         remarks
     }

@@ -15,7 +15,7 @@ use crate::{
     ops::gather::RowIndex,
     tape::Tape,
     text::Message,
-    train::run,
+    train::state,
 };
 
 /// Tokens of a pass that only scores.
@@ -91,7 +91,7 @@ impl RewardModel {
         }
         let codec = TextCodec::open(&checkpoint.folder)?;
         let model = load::frozen(gpu, path, storage, each)?;
-        let head = run::head(gpu, &checkpoint, model.config().width)?;
+        let head = state::head(gpu, &checkpoint, model.config().width)?;
         let head = head.ok_or_else(|| Error::checkpoint(&checkpoint.folder, "head.safetensors is gone"))?;
         // Texts are cut as they were in training.
         let trained = checkpoint.state().ok().and_then(|state| state["settings"]["context"].as_u64());

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    gpu::readback::Readback,
     io::atomic,
     model::{gpt::Pass, heads::ScalarHead},
     ops::{
@@ -37,8 +36,9 @@ use crate::{
     text::packing::shuffled,
     train::{
         Settings, dpo,
-        task::{Task, Validation},
-        trainer::{Pending, Trainer},
+        run::Validation,
+        supervised::Task,
+        trainer::{Part, Pending, Trainer},
     },
 };
 
@@ -93,7 +93,7 @@ impl Reward {
         recipe: Recipe,
         reference: Option<Vec<Vec<u32>>>,
     ) -> Result<Self> {
-        let (train, held_out) = data::split(&comparisons, settings.val_fraction, settings.seed);
+        let (train, held_out) = data::split(&comparisons, settings.val_fraction, settings.common.seed);
         if train.is_empty() {
             return Err(Error::Config("no comparisons to learn from".to_string()));
         }
@@ -114,7 +114,7 @@ impl Reward {
             comparisons.iter().map(|comparison| comparison.texts.iter().map(Vec::len).collect()).collect();
         let all = lengths.iter().flatten().copied().chain(reference.iter().flatten().map(Vec::len));
         let width = rows::width(all.max().unwrap_or(1), settings.config.context);
-        let seed = settings.seed;
+        let seed = settings.common.seed;
         let (evaluation, normalised, orders) = (None, None, Vec::new());
         Ok(Self {
             comparisons,
@@ -160,13 +160,7 @@ impl Reward {
 
     /// Adds the gradients of this rank's share of `members`, micro-batch by micro-batch: their numbers and their shares in the
     /// step's. They are `rehearsed` where no step follows.
-    fn accumulate(
-        &self,
-        trainer: &mut Trainer,
-        members: Vec<u32>,
-        settings: &Settings,
-        rehearsed: bool,
-    ) -> Result<Vec<(Readback, f32)>> {
+    fn accumulate(&self, trainer: &mut Trainer, members: Vec<u32>, rehearsed: bool) -> Result<Vec<Part>> {
         let (members, of) = trainer.share(members);
         let lengths = members.iter().map(|index| &self.lengths[*index as usize][..]);
         let most = (self.recipe.tokens / self.width).max(1);
@@ -174,7 +168,7 @@ impl Reward {
         let (count, mut parts) = (runs.len(), Vec::new());
         for (micro, run) in runs.into_iter().enumerate() {
             let chosen: Vec<_> = members[run].iter().map(|index| &self.comparisons[*index as usize]).collect();
-            let (pass, last) = (trainer.pass(settings, micro, count), micro + 1 == count && !rehearsed);
+            let (pass, last) = (trainer.pass(micro, count), micro + 1 == count && !rehearsed);
             let found = trainer.backward(last, |trainer, tape| self.loss(trainer, tape, &chosen, of, pass))?;
             parts.extend(found);
         }
@@ -189,7 +183,7 @@ impl Reward {
         chosen: &[&Comparison],
         all: usize,
         pass: Pass,
-    ) -> Result<(Tensor, Vec<(Readback, f32)>)> {
+    ) -> Result<(Tensor, Vec<Part>)> {
         let gpu = &trainer.gpu;
         let texts: Vec<&[u32]> = chosen.iter().flat_map(|of| of.texts.iter().map(Vec::as_slice)).collect();
         let rows = Rows::new(&texts, self.width);
@@ -214,7 +208,7 @@ impl Reward {
                     let margins = Tensor::from_f32(gpu, &[count], &vec![margin; count])?;
                     let margins = (margin != 0.0).then_some(&margins);
                     let loss = pair_loss(tape, &rewards, Pairs { margins, centring, ..Pairs::REWARD })?;
-                    numbers.push((loss.totals.read(), share));
+                    numbers.push(Part::new(loss.totals.read(), share));
                     loss.mean
                 }
                 Objective::Best => {
@@ -227,7 +221,7 @@ impl Reward {
                 }
             };
             if self.recipe.objective != Objective::Pairs {
-                numbers.push((mean.read(), share));
+                numbers.push(Part::new(mean.read(), share));
             }
             parts.push((mean, share));
         }
@@ -288,14 +282,14 @@ impl Task for Reward {
 
     fn step(&mut self, trainer: &mut Trainer, settings: &Settings, step: u64) -> Result<Pending> {
         let members = self.members(settings.batch, step);
-        let parts = self.accumulate(trainer, members, settings, false)?;
+        let parts = self.accumulate(trainer, members, false)?;
         let names = if self.recipe.objective == Objective::Pairs { dpo::NAMES } else { &[] };
-        trainer.update(settings, parts, names)
+        trainer.update(parts, names)
     }
 
     fn rehearse(&mut self, trainer: &mut Trainer, settings: &Settings) -> Result<()> {
         let members = self.members(settings.batch, 0);
-        self.accumulate(trainer, members, settings, true)?;
+        self.accumulate(trainer, members, true)?;
         trainer.forget()
     }
 

@@ -1,6 +1,42 @@
-//! How much better than expected: generalised advantage estimation (Schulman et al. 2015), and GRPO's group advantages.
+//! From scores to advantages: scores and the KL penalty as one reward per token, values with variance 1, and how much better
+//! than expected each token was: generalised advantage estimation (Schulman et al. 2015), and GRPO's group advantages.
 
-use super::whiten::moments;
+/// `r_t = -beta (log pi - log ref)`, and the score on top of the last token's; the score counts within `-clip..clip`
+/// (10 as a rule). The slices are one episode's counted tokens; an empty episode gets nothing.
+pub fn token_rewards(logprobs: &[f32], reference: &[f32], score: f32, beta: f64, clip: f32) -> Vec<f32> {
+    let penalty = |(logprob, reference): (&f32, &f32)| (-beta * (f64::from(*logprob) - f64::from(*reference))) as f32;
+    let mut rewards: Vec<f32> = logprobs.iter().zip(reference).map(penalty).collect();
+    if let Some(last) = rewards.last_mut() {
+        *last += score.clamp(-clip.abs(), clip.abs());
+    }
+    rewards
+}
+
+/// `sum over t of (log pi - log ref)`: one episode's estimate of KL(policy, reference) in nats.
+pub fn episode_kl(logprobs: &[f32], reference: &[f32]) -> f64 {
+    logprobs.iter().zip(reference).map(|(logprob, reference)| f64::from(*logprob) - f64::from(*reference)).sum()
+}
+
+/// Added to the variance, so that equal values do not divide by zero.
+const EPSILON: f64 = 1e-8;
+
+/// Mean and biased variance (divided by n, as `tf.nn.moments`); zeros of nothing.
+pub fn moments(values: &[f32]) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+    (mean, values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count)
+}
+
+/// `(x - mean) / sqrt(variance + 1e-8)` over all values together, with the mean added again unless `shift_mean`.
+///
+/// lm-human-preferences whitens a whole batch `[episodes, tokens]` so: rewards without shifting the mean, advantages
+/// with. Pass the counted tokens only.
+pub fn whiten(values: &[f32], shift_mean: bool) -> Vec<f32> {
+    let (mean, variance) = moments(values);
+    let scale = (variance + EPSILON).sqrt().recip();
+    let center = if shift_mean { 0.0 } else { mean };
+    values.iter().map(|value| ((f64::from(*value) - mean) * scale + center) as f32).collect()
+}
 
 /// What one episode's tokens were worth.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,5 +165,37 @@ mod tests {
         assert_eq!(explained_variance(&[1.0, 2.0, 5.0], &[1.0, 2.0, 5.0]), 1.0);
         assert_eq!(explained_variance(&[2.0; 3], &[1.0, 2.0, 5.0]), 0.0);
         assert_eq!(explained_variance(&[1.0, 2.0], &[3.0, 3.0]), 0.0);
+    }
+
+    #[test]
+    fn the_last_token_has_the_score() {
+        let (logprobs, reference) = ([-1.0, -2.5, -0.5], [-1.5, -2.0, -0.25]);
+        assert_eq!(token_rewards(&logprobs, &reference, 3.0, 0.5, 10.0), [-0.25, 0.25, 3.125]);
+        assert_eq!(token_rewards(&logprobs, &reference, -30.0, 0.5, 10.0)[2], -9.875);
+        assert!(token_rewards(&[], &[], 1.0, 0.5, 10.0).is_empty());
+        assert_eq!(episode_kl(&logprobs, &reference), -0.25);
+        // With beta 1 and no score the rewards of an episode add up to minus its KL.
+        assert_eq!(token_rewards(&logprobs, &reference, 0.0, 1.0, 10.0).iter().sum::<f32>(), 0.25);
+    }
+
+    /// The published values are those of lm-human-preferences' function on the 3 x 3 table 1.2, 1.3 .. 2.0: mean 1.6,
+    /// biased variance 0.0666667, over both axes at once. (Every second input alone, 1.2, 1.4 .. 2.0, would begin with
+    /// 0.1857865.)
+    #[test]
+    fn equals_the_published_values() {
+        let table: Vec<f32> = (12..=20).map(|tenth| tenth as f32 / 10.0).collect();
+        let expected = [0.050_807_1, 0.438_105_1, 0.825_403_4, 1.212_701_8, 1.600_000_4];
+        for (actual, expected) in whiten(&table, false).iter().zip(expected) {
+            assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
+        }
+    }
+
+    #[test]
+    fn shifted_values_have_mean_0_and_variance_1() {
+        let values: Vec<f32> = (0..37).map(|i| (i * i % 11) as f32 * 0.3 - 7.0).collect();
+        let (mean, variance) = moments(&whiten(&values, true));
+        assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6, "{mean} {variance}");
+        assert_eq!(whiten(&[3.0; 5], true), [0.0; 5], "equal values are no NaN");
+        assert!(whiten(&[], false).is_empty());
     }
 }

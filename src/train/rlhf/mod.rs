@@ -4,5 +4,3 @@
 pub mod advantages;
 pub mod kl;
 pub mod response;
-pub mod rewards;
-pub mod whiten;

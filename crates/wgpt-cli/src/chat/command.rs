@@ -1,10 +1,10 @@
-//! What one can do in a chat besides talking.
+//! The commands available in a chat: settings, coloured tokens, and a bar chart of a token's candidates.
 
-use super::show;
+use super::super::output;
 use wgpt::{
     Result,
-    conversation::{Answer, Conversation},
-    text::Message,
+    conversation::{Answer, Choice, Conversation},
+    text::{Message, Tokenizer},
 };
 
 /// A line that begins with a slash.
@@ -19,15 +19,15 @@ pub(super) enum Command {
     Quit,
 }
 
-const HELP: &str = "/temperature X   how wild the next answers are; 0 takes the best token
-/system TEXT     set the instructions, and start again
-/reset           start again
+const HELP: &str = "/temperature X   sampling temperature of the next answers; 0 takes the best token
+/system TEXT     set the system message, and start over
+/reset           start over
 /tokens          the last exchange, token by token
 /why [N]         what the N-th token of the last answer was chosen from
 /quit            end";
 
 impl Command {
-    /// The command on a line; none when the line is something to say. A mistake comes as what to tell.
+    /// Parses a command; [`None`] if the line is a message. The error is a message for the user.
     pub fn parse(line: &str) -> Result<Option<Self>, String> {
         let Some(rest) = line.trim().strip_prefix('/') else { return Ok(None) };
         let (name, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -51,10 +51,10 @@ impl Command {
         }))
     }
 
-    /// Does it, and says what there is to say.
+    /// Executes the command and returns the text to show.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn run(self, conversation: &mut Conversation<'_>, last: Option<&Answer>) -> Result<String> {
         const NOTHING: &str = "nothing was said yet";
         Ok(match self {
@@ -71,10 +71,10 @@ impl Command {
                 conversation.restart(system);
                 "a new conversation".to_string()
             }
-            Self::Tokens => last.map_or(NOTHING.to_string(), |last| show::tokens(conversation.tokenizer(), last)),
+            Self::Tokens => last.map_or(NOTHING.to_string(), |last| tokens(conversation.tokenizer(), last)),
             Self::Why(position) => match last {
                 Some(last) => match conversation.why(last, position - 1).await? {
-                    Some(choice) => show::why(conversation.tokenizer(), &choice),
+                    Some(choice) => why(conversation.tokenizer(), &choice),
                     None => "the answer is not that long".to_string(),
                 },
                 None => NOTHING.to_string(),
@@ -83,6 +83,35 @@ impl Command {
             Self::Quit => String::new(),
         })
     }
+}
+
+/// Background colours that make neighbouring tokens distinguishable (256-colour palette).
+const BACKGROUNDS: [u8; 4] = [24, 58, 53, 22];
+
+/// The last exchange, token by token: alternating backgrounds, ids below.
+fn tokens(tokenizer: &Tokenizer, answer: &Answer) -> String {
+    let colours = std::env::var_os("NO_COLOR").is_none();
+    let all: Vec<u32> = answer.prompt().iter().chain(&answer.generated.tokens).copied().collect();
+    let paint = |index: usize, text: &str| match colours {
+        true => format!("\x1b[48;5;{}m{text}\x1b[0m", BACKGROUNDS[index % BACKGROUNDS.len()]),
+        false => format!("[{text}]"),
+    };
+    let visible = |id: u32| tokenizer.token_text(id).replace('\n', "⏎").replace('\t', "⇥");
+    let text: String = all.iter().enumerate().map(|(index, &id)| paint(index, &visible(id))).collect();
+    let ids: Vec<_> = all.iter().map(|id| id.to_string()).collect();
+    format!("{text}\n{}\n{} tokens", ids.join(" "), all.len())
+}
+
+/// What a token was chosen from.
+fn why(tokenizer: &Tokenizer, choice: &Choice) -> String {
+    let mut lines =
+        vec![format!("{:?} was chosen, at temperature {}, from:", tokenizer.token_text(choice.id), choice.temperature)];
+    for candidate in &choice.candidates {
+        let share = f64::from(candidate.logprob).exp();
+        let token = format!("{:?}", tokenizer.token_text(candidate.id));
+        lines.push(format!("{token:>18} {:5.1}% {}", share * 100.0, output::share(share, 40)));
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `wgpt chat`
 
 mod command;
-mod show;
 
 use std::{
     io::{BufRead, IsTerminal},
@@ -17,9 +16,9 @@ use serde::Serialize;
 
 use self::command::Command;
 use super::{
-    Shared, output,
-    sampling::{LoadArguments, SamplingArguments},
-    shipped, terminal,
+    Shared, cache,
+    options::{LoadArguments, SamplingArguments},
+    output,
 };
 use wgpt::{
     Result,
@@ -32,9 +31,9 @@ use wgpt_server::signals;
 /// Talk with a model
 #[derive(Debug, Args)]
 #[command(after_help = "While talking:
-  /temperature X   how wild the next answers are
-  /system TEXT     set the instructions, and start again
-  /reset           start again
+  /temperature X   sampling temperature of the next answers
+  /system TEXT     set the system message, and start over
+  /reset           start over
   /tokens          the last exchange, token by token
   /why [N]         what the N-th token of the last answer was chosen from
   /help, /quit     Ctrl-C ends an answer
@@ -48,13 +47,13 @@ pub(crate) struct Arguments {
     /// GGUF file, Hugging Face folder, checkpoint or run folder [default: the small model that comes with the program]
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Instructions that stand before the conversation
+    /// System message with instructions
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Say this, print the answer, and end
+    /// Send this message, print the answer, and exit
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// Most tokens of an answer
+    /// Maximum number of tokens in an answer
     #[arg(long, default_value_t = 512)]
     max_tokens: usize,
     #[command(flatten)]
@@ -77,7 +76,7 @@ struct Line<'a> {
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let sampling = arguments.sampling.sampling()?;
-    let path = shipped::or_talker(arguments.model.as_ref())?;
+    let path = cache::or_talker(arguments.model.as_ref())?;
     let gpu = shared.open().await?;
     let (model, codec) = shared.load(&gpu, &path, &arguments.load)?;
     let system = arguments.system.as_ref().map(|text| Message::new("system", text));
@@ -135,7 +134,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         }
         stop.store(false, Ordering::Relaxed);
         answering.store(true, Ordering::Relaxed);
-        let bar = terminal::bar(0, shared.quiet);
+        let bar = output::bar(0, shared.quiet);
         let progress = |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);

@@ -1,4 +1,4 @@
-//! What the model answers to the same prompts after each stage.
+//! The model's answers to the same prompts after each stage.
 
 use std::path::Path;
 
@@ -15,25 +15,25 @@ use wgpt::{
     train::reward::RewardModel,
 };
 
-/// How answers are drawn.
+/// The sampling settings of answers.
 #[derive(Clone, Copy)]
 pub(super) struct Drawn {
     pub max_tokens: usize,
     pub temperature: f32,
     pub seed: u64,
-    /// Texts beside each other.
+    /// Number of texts generated side by side.
     pub rows: usize,
 }
 
-/// An answer that can be judged.
+/// An answer that can be scored.
 pub(super) struct Said<'a> {
     pub prompt: &'a str,
     pub answer: &'a str,
-    /// What people answered.
+    /// The answer that people gave.
     pub expected: &'a str,
 }
 
-/// One answer of the model at `path` to each of `prompts`, asked through `codec`.
+/// Samples one answer of the model at `path` to each of `prompts`, using `codec`.
 pub(super) async fn draw(
     gpu: &Gpu,
     path: &Path,

@@ -4,7 +4,6 @@ mod answers;
 mod ratings;
 mod recipe;
 mod stages;
-mod table;
 mod texts;
 
 use std::{path::PathBuf, time::Instant};
@@ -14,25 +13,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::{answers::Said, recipe::Recipe, stages::Story};
-use super::{Shared, training};
+use super::{Shared, output, training};
 use wgpt::{
     Error, Result,
     io::{atomic, metrics},
     report::timeline,
 };
 
-/// The whole story: a model learns to read, to talk, and to talk as people like it
+/// Run the whole pipeline: a model learns to write, to chat, and to chat the way people prefer
 #[derive(Debug, Args)]
 #[command(after_help = "Six stages, on texts that come with the program:
   pretrain   a tokenizer, then a GPT that learns to write from plays of Shakespeare
-  sft        it learns to answer, from conversations of which half have bad manners
+  sft        it learns to answer, from conversations half of which are deliberately poor
   reward     a reward model learns from ratings which answers people prefer
-  ppo        the talker is reinforced by the reward model
+  ppo        the chat model is trained against the reward model
   reward2    ratings of the better model's answers make a better reward model
-  ppo2       which reinforces it once more
-At the end the same prompts are shown with the answers after each stage, all judged by the last reward model (0 and 1 are
-mean and deviation of the answers after sft), and report.html has the curves. With --rate you are the one who rates.
-Ctrl-C stops after a step; --resume goes on from there.
+  ppo2       and the chat model is trained against that one
+At the end the same prompts are shown with the answers after each stage, all scored by the last reward model (0 and 1 are
+mean and standard deviation of the answers after sft), and report.html has the curves. With --rate you rate the answers.
+Ctrl-C stops after a step; --resume continues from there.
 
 Examples:
   wgpt demo
@@ -43,24 +42,24 @@ pub(crate) struct Arguments {
     /// Folder of the runs
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
-    /// Rate so many pairs of answers yourself, in each round, instead of taking the ratings that come with the program
+    /// Rate this many pairs of answers yourself in each round, instead of using the ratings that come with the program
     #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "20")]
     rate: Option<usize>,
-    /// A larger model, trained on more for longer: about fifteen minutes without a GPU
+    /// Train a larger model on more data for longer: about fifteen minutes without a GPU
     #[arg(long)]
     long: bool,
-    /// For tests: everything happens, and nothing is learned
+    /// For tests: runs everything without learning anything
     #[arg(long, hide = true)]
     smallest: bool,
-    /// Seed of everything
+    /// Random seed of the whole demo
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Go on where a demo in --out stopped
+    /// Continue the demo in --out where it stopped
     #[arg(long)]
     resume: bool,
 }
 
-/// What a stage left behind.
+/// The results of a stage.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Told {
     stage: String,
@@ -70,23 +69,23 @@ struct Told {
     /// Held-out accuracy of a reward model.
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<f64>,
-    /// Mean reward of the answers by the last reward model.
+    /// Mean reward of the answers according to the last reward model.
     #[serde(skip_serializing_if = "Option::is_none")]
     reward: Option<f64>,
-    /// Nats per answer from the stage's first policy, over the last quarter of its steps.
+    /// KL in nats per answer from the stage's initial policy, over the last quarter of its steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     kl: Option<f64>,
-    /// Share of the answers that are, word by word, those that people gave.
+    /// Share of the answers that equal, word for word, those that people gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     as_taught: Option<f64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     samples: Vec<Sample>,
-    /// Every answer after the stage, until the last reward model has judged them.
+    /// All answers after the stage, kept until the last reward model has scored them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     answers: Vec<String>,
 }
 
-/// An answer that is shown.
+/// An answer to show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sample {
     prompt: String,
@@ -102,7 +101,7 @@ struct Output<'a> {
     stages: &'a [Told],
 }
 
-/// The stages in their order.
+/// The stages in order.
 const STAGES: [&str; 6] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2"];
 
 /// Runs the command.
@@ -123,8 +122,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         shared.say(format_args!("\n== {} of {}: {}", index + 1, STAGES.len(), story.introduce(stage)));
         let begun = Instant::now();
         let Some(mut done) = story.stage(stage).await? else {
-            let resume = format!("wgpt demo --resume --out {}", out.display());
-            return Err(Error::Failed(format!("stopped in stage {stage}; {resume} goes on from there")));
+            return Err(Error::Stopped { stage: stage.to_string(), out: out.clone() });
         };
         if !stage.starts_with("reward") {
             done.answers = story.answers(stage).await?;
@@ -143,20 +141,20 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     for stage in &mut told {
         stage.answers.clear();
     }
-    // What was done before a --resume counts too.
+    // Includes the time before a --resume.
     let seconds = clock.elapsed().as_secs_f64().max(told.iter().map(|told| told.seconds).sum());
     let output = Output { seconds, report: report.display().to_string(), model: model.clone(), stages: &told };
     shared.result(&output, || {
         format!(
             "{}\n{:.0} seconds; the curves are in {}\ntry: wgpt chat {model}",
-            table::words(&told),
+            words(&told),
             seconds,
             report.display()
         )
     })
 }
 
-/// The stages that an earlier demo in the folder has finished.
+/// The stages that an earlier demo in the folder has completed.
 fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<Told>> {
     let (out, record) = (&arguments.out, arguments.out.join("story.json"));
     if !arguments.resume {
@@ -180,7 +178,7 @@ fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<Told>> {
     serde_json::from_value(found["stages"].clone()).map_err(|error| Error::data(&record, error.to_string()))
 }
 
-/// What a demo that goes on must agree with.
+/// The settings that must be the same when a demo is resumed.
 fn settings(arguments: &Arguments, recipe: &Recipe) -> Value {
     json!({ "seed": arguments.seed, "rate": arguments.rate, "recipe": recipe })
 }
@@ -190,7 +188,7 @@ fn save(record: &std::path::Path, arguments: &Arguments, recipe: &Recipe, told: 
     atomic::write(record, format!("{content:#}\n").as_bytes())
 }
 
-/// Gives all answers of all stages their rewards by the last reward model.
+/// Scores all answers of all stages with the last reward model.
 async fn judge(story: &Story<'_>, told: &mut [Told]) -> Result<()> {
     let judge = story.reward_model("reward2")?;
     for stage in told.iter_mut().filter(|stage| !stage.answers.is_empty()) {
@@ -209,7 +207,7 @@ async fn judge(story: &Story<'_>, told: &mut [Told]) -> Result<()> {
     Ok(())
 }
 
-/// A stage for the report.
+/// A stage's chapter in the report.
 fn chapter(story: &Story<'_>, told: &Told) -> Result<timeline::Chapter> {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_string(), value)));
@@ -227,4 +225,57 @@ fn chapter(story: &Story<'_>, told: &Told) -> Result<timeline::Chapter> {
     });
     let (name, about) = (told.stage.clone(), story.introduce(&told.stage).to_string());
     Ok(timeline::Chapter { name, about, facts, lines, answers: answers.collect() })
+}
+
+/// Maximum number of characters shown of an answer.
+const WIDTH: usize = 76;
+
+/// Every stage's figures, then the same prompts with the answers after each stage.
+fn words(told: &[Told]) -> String {
+    let number = |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
+    let share = |value: Option<f64>| value.map_or(String::new(), |value| format!("{:.0} %", 100.0 * value));
+    let head = ["stage", "val loss", "accuracy", "reward", "as taught", "KL", "seconds"];
+    let mut lines = vec![row(head.map(String::from))];
+    for stage in told {
+        let Told { val_loss, accuracy, reward, as_taught, kl, seconds, .. } = stage;
+        let reward = reward.map_or(String::new(), |reward| format!("{reward:+.2}"));
+        let cells = [number(*val_loss, 3), share(*accuracy), reward, share(*as_taught), number(*kl, 2)];
+        let [a, b, c, d, e] = cells;
+        lines.push(row([stage.stage.clone(), a, b, c, d, e, format!("{seconds:.0}")]));
+    }
+    let answered: Vec<_> = told.iter().filter(|stage| !stage.samples.is_empty()).collect();
+    for index in 0..answered.first().map_or(0, |stage| stage.samples.len()) {
+        lines.push(format!("\n{}", output::harmless(&answered[0].samples[index].prompt)));
+        for stage in &answered {
+            let Some(sample) = stage.samples.get(index) else { continue };
+            let answer = output::beginning(&sample.answer, WIDTH);
+            lines.push(format!("  {:<9}{:>+6.2}  {answer}", stage.stage, sample.reward));
+        }
+    }
+    lines.join("\n")
+}
+
+fn row(cells: [String; 7]) -> String {
+    let [stage, others @ ..] = cells;
+    let others: String = others.iter().map(|cell| format!("{cell:>11}")).collect();
+    format!("{stage:<9}{others}").trim_end().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_answers_the_same_prompts() {
+        let sample = |answer: &str, reward| Sample { prompt: "Hi".into(), answer: answer.into(), reward };
+        let stage = |name: &str, samples| Told { stage: name.into(), reward: Some(0.5), samples, ..Told::default() };
+        let told = [
+            stage("sft", vec![sample("Go\u{1b} away.", -1.25)]),
+            stage("reward", vec![]),
+            stage("ppo", vec![sample("Hello!", 0.75)]),
+        ];
+        let text = words(&told);
+        assert!(text.contains("\nHi\n  sft       -1.25  Go\u{fffd} away.\n  ppo       +0.75  Hello!"), "{text}");
+        assert_eq!(text.lines().count(), 4 + 4);
+    }
 }

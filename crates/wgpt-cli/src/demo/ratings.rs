@@ -1,4 +1,4 @@
-//! Where the ratings come from: the shipped ones and what follows from them, or whoever sits before the screen.
+//! The source of the ratings: the shipped ones and others derived from them, or the person at the terminal.
 
 use super::{
     super::rate,
@@ -12,8 +12,9 @@ use wgpt_server::feedback::{Store, import};
 /// The random stream of the answers that are rated.
 pub(super) const STREAM: u64 = u64::from_le_bytes(*b"demo rat");
 
-/// The shipped ratings, or those of an `earlier` stage, and what the people who gave them think of the answers of new models:
-/// where one says something else than they do, they prefer what they say. `policies` are the stages of these models.
+/// The shipped ratings, or those of an `earlier` stage, extended by ratings of new models' answers: where a model's
+/// answer differs from the preferred shipped answer, the shipped one is preferred. `policies` are the stages of these
+/// models.
 pub(super) async fn shipped(
     story: &Story<'_>,
     (stage, earlier): (&str, Option<&str>),
@@ -39,7 +40,7 @@ pub(super) async fn shipped(
     Ok(import::in_memory(&path, |_| ())?.0)
 }
 
-/// A rating of the model's answer, where there is something to prefer.
+/// A rating of the model's answer against the preferred one, if they differ.
 fn other(Preference { prompt, chosen, .. }: &Preference, answer: &str) -> Option<String> {
     let answer = answer.trim();
     let differs = !answer.is_empty() && answer != chosen;
@@ -49,11 +50,11 @@ fn other(Preference { prompt, chosen, .. }: &Preference, answer: &str) -> Option
     })
 }
 
-/// Ratings of the person at the terminal, kept beside those of the round before.
+/// Asks the person at the terminal for ratings, and stores them together with those of the previous round.
 pub(super) async fn ask(story: &Story<'_>, stage: &str, policy: &str, pairs: usize) -> Result<Store> {
     let prompts = story.path(&format!("{stage}-prompts.jsonl"));
     let database = story.path("feedback.sqlite");
-    // Another part of the prompts in each round.
+    // Each round uses a different part of the prompts.
     let first = if policy == "sft" { 0 } else { pairs };
     let all = story.prompts();
     atomic::write(&prompts, asking(all.iter().cycle().skip(first).take(pairs)).as_bytes())?;

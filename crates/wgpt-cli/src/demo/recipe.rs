@@ -1,45 +1,45 @@
-//! How much of everything the story takes.
+//! The sizes and durations of the demo's stages.
 
 use serde::Serialize;
 
 /// Sizes, steps and rates of all stages.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Recipe {
-    /// Prompts, each with a good answer and a poor one.
+    /// Number of prompts, each with a good and a poor answer.
     pub prompts: usize,
-    /// Tokens of the vocabulary.
+    /// Size of the vocabulary.
     pub vocabulary: usize,
     pub layers: usize,
     pub heads: usize,
     pub width: usize,
-    /// Tokens that the model sees.
+    /// Tokens in the model's context.
     pub context: usize,
     /// Rows per step of pretraining and fine-tuning.
     pub batch: usize,
     pub pretrain_steps: u64,
     pub pretrain_lr: f32,
-    /// How often every conversation is learned from.
+    /// Passes over the conversations.
     pub sft_epochs: usize,
     pub sft_lr: f32,
     pub dropout: f32,
-    /// Comparisons per step, and how often each is learned from.
+    /// Comparisons per step, and passes over them.
     pub reward_batch: usize,
     pub reward_epochs: usize,
     pub reward_lr: f32,
-    /// Answers per step, and steps of both rounds.
+    /// Answers per step, and number of steps in both rounds.
     pub ppo_batch: usize,
     pub ppo_steps: [u64; 2],
     pub ppo_lr: [f32; 2],
-    /// First coefficient of the KL penalty.
+    /// Initial coefficient of the KL penalty.
     pub beta: f64,
-    /// Nats per answer that the KL is steered to.
+    /// Target KL in nats per answer.
     pub target_kl: f64,
-    /// Most tokens of a prompt and of an answer.
+    /// Maximum number of tokens in a prompt, and in an answer.
     pub prompt_tokens: usize,
     pub max_tokens: usize,
-    /// Temperature of everything that is sampled.
+    /// Sampling temperature everywhere.
     pub temperature: f32,
-    /// Prompts that are answered after each stage, and how many of them are shown.
+    /// Number of prompts that are answered after each stage, and how many of them are shown.
     pub asked: usize,
     pub shown: usize,
 }
@@ -76,7 +76,7 @@ impl Recipe {
         }
     }
 
-    /// Seconds, and nothing is learned: for tests.
+    /// Takes seconds and learns nothing, for tests.
     pub fn smallest() -> Self {
         Self {
             prompts: 12,

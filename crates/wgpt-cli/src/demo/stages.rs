@@ -1,4 +1,4 @@
-//! The stages of the story, each as the command of its name would do it.
+//! The stages of the demo, each equivalent to the command of the same name.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{Shared, pretrain, reinforce, terminal, training},
+    super::{Shared, output, pretrain, reinforce, training},
     Told,
     answers::{self, Drawn, Said},
     ratings,
@@ -35,21 +35,21 @@ use wgpt::{
         pretrain::Pretrain,
         reward::{self, Data, Reader, Reward, RewardModel},
         rlhf::{kl::KlController, response::MissingStop},
-        run,
+        settings::Common,
         sft::{self, Sft},
-        stage::{Stage, Summary},
-        task::Task,
+        state,
+        supervised::{Summary, Supervised, Task},
         trainer::Trainer,
     },
 };
 
-/// The random stream of the answers after the stages.
+/// The random stream of the answers after each stage.
 const ANSWERS: u64 = u64::from_le_bytes(*b"demo ans");
 
-/// Most tokens of the words around a prompt.
+/// Maximum number of tokens of the words around a prompt.
 const ROLES: usize = 16;
 
-/// What all stages share.
+/// The state shared by all stages.
 pub(super) struct Story<'a> {
     pub shared: &'a Shared,
     pub gpu: &'a Gpu,
@@ -57,7 +57,7 @@ pub(super) struct Story<'a> {
     out: PathBuf,
     seed: u64,
     rate: Option<usize>,
-    /// How the model reads and writes once it is taught to talk.
+    /// The codec of the model after fine-tuning.
     codec: TextCodec,
     preferences: Vec<Preference>,
     stop: Arc<AtomicBool>,
@@ -75,7 +75,7 @@ impl<'a> Story<'a> {
     ) -> Result<Self> {
         let plain = TextCodec::plain(texts::tokenizer(recipe.vocabulary)?);
         let codec = TextCodec { conventions: plain.conventions.taught(&plain.tokenizer)?, ..plain };
-        // Answers that would be cut could never please.
+        // Answers that would be cut off are left out, because they could never get a good reward.
         let fits = |text: &str, most: usize| codec.tokenizer.encode(text).is_ok_and(|ids| ids.len() < most);
         let asks = |prompt: &str| fits(prompt, recipe.prompt_tokens.saturating_sub(ROLES));
         let mut preferences = texts::preferences()?;
@@ -84,7 +84,7 @@ impl<'a> Story<'a> {
         Ok(Self { shared, gpu, recipe, out: out.to_path_buf(), seed, rate, codec, preferences, stop })
     }
 
-    /// Where a stage's run lies.
+    /// The folder of a stage's run.
     pub fn folder(&self, stage: &str) -> PathBuf {
         self.out.join(stage)
     }
@@ -105,7 +105,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Runs a stage, or goes on with it; none when it was asked to stop.
+    /// Runs or resumes a stage; [`None`] if it was asked to stop.
     pub async fn stage(&self, stage: &str) -> Result<Option<Told>> {
         match stage {
             "pretrain" => self.pretrain().await,
@@ -120,7 +120,7 @@ impl<'a> Story<'a> {
     /// One answer to each of the prompts that are asked after every stage.
     pub async fn answers(&self, stage: &str) -> Result<Vec<String>> {
         let prompts: Vec<_> = self.asked().map(|preference| preference.prompt.as_str()).collect();
-        let bar = terminal::bar(prompts.len() as u64, self.shared.quiet);
+        let bar = output::bar(prompts.len() as u64, self.shared.quiet);
         bar.set_message("answers");
         let drawn = self.drawn(ANSWERS);
         let (folder, codec) = (self.folder(stage), &self.codec);
@@ -130,7 +130,7 @@ impl<'a> Story<'a> {
         found
     }
 
-    /// Answers of a stage beside what was asked and what people answered.
+    /// The answers of a stage, with their prompts and the answers that people gave.
     pub fn said<'b>(&'b self, answers: &'b [String]) -> impl Iterator<Item = Said<'b>> {
         self.asked().zip(answers).map(|(asked, answer)| Said { prompt: &asked.prompt, answer, expected: &asked.chosen })
     }
@@ -161,7 +161,7 @@ impl<'a> Story<'a> {
             batch: recipe.batch,
             schedule: base.schedule.rescaled(recipe.pretrain_lr, recipe.pretrain_steps),
             dropout: recipe.dropout,
-            seed: self.seed,
+            common: Common { seed: self.seed, ..base.common },
             val_batches: 20,
             val_every: recipe.pretrain_steps.div_ceil(3),
             sample_tokens: 60,
@@ -182,8 +182,8 @@ impl<'a> Story<'a> {
         atomic::write(&path, texts::conversations(&self.preferences).as_bytes())?;
         let base = self.folder("pretrain");
         let settings = Settings::fine_tuning(interchange::open(&base)?.config().clone(), None);
-        let settings =
-            Settings { batch: recipe.batch, dropout: recipe.dropout, seed: self.seed, sample_tokens: 40, ..settings };
+        let common = Common { seed: self.seed, ..settings.common };
+        let settings = Settings { common, batch: recipe.batch, dropout: recipe.dropout, sample_tokens: 40, ..settings };
         let data = sft::Data::load(&path, &self.codec, settings.context, |_| ())?;
         data.remarks().iter().for_each(|remark| self.shared.say(format_args!("{remark}")));
         let fingerprint = data.examples.fingerprint();
@@ -201,7 +201,7 @@ impl<'a> Story<'a> {
         Ok(summary.map(|summary| Told { val_loss: summary.val_loss, ..Told::default() }))
     }
 
-    /// A reward model on top of the talker, from the ratings that there are by now.
+    /// A reward model on top of the fine-tuned model, trained on the ratings available so far.
     async fn reward(&self, stage: &str, earlier: Option<&str>, policies: &[&str]) -> Result<Option<Told>> {
         let (recipe, out, base) = (&self.recipe, self.folder(stage), self.folder("sft"));
         let config = interchange::open(&base)?.config().clone();
@@ -213,15 +213,16 @@ impl<'a> Story<'a> {
         let data = Data::load(&store, None, &reader, |_, _| ())?;
         let objective = data.objective;
         let learned = reward::Recipe { epochs: recipe.reward_epochs, ..reward::Recipe::new(objective) };
+        let base_settings = Settings::reward(config.clone(), learned);
         let settings = Settings {
+            common: Common { seed: self.seed, ..base_settings.common },
             batch: recipe.reward_batch,
             context: config.context,
-            seed: self.seed,
             val_fraction: 0.1,
             data: Some(format!("{:016x}", data.fingerprint())),
-            ..Settings::reward(config.clone(), learned)
+            ..base_settings
         };
-        // All rewards are on one scale: that of the talker's answers before anybody rated them.
+        // All rewards are on one scale: that of the fine-tuned model's answers before any were rated.
         let talked = answers::draw(self.gpu, &base, &self.codec, &self.prompts(), self.drawn(ANSWERS), |_| ()).await?;
         let read = |(preference, answer): (&Preference, &String)| {
             let messages = [wgpt::text::Message::new("user", preference.prompt.as_str())];
@@ -259,9 +260,9 @@ impl<'a> Story<'a> {
             stops: self.codec.conventions.stops.clone(),
             missing_stop: MissingStop::Score(-1.0),
             controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: 2000.0 },
-            // The reward model is on the scale of the first talker already.
+            // The reward model already uses the scale of the first fine-tuned model.
             normalise: 0,
-            seed: self.seed + round as u64,
+            common: Common { seed: self.seed + round as u64, ..plain.common },
             limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
             base: adapter::fingerprint(&*interchange::open(&base)?)?,
             judge: format!("reward:{}", self.folder(judge).display()),
@@ -287,7 +288,7 @@ impl<'a> Story<'a> {
         Ok((!summary.stopped).then_some(told))
     }
 
-    /// What is asked in training.
+    /// The prompts used in training.
     pub fn prompts(&self) -> Vec<&str> {
         self.preferences.iter().map(|preference| preference.prompt.as_str()).collect()
     }
@@ -304,7 +305,7 @@ impl<'a> Story<'a> {
         self.out.join(name)
     }
 
-    /// A fresh trainer, or where the run in `out` stopped.
+    /// A fresh trainer, or the state in which the run in `out` stopped.
     fn trainer(
         &self,
         out: &Path,
@@ -314,7 +315,7 @@ impl<'a> Story<'a> {
         if checkpoint::resolve(out).is_err() {
             return Ok((fresh()?, None));
         }
-        let (trainer, _, state) = run::resume(self.gpu, out)?;
+        let (trainer, _, state) = state::resume(self.gpu, out)?;
         settings.agrees_with(&state.settings)?;
         Ok((trainer, state.best_val_loss))
     }
@@ -328,7 +329,7 @@ impl<'a> Story<'a> {
         (trainer, best_val_loss): (Trainer, Option<f64>),
     ) -> Result<(Option<Summary>, T)> {
         std::fs::create_dir_all(out).map_err(wgpt::Error::io(out, "create"))?;
-        let mut stage = Stage { out, settings, task, codec, trainer, best_val_loss, stop: &self.stop };
+        let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss, stop: &self.stop };
         let summary = training::run(self.shared, self.gpu, &mut stage).await?;
         Ok(((!summary.stopped).then_some(summary), stage.task))
     }

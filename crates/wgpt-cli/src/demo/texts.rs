@@ -10,11 +10,11 @@ use wgpt::{
     text::{Tokenizer, tokenizer::END_OF_TEXT},
 };
 
-/// How often the conversations count beside the plays when the vocabulary is made: they are short, but talk is what the
-/// tokens are for.
+/// How often the conversations are repeated beside the plays when the tokenizer is trained: they are short, but the
+/// tokens are mainly for them.
 const WEIGHT: usize = 4;
 
-/// A rating of two answers to what a user said first.
+/// A rating of two answers to a user's first message.
 #[derive(Clone, Debug)]
 pub(super) struct Preference {
     pub prompt: String,
@@ -29,10 +29,10 @@ struct Line {
     rejected: String,
 }
 
-/// The shipped ratings of answers that begin a conversation and are no sums, which take larger models.
+/// The shipped ratings whose answers begin a conversation, without arithmetic, which needs larger models.
 pub(super) fn preferences() -> Result<Vec<Preference>> {
-    let broken = |error: serde_json::Error| Error::Failed(format!("the shipped preferences: {error}"));
-    let lines = PREFERENCES.lines().map(|line| serde_json::from_str::<Line>(line).map_err(broken));
+    let lines = PREFERENCES.lines().map(serde_json::from_str::<Line>);
+    let lines = lines.map(|line| line.map_err(Error::json("the shipped preferences")));
     let first = |line: Line| {
         let prompt = line.prompt.as_str()?.to_string();
         let sum = prompt.contains(|letter: char| letter.is_ascii_digit());
@@ -42,20 +42,20 @@ pub(super) fn preferences() -> Result<Vec<Preference>> {
 }
 
 impl Preference {
-    /// As a line of ratings.
+    /// The rating as a line of JSONL.
     pub fn line(&self) -> String {
         let Self { prompt, chosen, rejected } = self;
         format!("{}\n", json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected }))
     }
 }
 
-/// Lines that ask `prompts`.
+/// `prompts` as lines of JSONL.
 pub(super) fn asking<'a>(prompts: impl Iterator<Item = &'a &'a str>) -> String {
     prompts.map(|prompt| format!("{}\n", json!({ "prompt": prompt }))).collect()
 }
 
-/// The conversations to learn to talk from: good answers, and beside each that of somebody without manners. Whoever learns
-/// from what people write learns both.
+/// The conversations for fine-tuning: good answers, and for each a poor one. A model trained on what people write
+/// learns both.
 pub(super) fn conversations(preferences: &[Preference]) -> String {
     let line = |prompt: &str, answer: &str| {
         let messages = json!([{ "role": "user", "content": prompt }, { "role": "assistant", "content": answer }]);
@@ -65,7 +65,7 @@ pub(super) fn conversations(preferences: &[Preference]) -> String {
     preferences.iter().flat_map(both).collect()
 }
 
-/// A byte-level BPE vocabulary of the plays and the conversations.
+/// A byte-level BPE vocabulary trained on the plays and the conversations.
 pub(super) fn tokenizer(vocabulary: usize) -> Result<Tokenizer> {
     let talk: Vec<String> = CHATS
         .lines()

@@ -1,7 +1,6 @@
 //! `wgpt rate`
 
 pub(super) mod reply;
-mod sample;
 mod tasks;
 
 use std::{
@@ -17,9 +16,8 @@ use self::reply::{HELP, Reply, letter};
 use super::{
     Shared,
     feedback::Database,
+    options::{LoadArguments, SamplingArguments},
     output,
-    sampling::{LoadArguments, SamplingArguments},
-    terminal,
 };
 use wgpt::{
     Error, Result,
@@ -31,18 +29,18 @@ use wgpt::{
 };
 use wgpt_server::feedback::Store;
 
-/// The random stream of the order in which answers are shown.
+/// The random stream for the order in which answers are shown.
 const ORDER_STREAM: u64 = u64::from_le_bytes(*b"rate-abc");
 
 /// Compare answers: rank them, score them, or skip
 #[derive(Debug, Args)]
 #[command(after_help = "While rating:
   b          B is the best
-  b>a=c>d    a ranking of all, = for equally good ones
-  a 4        a score of 1 to 5; several too: a 4 b 2
-  s, q, ?    skip, end, help; every rating is kept at once
+  b>a=c>d    a full ranking; = for equally good answers
+  a 4        a score from 1 to 5; also several: a 4 b 2
+  s, q, ?    skip, quit, help; every rating is stored at once
 
-A file of prompts has a {\"prompt\": ...} on every line, a text or a list of {\"role\", \"content\"}; with \"answers\": [..]
+A file of prompts has {\"prompt\": ...} on every line, a text or a list of {\"role\", \"content\"}; if there are \"answers\": [..]
 these are rated and no model is needed.
 
 Examples:
@@ -53,7 +51,7 @@ pub(crate) struct Arguments {
     /// The model that answers: GGUF file, Hugging Face folder, checkpoint or run folder
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// What to answer: a JSONL file, a text file with a prompt on every line, or a prompt
+    /// Prompts: a JSONL file, a text file with one prompt per line, or the prompt itself
     #[arg(long, value_name = "FILE|TEXT", allow_hyphen_values = true)]
     prompts: String,
     /// Answers to compare
@@ -61,13 +59,13 @@ pub(crate) struct Arguments {
     answers: u8,
     #[command(flatten)]
     database: Database,
-    /// Who rates [default: the user's name]
+    /// Name of the rater [default: the user's name]
     #[arg(long, value_name = "NAME")]
     rater: Option<String>,
-    /// Show answers too that this rater has rated before
+    /// Also show answers that this rater has already rated
     #[arg(long)]
     again: bool,
-    /// Most tokens of an answer
+    /// Maximum number of tokens in an answer
     #[arg(long, default_value_t = 256)]
     max_tokens: usize,
     #[command(flatten)]
@@ -76,22 +74,22 @@ pub(crate) struct Arguments {
     load: LoadArguments,
 }
 
-/// What was done.
+/// The result of the command.
 #[derive(Debug, Default, Serialize)]
 struct Output {
     feedback: PathBuf,
     rater: String,
     /// Prompts that could be rated.
     prompts: usize,
-    /// Ratings stored now, skips among them, by kind.
+    /// Number of ratings stored by this command, by kind, including skips.
     rated: BTreeMap<&'static str, usize>,
-    /// Prompts left out because this rater has rated the same answers before.
+    /// Prompts skipped because this rater has already rated the same answers.
     rated_before: usize,
-    /// Prompts that the model gave no answer to.
+    /// Prompts that the model did not answer.
     unanswered: usize,
     /// Prompts that were not reached.
     left: usize,
-    /// Lines of the file that are nothing to rate.
+    /// Lines of the file that cannot be rated.
     mistakes: Tally<Mistake>,
 }
 
@@ -131,7 +129,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             if let Some(warning) = conversation.warning() {
                 shared.say(format_args!("{warning}"));
             }
-            rating.all(&tasks, Some((&mut conversation, sample::name(path)))).await?;
+            rating.all(&tasks, Some((&mut conversation, tasks::name(path)))).await?;
             shared.close(&gpu)?;
         }
         _ => rating.all(&tasks, None).await?,
@@ -144,13 +142,13 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     })
 }
 
-/// The name that the system knows the user by.
+/// The user's name according to the system.
 fn user() -> String {
     let known = ["USER", "USERNAME"].iter().find_map(|name| std::env::var(name).ok());
     known.filter(|name| !name.is_empty()).unwrap_or_else(|| "anonymous".to_string())
 }
 
-/// Has the user compare two answers of the model at `path` to each of the prompts in a file.
+/// Lets the user compare two answers of the model at `path` to each prompt in a file.
 pub(super) async fn of_two(
     shared: &Shared,
     gpu: &Gpu,
@@ -168,10 +166,10 @@ pub(super) async fn of_two(
     let output = Output { feedback: database.to_path_buf(), rater: user(), prompts: tasks.len(), ..Output::default() };
     let how = How { answers: 2, again: false, seed: sampling.seed };
     let mut rating = Session { shared, how, store: &mut store, output, introduced: false };
-    rating.all(&tasks, Some((&mut conversation, sample::name(path)))).await
+    rating.all(&tasks, Some((&mut conversation, tasks::name(path)))).await
 }
 
-/// How answers are shown.
+/// The state of the dialogue with the rater.
 struct How {
     answers: usize,
     again: bool,
@@ -183,12 +181,12 @@ struct Session<'a> {
     how: How,
     store: &'a mut Store,
     output: Output,
-    /// Whether the rater was told what can be said.
+    /// Whether the rater has seen the help text.
     introduced: bool,
 }
 
 impl Session<'_> {
-    /// Shows one task after the other until all are rated, the rater quits or the input ends.
+    /// Shows one task after the other until all are rated, the rater quits, or the input ends.
     async fn all(&mut self, tasks: &[Task], mut model: Option<(&mut Conversation<'_>, String)>) -> Result<()> {
         let mut lines = std::io::stdin().lock().lines();
         for (index, task) in tasks.iter().enumerate() {
@@ -202,8 +200,8 @@ impl Session<'_> {
             let count = self.how.answers;
             let answers = match &mut model {
                 Some((conversation, name)) if answers.is_empty() => {
-                    match sample::answers(self.shared, conversation, prompt, name, count).await {
-                        // Some templates refuse some conversations, and some tokenizers some letters.
+                    match tasks::answers(self.shared, conversation, prompt, name, count).await {
+                        // Some templates refuse some conversations, and some tokenizers lack some characters.
                         Err(error @ (Error::Template(_) | Error::Tokenizer(_))) => {
                             self.shared.say(format_args!("prompt {}: {error}", index + 1));
                             Vec::new()
@@ -229,13 +227,14 @@ impl Session<'_> {
             };
             let kind = verdict.kind();
             let rating = Rating::new(prompt.clone(), answers, verdict, rater, Some(wgpt_server::feedback::now()));
-            self.store.add(&rating.map_err(|refusal| Error::Failed(refusal.to_string()))?)?;
+            self.store
+                .add(&rating.map_err(|refusal| Error::Usage(format!("a rating that cannot be kept: {refusal}")))?)?;
             *self.output.rated.entry(kind).or_default() += 1;
         }
         Ok(())
     }
 
-    /// A verdict on `count` answers; none when the rater quits or the input ends.
+    /// Asks for a verdict on `count` answers; [`None`] if the rater quits or the input ends.
     fn ask(
         &mut self,
         lines: &mut impl Iterator<Item = std::io::Result<String>>,
@@ -274,9 +273,9 @@ impl Session<'_> {
         self.print("")
     }
 
-    /// A text for the rater; beside JSON it goes to stderr, as all talk does.
+    /// Prints a text for the rater; with --json it goes to stderr like all messages.
     fn print(&self, text: &str) -> Result<()> {
-        let text = terminal::harmless(text);
+        let text = output::harmless(text);
         if self.shared.json {
             output::say(text);
             return Ok(());
@@ -285,7 +284,7 @@ impl Session<'_> {
     }
 }
 
-/// The answers without those that say the same as an earlier one.
+/// The answers without those that repeat an earlier one.
 fn different(answers: &[Answer]) -> Vec<Answer> {
     let mut kept: Vec<Answer> = Vec::new();
     for answer in answers {
@@ -296,8 +295,8 @@ fn different(answers: &[Answer]) -> Vec<Answer> {
     kept
 }
 
-/// The answers in an order that tells nothing about where they come from (Fisher and Yates), the same for the same
-/// seed.
+/// The answers in a random order that does not reveal their origin (Fisher and Yates); the order depends on the seed
+/// only.
 fn shuffled(mut answers: Vec<Answer>, seed: u64, task: u64) -> Vec<Answer> {
     for last in (1..answers.len()).rev() {
         let counter = task * feedback::MOST_ANSWERS as u64 + last as u64;

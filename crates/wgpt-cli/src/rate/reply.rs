@@ -1,15 +1,15 @@
-//! What a rater types, and verdicts as a rater would have typed them.
+//! Parses what a rater types, and formats verdicts the way a rater would type them.
 
 use wgpt::feedback::Verdict;
 
-/// What can be said.
+/// The accepted replies.
 pub(crate) const HELP: &str = "b        B is the best
-b>a=c>d  a ranking of all, = for equally good ones
+b>a=c>d  a full ranking; = for equally good answers
 a 4      a score of 1 to 5; several too: a 4 b 2
 s        skip
 q        end; what was rated is kept";
 
-/// A line that was typed.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reply {
     Verdict(Verdict),
@@ -23,7 +23,7 @@ pub(crate) fn letter(index: usize) -> char {
 }
 
 impl Reply {
-    /// Reads a line about `count` answers. A mistake comes as what to tell.
+    /// Parses a line about `count` answers. The error is a message for the rater.
     pub fn parse(line: &str, count: usize) -> Result<Self, String> {
         let line = line.trim().to_lowercase();
         match line.as_str() {
@@ -45,7 +45,7 @@ impl Reply {
     }
 }
 
-/// The answer that a letter stands for.
+/// The index of the answer that a letter stands for.
 fn answer(text: &str, count: usize) -> Result<usize, String> {
     let all = (0..count).find(|&index| text.trim() == letter(index).to_lowercase().to_string());
     let last = letter(count.saturating_sub(1));
@@ -74,7 +74,7 @@ fn ranking(line: &str, count: usize) -> Result<Verdict, String> {
 
 fn scores(line: &str, count: usize) -> Result<Verdict, String> {
     let mut scores = vec![None; count];
-    // "a4,b2" reads as "a 4 b 2" does.
+    // "a4,b2" is read like "a 4 b 2".
     let mut spaced = String::new();
     for letter in line.chars() {
         match letter {
@@ -96,7 +96,7 @@ fn scores(line: &str, count: usize) -> Result<Verdict, String> {
     Ok(Verdict::Scores(scores))
 }
 
-/// A verdict as it could have been typed.
+/// A verdict in the form in which it would be typed.
 pub(crate) fn typed(verdict: &Verdict) -> String {
     let lower = |index: usize| letter(index).to_ascii_lowercase();
     match verdict {

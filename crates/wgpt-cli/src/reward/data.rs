@@ -1,10 +1,10 @@
-//! What a reward model learns from.
+//! The training data of a reward model.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::super::{Shared, terminal};
+use super::super::{Shared, output};
 use wgpt::{
     Error, Result,
     feedback::answered,
@@ -12,7 +12,7 @@ use wgpt::{
 };
 use wgpt_server::feedback::{Store, import};
 
-/// Where the ratings are, and what they are taken for.
+/// The source of the ratings, and which kind to use.
 #[derive(Debug, Args)]
 pub(super) struct DataArguments {
     /// Database of ratings
@@ -21,10 +21,11 @@ pub(super) struct DataArguments {
     /// JSONL file of ratings, instead of a database
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// What to learn [default: what most ratings say]
+    /// What to train on [default: the most frequent kind of rating]
     #[arg(long, value_enum)]
     objective: Option<Kind>,
-    /// JSONL file of prompts and answers over which rewards get mean 0 and standard deviation 1 [default: training answers]
+    /// JSONL file of prompts and answers over which rewards are normalised to mean 0 and standard deviation 1 [default:
+    /// training answers]
     #[arg(long, value_name = "FILE")]
     normalise_on: Option<PathBuf>,
 }
@@ -46,9 +47,9 @@ impl DataArguments {
         self.data.as_deref().unwrap_or(&self.feedback)
     }
 
-    /// The ratings as tokens, and how many lines and ratings were left out; why is told.
+    /// The tokenised ratings, and the number of lines and ratings that were left out. Reports the reasons.
     pub fn load(&self, shared: &Shared, reader: &Reader) -> Result<(Data, u64)> {
-        let bar = terminal::bar(0, shared.quiet);
+        let bar = output::bar(0, shared.quiet);
         let (mut notes, mut left_out) = (Vec::new(), 0);
         let store = match &self.data {
             None => Store::open(&self.feedback)?,
@@ -56,7 +57,7 @@ impl DataArguments {
                 let (store, imported) =
                     import::in_memory(path, |bytes| bar.set_message(format!("{bytes} bytes read")))?;
                 (notes, left_out) = (imported.mistakes.lines("line"), imported.mistakes.total());
-                // A file without ratings is told by what its lines are.
+                // If the file has no ratings, its first mistakes are reported.
                 if store.count()? == 0 {
                     let reason = "no ratings in it; see wgpt reward --help for what a line may be".to_string();
                     return Err(Error::data(path, [vec![reason], notes].concat().join("\n")));
@@ -77,7 +78,7 @@ impl DataArguments {
         bar.finish_and_clear();
         notes.extend(data.remarks());
         if !notes.is_empty() {
-            let notes: Vec<_> = notes.iter().map(|note| terminal::harmless(note)).collect();
+            let notes: Vec<_> = notes.iter().map(|note| output::harmless(note)).collect();
             shared.say(format_args!("left out or cut:\n{}", notes.join("\n")));
         }
         left_out += data.left_out.total() + data.mistakes.total();
@@ -105,7 +106,7 @@ impl DataArguments {
     }
 }
 
-/// A text that cannot be judged.
+/// The error for a text that cannot be scored.
 pub(super) fn unreadable(path: &Path, line: usize, mistake: impl std::fmt::Display, words: &str) -> Error {
     let detail = if words.is_empty() { String::new() } else { format!(": {words}") };
     Error::data(path, format!("line {line} cannot be judged: {mistake}{detail}"))

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::{
     Shared,
-    lora::LoraArguments,
+    options::LoraArguments,
+    output,
     ranks::{self, RankArguments},
-    terminal, training,
+    training,
 };
 use wgpt::{
     Error, Result,
@@ -28,24 +29,25 @@ use wgpt::{
     train::{
         Settings,
         reward::{Data, Evaluation, Normalised, Reader, Recipe, Reward},
-        run,
-        stage::{Stage, Summary},
+        settings::Common,
+        state,
+        supervised::{Summary, Supervised},
         trainer::Trainer,
     },
 };
 
-/// Teach a model what people prefer: a reward for every answer
+/// Train a reward model on preferences
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "A reward model is a codec model with one number at the end of an answer. It learns from the ratings of
+    after_help = "A reward model is a language model that outputs one number at the end of an answer. It learns from ratings of
 `wgpt rate`, or from JSONL lines:
   {\"prompt\": P, \"chosen\": A, \"rejected\": B}
   {\"prompt\": P, \"answers\": [A, B, C, D], \"best\": 0}
   {\"prompt\": P, \"answer\": A, \"score\": 4}
-Accuracy and calibration are measured on prompts that are held out. At the end rewards are scaled to mean 0 and standard
-deviation 1 over answers of the training part, or over those of --normalise-on: best samples of the model that PPO will
+Accuracy and calibration are measured on held-out prompts. At the end rewards are scaled to mean 0 and standard
+deviation 1 over answers of the training part, or over those of --normalise-on, ideally samples of the model that PPO will
 start from. The run's folder holds evaluation.json and calibration.svg beside the checkpoint.
 
 Examples:
@@ -68,7 +70,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct TrainArguments {
-    /// What to start from: run or checkpoint folder, Hugging Face folder, or GGUF file (not with --resume)
+    /// Model to start from: run or checkpoint folder, Hugging Face folder, or GGUF file (not with --resume)
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -78,7 +80,7 @@ struct TrainArguments {
     out: Option<PathBuf>,
     #[command(flatten)]
     lora: LoraArguments,
-    /// How often every comparison is learned from
+    /// Number of passes over the comparisons
     #[arg(long, default_value_t = 1)]
     epochs: usize,
     /// Steps, instead of --epochs
@@ -87,16 +89,17 @@ struct TrainArguments {
     /// Comparisons per step
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Most tokens of a text: longer ones lose the front of their prompt [default: the model's context, at most 1024]
+    /// Maximum number of tokens in a text; longer ones lose the front of their prompt [default: the model's context, at
+    /// most 1024]
     #[arg(long)]
     context: Option<usize>,
-    /// Most tokens of a micro-batch: fewer take less memory
+    /// Maximum number of tokens in a micro-batch; fewer need less memory
     #[arg(long, default_value_t = 4096)]
     tokens: usize,
     /// Highest learning rate
     #[arg(long, default_value_t = 5e-5)]
     lr: f32,
-    /// Last learning rate
+    /// Final learning rate
     #[arg(long, default_value_t = 0.0)]
     min_lr: f32,
     /// Steps of warm-up
@@ -111,19 +114,19 @@ struct TrainArguments {
     /// Probability of dropping an activation
     #[arg(long, default_value_t = 0.0)]
     dropout: f32,
-    /// By how much the chosen of a pair should lead at least
+    /// Margin by which the chosen answer of a pair should lead
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     margin: f32,
-    /// Coefficient of (r_chosen + r_rejected)^2, which keeps rewards of pairs round 0
+    /// Coefficient of (r_chosen + r_rejected)^2, which keeps the rewards of pairs near 0
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     centring: f32,
     /// Seed of the head, the order and the masks
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Share of the prompts that is held out
+    /// Share of the prompts to hold out
     #[arg(long, default_value_t = 0.1)]
     val_fraction: f64,
-    /// Most comparisons per validation, counted in batches
+    /// Maximum number of batches of comparisons per validation
     #[arg(long, default_value_t = 50)]
     val_batches: usize,
     /// Steps between validations [default: a quarter of the steps]
@@ -138,7 +141,7 @@ struct TrainArguments {
     /// Recompute blocks in the backward pass: less memory, more time
     #[arg(long)]
     checkpoint_activations: bool,
-    /// Go on from the newest checkpoint in --out
+    /// Continue from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
@@ -156,7 +159,7 @@ struct Output<'a> {
     prompts: usize,
     truncated: usize,
     left_out: u64,
-    /// Held-out accuracy, once more where programs look first.
+    /// Held-out accuracy, repeated here where programs look first.
     accuracy: Option<f64>,
     evaluation: Option<&'a Evaluation>,
     normalised: Option<Normalised>,
@@ -177,7 +180,7 @@ impl TrainArguments {
         Ok(context)
     }
 
-    /// What the user said about a model of this shape, as far as the data need not be known.
+    /// The user's settings for a model of this shape, as far as they do not depend on the data.
     fn settings(&self, config: Config, context: usize, recipe: Recipe) -> Result<Settings> {
         let base = Settings::reward(config, recipe);
         let counts = [("--epochs", self.epochs), ("--tokens", self.tokens)];
@@ -197,22 +200,24 @@ impl TrainArguments {
             batch: self.batch,
             context,
             schedule: Schedule { lr: self.lr, min_lr: self.min_lr, warmup: self.warmup, steps, decay },
-            optimizer: AdamW { weight_decay: self.weight_decay, clip: self.clip, ..base.optimizer },
+            common: Common {
+                optimizer: AdamW { weight_decay: self.weight_decay, clip: self.clip, ..base.common.optimizer },
+                seed: self.seed,
+                save_every: self.save_every,
+                keep: self.keep,
+                checkpoint_activations: self.checkpoint_activations,
+            },
             dropout: self.dropout,
-            seed: self.seed,
             val_fraction: self.val_fraction,
             val_batches: self.val_batches,
             val_every: self.val_every.unwrap_or(1),
-            save_every: self.save_every,
-            keep: self.keep,
-            checkpoint_activations: self.checkpoint_activations,
             ..base
         };
         settings.validate()?;
         Ok(settings)
     }
 
-    /// Steps and what depends on them.
+    /// Sets the number of steps and what depends on it.
     fn schedule(&self, settings: Settings, steps: u64, data: u64) -> Result<Settings> {
         let settings = Settings {
             schedule: Schedule { steps, ..settings.schedule },
@@ -224,11 +229,11 @@ impl TrainArguments {
         Ok(settings)
     }
 
-    /// The trainer: the base model with a fresh head, or where the run in `out` stopped.
+    /// The trainer: the base model with a fresh head, or the state in which the run in `out` stopped.
     fn trainer(&self, shared: &Shared, gpu: &Gpu, base: &Path, settings: &Settings) -> Result<(Trainer, Option<f64>)> {
         let lora = self.lora.config()?;
         if self.resume {
-            let (trainer, _, state) = run::resume(gpu, base)?;
+            let (trainer, _, state) = state::resume(gpu, base)?;
             settings.agrees_with(&state.settings)?;
             let earlier = trainer.model.lora().map(|lora| &lora.config);
             if lora.is_some() && lora.as_ref() != earlier {
@@ -238,14 +243,14 @@ impl TrainArguments {
             shared.say(format_args!("resuming {} after step {}", base.display(), state.step));
             return Ok((trainer, state.best_val_loss));
         }
-        let bar = terminal::bar(0, shared.quiet);
+        let bar = output::bar(0, shared.quiet);
         bar.set_message("loading");
-        let model = load::tunable(gpu, base, lora.as_ref(), settings.seed, |done, all| {
+        let model = load::tunable(gpu, base, lora.as_ref(), settings.common.seed, |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        let head = ScalarHead::new(gpu, model.config().width, Start::Normal(settings.seed))?;
+        let head = ScalarHead::new(gpu, model.config().width, Start::Normal(settings.common.seed))?;
         Ok((Trainer::with_head(gpu, model, Some(head), settings)?, None))
     }
 }
@@ -272,7 +277,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Re
         Some(model) if !arguments.resume => model.clone(),
         _ => out.clone(),
     };
-    // Everything that can be wrong with the input is found before a GPU is opened or a file written.
+    // All errors in the input are found before a GPU is opened or a file written.
     arguments.lora.config()?;
     let config = interchange::open(&base)?.config().clone();
     let context = arguments.context(&config)?;
@@ -303,7 +308,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Re
     ));
     let stop = training::stop_on_interrupt();
     let codec = reader.codec().clone();
-    let mut stage = Stage { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
+    let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let evaluation = stage.task.evaluation.as_ref();
     let output = Output {

@@ -6,15 +6,15 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    super::{Shared, sampling::LoadArguments, terminal},
+    super::{Shared, options::LoadArguments, output},
     data::unreadable,
 };
 use wgpt::{Result, feedback::answered, train::reward::RewardModel};
 
-/// Score answers by a reward model
+/// Score answers with a reward model
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A line of the data is {\"prompt\": P, \"answer\": A}, {\"prompt\": P, \"answers\": [A, B, C]} or a \
+    after_help = "Each line of the data is {\"prompt\": P, \"answer\": A}, {\"prompt\": P, \"answers\": [A, B, C]} or a \
 pair with \"chosen\" and \"rejected\". Scores are in the order of the lines, and of the answers in each.
 
 Examples:
@@ -22,7 +22,7 @@ Examples:
   wgpt reward score --model runs/judge --data answers.jsonl --json > scores.json"
 )]
 pub(crate) struct Arguments {
-    /// Run or checkpoint folder of wgpt reward
+    /// Run or checkpoint folder of `wgpt reward`
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Prompts and answers, one JSON object per line
@@ -40,7 +40,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         shared.say(format_args!("{}:\n{}", path.display(), mistakes.lines("line").join("\n")));
     }
     let gpu = shared.open().await?;
-    let bar = terminal::bar(0, shared.quiet);
+    let bar = output::bar(0, shared.quiet);
     bar.set_message("loading");
     let judge = RewardModel::load(&gpu, &arguments.model, arguments.load.storage()?, |done, all| {
         bar.set_length(all as u64);
@@ -56,7 +56,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             texts.push(text.ids);
         }
     }
-    let bar = terminal::bar(texts.len() as u64, shared.quiet);
+    let bar = output::bar(texts.len() as u64, shared.quiet);
     bar.set_message("answers");
     let ids: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     let scores = judge.score_tokens(&ids, |done| bar.set_position(done as u64)).await?;
@@ -76,7 +76,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&output, || {
         let words = rows.iter().flat_map(|(_, task, scores)| {
             let line = |(answer, score): (&wgpt::feedback::Answer, &f32)| {
-                format!("{score:>8.4}  {}", terminal::beginning(&answer.text, 80))
+                format!("{score:>8.4}  {}", output::beginning(&answer.text, 80))
             };
             task.answers.iter().zip(scores).map(line).collect::<Vec<_>>()
         });

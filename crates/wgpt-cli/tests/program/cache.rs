@@ -1,8 +1,8 @@
-//! What is kept in the cache folder saves time, and does no harm whatever it holds.
+//! The content of the cache folder saves time, and does no harm whatever it is.
 
 use crate::program::Place;
 
-/// Compiled pipelines that were cut off, changed or replaced by anything are made again.
+/// Compiled pipelines that were truncated, changed or replaced by anything else are created again.
 #[test]
 fn broken_caches_are_forgotten() {
     let place = Place::with_text("");
@@ -17,7 +17,7 @@ fn broken_caches_are_forgotten() {
         files().find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start)))
     };
     let tuning = named("tuning-").expect("choices were kept");
-    // Only Vulkan gives compiled pipelines away.
+    // Only Vulkan exposes compiled pipelines.
     let compiled = named("wgpu_pipeline_cache");
     let whole = compiled.as_ref().map(|file| std::fs::read(file).expect("bytes"));
     for damage in 0..4 {

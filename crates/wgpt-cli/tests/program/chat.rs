@@ -1,4 +1,4 @@
-//! Talking with models: one that was taught to, and one that was not.
+//! Chats with models, with one that was trained to chat and one that was not.
 
 use std::io::Write;
 
@@ -26,7 +26,7 @@ fn without_a_model_the_one_that_comes_along_talks() {
     }
 }
 
-/// Runs where WGPT_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf, as in scripts/test.
+/// Runs if WGPT_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf, as in scripts/test.
 #[test]
 fn smollm2_answers_remembers_and_explains() {
     let Some(model) = std::env::var_os("WGPT_SMOLLM2") else {

@@ -1,4 +1,4 @@
-//! Chinese text with byte-level BPE: trained on, sampled, streamed, never with a broken character in the middle.
+//! Chinese text with byte-level BPE: training, sampling, streaming, never a broken character in the middle.
 
 use crate::program::{Place, pretrain};
 

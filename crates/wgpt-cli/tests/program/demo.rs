@@ -1,4 +1,4 @@
-//! The whole story, as small as it gets: stages in their order, the report, and going on after an end.
+//! The whole demo, as small as possible: the order of the stages, the report, and resuming after the end.
 
 use std::io::Write;
 
@@ -32,7 +32,7 @@ fn six_stages_end_in_a_table_and_a_report() {
     let page = std::fs::read_to_string(place.path("story/report.html")).expect("the report");
     assert_eq!(page.matches("<svg").count(), 6);
 
-    // Everything is there already: only the table is made again.
+    // Everything exists already, so only the table is created again.
     let again = place.json(&["demo", "--smallest", "--out", "story", "--resume", "--json"]);
     assert!(alike(&again["stages"], &output["stages"]), "{}\n{}", again["stages"], output["stages"]);
     let other = place.failure(&["demo", "--out", "story", "--resume"]);
@@ -41,7 +41,7 @@ fn six_stages_end_in_a_table_and_a_report() {
     assert!(used.contains("add --resume"), "{used}");
 }
 
-/// Whether values are the same but for rounding: a later process may know of choices of the tuner that the first one did not.
+/// Whether values agree up to rounding: a later process may load choices of the tuner that the first one did not have.
 fn alike(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => {

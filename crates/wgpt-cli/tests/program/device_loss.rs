@@ -1,5 +1,5 @@
-//! A device that goes away in the middle of a training ends it with an error that names the way on, not with a panic; and what
-//! was saved goes on as if nothing had happened, bit for bit.
+//! A device that is lost during training ends it with an error that says how to continue, not with a panic; and the
+//! saved run continues as if nothing had happened, bit for bit.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,11 +11,7 @@ use wgpt::{
     gpu::{Gpu, Options},
     tensor::Tensor,
     text::shards,
-    train::{
-        pretrain::Pretrain,
-        run,
-        stage::{Event, Stage},
-    },
+    train::{pretrain::Pretrain, run::Event, state, supervised::Supervised},
 };
 
 use crate::program::{Place, checked, english, kill, pretrain};
@@ -30,15 +26,15 @@ fn newest(run: &Path) -> Option<PathBuf> {
     folders.filter(named).max()
 }
 
-/// Goes on with the run in `out` until the device is lost, in its tenth step from here.
+/// Continues the run in `out` until the device is lost, in the tenth step from here.
 fn lose(gpu: &Gpu, place: &Place, out: &Path) -> Error {
-    let (trainer, codec, state) = run::resume(gpu, out).expect("resumed");
+    let (trainer, codec, state) = state::resume(gpu, out).expect("resumed");
     let settings = state.settings;
     let text = place.path("text.txt");
     let split =
         shards::prepare(&text, &codec.tokenizer, out, settings.val_fraction, &mut |_, _| {}).expect("token files");
     let (task, stop) = (Pretrain { split }, AtomicBool::new(false));
-    let mut stage = Stage { out, settings, task, codec, trainer, best_val_loss: state.best_val_loss, stop: &stop };
+    let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss: state.best_val_loss, stop: &stop };
     let (device, mut steps) = (gpu.device().clone(), 0);
     let ended = pollster::block_on(stage.run(|event| {
         steps += u32::from(matches!(event, Event::Step(_)));
@@ -54,7 +50,7 @@ fn a_training_that_loses_its_device_says_how_to_go_on_and_does() {
     let place = Place::with_text(english());
     place.json(&pretrain("whole", SETTINGS));
 
-    // Begun by the program, so that it can go on with it.
+    // Started by the program, so that the program can resume it.
     let out = place.path("lost");
     let child = place.start(&pretrain("lost", SETTINGS));
     // With its next step the second checkpoint is whole.
@@ -70,9 +66,9 @@ fn a_training_that_loses_its_device_says_how_to_go_on_and_does() {
     let kept = newest(&out).expect("a checkpoint is left");
     assert!(matches!(&error, Error::DeviceLost { saved: Some(saved), .. } if *saved == kept), "{error:?}, {kept:?}");
     let said = error.to_string();
-    assert!(said.contains("--resume") && said.contains(&kept.display().to_string()), "{said}");
+    assert!(said.contains(&format!("{} is whole", kept.display())), "{said}");
 
-    // Everything else on that device fails alike, with nothing to go on from.
+    // Everything else on that device fails in the same way, without a checkpoint to continue from.
     let error = pollster::block_on(tensor.to_f32()).expect_err("the device is gone");
     assert!(matches!(error, Error::DeviceLost { saved: None, .. }), "{error:?}");
     let later = Tensor::zeros(&gpu, &[1 << 20]).and_then(|_| pollster::block_on(gpu.finish()));

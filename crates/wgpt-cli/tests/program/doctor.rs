@@ -1,4 +1,4 @@
-//! `wgpt doctor`: what it tells of the tuner's classes, adapters by name and index, wishes that mean nothing.
+//! `wgpt doctor`: the tuner's classes, adapters by name and index, invalid settings.
 
 use std::{path::Path, process::Output};
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::program::Place;
 
-/// What was found; that it is too bad for a good end is said on a line after it.
+/// The findings; if they fail the check, a line after them says so.
 fn json(output: &Output) -> Value {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     serde_json::from_str(stdout.lines().next().unwrap_or_default()).unwrap_or_else(|_| panic!("JSON: {output:?}"))
 }
 
-/// Speeds are a matter of the machine; that every choice is among what was timed, and every ratio right, is not.
+/// Speeds depend on the machine, but every choice must be among the timed variants, and every ratio must be right.
 #[test]
 fn choices_are_held_against_all_variants() {
     let place = Place::with_text("");
@@ -40,7 +40,7 @@ fn classes_are_the_tuners() {
     assert!(place.failure(&["doctor", "--tuner", "--list"]).contains("cannot be used"));
 }
 
-/// With two drivers there are two adapters, each to be had by a part of its name and by its index.
+/// With two drivers there are two adapters, each selectable by part of its name and by its index.
 #[test]
 fn adapters_are_chosen_by_name_and_by_index() {
     let llvmpipe = format!("/usr/share/vulkan/icd.d/lvp_icd.{}.json", std::env::consts::ARCH);
@@ -57,7 +57,7 @@ fn adapters_are_chosen_by_name_and_by_index() {
         let index = adapters.iter().position(|adapter| adapter.as_str().is_some_and(|words| words.contains(name)));
         let index = index.unwrap_or_else(|| panic!("{name}: {listed}")).to_string();
         for wanted in [name.to_lowercase(), index] {
-            // Opens the adapter, and has nothing to do.
+            // Opens the adapter and does nothing else.
             let idle = ["doctor", "--tuner", "--classes", "none", "--json", "--quiet", "--adapter", &wanted];
             let found = json(&place.run_with(&both, &idle));
             assert!(found["adapter"].as_str().is_some_and(|words| words.contains(name)), "{wanted}: {found}");

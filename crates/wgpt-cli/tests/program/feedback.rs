@@ -1,4 +1,4 @@
-//! Ratings: several writers at once, broken data, there and back, and a rater at the keyboard.
+//! Ratings: several writers at once, broken data, export and import, and a rater at the keyboard.
 
 use std::{fmt::Write as _, io::Write as _};
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::program::{Place, english, pretrain};
 
-/// What the program says to a rater who types `typed`; the last line of stdout is JSON.
+/// The program's output for a rater who types `typed`; the last line of stdout is JSON.
 fn rate(place: &Place, arguments: &[&str], typed: &str) -> Value {
     let mut child = place.talk(&[arguments, &["--json"]].concat());
-    // One who has nothing to ask may be gone before it is told anything.
+    // A program with nothing to ask may end before it reads anything.
     let _ = child.stdin.take().expect("a pipe").write_all(typed.as_bytes());
     let output = child.wait_with_output().expect("it ends");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -24,7 +24,7 @@ fn lines(place: &Place, name: &str) -> Vec<String> {
     lines
 }
 
-/// Two raters at their terminals and two imports, all at once into a database that none has begun.
+/// Two raters at their terminals and two imports, all at the same time, with a database that does not exist yet.
 #[test]
 fn writers_at_once_lose_nothing() {
     const EACH: usize = 150;
@@ -40,7 +40,7 @@ fn writers_at_once_lose_nothing() {
         let mut child = place.talk(&["rate", "--prompts", "tasks.jsonl", "--rater", name, "--quiet"]);
         let typed = "a>b=c\n".repeat(EACH);
         child.stdin.take().expect("a pipe").write_all(typed.as_bytes()).expect("it listens");
-        // So that a full pipe does not stop it.
+        // So that a full pipe does not block it.
         std::thread::spawn(move || child.wait_with_output().expect("it ends"))
     });
     let imports = ["carl", "dora"]
@@ -147,7 +147,7 @@ fn a_rater_compares_what_a_tiny_model_says() {
     std::fs::write(place.path("prompts.txt"), "Line 1\nthe wind\nof the\n").unwrap();
     let arguments = ["rate", "--model", "run", "--prompts", "prompts.txt", "--answers", "4", "--max-tokens", "6"];
     let arguments = [&arguments[..], &["--rater", "anna", "--temperature", "1.5", "--seed", "7"]].concat();
-    // A mistake is told and asked again; the third prompt is not reached.
+    // A mistake is reported and the question repeated; the third prompt is not reached.
     let done = rate(&place, &arguments, "x\nb>a=c>d\na 4 c 1\nq\n");
     assert_eq!((&done["rated"], &done["left"]), (&json!({ "ranking": 1, "score": 1 }), &json!(1)), "{done}");
     let listed = place.json(&["feedback", "list", "--rater", "anna", "--json"]);
@@ -165,7 +165,7 @@ fn a_rater_compares_what_a_tiny_model_says() {
         assert!(answer["sampling"]["seed"].is_u64(), "{answer}");
     }
 
-    // Answers that are there already: no model, each once per rater, equal ones shown once.
+    // Existing answers need no model, are shown once per rater, and equal ones are shown once.
     let tasks = "{\"prompt\": \"Why?\", \"answers\": [\"So.\", \"No.\", \"So.\"]}\n{\"prompt\": \"Why?\", \"answers\": [\"\"]}\n";
     std::fs::write(place.path("tasks.jsonl"), tasks).unwrap();
     let arguments = ["rate", "--prompts", "tasks.jsonl", "--rater", "anna"];

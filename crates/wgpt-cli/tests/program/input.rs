@@ -1,8 +1,8 @@
-//! Bad input gets a clear error, and nothing is lost.
+//! Bad input gives a clear error, and nothing is lost.
 
 use crate::program::{Place, TINY, english, pretrain};
 
-/// The command fails and says every one of these things.
+/// The command must fail, and its message must contain all of these words.
 fn says(place: &Place, arguments: &[&str], words: &[&str]) {
     let message = place.failure(arguments);
     for word in words {
@@ -64,7 +64,7 @@ fn runs_are_not_overwritten_nor_continued_with_other_settings() {
     assert_eq!(place.json(&pretrain("out", &["--steps", "3", "--resume"]))["step"], 3);
 }
 
-/// A file system of one mebibyte, where the machine lets us make one.
+/// A file system of one mebibyte, if the machine allows creating one.
 #[test]
 fn a_full_disk_keeps_what_was_there() {
     let place = Place::with_text(english());

@@ -1,4 +1,4 @@
-//! The program as people run it: real processes, real files, kills, and everything that can be wrong with the input.
+//! The program as people run it: real processes, real files, kills, and all kinds of bad input.
 
 mod cache;
 mod chat;

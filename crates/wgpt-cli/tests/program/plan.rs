@@ -1,8 +1,9 @@
-//! `wgpt plan`: what is planned is what happens.
+//! `wgpt plan`: the prediction equals what happens.
 
 use crate::program::Place;
 
-/// Memory to the byte, for both families, with micro-batches, dropout and recomputed blocks. Time is a bench's affair.
+/// Memory to the byte, for both families, with micro-batches, dropout and recomputed blocks. Time is left to
+/// benchmarks.
 #[test]
 fn planned_memory_is_what_a_run_holds() {
     let place = Place::with_text("");

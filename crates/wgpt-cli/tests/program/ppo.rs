@@ -1,4 +1,4 @@
-//! A policy that is reinforced: killed and resumed it is the same run, and what is wrong is explained.
+//! A policy trained by reinforcement: killed and resumed, it is the same run; errors are explained.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::program::{Place, english, pretrain};
 
-/// What `more` says replaces what is said here.
+/// Options in `more` replace those given here.
 fn arguments<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let run = ["ppo", "--model", "base", "--out", out, "--lr", "0.003"];
     let given = |name: &&str| more.contains(name);
@@ -26,7 +26,7 @@ fn arguments<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&run[..], &usual, &["--quiet", "--json"], more].concat()
 }
 
-/// The log, less what time it took.
+/// The log without its times.
 fn log(place: &Place, out: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(place.path(out).join("metrics.jsonl")).expect("metrics exist");
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -51,7 +51,7 @@ fn a_killed_run_goes_on_bit_for_bit() {
     let start = Instant::now();
     let log_lines =
         || std::fs::read_to_string(place.path("killed/metrics.jsonl")).map_or(0, |text| text.lines().count());
-    // Two lines a step: killed in the fourth, beyond the checkpoint after the second.
+    // Two lines per step: killed in the fourth step, after the checkpoint of the second.
     while log_lines() < 6 {
         assert!(start.elapsed() < Duration::from_secs(60), "no third step within a minute");
         std::thread::sleep(Duration::from_millis(2));
@@ -71,9 +71,9 @@ fn a_killed_run_goes_on_bit_for_bit() {
     };
     fails("whole", &[], "already holds a run");
     fails("whole", &["--steps", "10", "--resume"], "steps = 9, now it is 10");
-    fails("other", &["--max-tokens", "60"], "--max-tokens");
+    fails("other", &["--max-tokens", "60"], "--max-tokens 60: with prompt_tokens");
     fails("other", &["--judge", "oracle"], "--judge oracle: give lexicon");
-    fails("other", &["--accumulate", "3"], "--batch 8 in 3 equal parts");
+    fails("other", &["--accumulate", "3"], "--batch 8: give a multiple of minibatches times accumulate, which is 3");
     fails("other", &["--prompts", "none.jsonl"], "none.jsonl: no such file");
     fails("other", &["--judge", "script:exit 3"], "the judge `exit 3` ended with");
     fails("other", &["--judge", "pattern:ΩΩ"], "the judge gives all of 16 answers the score 0");

@@ -1,4 +1,4 @@
-//! Runs `wgpt` in a folder of its own, with a tuning cache that all tests share.
+//! Runs `wgpt` in a separate folder, with a tuning cache shared by all tests.
 
 use std::{
     path::{Path, PathBuf},
@@ -32,7 +32,7 @@ pub const TINY: &[&str] = &[
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wgpt");
 
-/// A folder with a text in it.
+/// A folder that contains a text.
 pub struct Place {
     folder: TempDir,
 }
@@ -65,22 +65,22 @@ impl Place {
         command
     }
 
-    /// Runs to the end.
+    /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("wgpt starts")
     }
 
-    /// Runs to the end with `variables` in its environment.
+    /// Runs a command to its end with `variables` in its environment.
     pub fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
         self.command(arguments).envs(variables.iter().copied()).output().expect("wgpt starts")
     }
 
-    /// Runs to the end with a cache folder of its own, `cache`.
+    /// Runs a command to its end with its own cache folder, `cache`.
     pub fn run_apart(&self, arguments: &[&str]) -> Output {
         self.command(arguments).env("WGPT_CACHE", self.path("cache")).output().expect("wgpt starts")
     }
 
-    /// Runs to the end, which must be a good one, and reads the JSON on the last line.
+    /// Runs a command to its end, which must be successful, and parses the JSON on the last line.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -88,7 +88,7 @@ impl Place {
         serde_json::from_str(stdout.lines().last().unwrap_or_default()).expect("the last line is JSON")
     }
 
-    /// Runs to the end, which must be a clean failure, and returns what it said.
+    /// Runs a command to its end, which must be a clean failure, and returns its messages.
     pub fn failure(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -97,18 +97,18 @@ impl Place {
         stderr
     }
 
-    /// Starts with a pipe to talk through.
+    /// Starts a command with a pipe to its standard input.
     pub fn talk(&self, arguments: &[&str]) -> Child {
         self.command(arguments).env("NO_COLOR", "1").stdin(Stdio::piped()).spawn().expect("wgpt starts")
     }
 
-    /// Starts and returns at once.
+    /// Starts a command and returns at once.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wgpt starts")
     }
 
-    /// [`Place::start`] by a launcher that becomes the program.
+    /// [`Place::start`], through a launcher that becomes the program.
     pub fn start_under(&self, launcher: &str, arguments: &[&str]) -> Child {
         let mut command = self.command_of(Command::new(launcher));
         command.arg(PROGRAM).args(arguments);
@@ -158,7 +158,7 @@ pub fn checked() -> bool {
     std::env::var("WGPT_CHECKED").as_deref() != Ok("0")
 }
 
-/// Sends a process a signal by its name, as in `kill -INT`.
+/// Sends a signal to a process by name, as in `kill -INT`.
 pub fn send(signal: &str, child: &Child) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
     assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} is not sent");

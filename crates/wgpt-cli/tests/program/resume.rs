@@ -1,4 +1,4 @@
-//! A killed run goes on where it was, bit for bit.
+//! A killed run continues where it was, bit for bit.
 
 use wgpt::random;
 
@@ -79,7 +79,7 @@ fn under_nohup_a_closed_terminal_stops_nothing() {
     assert_eq!(place.steps("run"), 200);
 }
 
-/// In mixed precision the scale of the loss and what it was learned from go on as well.
+/// In mixed precision, the loss scale and its history are restored as well.
 #[test]
 fn a_killed_run_in_f16_goes_on_bit_for_bit() {
     let place = Place::with_text(english());

@@ -1,4 +1,4 @@
-//! A reward model from ratings in files: trained, stopped and resumed, asked, and told what is wrong with its data.
+//! A reward model trained on ratings in files: stopped and resumed, used for scoring, and given bad data.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::program::Place;
 
 const ANIMALS: [&str; 8] = ["cow", "cat", "dog", "owl", "pig", "hen", "fox", "ant"];
 
-/// Forty prompts whose friendly answer is the better one.
+/// Forty prompts for which the friendly answer is the better one.
 fn pairs() -> String {
     let mut lines = String::new();
     for animal in ANIMALS {
@@ -21,7 +21,7 @@ fn pairs() -> String {
     lines
 }
 
-/// A tiny model that knows the letters, and the pairs in `pairs.jsonl`.
+/// A tiny model whose vocabulary has the needed letters, and the pairs in `pairs.jsonl`.
 fn place() -> Place {
     let lines = pairs();
     let place = Place::with_text(lines.repeat(4));
@@ -70,7 +70,7 @@ fn preferences_are_learned_resumed_and_judged_by() {
     let log = std::fs::read_to_string(place.path("judge/metrics.jsonl")).expect("metrics");
     assert!(log.lines().all(|line| line.contains(r#""stage":"reward""#) && line.contains(r#"accuracy":"#)), "{log}");
 
-    // Asked about answers: the friendly one wins on a prompt that nobody rated, and the scale is that of training.
+    // Scoring answers: the friendly one wins on a prompt that nobody rated, and the scale is that of training.
     let asked = json!({ "prompt": "is the hen at the sea?", "answers": ["no! go away", "yes, thank you"] });
     std::fs::write(place.path("asked.jsonl"), format!("{asked}\n")).expect("a question");
     let found = scores(&place, "judge", "asked.jsonl");
@@ -80,7 +80,7 @@ fn preferences_are_learned_resumed_and_judged_by() {
     let variance = all.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / all.len() as f64;
     assert!(all.len() == 80 && mean.abs() < 0.1 && (variance - 1.0).abs() < 0.2, "{mean} {variance}");
 
-    // Resumed from the middle it is the same run, to the bit.
+    // Resumed from the middle, it is the same run bit for bit.
     let last =
         |name: &str| std::fs::read(place.path("judge/checkpoint-00000024").join(name)).expect("the last checkpoint");
     let before = ["model.safetensors", "head.safetensors", "optimizer.safetensors"].map(last);
@@ -92,7 +92,7 @@ fn preferences_are_learned_resumed_and_judged_by() {
     let refused = place.failure(&reward(&["--out", "judge", "--resume", "--margin", "1"]));
     assert!(refused.contains("margin = 0"), "{refused}");
 
-    // It judges what a policy writes, after the whole question; a model without a head judges nothing.
+    // It scores a policy's answers after the whole question; a model without a head cannot score.
     let ppo = |judge| {
         let arguments = ["ppo", "--model", "base", "--prompts", "asked.jsonl", "--judge", judge, "--out", "policy"];
         let sizes = ["--steps", "2", "--batch", "4", "--max-tokens", "6", "--normalise", "8", "--quiet", "--json"];
@@ -104,7 +104,7 @@ fn preferences_are_learned_resumed_and_judged_by() {
     let refused = place.failure(&ppo("reward:base"));
     assert!(refused.contains("no head.safetensors"), "{refused}");
 
-    // Adapters with a head, on a scale of other texts.
+    // Adapters with a head, normalised on other texts.
     let lora = ["--model", "base", "--out", "light", "--lora-rank", "4", "--normalise-on", "asked.jsonl"];
     let done = place.json(&reward(&lora));
     assert_eq!((&done["accuracy"], &done["normalised"]["texts"]), (&json!(1.0), &json!(2)), "{done}");
@@ -163,7 +163,7 @@ fn data_is_read_as_what_it_says_and_mistakes_are_explained() {
     fails(&["reward", "score", "--model", "base", "--data", "pairs.jsonl"], "no reward model");
     assert!(!place.path("bad").exists(), "nothing was written");
 
-    // What is too long keeps its end, and is counted.
+    // A text that is too long keeps its end, and is counted.
     let long = json!({ "prompt": "is it? ".repeat(30), "chosen": "yes", "rejected": "no" });
     write("mixed.jsonl", &format!("{bad}{unknown}{}{long}\n", pairs()));
     let done = run("mixed.jsonl", &["--out", "mixed"]);

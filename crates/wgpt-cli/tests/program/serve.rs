@@ -1,4 +1,5 @@
-//! A server answers, streams, refuses what is wrong, and ends when it is told to; scripts/check has OpenAI's client and abuse.
+//! A server answers, streams, refuses invalid requests, and ends when asked to; scripts/check tests it with OpenAI's
+//! client and with abuse.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::program::{Place, pretrain, send};
 
-/// A running server; it does not outlive its test.
+/// A running server, which is killed at the end of its test.
 struct Server {
     child: Child,
     address: String,
@@ -19,7 +20,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // One that has ended is not there to be killed.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -30,7 +31,7 @@ impl Server {
         let serve = ["serve", "--model", "run", "--port", "0", "--runs", ".", "--json", "--quiet"];
         let mut child = place.talk(&[&serve[..], options].concat());
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        // Drivers may say something of their own before.
+        // Drivers may print something first.
         let listening = |line: std::io::Result<String>| serde_json::from_str::<Value>(&line.ok()?).ok();
         let first = lines.by_ref().find_map(listening).expect("it says where it listens");
         let address = first["listening"].as_str().expect("an address").trim_start_matches("http://").to_string();
@@ -56,7 +57,7 @@ impl Server {
         (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}")))
     }
 
-    /// Ends it as a supervisor does; what it said at the end, and its log.
+    /// Ends it as a supervisor would; returns its last output and its log.
     fn stop(mut self) -> (Value, Vec<String>) {
         send("TERM", &self.child);
         let mut said = String::new();

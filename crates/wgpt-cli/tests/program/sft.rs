@@ -1,4 +1,4 @@
-//! A model that is taught to answer does, and data that cannot be used is explained.
+//! A model learns to answer by fine-tuning, and data that cannot be used is explained.
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ fn conversations() -> String {
     lines
 }
 
-/// A text in every character that conversations take.
+/// A text with every character that the conversations use.
 fn text() -> String {
     let sentence = |i: usize| {
         let (animal, sound) = ANIMALS[i % 5];
@@ -59,7 +59,7 @@ fn a_tiny_model_learns_to_answer() {
         assert_eq!((&answer["content"], &answer["finish"]), (&sound.into(), &"stop".into()), "{question}");
     }
 
-    // Stopped at a checkpoint and resumed, it is the same run, and another data file is not.
+    // Stopped at a checkpoint and resumed, it is the same run; another data file is refused.
     let last =
         |out: &str| std::fs::read(place.path(out).join("checkpoint-00000250/model.safetensors")).expect("weights");
     assert!(sft("again", &["--keep", "9"]).status.success());
@@ -87,7 +87,7 @@ fn adapters_are_taught_alone_and_merge_into_their_base() {
     };
     let done = sft("run", &[]);
     let (first, last) = (done["first_loss"].as_f64(), done["train_loss"].as_f64());
-    // A head of twenty steps is small, and adapters cannot make it larger.
+    // After twenty steps the head is small, and adapters cannot change it.
     assert!(last.zip(first).is_some_and(|(last, first)| last < 0.94 * first), "{done}");
     let folder = place.path("run").join("checkpoint-00000060");
     assert!(folder.join("tokenizer_config.json").exists(), "the chat template goes with the adapters");
@@ -141,13 +141,13 @@ fn broken_conversations_are_counted_and_explained() {
         "an answer of the assistant is empty (first in line 2",
         "not JSON (first in line 3",
         "the tokenizer does not know a character of it (first in line 4",
-        "no answer begins within --context (first in line 5",
+        "no answer begins within the context (first in line 5",
     ] {
         assert!(message.contains(words), "{words:?} is not in {message}");
     }
     assert!(!place.path("run").exists(), "nothing was written");
 
-    // Beside good ones they are left out, and a long answer is cut. A single conversation is learned, not held out.
+    // Beside good lines they are left out, and a long answer is cut. A single conversation is trained on, not held out.
     let good = conversations().lines().next().unwrap_or_default().to_string();
     std::fs::write(place.path("chats.jsonl"), format!("{broken}{long}{good}\n{cut}\n")).expect("the data is written");
     let output = place.run(&sft);

@@ -1,4 +1,4 @@
-//! `wgpt shaders`: the list, the files, and variants that are left unused.
+//! `wgpt shaders`: the list, the files, and disabled variants.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ fn entries(found: &Value) -> Vec<(String, Value)> {
     sets.iter().flat_map(of).collect()
 }
 
-/// Every language that is not missing has its file, and `shaders.json` is what the command said.
+/// Every language that is not missing has its file, and `shaders.json` equals the command's output.
 #[test]
 fn dumps_every_language() {
     let place = Place::with_text("");

@@ -1,4 +1,4 @@
-//! Whoever reads the program's output may leave, as `head` does.
+//! The reader of the program's output may go away, as `head` does.
 
 use crate::program::{Place, english, pretrain};
 

@@ -1,4 +1,4 @@
-//! How raters agree, and how models do.
+//! How far raters agree, and how models compare.
 
 use std::collections::BTreeMap;
 
@@ -10,67 +10,68 @@ use wgpt::{
     feedback::{Stored, Verdict},
 };
 
-/// What answers of unknown origin are counted under.
+/// The model name under which answers of unknown origin are counted.
 pub const UNKNOWN_MODEL: &str = "unknown";
 
-/// A database in numbers.
+/// Statistics of a database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Statistics {
-    /// All ratings.
+    /// Total number of ratings.
     pub ratings: u64,
-    /// Ratings whose rows make no sense.
+    /// Ratings whose rows are inconsistent.
     pub damaged: u64,
     /// Ratings by kind.
     pub kinds: BTreeMap<&'static str, u64>,
     /// Ratings by rater.
     pub raters: BTreeMap<String, u64>,
-    /// How answers did, by model.
+    /// Results of answers by model.
     pub models: BTreeMap<String, Model>,
-    /// How raters agree.
+    /// Agreement between raters.
     pub agreement: Agreement,
 }
 
-/// How a model's answers did.
+/// Results of a model's answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Model {
-    /// Times that one of its answers was shown.
+    /// How often one of its answers was shown.
     pub shown: u64,
     /// Comparisons won.
     pub won: u64,
     /// Comparisons lost.
     pub lost: u64,
-    /// Comparisons that ended equal.
+    /// Comparisons that were tied.
     pub tied: u64,
-    /// Scores given.
+    /// Number of scores given.
     pub scores: u64,
-    /// Their mean; none without scores.
+    /// Mean score; [`None`] without scores.
     pub mean_score: Option<f64>,
 }
 
-/// Judgements of two raters on the same two answers (rankings and choices; of a rater who judged twice, the last).
+/// Agreement of two raters on the same two answers, from rankings and choices. If a rater judged a pair twice, the last
+/// judgement counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Agreement {
     /// Pairs of answers that at least two raters judged.
     pub shared_pairs: u64,
-    /// Comparisons of two raters' judgements on such a pair.
+    /// Comparisons of two raters' judgements of such a pair.
     pub compared: u64,
-    /// Those where both said the same: the first, the second, or equal.
+    /// Comparisons in which both agreed: the first, the second, or equal.
     pub equal: u64,
-    /// `equal / compared`; none without shared pairs.
+    /// `equal / compared`; [`None`] without shared pairs.
     pub share: Option<f64>,
 }
 
-/// What one says about a pair in the order of their texts: whether the first is better; none for equal.
+/// A judgement of a pair, ordered by text: whether the first is better; [`None`] if they are equal.
 type Judgement = Option<bool>;
 
 /// Judgements by rater, for each prompt and pair of answers.
 type Judgements = BTreeMap<(String, String, String), BTreeMap<String, Judgement>>;
 
 impl Store {
-    /// Counts everything.
+    /// Computes all statistics.
     ///
     /// # Errors
-    /// [`wgpt::Error::Data`] when the database cannot be read.
+    /// [`wgpt::Error::Data`] if the database cannot be read.
     pub fn statistics(&self) -> Result<Statistics> {
         let (mut all, mut judgements) = (Statistics::default(), Judgements::new());
         let mut sums: BTreeMap<String, f64> = BTreeMap::new();
@@ -151,9 +152,9 @@ mod tests {
             store.add(&Rating::new(Prompt::text("Why?").unwrap(), answers, verdict, rater, None).unwrap()).unwrap();
         };
         rate("anna", &["a", "b", "c"], Verdict::Ranking(vec![3, 2, 1]));
-        // The last word counts: a over b over c.
+        // The last judgement counts: a over b over c.
         rate("anna", &["a", "b", "c"], Verdict::Ranking(vec![1, 2, 3]));
-        // Agrees on a over b, not on b equal to c; says nothing about a and c in another order.
+        // Agrees on a over b, but not on b equal to c; a and c are compared in another order of showing.
         rate("ben", &["c", "b", "a"], Verdict::Ranking(vec![2, 2, 1]));
         rate("carl", &["c", "a", "b"], Verdict::Best(1));
         rate("carl", &["c", "a"], Verdict::Scores(vec![Some(1.0), None]));

@@ -1,4 +1,4 @@
-//! Ratings to JSONL files.
+//! Exports ratings to JSONL files.
 
 use std::{io::Write, path::Path};
 
@@ -12,7 +12,7 @@ use wgpt::{
     io::atomic,
 };
 
-/// What the lines hold; [`super::import::import`] reads each of them.
+/// The format of the lines; [`super::import::import`] reads each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `{"prompt", "chosen", "rejected"}`
@@ -23,23 +23,23 @@ pub enum Format {
     BestOf,
     /// `{"chosen", "rejected"}` as transcripts
     HhRlhf,
-    /// Whole ratings with rater, time, models and settings: nothing is lost.
+    /// Complete ratings with rater, time, models and settings: nothing is lost.
     Ratings,
 }
 
-/// What an export did.
+/// The result of an export.
 #[derive(Clone, Debug, Serialize)]
 pub struct Exported {
     /// Lines written.
     pub written: u64,
-    /// What gave no line, and why; places are ids of ratings.
+    /// What yielded no line, and why; positions in the tally are ids of ratings.
     pub left_out: Tally<LeftOut>,
 }
 
-/// Writes all ratings that fit `format` to `path`, which appears whole or not at all.
+/// Writes all ratings that fit `format` to `path`, atomically.
 ///
 /// # Errors
-/// [`Error::Data`] when the database cannot be read, [`Error::Io`] when the file cannot be written.
+/// [`Error::Data`] if the database cannot be read, [`Error::Io`] if the file cannot be written.
 pub fn export(store: &Store, path: &Path, format: Format) -> Result<Exported> {
     let (lines, left_out) = match format {
         Format::Pairs => each(

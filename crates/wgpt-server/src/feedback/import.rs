@@ -1,4 +1,4 @@
-//! Ratings from JSONL files into the store.
+//! Imports ratings from JSONL files into the store.
 
 use std::path::Path;
 
@@ -10,27 +10,27 @@ use wgpt::{
 
 use super::store::Store;
 
-/// Ratings per transaction: few enough that other writers get their turn, enough that the disk is not asked too often.
+/// Ratings per transaction: few enough to let other writers in, and enough not to sync to disk too often.
 const BATCH: usize = 256;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Imported {
-    /// Lines that are not empty.
+    /// Number of non-empty lines.
     pub lines: u64,
-    /// Ratings that are new.
+    /// Number of new ratings.
     pub added: u64,
-    /// Ratings that were there already, or twice in the file.
+    /// Ratings that were stored already, or that occur more than once in the file.
     pub duplicates: u64,
-    /// Lines that are no ratings, by the kind of mistake.
+    /// Lines that are not ratings, by the kind of mistake.
     pub mistakes: Tally<Mistake>,
 }
 
 /// Stores the ratings of a JSONL file; see [`read`].
 ///
 /// # Errors
-/// [`wgpt::Error::Io`], [`wgpt::Error::Data`]; what was read in whole batches before is stored then. Mistakes in lines are counted,
-/// not errors.
+/// [`wgpt::Error::Io`], [`wgpt::Error::Data`]; complete batches read before the error stay stored. Mistakes in lines
+/// are counted and are not errors.
 pub fn import(store: &mut Store, path: &Path, rater: &str, progress: impl FnMut(u64)) -> Result<Imported> {
     let (mut done, mut batch) = (Imported::default(), Vec::new());
     done.lines = read(path, rater, progress, |number, rating| {
@@ -58,10 +58,11 @@ fn flush(store: &mut Store, batch: &mut Vec<Rating>, done: &mut Imported) -> Res
     Ok(())
 }
 
-/// The ratings of a JSONL file in a database in memory, for programs that only read. `progress` is called with the bytes read so far.
+/// The ratings of a JSONL file in a database in memory, for programs that only read. `progress` is called with the
+/// bytes read so far.
 ///
 /// # Errors
-/// As [`import`].
+/// Returns the errors of [`import`].
 pub fn in_memory(path: &Path, progress: impl FnMut(u64)) -> Result<(Store, Imported)> {
     let mut store = Store::in_memory(path)?;
     let imported = import(&mut store, path, "file", progress)?;

@@ -1,7 +1,7 @@
-//! Ratings in a SQLite database, and their way from and to JSONL files.
+//! Ratings in a SQLite database, and their import from and export to JSONL files.
 //!
-//! What a rating is, and what training reads of it, is in [`wgpt::feedback`]. A [`Store`] keeps ratings, safe under several
-//! writing processes; its tables are described in [`schema`].
+//! Ratings, and the samples that training reads from them, are defined in [`wgpt::feedback`]. A [`Store`] keeps
+//! ratings, safe with several writing processes; its tables are described in [`schema`].
 
 pub mod agreement;
 pub mod export;

@@ -1,4 +1,4 @@
-//! The tables of the database, and how older ones become the newest.
+//! The tables of the database, and how older versions are migrated.
 //!
 //! | table | column | |
 //! |---|---|---|
@@ -12,9 +12,9 @@
 //! | judged | rating, position, answer | the answers of a rating in the order in which they were shown, from 0 |
 //! | | value | rank (1 for the best, equal for ties; a best one has 1, the others 2) or score; NULL where none was given |
 //!
-//! `hash` columns only find rows faster; equal content decides. `PRAGMA user_version` counts the migrations that were
-//! made, `PRAGMA application_id` says whose database it is. Ratings are only ever added, so a reader needs no lock:
-//! the write-ahead log gives it a snapshot.
+//! `hash` columns only speed up finding rows; equality of content decides. `PRAGMA user_version` counts the migrations
+//! applied, `PRAGMA application_id` identifies the database as wgpt's. Ratings are only ever added, so a reader needs
+//! no lock: the write-ahead log gives it a snapshot.
 
 use std::{path::Path, time::Duration};
 
@@ -28,7 +28,7 @@ const APPLICATION: i64 = 0x7767_7074;
 /// How long a writer waits for others.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// From each version to the next. What has been released is never changed.
+/// The migrations from each version to the next. A released migration is never changed.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE prompt (
         id INTEGER PRIMARY KEY,
@@ -66,10 +66,10 @@ const MIGRATIONS: &[&str] = &["
 /// The version that this program writes.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Opens the database at `path` and brings it to [`VERSION`]; `create` begins one where there is none.
+/// Opens the database at `path` and migrates it to [`VERSION`]; with `create`, creates it if it does not exist.
 pub(super) fn open(path: &Path, create: bool) -> Result<Connection> {
     if !create && !path.exists() {
-        let reason = "no such file; wgpt rate and wgpt feedback import begin a feedback database";
+        let reason = "no such file; `wgpt rate` and `wgpt feedback import` create a feedback database";
         return Err(Error::data(path, reason));
     }
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -77,28 +77,31 @@ pub(super) fn open(path: &Path, create: bool) -> Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed(path, "be opened"))?;
     connection.busy_timeout(PATIENCE).map_err(failed(path, "be opened"))?;
     migrate(path, &mut connection)?;
-    // A person's work must survive a power cut: every commit reaches the disk.
+    // A person's work must survive a power failure: every commit is synced to disk.
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed(path, "be set up"))?;
     connection.pragma_update(None, "foreign_keys", true).map_err(failed(path, "be set up"))?;
     write_ahead(path, &connection)?;
     Ok(connection)
 }
 
-/// A database in memory that ends with its connection. `path` is what errors name.
+/// A database in memory that is discarded with its connection. `path` is used in error messages only.
 pub(super) fn in_memory(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open_in_memory().map_err(failed(path, "be kept in memory"))?;
     migrate(path, &mut connection)?;
     Ok(connection)
 }
 
-/// An error of the database as the crate's, for `map_err`: "cannot {action}".
+/// Converts a database error to the crate's error type, for `map_err`: "cannot {action}".
 pub(super) fn failed(path: &Path, action: &'static str) -> impl Fn(rusqlite::Error) -> Error + use<> {
     let path = path.to_path_buf();
     move |error| {
         let reason = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => "not a SQLite database; name another file by --feedback".to_string(),
+            Some(ErrorCode::NotADatabase) => "not a SQLite database; name another file for the ratings".to_string(),
             Some(ErrorCode::DatabaseBusy) => {
-                format!("cannot {action}: others have been writing for {} seconds; try again", PATIENCE.as_secs())
+                format!(
+                    "cannot {action}: other programs have been writing for {} seconds; try again",
+                    PATIENCE.as_secs()
+                )
             }
             Some(ErrorCode::DatabaseCorrupt) => format!("cannot {action}: the database is damaged ({error})"),
             _ => format!("cannot {action}: {error}"),
@@ -107,8 +110,9 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl Fn(rusqlite::Err
     }
 }
 
-/// Readers no longer wait for writers. Setting it takes the whole database for a moment, without SQLite's own waiting.
-/// Where a file system cannot do it, SQLite keeps its rollback journal, which is as safe.
+/// Enables the write-ahead log, so that readers do not wait for writers. The switch locks the whole database briefly,
+/// and SQLite's own busy timeout does not apply to it, hence the loop. On file systems that do not support it, SQLite
+/// keeps its rollback journal, which is as safe.
 fn write_ahead(path: &Path, connection: &Connection) -> Result<()> {
     let start = std::time::Instant::now();
     loop {
@@ -122,7 +126,7 @@ fn write_ahead(path: &Path, connection: &Connection) -> Result<()> {
     }
 }
 
-/// The version of the database, after a look at whose it is.
+/// The version of the database, after checking that it belongs to wgpt.
 fn version(path: &Path, transaction: &Transaction<'_>) -> Result<i64> {
     let number = |query: &str| transaction.query_row(query, (), |row| row.get::<_, i64>(0));
     let numbers = || {
@@ -131,16 +135,18 @@ fn version(path: &Path, transaction: &Transaction<'_>) -> Result<i64> {
     };
     let (version, application, tables) = numbers().map_err(failed(path, "be read"))?;
     if application != APPLICATION && (application, version, tables) != (0, 0, 0) {
-        return Err(Error::data(path, "a SQLite database of another program; name another file by --feedback"));
+        return Err(Error::data(path, "a SQLite database of another program; name another file for the ratings"));
     }
     if !(0..=VERSION).contains(&version) {
-        let reason = format!("version {version} of the feedback tables; this wgpt knows {VERSION}: take a newer wgpt");
+        let reason =
+            format!("version {version} of the feedback tables; this wgpt supports {VERSION}: use a newer wgpt");
         return Err(Error::data(path, reason));
     }
     Ok(version)
 }
 
-/// Makes the missing migrations in one transaction, so that of two processes one makes them and the other sees them.
+/// Applies the missing migrations in one transaction, so that if two processes try, one applies them and the other sees
+/// the result.
 fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {
     let look = Transaction::new(connection, TransactionBehavior::Deferred).map_err(failed(path, "be read"))?;
     let newest = version(path, &look)? == VERSION;
@@ -180,7 +186,7 @@ mod tests {
         assert!(refusal(&path).contains("another program"), "{}", refusal(&path));
         let path = dir.path().join("newer.sqlite");
         open(&path, true).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
-        assert!(refusal(&path).contains("take a newer wgpt"), "{}", refusal(&path));
+        assert!(refusal(&path).contains("use a newer wgpt"), "{}", refusal(&path));
         assert!(open(&dir.path().join("absent"), false).unwrap_err().to_string().contains("no such file"));
         assert!(open(&dir.path().join("no/folder"), true).is_err());
     }

@@ -16,7 +16,7 @@ use wgpt::{
 
 use super::schema::{self, failed};
 
-/// An open feedback database; see [`schema`] for its tables. Several processes may write to one at the same time.
+/// An open feedback database; see [`schema`] for its tables. Several processes may write to it at the same time.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -24,49 +24,49 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database at `path`, and begins one where there is none.
+    /// Opens the database at `path`, creating it if it does not exist.
     ///
     /// # Errors
-    /// [`wgpt::Error::Data`] when the file is not a feedback database, is of a newer version, or cannot be opened.
+    /// [`wgpt::Error::Data`] if the file is not a feedback database, has a newer version, or cannot be opened.
     pub fn create(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), connection: schema::open(path, true)? })
     }
 
-    /// Opens the database at `path`, which must be there.
+    /// Opens the existing database at `path`.
     ///
     /// # Errors
-    /// As [`Store::create`].
+    /// Returns the errors of [`Store::create`].
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), connection: schema::open(path, false)? })
     }
 
-    /// An empty database in memory; `path` is what messages name.
+    /// An empty database in memory; `path` is used in error messages only.
     ///
     /// # Errors
-    /// As [`Store::create`].
+    /// Returns the errors of [`Store::create`].
     pub fn in_memory(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), connection: schema::in_memory(path)? })
     }
 
-    /// Where the ratings come from.
+    /// The path of the database.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Stores a rating; on return it is on the disk. False when the very same one (rater, time, answers and verdict)
-    /// is there already.
+    /// Stores a rating; when this returns, the rating is on disk. Returns false if an identical rating (same rater,
+    /// time, answers and verdict) already exists.
     ///
     /// # Errors
-    /// [`wgpt::Error::Data`] when the file cannot be written, or others keep it for a minute.
+    /// [`wgpt::Error::Data`] if the file cannot be written, or other writers block it for a minute.
     pub fn add(&mut self, rating: &Rating) -> Result<bool> {
         Ok(self.keep(rating)?.1)
     }
 
-    /// [`Store::add`], which tells the rating's number in the database too: that of the one that was there already, where
-    /// nothing is new.
+    /// Like [`Store::add`], but also returns the rating's id in the database: that of the existing rating if it is not
+    /// new.
     ///
     /// # Errors
-    /// As [`Store::add`].
+    /// Returns the errors of [`Store::add`].
     pub fn keep(&mut self, rating: &Rating) -> Result<(u64, bool)> {
         let error = failed(&self.path, "be written");
         let begin = TransactionBehavior::Immediate;
@@ -76,14 +76,14 @@ impl Store {
         Ok(kept)
     }
 
-    /// Stores all ratings or none, and returns how many were new. Other writers wait meanwhile, so keep it to some
-    /// hundreds.
+    /// Stores all ratings or none, and returns how many were new. Other writers wait meanwhile, so pass at most a few
+    /// hundred.
     ///
     /// # Errors
-    /// As [`Store::add`].
+    /// Returns the errors of [`Store::add`].
     pub fn add_all(&mut self, ratings: &[Rating]) -> Result<usize> {
         let error = failed(&self.path, "be written");
-        // Immediate: a transaction that begins by reading could not become a writing one when another was faster.
+        // Immediate, because a transaction that begins with a read cannot become a write if another writer was faster.
         let begin = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(begin).map_err(&error)?;
         let mut new = 0;
@@ -94,7 +94,7 @@ impl Store {
         Ok(new)
     }
 
-    /// Whether `rater` has rated `prompt` with exactly these answers before, in whatever order.
+    /// Whether `rater` has already rated `prompt` with exactly these answers, in any order.
     ///
     /// # Errors
     /// [`wgpt::Error::Data`].
@@ -115,10 +115,11 @@ impl Store {
         Ok(rows.chunk_by(|a, b| a.0 == b.0).any(|judged| judged.iter().map(|(_, text)| text).eq(&wanted)))
     }
 
-    /// Hands every rating to `each`, in the order of storing: a snapshot, whatever others write meanwhile.
+    /// Calls `each` with every rating in the order of storing. The ratings are a snapshot, unaffected by concurrent
+    /// writers.
     ///
     /// # Errors
-    /// [`wgpt::Error::Data`] when the file cannot be read, and what `each` returns.
+    /// [`wgpt::Error::Data`] if the file cannot be read, and the errors of `each`.
     pub fn each(&self, mut each: impl FnMut(Stored) -> Result<()>) -> Result<()> {
         let error = failed(&self.path, "be read");
         let query = "SELECT rating.id, rating.stored, rating.kind, rating.rater, rating.time, prompt.messages,
@@ -144,7 +145,7 @@ impl Store {
         open.map_or(Ok(()), |done| each(done.checked()))
     }
 
-    /// How many ratings there are.
+    /// The number of ratings.
     ///
     /// # Errors
     /// [`wgpt::Error::Data`].
@@ -169,7 +170,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// FNV-1a over the texts and their borders. It only finds rows: equal content decides.
+/// FNV-1a over the texts and their boundaries. It only speeds up finding rows; equality of content decides.
 fn hash(texts: &[&str]) -> i64 {
     texts.iter().fold(hash::START, |state, text| hash::add(hash::add(state, text.as_bytes()), &[0xff])) as i64
 }
@@ -182,7 +183,7 @@ fn add(transaction: &Transaction<'_>, rating: &Rating) -> rusqlite::Result<(u64,
     for (answer, value) in rating.answers().iter().zip(values) {
         judged.push((answer_id(transaction, prompt, answer)?, value));
     }
-    // The order of showing makes no other rating.
+    // The order in which the answers were shown does not make a rating different.
     let mut sorted = judged.clone();
     sorted.sort_by_key(|(answer, _)| *answer);
     let (kind, time) = (rating.verdict().kind(), rating.time.and_then(|time| i64::try_from(time).ok()));
@@ -226,12 +227,12 @@ fn answer_id(transaction: &Transaction<'_>, prompt: i64, answer: &Answer) -> rus
     transaction.prepare_cached(insert)?.insert(row)
 }
 
-/// SQLite's integers have a sign; ids and times have none.
+/// SQLite's integers are signed; ids and times are not.
 fn natural(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)?.max(0) as u64)
 }
 
-/// A rating as it is read, before it is checked.
+/// A rating as read, before it is checked.
 struct Raw {
     id: u64,
     stored: u64,
@@ -258,7 +259,7 @@ impl Raw {
     }
 
     fn judged(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        // A rating without judged rows has none here, and is refused when it is checked.
+        // A rating without judged rows has none here; it is refused later, when it is checked.
         let Some(text) = row.get(6)? else { return Ok(()) };
         let sampling: Option<String> = row.get(8)?;
         let sampling = sampling.and_then(|text| serde_json::from_str(&text).ok());

@@ -1,18 +1,19 @@
-//! Which bytes may come next in a JSON object: RFC 8259 as an automaton that takes byte after byte.
+//! Which bytes may come next in a JSON object: RFC 8259 as an automaton that consumes one byte at a time.
 //!
-//! It is a little stricter than the RFC, so that whatever it accepts ends and every parser reads it: the text is one object
-//! and nothing after it, objects nest to [`DEPTH`], white space between tokens is as much as indentation needs, numbers have
-//! up to 15 digits, 15 decimals and two digits of exponent, and no half of a surrogate pair is escaped.
+//! It is slightly stricter than the RFC, so that every text it accepts is finite and readable by every parser: the text
+//! is one object and nothing else, objects nest at most [`DEPTH`] deep, white space between tokens is limited to what
+//! indentation needs, numbers have up to 15 digits, 15 decimals and two digits of exponent, and surrogates are not
+//! escaped.
 
-/// How deep objects and lists may nest.
+/// Maximum nesting depth of objects and lists.
 pub const DEPTH: u8 = 32;
 
-/// Digits of an integer or of a fraction.
+/// Maximum number of digits of an integer or a fraction.
 const DIGITS: u8 = 15;
 
 const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
 
-/// Where in the text.
+/// The position in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum At {
     /// Before the object.
@@ -30,11 +31,12 @@ enum At {
     FirstValue,
     /// After a value.
     After,
-    /// In a string, a key or not; in a character with bytes to come, the next of them is in `low..=high`.
+    /// In a string, which may be a key. Inside a multi-byte character, `more` bytes are missing, the next one in
+    /// `low..=high`.
     Text { key: bool, more: u8, low: u8, high: u8 },
     /// After a backslash.
     Escape { key: bool },
-    /// In `\u`, with digits to come; after a first `d`, which begins surrogates.
+    /// In `\u`, with `left` digits missing; `d` is set after a first digit `d`, which may begin a surrogate.
     Hex { key: bool, left: u8, d: bool },
     /// In one of [`WORDS`].
     Word { word: u8, done: u8 },
@@ -44,7 +46,7 @@ enum At {
     Done,
 }
 
-/// Where in a number; the count beside it is of digits.
+/// The position in a number; the count stored with it is the number of digits so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
     Minus,
@@ -61,10 +63,10 @@ enum Part {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Json {
     at: At,
-    /// What is open, innermost in the lowest bit: 1 for an object.
+    /// The open containers, innermost in the lowest bit: 1 for an object.
     open: u32,
     depth: u8,
-    /// White space since the last token.
+    /// Number of white-space characters since the last token.
     spaces: u8,
 }
 
@@ -74,12 +76,12 @@ impl Json {
         self.at == At::Done
     }
 
-    /// Whether the text is between characters.
+    /// Whether the text ends at a character boundary.
     pub fn is_between_characters(self) -> bool {
         !matches!(self.at, At::Text { more: 1.., .. })
     }
 
-    /// The fewest bytes that complete the object.
+    /// The smallest number of bytes that completes the object.
     pub fn distance(self) -> usize {
         let rest = match self.at {
             At::Start => 2,
@@ -97,7 +99,7 @@ impl Json {
         rest + usize::from(self.depth)
     }
 
-    /// The state after one more byte; none where it cannot come next.
+    /// The state after one more byte; [`None`] if the byte is not allowed here.
     pub fn step(self, byte: u8) -> Option<Self> {
         let to = |at| Some(Self { at, spaces: 0, ..self });
         match self.at {
@@ -196,12 +198,13 @@ impl Json {
     }
 }
 
-/// In a string, between characters.
+/// In a string, at a character boundary.
 fn plain(key: bool) -> At {
     At::Text { key, more: 0, low: 0x80, high: 0xbf }
 }
 
-/// A byte of a string. UTF-8 by table 3-7 of the Unicode standard: no overlong forms, no surrogates, nothing over U+10FFFF.
+/// Consumes a byte of a string. UTF-8 by table 3-7 of the Unicode standard: no overlong forms, no surrogates, nothing
+/// above U+10FFFF.
 fn text(byte: u8, key: bool, more: u8, low: u8, high: u8) -> Option<At> {
     if more > 0 {
         return (low..=high).contains(&byte).then_some(At::Text { key, more: more - 1, low: 0x80, high: 0xbf });
@@ -223,7 +226,7 @@ fn text(byte: u8, key: bool, more: u8, low: u8, high: u8) -> Option<At> {
     Some(At::Text { key, more, low, high })
 }
 
-/// A byte that goes on with a number.
+/// Consumes a byte that continues a number.
 fn number(part: Part, count: u8, byte: u8) -> Option<At> {
     let at = |part, count| Some(At::Number(part, count));
     let room = count < DIGITS;
@@ -308,8 +311,8 @@ mod tests {
         assert_eq!(after(format!("{{{}", " ".repeat(20)).as_bytes()), None, "too much white space");
     }
 
-    /// Bytes drawn from those that are allowed always stay a beginning of valid JSON, and the way by the shortest distance
-    /// always ends it.
+    /// Bytes drawn from the allowed ones always form a prefix of valid JSON, and following the shortest distance always
+    /// completes it.
     #[test]
     fn random_walks_end_in_valid_json() {
         for seed in 0..300u64 {

@@ -1,4 +1,4 @@
-//! The automaton over the tokens of a vocabulary: which of them may come next.
+//! Applies the automaton to the tokens of a vocabulary: which of them may come next.
 
 use std::{
     collections::HashMap,
@@ -8,33 +8,34 @@ use std::{
 use super::automaton::Json;
 use wgpt::{infer::engine::request::Constraint, text::Tokenizer};
 
-/// Masks that are kept. A string is one state, so a few of them serve most tokens of an answer.
+/// Number of masks that are cached. Inside a string the state stays the same, so a few masks serve most tokens of an
+/// answer.
 const KEPT: usize = 512;
 
-/// From so many tokens on, any state can be completed.
+/// With at least this many tokens left, any state can be completed.
 const PLENTY: usize = 64;
 
-/// What every object may need, each as a token of its own: then no state is a dead end.
+/// The bytes that any object may need; each must be a token by itself, so that no state is a dead end.
 const NEEDED: &[u8] = b"{}[]\":,0123456789abcdeflnrstu";
 
 /// A state, and how many tokens may follow the next one.
 type Place = (Json, usize);
 
-/// The bytes of all tokens, and the masks that were computed.
+/// The bytes of all tokens, and a cache of masks.
 pub struct Vocabulary {
     bytes: Vec<u8>,
     /// Where each token ends in `bytes`.
     ends: Vec<usize>,
-    /// Whether parts of characters are tokens, so that every character can be completed.
+    /// Whether the parts of characters are tokens, so that every character can be completed.
     parts: bool,
     masks: Mutex<HashMap<Place, Arc<[u64]>>>,
 }
 
 impl Vocabulary {
-    /// The tokens that text may be made of: special ones are left out.
+    /// The tokens that text may consist of; special tokens are left out.
     ///
     /// # Errors
-    /// What the vocabulary lacks to write JSON.
+    /// Says which characters the vocabulary lacks for writing JSON.
     pub fn new(tokenizer: &Tokenizer) -> Result<Self, String> {
         let (mut bytes, mut ends, mut single) = (Vec::new(), Vec::new(), [false; 256]);
         for id in 0..tokenizer.vocab_size() as u32 {
@@ -58,7 +59,7 @@ impl Vocabulary {
         Ok(Self { bytes, ends, parts, masks: Mutex::default() })
     }
 
-    /// The tokens that may follow `json`, a bit each, when `left` more may come with them.
+    /// The tokens that may follow `json`, one bit each, if at most `left` more tokens may come after them.
     fn allowed(&self, json: Json, left: usize) -> Arc<[u64]> {
         let left = left.min(PLENTY);
         let lock = || self.masks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -91,7 +92,7 @@ impl Vocabulary {
     }
 }
 
-/// Keeps one answer to a JSON object, which it completes within its tokens where that is possible.
+/// Restricts one answer to a JSON object, and completes the object within the answer's tokens if possible.
 pub struct JsonMode {
     vocabulary: Arc<Vocabulary>,
     json: Json,
@@ -100,7 +101,7 @@ pub struct JsonMode {
 }
 
 impl JsonMode {
-    /// For an answer of at most `count` tokens; after the object only `stops` may come.
+    /// A restriction for an answer of at most `count` tokens; after the object only `stops` are allowed.
     pub fn new(vocabulary: Arc<Vocabulary>, stops: Vec<u32>, count: usize) -> Self {
         Self { vocabulary, json: Json::default(), stops, left: count }
     }
@@ -122,7 +123,7 @@ impl Constraint for JsonMode {
                 *score = f32::NEG_INFINITY;
             }
         }
-        // A model without special tokens may end its answers with a line break, which JSON has too.
+        // A model without special tokens may end its answers with a line break, which is also valid in JSON.
         self.stops.iter().for_each(|id| scores[*id as usize] = f32::NEG_INFINITY);
     }
 
@@ -131,7 +132,7 @@ impl Constraint for JsonMode {
         let Some(&end) = self.vocabulary.ends.get(id as usize) else { return };
         let start = (id as usize).checked_sub(1).map_or(0, |before| self.vocabulary.ends[before]);
         let token = &self.vocabulary.bytes[start..end];
-        // A token that was masked is a stop, which changes nothing.
+        // The only masked tokens that can be chosen are stops, which do not change the state.
         self.json = token.iter().try_fold(self.json, |json, byte| json.step(*byte)).unwrap_or(self.json);
     }
 }
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
     use wgpt::random;
 
-    /// Tokens drawn from the masks make valid JSON within the budget, whatever the scores.
+    /// Tokens drawn from the masks form valid JSON within the budget, whatever the scores.
     #[test]
     fn whatever_is_drawn_is_valid_json() {
         let text = r#"{"name": "a", "list": [1, 2, true], "é": "床前"}, {"x": null}}]}"#;

@@ -1,4 +1,4 @@
-//! JSON mode: only tokens that can go on with valid JSON may come next.
+//! JSON mode: restricts generation to tokens that continue valid JSON.
 
 pub mod automaton;
 pub mod mask;

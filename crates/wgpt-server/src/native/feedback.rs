@@ -1,4 +1,4 @@
-//! `/wgpt/feedback`: the ratings in numbers, the newest ones, and all of them as a file.
+//! `/wgpt/feedback`: statistics of the ratings, the newest ones, and an export of all.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::rate::verdict_json;
 use crate::{
-    app::{App, failed},
+    app::App,
     feedback::{
         Store,
         agreement::Statistics,
@@ -20,12 +20,12 @@ use crate::{
     },
     problem::{Problem, ok},
 };
-use wgpt::feedback::Rating;
+use wgpt::{Error, feedback::Rating};
 
-/// How many of the newest ratings are shown.
+/// Number of newest ratings shown.
 const RECENT: usize = 50;
 
-/// The database, read without keeping its writers waiting; none before the first rating.
+/// Opens the database for reading, which does not block its writers; [`None`] before the first rating.
 fn open(app: &App) -> Result<Option<Store>, Problem> {
     match app.feedback.exists() {
         true => Ok(Some(Store::open(&app.feedback)?)),
@@ -36,7 +36,7 @@ fn open(app: &App) -> Result<Option<Store>, Problem> {
 /// Counts, agreement, and the newest ratings.
 ///
 /// # Errors
-/// 500 for a database that cannot be read.
+/// 500 if the database cannot be read.
 pub async fn overview(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let value = App::aside(move || {
         let store = open(&app)?;
@@ -68,7 +68,7 @@ fn shown(rating: &Rating) -> Value {
     })
 }
 
-/// All ratings as JSONL; `format` in the query is one of those of `wgpt feedback export`.
+/// All ratings as JSONL; the query parameter `format` is one of the formats of `wgpt feedback export`.
 ///
 /// # Errors
 /// 400 for an unknown format.
@@ -81,14 +81,14 @@ pub async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Res
         "best-of" => Format::BestOf,
         "hh-rlhf" => Format::HhRlhf,
         "ratings" => Format::Ratings,
-        _ => return Err(Problem::field("format", "give pairs, scores, best-of, hh-rlhf or ratings")),
+        _ => return Err(Problem::field("format", "must be pairs, scores, best-of, hh-rlhf or ratings")),
     };
     let lines = App::aside(move || {
         let Some(store) = open(&app)? else { return Ok(Vec::new()) };
-        let folder = tempfile::tempdir().map_err(failed)?;
+        let folder = tempfile::tempdir().map_err(Error::system("make a temporary folder"))?;
         let path = folder.path().join("export.jsonl");
         export::export(&store, &path, format)?;
-        Ok(std::fs::read(&path).map_err(failed)?)
+        Ok(std::fs::read(&path).map_err(Error::io(&path, "read"))?)
     });
     let mut response = Response::new(Body::from(lines.await?));
     let headers = response.headers_mut();

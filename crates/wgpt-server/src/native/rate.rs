@@ -1,4 +1,4 @@
-//! `/wgpt/rate`: a rating goes to the database at once.
+//! `/wgpt/rate`: stores a rating in the database.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::{
 };
 use wgpt::feedback::{Answer, Prompt, Rating, Refusal, Verdict};
 
-/// Most letters of a rater's or a model's name.
+/// Maximum length of a rater's or model's name in characters.
 const NAME: usize = 200;
 
 /// Stores `{"messages", "answers": [{"text", "sampling", "model"}], "verdict", "rater"}`.
 ///
 /// # Errors
-/// 400 for a rating that makes no sense.
+/// 400 for an invalid rating.
 pub async fn rate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let Asked { fields, .. } = router::asked(&app, request).await?;
     let rating = read(&fields, &app.models[0].name)?;
@@ -42,7 +42,7 @@ pub async fn rate(State(app): State<Arc<App>>, request: Request) -> Result<Respo
 fn read(fields: &Fields, model: &str) -> Result<Rating, Problem> {
     let refused = |refusal: Refusal| Problem::bad(refusal.to_string());
     let prompt = Prompt::from_json(fields.need("messages")?).map_err(refused)?;
-    let wrong = || Problem::field("answers", "give a list of {\"text\"}");
+    let wrong = || Problem::field("answers", "must be a list of {\"text\"}");
     let answer = |value: &Value| {
         let text = value.get("text").and_then(Value::as_str).ok_or_else(wrong)?;
         let named = value.get("model").and_then(Value::as_str).filter(|name| name.chars().count() <= NAME);
@@ -52,7 +52,7 @@ fn read(fields: &Fields, model: &str) -> Result<Rating, Problem> {
     let answers = fields.list("answers")?.iter().map(answer).collect::<Result<Vec<_>, Problem>>()?;
     let rater = fields.text("rater")?.map(str::trim).filter(|name| !name.is_empty()).unwrap_or("anonymous");
     if rater.chars().count() > NAME {
-        return Err(Problem::field("rater", format!("is longer than {NAME} letters")));
+        return Err(Problem::field("rater", format!("is longer than {NAME} characters")));
     }
     Rating::new(prompt, answers, verdict(fields.need("verdict")?)?, rater, Some(now())).map_err(refused)
 }
@@ -60,7 +60,7 @@ fn read(fields: &Fields, model: &str) -> Result<Rating, Problem> {
 /// `{"best": 0}`, `{"scores": [5, null]}`, `{"ranking": [1, 2]}` or `{"skip": true}`.
 fn verdict(value: &Value) -> Result<Verdict, Problem> {
     let wrong = || {
-        let forms = "give {\"best\": 0}, {\"scores\": [5]}, {\"ranking\": [1, 2]} or {\"skip\": true}";
+        let forms = "must be {\"best\": 0}, {\"scores\": [5]}, {\"ranking\": [1, 2]} or {\"skip\": true}";
         Problem::field("verdict", forms)
     };
     let list = |name: &str| value.get(name).and_then(Value::as_array);
@@ -81,7 +81,7 @@ fn verdict(value: &Value) -> Result<Verdict, Problem> {
     if value.get("skip").and_then(Value::as_bool) == Some(true) { Ok(Verdict::Skip) } else { Err(wrong()) }
 }
 
-/// The way back, for the page.
+/// The inverse of `verdict`, for the page.
 pub(super) fn verdict_json(verdict: &Verdict) -> Value {
     match verdict {
         Verdict::Best(best) => json!({ "best": best }),

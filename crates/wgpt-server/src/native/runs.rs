@@ -1,4 +1,4 @@
-//! `/wgpt/runs`: training runs as they go on, read from their folders.
+//! `/wgpt/runs`: training runs in progress and finished ones, read from their folders.
 
 use std::{
     collections::BTreeMap,
@@ -21,22 +21,22 @@ use crate::{
 };
 use wgpt::io::{checkpoint::Checkpoint, metrics};
 
-/// A run whose log has not grown for so long is not running any more.
+/// A run whose log has not grown for this long is no longer running.
 const ALIVE: Duration = Duration::from_secs(60);
 
-/// Bytes of a log's end that are read to tell how a run does.
+/// Number of bytes at the end of a log that are read for a run's status.
 const END: u64 = 1 << 16;
 
-/// Most lines of a log that are sent; of more, every so many-th, and all with validations.
+/// Maximum number of log lines sent. A longer log is thinned evenly, but all validations are kept.
 const LINES: usize = 4000;
 
 /// Every run in the folder.
 ///
 /// # Errors
-/// 500 when it cannot be read.
+/// 500 if it cannot be read.
 pub async fn list(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let runs = App::aside(move || {
-        // A folder that is not there yet holds no runs.
+        // A folder that does not exist yet holds no runs.
         let entries = std::fs::read_dir(&app.runs).into_iter().flatten().flatten();
         let mut runs: Vec<_> = entries.filter_map(|entry| about(&entry.path())).collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run["changed"].as_u64()));
@@ -45,10 +45,10 @@ pub async fn list(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     Ok(ok(&runs.await?))
 }
 
-/// The log of one run from step `since` on, and what its model wrote.
+/// The log of one run from step `since` on, and the texts that its model wrote.
 ///
 /// # Errors
-/// 404 for what is no run.
+/// 404 if it is not a run.
 pub async fn one(
     State(app): State<Arc<App>>,
     name: Result<Path<String>, PathRejection>,
@@ -58,7 +58,7 @@ pub async fn one(
     let query = request.uri().query().unwrap_or("");
     let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse::<u64>().ok()).unwrap_or(0);
     let value = App::aside(move || {
-        let folder = find(&app.runs, &name).ok_or_else(|| Problem::missing("there is no such run"))?;
+        let folder = find(&app.runs, &name).ok_or_else(|| Problem::missing("no such run"))?;
         let lines = metrics::read(&folder.join("metrics.jsonl"))?;
         let late = |line: &&Value| line["step"].as_u64().is_none_or(|step| step >= since);
         let (samples, metrics): (Vec<_>, Vec<_>) =
@@ -68,16 +68,16 @@ pub async fn one(
     Ok(ok(&value.await?))
 }
 
-/// The folder of a run: a direct child of `runs`, whatever its name tries.
+/// The folder of a run, which must be a direct child of `runs`, whatever the name contains.
 fn find(runs: &FilePath, name: &str) -> Option<PathBuf> {
     let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0', ':']);
     let folder = plain.then(|| runs.join(name))?;
-    // A link out of the folder is no run of it.
+    // A symbolic link that leads out of the folder is not a run.
     let (whole, parent) = (folder.canonicalize().ok()?, runs.canonicalize().ok()?);
     (whole.parent() == Some(&parent) && whole.join("metrics.jsonl").is_file()).then_some(whole)
 }
 
-/// What the list shows of a run.
+/// The entry of a run in the list.
 fn about(folder: &FilePath) -> Option<Value> {
     let name = folder.file_name()?.to_str()?;
     let folder = find(folder.parent()?, name)?;
@@ -101,7 +101,7 @@ fn about(folder: &FilePath) -> Option<Value> {
     }))
 }
 
-/// The lines at a log's end.
+/// The lines at the end of a log.
 fn end(log: &FilePath) -> Option<Vec<Value>> {
     let mut file = File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
@@ -109,17 +109,17 @@ fn end(log: &FilePath) -> Option<Vec<Value>> {
     file.seek(SeekFrom::Start(start)).ok()?;
     let mut bytes = Vec::new();
     file.take(END).read_to_end(&mut bytes).ok()?;
-    // The first line may be cut, and the last may still be written.
+    // The first line may be incomplete, and the last one may still be being written.
     Some(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-/// How many steps a run is to take, as its newest checkpoint knows.
+/// The total number of steps of a run, from its newest checkpoint.
 fn steps(folder: &FilePath) -> Option<u64> {
     let settings = Checkpoint::open(folder).ok()?.state().ok()?["settings"].take();
     ["steps", "schedule"].iter().find_map(|name| settings[name].as_u64().or_else(|| settings[name]["steps"].as_u64()))
 }
 
-/// Of many lines, enough to draw.
+/// Thins the lines to as many as are needed for a chart.
 fn thinned<'a>(lines: &[&'a Value]) -> Vec<&'a Value> {
     let every = lines.len().div_ceil(LINES).max(1);
     let matters = |line: &Value| line["val_loss"].is_number() || line["stopped_because"].is_string();

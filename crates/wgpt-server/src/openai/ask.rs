@@ -1,4 +1,4 @@
-//! From options and prompts to requests of the engine, and their answers gathered.
+//! Converts options and prompts to engine requests, and collects their answers.
 
 use std::sync::{
     Arc,
@@ -20,7 +20,7 @@ use crate::{
 };
 use wgpt::infer::engine::request::{Constraint, Request, TokenEvent};
 
-/// The tokens of a request: what it is charged for, and what its line in the log says.
+/// A request's token counts, for `usage` and for its line in the log.
 #[derive(Debug, Default)]
 pub struct Spent {
     prompt: AtomicUsize,
@@ -34,7 +34,7 @@ impl Spent {
         self.prompt.fetch_add(tokens, Relaxed);
     }
 
-    /// Counts what one of `choices` to a prompt tells: only the first one reads it.
+    /// Counts the tokens of an update. Of the `choices` to a prompt, only the first one's cached tokens are counted.
     pub fn heard(&self, heard: &ChoiceEvent, choices: usize) {
         match &heard.update {
             ChoiceUpdate::Started(cached) if heard.choice % choices == 0 => _ = self.cached.fetch_add(*cached, Relaxed),
@@ -58,20 +58,20 @@ impl Spent {
     }
 }
 
-/// What is told beside the text.
+/// What is reported beside the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Telling {
-    /// Whether tokens are told.
+    /// Whether tokens are reported.
     pub tokens: bool,
-    /// How many likely ones are told with each.
+    /// Number of likely tokens reported with each.
     pub top: usize,
 }
 
-/// Asks the engine for the choices of every prompt; they are numbered prompt by prompt. `usual` is the number of tokens
-/// where the client gives none.
+/// Requests the choices of every prompt from the engine; they are numbered prompt by prompt. `usual` is the number of
+/// tokens if the client gives none.
 ///
 /// # Errors
-/// 400 for prompts that do not fit, 429 when the queue is full.
+/// 400 for prompts that do not fit, 429 if the queue is full.
 pub fn ask(
     app: &App,
     model: &ServedModel,
@@ -88,7 +88,7 @@ pub fn ask(
         let window = app.facts.window;
         if prompt.len() >= window {
             let reason = format!(
-                "the prompt has {} tokens, and the context {window}: there is no room for an answer",
+                "the prompt has {} tokens and the context has {window}: there is no room for an answer",
                 prompt.len(),
             );
             return Err(Problem::new(StatusCode::BAD_REQUEST, "context_length_exceeded", reason));
@@ -122,12 +122,12 @@ pub fn ask(
     Ok(receiver)
 }
 
-/// One whole answer.
+/// One complete answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choice {
     /// Its text.
     pub text: String,
-    /// Its tokens, if they are told.
+    /// Its tokens, if they are reported.
     pub tokens: Vec<TokenEvent>,
     /// Why it ended.
     pub reason: &'static str,
@@ -136,7 +136,7 @@ pub struct Choice {
 /// Waits for `prompts` times `choices` answers.
 ///
 /// # Errors
-/// 500 when one fails.
+/// 500 if one fails.
 pub async fn gather(
     mut receiver: Receiver<ChoiceEvent>,
     prompts: usize,

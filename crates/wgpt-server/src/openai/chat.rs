@@ -24,10 +24,10 @@ use crate::{
 };
 use wgpt::text::Message;
 
-/// Most likely tokens that are told: OpenAI's bound, and that of the page, which draws them.
+/// Maximum number of likely tokens reported: OpenAI's limit, and that of the page, which draws them.
 const TOP: [u64; 2] = [20, 50];
 
-/// What a piece of an answer is called.
+/// The object type of a piece of an answer.
 const PIECE: &str = "chat.completion.chunk";
 
 /// Answers a conversation.
@@ -58,7 +58,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     Ok(ok(&form.whole(&choices)))
 }
 
-/// Which tokens are told: `logprobs` and `top_logprobs`, or the page's `top_logits`.
+/// Which tokens are reported: `logprobs` and `top_logprobs`, or the page's `top_logits`.
 fn telling(fields: &Fields) -> Result<Telling, Problem> {
     let top = fields.integer("top_logprobs", 0..=TOP[0])?;
     if let Some(top) = fields.integer("top_logits", 1..=TOP[1])? {
@@ -77,35 +77,35 @@ fn telling(fields: &Fields) -> Result<Telling, Problem> {
 pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
     let wrong = |what: String| Problem::field("messages", what);
     let list = value.as_array().filter(|list| !list.is_empty());
-    let list = list.ok_or_else(|| wrong("give a list of {\"role\", \"content\"}".to_string()))?;
+    let list = list.ok_or_else(|| wrong("must be a list of {\"role\", \"content\"}".to_string()))?;
     let message = |(index, message): (usize, &Value)| {
         let role = match message.get("role").and_then(Value::as_str) {
             Some(role @ ("system" | "user" | "assistant")) => role,
-            // OpenAI's newer word.
+            // OpenAI's newer name.
             Some("developer") => "system",
             other => {
                 let other = short(other.unwrap_or("none"));
-                return Err(wrong(format!("message {index} has the role '{other}'; give system, user or assistant")));
+                return Err(wrong(format!("message {index} has the role '{other}'; use system, user or assistant")));
             }
         };
         let part = |part: &Value| {
             let text = (part.get("type").and_then(Value::as_str) == Some("text")).then(|| part.get("text")?.as_str());
             text.flatten()
                 .map(str::to_string)
-                .ok_or_else(|| wrong(format!("message {index} has a part that is no text")))
+                .ok_or_else(|| wrong(format!("message {index} has a part that is not text")))
         };
         let content = match message.get("content") {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(parts)) => parts.iter().map(part).collect::<Result<String, _>>()?,
             None | Some(Value::Null) if role == "assistant" => String::new(),
-            _ => return Err(wrong(format!("message {index} has no content; give a string"))),
+            _ => return Err(wrong(format!("message {index} has no content; it must be a string"))),
         };
         Ok(Message::new(role, content))
     };
     list.iter().enumerate().map(message).collect()
 }
 
-/// How answers are written.
+/// How answers are formatted.
 struct Form {
     envelope: Envelope,
     model: Arc<ServedModel>,

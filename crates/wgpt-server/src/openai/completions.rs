@@ -23,16 +23,16 @@ use crate::{
     router::{self, Asked},
 };
 
-/// OpenAI's `max_tokens` where a request has none.
+/// OpenAI's default for `max_tokens`.
 const USUAL: usize = 16;
 
-/// What answers are called.
+/// The object type of answers.
 const OBJECT: &str = "text_completion";
 
-/// Most answers to all prompts of a request.
+/// Maximum total number of answers to all prompts of a request.
 const MOST: usize = 64;
 
-/// Goes on with texts.
+/// Continues texts.
 ///
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
@@ -43,18 +43,18 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let options = Options::read(&fields, &app.limits, &app.secrets, vocabulary)?;
     fields.refuse("suffix", "leave it out: the model writes from left to right")?;
     if fields.integer("best_of", 1..=MOST as u64)?.is_some_and(|best| best != options.choices as u64) {
-        return Err(Problem::field("best_of", "is not supported; ask for n answers and choose"));
+        return Err(Problem::field("best_of", "is not supported; request n answers and choose one"));
     }
     let top = fields.integer("logprobs", 0..=5)?;
     let telling = Telling { tokens: top.is_some(), top: top.unwrap_or(0) as usize };
     let echo = fields.flag("echo")?;
     if echo && telling.tokens {
-        return Err(Problem::field("echo", "does not go together with logprobs"));
+        return Err(Problem::field("echo", "cannot be combined with logprobs"));
     }
     let (reader, prompt) = (model.clone(), fields.need("prompt")?.clone());
     let prompts = App::aside(move || prompts(&reader, &prompt, vocabulary)).await?;
     if prompts.len() * options.choices > MOST {
-        return Err(Problem::field("prompt", format!("give prompts for at most {MOST} answers in one request")));
+        return Err(Problem::field("prompt", format!("at most {MOST} answers are allowed in one request")));
     }
     prompts.iter().for_each(|prompt| spent.prompt(prompt.len()));
     let receiver = ask(&app, &model, &prompts, &options, telling, USUAL)?;
@@ -75,13 +75,13 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     Ok(ok(&form.whole(&choices)))
 }
 
-/// Reads `prompt`: a text, some texts, some tokens, or some lists of tokens.
+/// Reads `prompt`: a text, a list of texts, a list of tokens, or a list of lists of tokens.
 fn prompts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<Vec<u32>>, Problem> {
     let text = |text: &str| Ok(model.codec.read(text)?);
     let one = |value: &Value| match value {
         Value::String(string) => text(string),
         Value::Array(ids) => Fields::ids("prompt", ids, vocabulary),
-        _ => Err(Problem::field("prompt", "give a text, tokens, or a list of either")),
+        _ => Err(Problem::field("prompt", "must be a text, tokens, or a list of either")),
     };
     let prompts = match value {
         Value::Array(list) if list.iter().all(Value::is_number) => vec![one(value)?],
@@ -89,19 +89,19 @@ fn prompts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<
         value => vec![one(value)?],
     };
     match prompts.iter().any(Vec::is_empty) {
-        true => Err(Problem::field("prompt", "is empty; give at least one token to go on with")),
+        true => Err(Problem::field("prompt", "is empty; give at least one token to continue")),
         false => Ok(prompts),
     }
 }
 
-/// How answers are written.
+/// How answers are formatted.
 struct Form {
     envelope: Envelope,
     model: Arc<ServedModel>,
     telling: Telling,
-    /// The text of each prompt, where it is echoed.
+    /// The text of each prompt, if it is echoed.
     echoed: Vec<String>,
-    /// Where the next token of each choice begins.
+    /// The position where the next token of each choice begins.
     offsets: Vec<usize>,
     choices: usize,
 }

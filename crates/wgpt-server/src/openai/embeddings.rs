@@ -16,10 +16,10 @@ use crate::{
     router::{self, Asked},
 };
 
-/// Most texts of a request, as OpenAI has it.
+/// Maximum number of texts in a request, the same as OpenAI's.
 const MOST: usize = 2048;
 
-/// The vectors of texts, scaled to length 1.
+/// The embeddings of texts, scaled to length 1.
 ///
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
@@ -27,29 +27,32 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let Asked { fields, spent } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     if model.adapter.is_some() {
-        return Err(Problem::field("model", "adapters give no embeddings; ask for those of the model itself"));
+        return Err(Problem::field("model", "adapters have no embeddings; use the model itself"));
     }
     let base64 = match fields.text("encoding_format")? {
         None | Some("float") => false,
         Some("base64") => true,
-        Some(_) => return Err(Problem::field("encoding_format", "give float or base64")),
+        Some(_) => return Err(Problem::field("encoding_format", "must be float or base64")),
     };
     let width = app.facts.config.width;
     if fields.integer("dimensions", 1..=u64::MAX)?.is_some_and(|dimensions| dimensions != width as u64) {
-        return Err(Problem::field("dimensions", format!("the model's vectors have {width}, and are not cut")));
+        return Err(Problem::field(
+            "dimensions",
+            format!("the model's vectors have {width} dimensions, which cannot be reduced"),
+        ));
     }
     let window = app.facts.window;
     let (reader, input, vocabulary) = (model.clone(), fields.need("input")?.clone(), app.facts.config.vocabulary);
     let texts = App::aside(move || texts(&reader, &input, vocabulary)).await?;
-    // A text is one pass of the model, so that none keeps it from the others for long.
+    // A text is one forward pass, limited in length so that it does not delay other requests for long.
     if let Some(long) = texts.iter().map(Vec::len).find(|length| *length > window) {
-        let reason = format!("a text of {long} tokens does not fit the context of {window}; give shorter ones");
+        let reason = format!("a text of {long} tokens does not fit in the context of {window}; give shorter texts");
         let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "context_length_exceeded", reason);
         return Err(Problem { param: Some("input".to_string()), ..problem });
     }
     let mut data = Vec::with_capacity(texts.len());
     let mut count = 0;
-    // One after the other, so that texts being generated go on in between.
+    // One after the other, so that texts being generated continue in between.
     for (index, text) in texts.into_iter().enumerate() {
         count += text.len();
         let vector = app.worker.embed(text).await?;
@@ -64,12 +67,12 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     Ok(ok(&json!({ "object": "list", "data": data, "model": model.name, "usage": usage })))
 }
 
-/// Reads `input`: a text, some texts, some tokens, or some lists of tokens.
+/// Reads `input`: a text, a list of texts, a list of tokens, or a list of lists of tokens.
 fn texts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<Vec<u32>>, Problem> {
     let one = |value: &Value| match value {
         Value::String(text) => Ok(model.codec.read(text)?),
         Value::Array(ids) => Fields::ids("input", ids, vocabulary),
-        _ => Err(Problem::field("input", "give a text, tokens, or a list of either")),
+        _ => Err(Problem::field("input", "must be a text, tokens, or a list of either")),
     };
     let texts = match value {
         Value::Array(list) if list.len() > MOST && !list.iter().all(Value::is_number) => {
@@ -79,7 +82,7 @@ fn texts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<Ve
         value => vec![one(value)?],
     };
     match texts.iter().any(Vec::is_empty) {
-        true => Err(Problem::field("input", "holds an empty text, which has no vector")),
+        true => Err(Problem::field("input", "contains an empty text, which has no embedding")),
         false => Ok(texts),
     }
 }

@@ -1,4 +1,4 @@
-//! What surrounds the choices of an answer, whole or in pieces.
+//! The fields around the choices of an answer, whether sent at once or in pieces.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::{
     router,
 };
 
-/// An answer's name and figures.
+/// An answer's id and token usage.
 pub struct Envelope {
     id: String,
     created: u64,
     model: String,
-    /// Whether a stream ends with the figures.
+    /// Whether a stream ends with the token usage.
     usage: bool,
-    /// Its tokens.
+    /// Its token counts.
     pub spent: Arc<Spent>,
 }
 
 impl Envelope {
-    /// A new one; its id begins with `kind`.
+    /// A new envelope; its id begins with `kind`.
     pub fn new(kind: &str, app: &App, model: &ServedModel, options: &Options, spent: Arc<Spent>) -> Self {
         let id = format!("{kind}-{:016x}", app.secrets.next());
         Self { id, created: router::seconds(), model: model.name.clone(), usage: options.usage, spent }
@@ -35,7 +35,7 @@ impl Envelope {
         })
     }
 
-    /// The whole answer.
+    /// The complete answer.
     pub fn whole(&self, object: &str, choices: Value) -> Value {
         let mut whole = self.object(object, choices);
         whole["usage"] = self.spent.json();
@@ -51,7 +51,7 @@ impl Envelope {
         event(&chunk)
     }
 
-    /// The event with the figures, where they were asked for.
+    /// The event with the token usage, if it was requested.
     pub fn end(&self, object: &str) -> String {
         if self.usage { event(&self.whole(object, json!([]))) } else { String::new() }
     }

@@ -7,12 +7,12 @@ use wgpt::{
     text::Tokenizer,
 };
 
-/// No JSON number is minus infinity; OpenAI writes this for what is impossible.
+/// JSON has no minus infinity; for impossible tokens this returns the number that OpenAI uses.
 pub fn finite(logprob: f32) -> f32 {
     logprob.max(-9999.0)
 }
 
-/// `{"token", "logprob", "bytes"}`, with its id where `ids` asks for it.
+/// `{"token", "logprob", "bytes"}`, with the token's id if `ids`.
 fn entry(tokenizer: &Tokenizer, candidate: &Candidate, ids: bool) -> Value {
     let mut entry = json!({
         "token": tokenizer.token_text(candidate.id), "logprob": finite(candidate.logprob),
@@ -24,7 +24,7 @@ fn entry(tokenizer: &Tokenizer, candidate: &Candidate, ids: bool) -> Value {
     entry
 }
 
-/// `{"content": [..]}`: the form of chats.
+/// `{"content": [..]}`: the format of chat completions.
 pub fn chat(tokenizer: &Tokenizer, tokens: &[TokenEvent], ids: bool) -> Value {
     let token = |told: &TokenEvent| {
         let mut token = entry(tokenizer, &told.chosen, ids);
@@ -34,7 +34,8 @@ pub fn chat(tokenizer: &Tokenizer, tokens: &[TokenEvent], ids: bool) -> Value {
     json!({ "content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null })
 }
 
-/// Four lists: the form of completions. `offset` is where the next token begins, in characters, and moves on.
+/// Four lists: the format of completions. `offset` is the position in characters where the next token begins, and is
+/// advanced.
 pub fn completion(tokenizer: &Tokenizer, tokens: &[TokenEvent], offset: &mut usize) -> Value {
     let (mut texts, mut logprobs, mut tops, mut offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for told in tokens {

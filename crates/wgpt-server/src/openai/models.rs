@@ -24,7 +24,7 @@ pub async fn list(State(app): State<Arc<App>>) -> Response {
     ok(&json!({ "object": "list", "data": data }))
 }
 
-/// One of them.
+/// One of the models.
 ///
 /// # Errors
 /// 404.

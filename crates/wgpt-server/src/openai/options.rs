@@ -1,4 +1,4 @@
-//! The fields that chat and completions share: how tokens are chosen, and how much is written.
+//! The fields that chats and completions share: how tokens are sampled, and how many are generated.
 
 use serde_json::Value;
 
@@ -9,20 +9,20 @@ use crate::{
 };
 use wgpt::infer::sampler::Sampling;
 
-/// Most texts that end an answer, and most bytes of one.
+/// Maximum number of stop texts, and maximum length of each in bytes.
 const STOPS: (usize, usize) = (4, 1024);
 
-/// Most biased tokens.
+/// Maximum number of biased tokens.
 const BIASES: usize = 1024;
 
-/// What a request wants, but for its prompt.
+/// All options of a request except its prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// How tokens are chosen; the first choice has this seed.
+    /// How tokens are sampled; the seed is that of the first choice.
     pub sampling: Sampling,
-    /// How many answers.
+    /// Number of answers.
     pub choices: usize,
-    /// Most tokens; as many as fit where it is not said.
+    /// Maximum number of tokens; as many as fit if not given.
     pub count: Option<usize>,
     /// Texts that end an answer.
     pub stops: Vec<String>,
@@ -30,18 +30,18 @@ pub struct Options {
     pub presence_penalty: f32,
     /// OpenAI's `frequency_penalty`.
     pub frequency_penalty: f32,
-    /// Added to the scores of tokens.
+    /// Values to add to the scores of tokens.
     pub bias: Vec<(u32, f32)>,
-    /// Whether tokens come as they are generated.
+    /// Whether tokens are sent as they are generated.
     pub stream: bool,
-    /// Whether a stream ends with its usage.
+    /// Whether a stream ends with its token usage.
     pub usage: bool,
     /// Whether the answer is a JSON object.
     pub json: bool,
 }
 
 impl Options {
-    /// Reads them; `vocabulary` is the model's.
+    /// Reads the options; `vocabulary` is the model's vocabulary size.
     ///
     /// # Errors
     /// 400 naming the field.
@@ -50,15 +50,15 @@ impl Options {
         let number = |name, range, or| fields.number(name, range).map(|given| given.map_or(or, |given| given as f32));
         let sampling = Sampling {
             temperature: number("temperature", 0.0..=2.0, default.temperature)?,
-            // OpenAI takes 0, which leaves the best token alone.
+            // OpenAI allows 0, which means only the best token.
             top_p: number("top_p", 0.0..=1.0, default.top_p)?.max(1e-6),
             top_k: fields.integer("top_k", 0..=u64::MAX)?.map_or(0, |k| k.min(vocabulary as u64) as usize),
             min_p: number("min_p", 0.0..=1.0, default.min_p)?,
             repetition_penalty: number("repetition_penalty", 0.01..=100.0, default.repetition_penalty)?,
             seed: seed(fields)?.unwrap_or_else(|| secrets.next()),
         };
-        fields.refuse("tools", "leave it out: tool calls are not made")?;
-        fields.refuse("functions", "leave it out: tool calls are not made")?;
+        fields.refuse("tools", "leave it out: tool calls are not supported")?;
+        fields.refuse("functions", "leave it out: tool calls are not supported")?;
         let count = match fields.integer("max_completion_tokens", 1..=u64::MAX)? {
             None => fields.integer("max_tokens", 1..=u64::MAX)?,
             given => given,
@@ -77,23 +77,23 @@ impl Options {
         })
     }
 
-    /// How choice number `choice` is sampled: every one draws by a seed of its own.
+    /// The sampling of choice number `choice`; each choice has its own seed.
     pub fn sampling_of(&self, choice: usize) -> Sampling {
         Sampling { seed: self.sampling.seed.wrapping_add((choice as u64) << 32), ..self.sampling }
     }
 }
 
-/// Any whole number, negative ones too.
+/// Any integer, including negative ones.
 fn seed(fields: &Fields) -> Result<Option<u64>, Problem> {
     let whole = |value: &Value| value.as_u64().or_else(|| value.as_i64().map(|seed| seed as u64));
-    let seed = |value| whole(value).ok_or_else(|| Problem::field("seed", "give a whole number"));
+    let seed = |value| whole(value).ok_or_else(|| Problem::field("seed", "must be an integer"));
     fields.get("seed").map(seed).transpose()
 }
 
 fn stops(fields: &Fields) -> Result<Vec<String>, Problem> {
     let wrong = || {
         let (count, bytes) = STOPS;
-        Problem::field("stop", format!("give a string or up to {count}, each of 1 to {bytes} bytes"))
+        Problem::field("stop", format!("must be a string or up to {count} strings, each of 1 to {bytes} bytes"))
     };
     let one = |value: &Value| {
         let text = value.as_str().filter(|text| (1..=STOPS.1).contains(&text.len()));
@@ -113,7 +113,8 @@ fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, Problem> 
         Problem::field("logit_bias", reason)
     };
     let Some(value) = fields.get("logit_bias") else { return Ok(Vec::new()) };
-    let map = value.as_object().filter(|map| map.len() <= BIASES).ok_or_else(|| wrong("no such map"))?;
+    let map =
+        value.as_object().filter(|map| map.len() <= BIASES).ok_or_else(|| wrong("wrong type or too many entries"))?;
     let one = |(id, bias): (&String, &Value)| {
         let id = id.parse::<u32>().ok().filter(|id| (*id as usize) < vocabulary);
         let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
@@ -128,7 +129,7 @@ fn usage(fields: &Fields) -> Result<bool, Problem> {
     match fields.get("stream_options") {
         None => Ok(false),
         Some(Value::Object(options)) => Ok(options.get("include_usage").and_then(Value::as_bool).unwrap_or(false)),
-        Some(_) => Err(Problem::field("stream_options", "give {\"include_usage\": true}")),
+        Some(_) => Err(Problem::field("stream_options", "must be {\"include_usage\": true}")),
     }
 }
 
@@ -139,10 +140,10 @@ fn json(fields: &Fields) -> Result<bool, Problem> {
         Some("json_object") => Ok(true),
         Some("json_schema") => {
             let reason =
-                "json_schema is not supported; use {\"type\": \"json_object\"} and say in a message what it holds";
+                "json_schema is not supported; use {\"type\": \"json_object\"} and describe the object in a message";
             Err(Problem::field("response_format", reason))
         }
-        _ => Err(Problem::field("response_format", "give {\"type\": \"text\"} or {\"type\": \"json_object\"}")),
+        _ => Err(Problem::field("response_format", "must be {\"type\": \"text\"} or {\"type\": \"json_object\"}")),
     }
 }
 

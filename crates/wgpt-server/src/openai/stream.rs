@@ -1,4 +1,4 @@
-//! Answers as they are generated, by server-sent events.
+//! Streams answers while they are generated, as server-sent events.
 
 use std::{
     convert::Infallible,
@@ -22,37 +22,37 @@ use crate::{
     problem::Problem,
 };
 
-/// Bytes that are sent at once where more are ready.
+/// Maximum number of bytes sent at once if more are ready.
 const FRAME: usize = 8192;
 
-/// A stream that has nothing to say for so long sends a comment, lest a proxy takes it for dead: its request may wait in the
-/// queue.
+/// A stream with nothing to send for this long, for instance because its request waits in the queue, sends a comment so
+/// that proxies do not consider it dead.
 const BEAT: Duration = Duration::from_secs(15);
 
-/// One event. JSON in one line has no line breaks of its own, which would end it.
+/// One event. The JSON is on one line, because a line break would end the event.
 pub fn event(value: &Value) -> String {
     format!("data: {value}\n\n")
 }
 
-/// How updates become events.
+/// How updates are converted to events.
 pub trait Shape: Send + Unpin + 'static {
     /// The events before all others.
     fn begin(&mut self) -> String;
-    /// The events of some updates.
+    /// The events for an update.
     fn heard(&mut self, heard: &ChoiceEvent) -> String;
     /// The events before the last one, `[DONE]`.
     fn end(&mut self) -> String;
 }
 
-/// The body of a stream of `left` choices. It is polled when its client has room for more, and dropped with the client's
-/// connection; then the channel closes, and the engine stops.
+/// The body of a stream of `left` choices. It is polled when its client can take more, and dropped when the client
+/// disconnects; the channel then closes and the engine stops.
 struct Events<S> {
     receiver: Receiver<ChoiceEvent>,
     shape: S,
     left: usize,
     begun: bool,
     ended: bool,
-    /// Running while there is nothing to send.
+    /// Set while there is nothing to send.
     beat: Option<Pin<Box<Sleep>>>,
 }
 
@@ -77,7 +77,9 @@ impl<S: Shape> Events<S> {
             }
             None => {
                 self.ended = true;
-                event(&Problem::fault("the answer broke off: the client read too slowly, or the engine stopped").json())
+                event(
+                    &Problem::fault("the answer was cut off: the client read too slowly, or the engine stopped").json(),
+                )
             }
         }
     }
@@ -123,7 +125,7 @@ pub fn respond(receiver: Receiver<ChoiceEvent>, choices: usize, shape: impl Shap
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
-        // Proxies that collect responses would keep tokens back.
+        // Keeps proxies that buffer responses from holding tokens back.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -185,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_waits_shows_that_it_lives() {
-        // Nothing is ready: the body waits, and does not spin.
+        // While nothing is ready, the body must wait without being polled in a loop.
         let (_sender, receiver) = crate::answer::events(1);
         let mut events = Events { receiver, shape: Plain, left: 1, begun: true, ended: false, beat: None };
         let mut poll = || Pin::new(&mut events).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));

@@ -4,16 +4,16 @@ import { about } from "../api.js";
 import { distribution } from "../distribution.js";
 import { el } from "../dom.js";
 
-/** `{node, show(candidates, {vocabulary, title, pick}), clear()}`; `pick(text)` hears a bar that was clicked. */
+/** `{node, show(candidates, {vocabulary, title, pick}), clear()}`; `pick(text)` is called when a bar is clicked. */
 export function bars() {
     const node = el("div.next.nextbars");
     return {
         node,
         show: (candidates, { vocabulary, title, pick = null }) => {
-            // While the temperature's slider is held, the bars below it stay.
+            // The bars stay unchanged while the temperature slider is being dragged.
             if (node.querySelector("input:active")) return;
             const held = node.contains(document.activeElement) && document.activeElement.tagName.toLowerCase();
-            // The rest of the vocabulary is spread evenly when the temperature changes.
+            // When the temperature changes, the remaining probability is spread evenly over the rest of the vocabulary.
             about.vocabulary = vocabulary;
             const known = candidates.map(({ text, probability }) => ({ text, logprob: Math.log(Math.max(probability, 1e-30)) }));
             const shown = distribution(known, { count: 8, pick: pick && ((candidate) => pick(candidate.text)) });

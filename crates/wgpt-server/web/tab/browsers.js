@@ -1,4 +1,4 @@
-// What to do where a browser offers no WebGPU.
+// What to do if a browser offers no WebGPU.
 
 import { el } from "../dom.js";
 import { icon } from "../icons.js";
@@ -14,7 +14,7 @@ const WHERE = [
 const secure = "This page came over plain http. Browsers offer WebGPU only over https and from localhost.";
 const refused = "WebGPU may also be there but switched off: hardware acceleration in the browser's settings, a driver that it does not trust (chrome://gpu tells), or a private window.";
 
-/** Why the engine did not open, and what helps. `again` tries once more. */
+/** Why the engine could not be opened, and what may help. `again` tries once more. */
 export function noGpu(why, again) {
     return el(
         "section.panel.nogpu",

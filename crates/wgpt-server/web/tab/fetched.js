@@ -1,6 +1,6 @@
-// Files that lie beside the page, with progress.
+// Downloads files next to the page, with progress.
 
-/** The bytes at `url`; `report(done, total)` hears how far it is, `total` null where the host does not say. */
+/** The bytes at `url`; `report(done, total)` is called with the progress, `total` null if the host does not send it. */
 export async function fetched(url, report = () => {}) {
     const name = new URL(url, self.location.href).pathname.split("/").at(-1);
     let response;
@@ -12,7 +12,7 @@ export async function fetched(url, report = () => {}) {
     if (!response.ok) {
         throw new Error(`${name} is not beside this page (HTTP ${response.status}). scripts/web builds the whole folder, target/web.`);
     }
-    // Of a compressed answer the length is another one than that of its bytes.
+    // For a compressed response, the header has the compressed length.
     const told = response.headers.get("content-encoding") ? NaN : Number(response.headers.get("content-length"));
     const total = told > 0 ? told : null;
     const parts = [];

@@ -1,9 +1,9 @@
-// Files that come in by dropping or choosing, and go out by downloading.
+// File input by dropping or choosing, and file output by downloading.
 
 import { el } from "../dom.js";
 import { icon } from "../icons.js";
 
-/** Has `node` take files that are dropped on it; `take(file)` hears the first. */
+/** Accepts files dropped on `node`; `take(file)` is called with the first one. */
 export function takesFiles(node, take) {
     const over = (event) => {
         if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
@@ -22,7 +22,7 @@ export function takesFiles(node, take) {
     });
 }
 
-/** A button that chooses a file; `accept` as of an input. */
+/** A button that chooses a file; `accept` is the attribute of a file input. */
 export function chooser(label, accept, take) {
     const input = el("input.unseen", { type: "file", accept, "aria-label": label, tabindex: "-1" });
     input.addEventListener("change", () => {
@@ -33,7 +33,7 @@ export function chooser(label, accept, take) {
     return el("span", {}, button, input);
 }
 
-/** Saves bytes or a text as a file of the visitor's. */
+/** Saves bytes or a text as a file on the visitor's machine. */
 export function download(name, content, type = "application/octet-stream") {
     const url = URL.createObjectURL(new Blob([content], { type }));
     const link = el("a", { href: url, download: name });
@@ -43,7 +43,9 @@ export function download(name, content, type = "application/octet-stream") {
     setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
-/** A button that downloads what `content()` gives, which may take a while; `failed(error)` hears if it comes to nothing. */
+/**
+ * A button that downloads the result of `content()`, which may take a while; `failed(error)` is called if that fails.
+ */
 export function downloadButton(label, name, content, failed) {
     const button = el("button.quiet", { type: "button" }, icon("download"), label);
     button.addEventListener("click", async () => {

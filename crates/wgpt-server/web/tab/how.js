@@ -1,4 +1,4 @@
-// How it works, in short, and a corner for those who test it.
+// A short explanation of how it works, and a section for testers.
 
 import { el } from "../dom.js";
 import { notice } from "../notice.js";

@@ -1,18 +1,21 @@
-// A training run: its steps, what is written and kept along the way, and how it goes on after a pause, a reload or a lost
-// device. It knows nothing of the page; whoever listens hears of every change.
+// A training run: its steps, its samples and checkpoints, and how it continues after a pause, a reload or a lost
+// device. It does not depend on the page; listeners are told of every change.
 
 import { make, onMachine, open, machine } from "./machine.js";
 import { keepRun, takeRun } from "./shelf.js";
 
-/** Tokens of a sample. */
+/** Number of tokens in a sample. */
 const SAMPLE = 160;
 
-/** Least seconds between two checkpoints; more where saving takes long, so that it takes a twentieth of the time at most. */
+/**
+ * Minimum seconds between two checkpoints; more if saving is slow, so that it takes at most a twentieth of the time.
+ */
 const KEEP_EVERY = 8;
 
 /**
- * The run. `phase`: `none`, `preparing`, `running`, `pausing`, `paused`, `done`, `lost`, `failed`. `steps` are what the
- * engine tells of each step, `validations` `[step, loss]`, `samples` `{step, prompt, text}`, `kept` the step of the checkpoint.
+ * The run. `phase`: `none`, `preparing`, `running`, `pausing`, `paused`, `done`, `lost`, `failed`. `steps` are the
+ * engine's reports of each step, `validations` are `[step, loss]`, `samples` `{step, prompt, text}`, `kept` is the step
+ * of the stored checkpoint.
  */
 export const run = { phase: "none", about: null, settings: null, every: 50, tune: false, text: "", why: "", prompt: "", ...fresh() };
 
@@ -23,7 +26,7 @@ function fresh() {
 let trainer = null;
 const hearers = new Set();
 
-/** Hears `phase`, `step`, `held`, `sample`, `piece`, `next`, `kept`, and `tune` with what the tuner tells. */
+/** Listens for `phase`, `step`, `held`, `sample`, `piece`, `next`, `kept`, and `tune` with the tuner's message. */
 export const onRun = (hear) => hearers.add(hear);
 
 const tell = (what, ...more) => hearers.forEach((hear) => hear(what, ...more));
@@ -33,10 +36,10 @@ function become(phase, why = "") {
     tell("phase");
 }
 
-/** Whether steps are being made, or about to be. */
+/** Whether steps are running or about to run. */
 export const busy = () => ["preparing", "running", "pausing"].includes(run.phase);
 
-/** Begins a run on a text. */
+/** Starts a run on a text. */
 export async function start(text, { settings, every, tune }) {
     trainer?.free();
     trainer = null;
@@ -49,7 +52,7 @@ export async function start(text, { settings, every, tune }) {
     });
 }
 
-/** Goes on from the checkpoint that is kept, on an engine opened anew where the one before lost its device. */
+/** Resumes from the stored checkpoint, on a reopened engine if the previous one lost its device. */
 export async function resume() {
     become("preparing");
     await guarded(async () => {
@@ -71,17 +74,17 @@ async function prepare() {
     if (run.tune) await trainer.call("tune", [], { hear: (name, index, count) => tell("tune", name, index, count) });
 }
 
-/** Stops after the step that is under way. */
+/** Pauses after the current step. */
 export function pause() {
     if (run.phase === "running") become("pausing");
 }
 
-/** Goes on after a pause. */
+/** Continues after a pause. */
 export async function goOn() {
     if (run.phase === "paused") await guarded(loop);
 }
 
-/** Writes with the model now, without learning. */
+/** Writes with the current model, without training. */
 export const write = () => guarded(look, false);
 
 /** The model as a GGUF file. */
@@ -110,7 +113,7 @@ async function loop() {
     become(run.step >= steps ? "done" : "paused");
 }
 
-/** The loss on held-out text, a sample, and what could come next. */
+/** Computes the loss on held-out text, a sample, and what could come next. */
 async function look() {
     if (run.about.validation_tokens > 0 && run.validations.at(-1)?.[0] !== run.step) {
         run.validations.push([run.step, await trainer.call("validate")]);
@@ -121,7 +124,7 @@ async function look() {
     tell("sample");
     run.sampleTrouble = "";
     try {
-        // Each sample has a seed of its own, the same one in every run.
+        // Each sample has its own seed, which is the same in every run.
         const hear = (piece) => {
             sample.text += piece;
             tell("piece");
@@ -129,7 +132,7 @@ async function look() {
         sample.text = await trainer.call("write", [sample.prompt, SAMPLE, 0.8, run.step], { hear });
         run.next = await trainer.call("next", [sample.prompt, 16]);
     } catch (error) {
-        // A beginning that the model has no tokens for is no reason to stop learning; a lost device is.
+        // A prompt with characters that the model has no tokens for must not stop training; a lost device must.
         if (error.lost) throw error;
         run.sampleTrouble = error.message;
         run.samples = run.samples.filter((one) => one !== sample);
@@ -153,7 +156,7 @@ async function keep() {
     tell("kept");
 }
 
-/** Runs `work`; what goes wrong ends the run, with words. */
+/** Runs `work`; an error ends the run with a message. */
 async function guarded(work, ends = true) {
     try {
         await work();
@@ -164,7 +167,7 @@ async function guarded(work, ends = true) {
     }
 }
 
-// A device that is lost while nothing is under way takes the run with it too.
+// A device that is lost while the run is idle ends the run too.
 onMachine((state) => {
     if (state === "lost" && ["paused", "done"].includes(run.phase)) become("lost", machine.why);
     if (state !== "open") trainer = null;

@@ -1,4 +1,4 @@
-// The losses of a run: their curve, all numbers, and the same as a file.
+// The losses of a run: a curve, a table, and a file.
 
 import { chart } from "../chart.js";
 import { el, perFrame } from "../dom.js";
@@ -6,20 +6,20 @@ import { downloadButton } from "./files.js";
 
 const COLUMNS = ["step", "loss", "validation_loss", "norm", "lr", "seconds"];
 
-/** Rows of the table; the file has all. */
+/** Maximum number of rows in the table; the file has all. */
 const SHOWN = 200;
 
-/** Rows of all numbers: `steps` as the engine tells them, `validations` as `[step, loss]`. */
+/** The rows of the table, from the engine's `steps` and from `validations` as `[step, loss]`. */
 function rows({ steps, validations }) {
     const held = new Map(validations);
     const all = steps.map((one) => ({ ...one, validation_loss: held.get(one.step) }));
-    // Before the first step there is a validation, and nothing else.
+    // Before the first step there is only a validation.
     return held.has(0) ? [{ step: 0, validation_loss: held.get(0) }, ...all] : all;
 }
 
 const csv = (run) => [COLUMNS, ...rows(run).map((row) => COLUMNS.map((name) => row[name] ?? ""))].map((line) => `${line.join(",")}\n`).join("");
 
-/** The board: `{node, draw()}` shows `run()`, `{steps, validations}`, now. */
+/** The board: `{node, draw()}`; `draw` shows the current `run()`, `{steps, validations}`. */
 export function lossBoard(run, failed) {
     const curve = chart("Loss", (step) => curve.read(step));
     const body = el("tbody");

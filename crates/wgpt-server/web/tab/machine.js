@@ -1,10 +1,10 @@
-// The one engine of the page: opened, lost, opened again.
+// The page's only engine: opened, lost, reopened.
 
 import { connect } from "./remote.js";
 
 /**
- * `state`: `closed`, `opening`, `open`, `lost` or `failed`; `why`: in words. `about`: what the engine says of itself; `name`: the
- * GPU's, as far as the browser tells. `times`: how often it was opened.
+ * `state`: `closed`, `opening`, `open`, `lost` or `failed`; `why`: the reason in words. `about`: the engine's
+ * description of itself; `name`: the GPU's name, if the browser reveals it. `times`: how often the engine was opened.
  */
 export const machine = { state: "closed", about: null, name: "", why: "", times: 0 };
 
@@ -12,7 +12,7 @@ let link = null;
 let engine = null;
 const hearers = new Set();
 
-/** Hears of every change of `machine.state`. */
+/** Adds a listener for every change of `machine.state`. */
 export const onMachine = (hear) => hearers.add(hear);
 
 function become(state, why = "") {
@@ -20,7 +20,7 @@ function become(state, why = "") {
     hearers.forEach((hear) => hear(state));
 }
 
-/** Opens the engine, anew if there was one before; everything that the one before held is gone then. */
+/** Opens the engine, or reopens it; everything that the previous engine held is then gone. */
 export async function open(report = () => {}) {
     link?.close();
     const mine = connect((error) => {
@@ -40,11 +40,11 @@ export async function open(report = () => {}) {
     }
 }
 
-/** An object of the engine: `train`, `resume`, `load`, `reinforce`, with their arguments. Bytes are moved there. */
+/** Creates an object of the engine with `train`, `resume`, `load` or `reinforce`. Bytes are transferred, not copied. */
 export function make(method, ...args) {
     if (machine.state !== "open") throw new Error(machine.why || "The engine is not open yet.");
     return engine.call(method, args);
 }
 
-/** Loses the device on purpose, as a driver that fails would. */
+/** Loses the device on purpose, as a failing driver would. */
 export const lose = () => engine.call("lose");

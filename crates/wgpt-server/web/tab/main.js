@@ -1,4 +1,4 @@
-// The page: opens the engine, says what it runs on, shows one view at a time by the address after `#`.
+// The page: opens the engine, shows what it runs on, and shows one view at a time, selected by the address after `#`.
 
 import { announce, el, hidden } from "../dom.js";
 import { icon, sign } from "../icons.js";
@@ -14,7 +14,7 @@ import { reinforceView } from "./reinforce.js";
 import { talkView } from "./talk.js";
 import { trainView } from "./train.js";
 
-// This page is in English; what it shares with the page of `wgpt serve` knows other languages too.
+// This page is in English; the modules it shares with the page of `wgpt serve` support other languages too.
 settings.language = "en";
 
 const main = document.getElementById("main");
@@ -33,7 +33,7 @@ const views = {
 };
 const NAMES = { train: ["Train", "training"], talk: ["Talk", "chat"], reinforce: ["Reinforce", "feedback"], how: ["How it works", "inside"] };
 
-/** The view that the address names. */
+/** The view named by the address. */
 const current = () => (location.hash.slice(1) in views ? location.hash.slice(1) : "train");
 
 const links = Object.entries(NAMES).map(([name, [title, picture]]) => [name, el("a", { href: `#${name}` }, icon(picture), el("span", {}, title))]);
@@ -56,7 +56,7 @@ function drawStrip() {
         const doing = busy() ? el("span.live", {}, `training, step ${run.step}${run.about ? ` of ${run.about.steps}` : ""}`) : null;
         strip.replaceChildren(el("span.adapter", {}, `Runs on ${name}`), ...[doing].filter(Boolean));
     } else if (state === "lost") {
-        // A training run that it took along tells the rest.
+        // A training run that was lost with it shows the details.
         const shown = notice(run.phase === "lost" ? "The GPU was lost." : `The GPU was lost: ${why}`);
         shown.append(el("button.quiet", { type: "button", onclick: start }, icon("again"), "Open it again"));
         strip.replaceChildren(shown);
@@ -73,7 +73,7 @@ async function start() {
         await open((what, done, total) => going.set(done ?? 0, what === "load" ? { what: "Loading the engine", total } : { what: "Looking for a GPU", total: null }));
         announce(strip.textContent);
     } catch {
-        // The strip says what is wrong.
+        // The strip shows what is wrong.
     }
     going.end();
 }

@@ -1,27 +1,27 @@
-// The models that can be talked with and reinforced: the one that ships with the page, and those made or opened here.
+// The models available for talking and reinforcement: the one that ships with the page, and those made or opened here.
 
 import { el } from "../dom.js";
 import { fetched } from "./fetched.js";
 
-/** By key: `{key, name, stamp(), bytes(report), prompts}`. Where the stamp changes, the model is another one by now. */
+/** By key: `{key, name, stamp(), bytes(report), prompts}`. A changed stamp means that the model has changed. */
 const models = new Map();
 const hearers = new Set();
 
 /**
- * Offers a model, in place of one with the same key. `bytes(report)` gives a GGUF file, in an array that the caller may
- * keep; `prompts()` what to begin a text with, null for a model that answers.
+ * Offers a model, replacing any with the same key. `bytes(report)` returns a GGUF file in an array that the caller may
+ * keep; `prompts()` returns beginnings of texts, or null for a chat model.
  */
 export function offer(key, name, bytes, { stamp = () => key, prompts = () => null } = {}) {
     models.set(key, { key, name, bytes, stamp, prompts });
     hearers.forEach((hear) => hear());
 }
 
-/** Takes an offer back. */
+/** Withdraws an offer. */
 export function withdraw(key) {
     if (models.delete(key)) hearers.forEach((hear) => hear());
 }
 
-/** Offers a file of the visitor's, and gives its key. */
+/** Offers a file chosen by the visitor, and returns its key. */
 export function offerFile(file) {
     offer("file", file.name, async () => new Uint8Array(await file.arrayBuffer()), { stamp: () => `${file.name} ${file.lastModified}` });
     return "file";
@@ -33,7 +33,10 @@ offer("talker", "Talker, ships with this page", async (report) => {
     return shipped.slice();
 });
 
-/** A field that chooses a model, none of `except`; `chosen(model)` hears of it. Gives `{node, model(), pick(key)}`. */
+/**
+ * A field to choose a model, without those in `except`; `chosen(model)` is called on changes. Returns `{node, model(),
+ * pick(key)}`.
+ */
 export function modelField(id, label, chosen, except = []) {
     const select = el("select", { id });
     const draw = () => {

@@ -1,8 +1,8 @@
-// A bar with words beside it: what is being done, how much of it, and how long the rest will take.
+// A progress bar with a label: what is being done, how much of it, and how long the rest will take.
 
 import { el } from "../dom.js";
 
-/** A time in words: 8 s, 3 min 20 s, 1 h 5 min. */
+/** A duration in words: 8 s, 3 min 20 s, 1 h 5 min. */
 export function duration(seconds) {
     const whole = Math.max(0, Math.round(seconds));
     if (whole < 60) return `${whole} s`;
@@ -11,8 +11,8 @@ export function duration(seconds) {
 }
 
 /**
- * `{node, begin(what, total, done), set(done, words), end()}`. Without a total the bar moves to and fro and the time that
- * went by is told; with one the time left, from the pace since `begin`.
+ * `{node, begin(what, total, done), set(done, words), end()}`. Without a total, the bar moves back and forth and the
+ * elapsed time is shown; with one, the remaining time is estimated from the pace since `begin`.
  */
 export function progress() {
     const bar = el("progress", { max: 1 });

@@ -1,4 +1,4 @@
-// How large the model is and how it learns: three sizes, and every setting for those who want it.
+// The model's size and the training settings: three presets, and every setting for those who want it.
 
 import { el } from "../dom.js";
 import { compact } from "../words.js";
@@ -23,13 +23,13 @@ const FIELDS = [
     ["vocabulary", "BPE tokens", 257, 50000],
 ];
 
-/** About how many numbers a model learns. */
+/** The approximate number of parameters of a model. */
 export function parameters({ layers, width, context, family }, vocabulary) {
     const block = 12 * width * width + 2 * width;
     return vocabulary * width + (family === "gpt2" ? context * width : 0) + layers * block + width;
 }
 
-/** The panel: `{node, settings(), tell(different)}`; `tell` hears how many different characters the text has. */
+/** The panel: `{node, settings(), tell(different)}`; `tell` passes the number of distinct characters in the text. */
 export function recipePanel() {
     const inputs = {};
     let different = 90;
@@ -92,7 +92,7 @@ export function recipePanel() {
     draw();
     return {
         node,
-        /** What is set; throws, in words, where a field is not a number that would do. */
+        /** The current settings; throws with a message if a field has no valid number. */
         settings: () => {
             const found = { tokenizer: inputs.tokenizer.value, family: inputs.family.value };
             for (const [name, label, min, max] of FIELDS) {

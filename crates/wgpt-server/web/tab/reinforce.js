@@ -1,4 +1,4 @@
-// Reinforce: a judge scores what a model answers, and the model learns to be scored higher, round by round.
+// Reinforce: a judge scores a model's answers, and the model learns to score higher, round by round.
 
 import { announce, el } from "../dom.js";
 import { notice } from "../notice.js";
@@ -17,14 +17,14 @@ const JUDGES = [
     ["pattern", "A pattern: how often it comes", { label: "Text to find", value: "!" }],
 ];
 
-/** The view; `talk(key)` goes to the conversation with a model. */
+/** The view; `talk(key)` opens the conversation with a model. */
 export function reinforceView(talk) {
     const problem = el("div.problem");
     const failed = (error) => problem.replaceChildren(notice(error));
     const going = progress();
     const board = roundsBoard();
     let ppo = null;
-    /** What `ppo` was made with: other settings begin anew. */
+    /** The settings that `ppo` was created with; other settings start over. */
     let made = "";
     let phase = "idle";
     const models = modelField("judgedmodel", "Model", () => suggest(), ["reinforced"]);
@@ -94,7 +94,7 @@ export function reinforceView(talk) {
         return found;
     }
 
-    /** Plays rounds until `most` are played, all are, or it is stopped. */
+    /** Plays rounds until `most` or all of them are played, or until it is stopped. */
     async function play(most) {
         problem.replaceChildren();
         phase = "playing";
@@ -102,7 +102,7 @@ export function reinforceView(talk) {
         try {
             const wanted = settings();
             const model = models.model();
-            // A model that goes on learning meanwhile does not end its rounds; "Start anew" takes what it is by then.
+            // A model that keeps training meanwhile does not end its rounds; "Start anew" uses its current state.
             const signature = JSON.stringify([wanted, model.key === "file" ? model.stamp() : model.key, machine.times]);
             if (!ppo || signature !== made) await prepare(model, wanted, signature);
             if (board.count() >= wanted.steps) throw new Error(`All ${wanted.steps} rounds are played. Give more of them, or another seed, to begin anew.`);

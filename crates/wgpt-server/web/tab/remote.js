@@ -1,6 +1,6 @@
-// Calls into the worker that holds the engine.
+// Calls to the worker that runs the engine.
 
-/** What the engine refused, in words for people; `lost` where the GPU went away. */
+/** The engine's error, in words for people; `lost` if the GPU was lost. */
 export class Refused extends Error {
     constructor({ message, lost }) {
         super(message);
@@ -9,9 +9,9 @@ export class Refused extends Error {
 }
 
 /**
- * A worker with an engine. `failed(error)` hears of every call that fails. Gives `{call, close}`;
- * `call(on, method, args, {hear, signal})` resolves with a value, or with a remote object, `{call(method, args, more),
- * free()}`. `hear` hears what a call tells while it works; `signal` asks it to end early, with what it has by then.
+ * A worker with an engine. `failed(error)` is called for every call that fails. Returns `{call, close}`; `call(on,
+ * method, args, {hear, signal})` resolves with a value, or with a remote object, `{call(method, args, more), free()}`.
+ * `hear` is called with everything reported during a call; `signal` asks it to end early and return what it has.
  */
 export function connect(failed) {
     const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });

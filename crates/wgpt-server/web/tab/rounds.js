@@ -1,4 +1,4 @@
-// The rounds of reinforcement: curves of score, KL and entropy, and what the model answered before and answers now.
+// The rounds of reinforcement: curves of score, KL and entropy, and the model's answers before and now.
 
 import { chart } from "../chart.js";
 import { el, perFrame } from "../dom.js";
@@ -7,11 +7,11 @@ import { short } from "../words.js";
 const CURVES = [["Score", "score"], ["KL from the model before", "kl"], ["Entropy", "entropy"]];
 const FACTS = [["Score", "score"], ["What the judge said", "raw_score"], ["KL", "kl"], ["Its price (beta)", "beta"], ["Entropy", "entropy"], ["Tokens per answer", "response_length"]];
 
-/** The board: `{node, begin(prompts), add(round), count()}`; a round is what the engine tells of it. */
+/** The board: `{node, begin(prompts), add(round), count()}`; a round is the engine's report of it. */
 export function roundsBoard() {
     let rounds = [];
     let asked = [];
-    /** By prompt: the first answer to it, and the newest. */
+    /** By prompt: its first answer, and its newest. */
     let answers = new Map();
     const read = (step) => charts.forEach((one) => one.read(step));
     const charts = CURVES.map(([title]) => chart(title, read));
@@ -49,7 +49,7 @@ export function roundsBoard() {
         node,
         begin: (prompts = []) => {
             rounds = [];
-            // The longest first: one may be a part of another.
+            // The longest first, since one prompt may be part of another.
             asked = [...prompts].sort((one, other) => other.length - one.length);
             answers = new Map();
             node.hidden = true;
@@ -57,9 +57,9 @@ export function roundsBoard() {
         },
         add: (round) => {
             rounds.push(round);
-            // The first round's answers are those of the model as it was.
+            // The first round's answers come from the unchanged model.
             for (const { prompt: read, answer, score } of round.samples ?? []) {
-                // The engine tells a prompt as the model read it, in the form of a conversation.
+                // The engine reports a prompt as the model read it, in the form of a conversation.
                 const prompt = asked.find((one) => read.includes(one)) ?? read;
                 const held = answers.get(prompt);
                 if (!held) answers.set(prompt, { before: { answer, score }, now: null, first: round.step });

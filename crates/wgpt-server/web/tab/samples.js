@@ -1,10 +1,11 @@
-// What the model writes while it learns: the newest sample as it streams, the earlier ones by a slider, the next word as bars.
+// What the model writes during training: the newest sample as it streams, earlier ones by a slider, the next word as
+// bars.
 
 import { el, perFrame } from "../dom.js";
 import { bars } from "./bars.js";
 import { onRun, run } from "./learning.js";
 
-/** The panel; `write()` has the model write now, where it may. Gives `{node, suggest(beginning)}`. */
+/** The panel; `write()` lets the model write now, if possible. Returns `{node, suggest(beginning)}`. */
 export function samplePanel(write) {
     const prompt = el("input", { id: "prompt", autocomplete: "off", value: run.prompt, maxlength: 400 });
     const again = el("button.quiet", { type: "submit" }, "Write");
@@ -33,12 +34,12 @@ export function samplePanel(write) {
         trouble,
         next.node,
     );
-    /** The index of the sample that is shown; null for the newest. */
+    /** The index of the sample shown; null for the newest. */
     let at = null;
 
     const draw = perFrame(() => {
         const { samples } = run;
-        // A run that goes on brings its own beginning.
+        // A resumed run has its own prompt.
         if (document.activeElement !== prompt) prompt.value = run.prompt;
         const index = at === null ? samples.length - 1 : Math.min(at, samples.length - 1);
         const one = samples[index];
@@ -75,7 +76,7 @@ export function samplePanel(write) {
     draw();
     return {
         node,
-        /** The beginning that a text suggests, unless the visitor wrote one. */
+        /** Uses the beginning that a text suggests, unless the visitor wrote one. */
         suggest: (beginning) => {
             if (prompt.dataset.own) return;
             run.prompt = beginning;

@@ -1,4 +1,4 @@
-// What the browser keeps of a training run: whole or not at all, in one transaction of IndexedDB.
+// A training run in the browser's storage, written in one transaction of IndexedDB: completely or not at all.
 
 const NAME = "wgpt-tab";
 const STORE = "run";
@@ -12,7 +12,9 @@ function opened() {
     });
 }
 
-/** One transaction: `work(store)` asks for what it needs, and gives what the transaction is to give when it is through. */
+/**
+ * Runs one transaction: `work(store)` makes the requests, and returns the request whose result is the transaction's.
+ */
 async function transaction(mode, work) {
     const database = await opened();
     try {
@@ -27,7 +29,9 @@ async function transaction(mode, work) {
     }
 }
 
-/** Keeps a run in place of the one before: `about` (small, for the offer to go on), the checkpoint's bytes, the text. */
+/**
+ * Stores a run, replacing the previous one: `about` (small, for the offer to resume), the checkpoint's bytes, the text.
+ */
 export const keepRun = (about, bytes, text) => transaction("readwrite", (store) => {
     store.put(about, "about");
     store.put(bytes, "bytes");
@@ -35,7 +39,7 @@ export const keepRun = (about, bytes, text) => transaction("readwrite", (store) 
     return () => about;
 });
 
-/** What is known of the run that is kept; null where there is none, or the browser keeps nothing. */
+/** The description of the stored run; null if there is none, or if the browser stores nothing. */
 export async function keptRun() {
     try {
         return await transaction("readonly", (store) => {
@@ -47,13 +51,13 @@ export async function keptRun() {
     }
 }
 
-/** The whole run that is kept: `{about, bytes, text}`. */
+/** The complete stored run: `{about, bytes, text}`. */
 export const takeRun = () => transaction("readonly", (store) => {
     const asked = ["about", "bytes", "text"].map((key) => store.get(key));
     return () => Object.fromEntries(["about", "bytes", "text"].map((key, index) => [key, asked[index].result]));
 });
 
-/** Forgets it. */
+/** Deletes the stored run. */
 export const forgetRun = () => transaction("readwrite", (store) => {
     store.clear();
     return () => null;

@@ -1,4 +1,4 @@
-// Talk: a conversation with a model that runs here.
+// Talk: a conversation with a model that runs in this tab.
 
 import { answerNode, grows } from "../answer.js";
 import { announce, el, hidden } from "../dom.js";
@@ -73,7 +73,7 @@ export function talkView() {
         await answer();
     }
 
-    /** Another answer in place of the last one. */
+    /** Replaces the last answer by a new one. */
     async function again() {
         if (stopper || messages.at(-1)?.role !== "assistant") return;
         messages.pop();
@@ -103,7 +103,7 @@ export function talkView() {
                 one.state = "writing";
                 one.paint?.();
             };
-            // A model without a chat form goes on with the last text.
+            // A model without a chat template continues the last text.
             const asked = talker.about.chat ? said : said.slice(-1);
             const told = await talker.call("answer", [asked, options], { hear, signal: stop.signal });
             Object.assign(one, { content: told.text, count: told.tokens, elapsed: performance.now() - began, finish: told.finish });
@@ -156,7 +156,7 @@ export function talkView() {
     });
     node.addEventListener("keydown", (event) => {
         if (event.key === "Escape" && stopper) stopper.abort();
-        // While an input method composes (Chinese, Japanese), Enter is its own.
+        // While an input method is composing (Chinese, Japanese), Enter belongs to it.
         if (event.target !== area || event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
         event.preventDefault();
         if (!stopper) say(area.value);

@@ -1,8 +1,11 @@
-// A model in the engine, ready to talk: loaded when it is first asked, and again when it has become another one.
+// A model loaded in the engine for conversation: loaded on the first question, and again if the model has changed.
 
 import { make, machine } from "./machine.js";
 
-/** Loads what `model` (an offer of models.js) is now. Gives `{about, call}`; `report(what, done, total)` hears how far it is. */
+/**
+ * Loads the current version of `model` (see models.js). Returns `{about, call}`; `report(what, done, total)` reports
+ * progress.
+ */
 export function talkers() {
     let loaded = null;
     return async (model, report) => {

@@ -1,33 +1,33 @@
-// The text to learn from: the one that ships with the page, a file, or what is written and pasted.
+// The training text: the one that ships with the page, a file, or text written or pasted by the visitor.
 
 import { el } from "../dom.js";
 import { compact, number } from "../words.js";
 import { fetched } from "./fetched.js";
 import { chooser, takesFiles } from "./files.js";
 
-/** A longer text than this is shown by its beginning: no field likes a megabyte. */
+/** Only the beginning of a text longer than this is shown, since text fields cannot handle megabytes. */
 const SHOWN = 60000;
 const BUILT_IN = "Eight plays of Shakespeare";
 
-/** What is the text now: `{name, content, own}`; `content` is null until the built-in one has come. */
+/** The current text: `{name, content, own}`; `content` is null until the built-in one has been loaded. */
 export const text = { name: BUILT_IN, content: null, own: false };
 
-/** Characters, and how many different ones. */
+/** The number of characters, and of distinct characters. */
 export function census(content) {
     const different = new Set(content);
     return { characters: content.length, different: different.size };
 }
 
-/** The beginning of a text that a model could go on with. */
+/** The beginning of a text that a model could continue. */
 export function opening(content, own) {
     if (!own) return "To be, or";
     const line = content.trim().split(/\r?\n/)[0];
     return [...line].slice(0, 12).join("").replace(/\s+\S*$/, "") || [...line].slice(0, 4).join("");
 }
 
-/** The panel; `changed()` hears of every other text, `failed(error)` of a file that cannot be read. */
+/** The panel; `changed()` is called when the text changes, `failed(error)` if a file cannot be read. */
 export function textPanel(changed, failed) {
-    /** What the visitor wrote, while another text is shown. */
+    /** The visitor's own text, remembered while another text is shown. */
     let mine = "";
     const area = el("textarea", { id: "text", rows: 9, spellcheck: "false", "aria-describedby": "textfacts", placeholder: "Paste or write a text here, in any language, or drop a .txt file. A few thousand characters are enough to see something; a novel is better." });
     const facts = el("p.quieter", { id: "textfacts", role: "status" });

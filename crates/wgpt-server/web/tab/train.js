@@ -1,4 +1,4 @@
-// Train: a text, a size, and a model that learns it while one looks.
+// Train: a text, a size, and a model that learns the text while the visitor watches.
 
 import { dialog } from "../dialog.js";
 import { announce, el, perFrame } from "../dom.js";
@@ -15,7 +15,7 @@ import { samplePanel } from "./samples.js";
 import { forgetRun, keptRun } from "./shelf.js";
 import { census, opening, text, textPanel } from "./text.js";
 
-/** Steps whose pace is told. */
+/** Number of recent steps over which the pace is measured. */
 const RECENT = 20;
 
 /** The view. */
@@ -67,7 +67,7 @@ export function trainView() {
         start(text.content, settings);
     }
 
-    /** A new run takes the place of the one that is kept: that is asked first. */
+    /** A new run replaces the stored one, so the visitor is asked first. */
     async function startAsked() {
         const kept = await keptRun();
         if (!kept || kept.step === 0) {
@@ -86,7 +86,7 @@ export function trainView() {
         sure.focus();
     }
 
-    /** Offers to go on with what an earlier visit kept. */
+    /** Offers to resume a run stored by an earlier visit. */
     async function offerKept() {
         const kept = await keptRun();
         if (!kept || run.phase !== "none") return;
@@ -102,7 +102,7 @@ export function trainView() {
         offers.replaceChildren(el("div.panel.offer", {}, el("p", {}, what), el("div.row", {}, go, forget)));
     }
 
-    /** What to do after a lost device: the step that was reached, the step that is kept, a button that goes on from there. */
+    /** What to do after a lost device: the step reached, the step stored, and a button that resumes from there. */
     function lost() {
         const kept = run.kept !== null;
         const rest = kept ? `The checkpoint of step ${run.kept} is kept in this browser.` : "Nothing was kept yet: start again.";
@@ -158,7 +158,7 @@ export function trainView() {
         if (["step", "held"].includes(what)) board.draw();
         if (what === "step" && run.phase === "running") {
             const doing = `Step ${run.step} of ${run.about.steps}`;
-            // The first step, which compiles kernels, says nothing about the pace.
+            // The first step compiles kernels and says nothing about the pace.
             if (unpaced) going.begin(doing, run.about.steps, run.step);
             else going.set(run.step, { what: doing });
             unpaced = false;
@@ -171,7 +171,7 @@ export function trainView() {
     function changed() {
         const { phase } = run;
         if (phase === "preparing") {
-            // What there is to look at comes in place of what was chosen.
+            // Closes the setup panel to make room for the run.
             setup.open = false;
             going.begin("Making the model ready");
         }
@@ -203,7 +203,7 @@ export function trainView() {
     return { node, ready: () => Promise.all([texts.useBuiltIn(), offerKept()]) };
 }
 
-/** A few beginnings of lines of a text. */
+/** The beginnings of a few lines of a text. */
 function beginnings(content) {
     const lines = content.slice(0, 200000).split(/\r?\n/).map((line) => line.trim()).filter((line) => line.length > 12);
     const stride = Math.max(1, Math.floor(lines.length / 8));

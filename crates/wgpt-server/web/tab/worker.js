@@ -1,12 +1,12 @@
-// The engine, in a worker of its own so that the page stays smooth. It does one thing at a time, in the order of the calls.
+// The engine, in a worker so that the page stays responsive. Calls are processed one at a time, in order.
 //
-// A call is `{id, on, method, args, hears}`: `on` is the number of an object that an earlier call gave, null for none. Its
-// answer is `{id, value}`, `{id, handle}` or `{id, error: {message, lost}}`; before that come `{id, event}` for what it
-// tells while it works. `{stop: id}` asks a call to end early.
+// A call is `{id, on, method, args, hears}`; `on` is the handle of an object returned by an earlier call, or null. The
+// answer is `{id, value}`, `{id, handle}` or `{id, error: {message, lost}}`, preceded by `{id, event}` for everything
+// reported during the call. `{stop: id}` asks a call to end early.
 
 import { fetched } from "./fetched.js";
 
-/** Methods whose answer is a JSON text. */
+/** Methods that return JSON text. */
 const JSON_TEXT = new Set(["about", "step", "next", "answer", "round"]);
 
 const objects = new Map();
@@ -43,7 +43,7 @@ async function serve({ id, on, method, args, hears }) {
     stopped.delete(id);
 }
 
-/** Settings go as JSON, texts and bytes as they are; what is heard goes last. */
+/** Settings are passed as JSON, texts and bytes unchanged; the callback is the last argument. */
 function call(object, on, method, args, hear) {
     if (!object) throw new Error("This belongs to an engine that has gone.");
     if (method === "free") {
@@ -58,7 +58,7 @@ function call(object, on, method, args, hear) {
 /** Calls that need no object. */
 const unbound = { open, adapter };
 
-/** What the browser says of the GPU: browsers tell vendors and architectures, seldom names. */
+/** What the browser reveals about the GPU: usually vendor and architecture, rarely a name. */
 async function adapter() {
     const { vendor, architecture, description } = (await self.navigator.gpu.requestAdapter())?.info ?? {};
     return description || [vendor, architecture].filter(Boolean).join(" ");

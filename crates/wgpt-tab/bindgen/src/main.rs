@@ -1,4 +1,4 @@
-//! Writes the JavaScript that goes with a compiled engine: what wasm-bindgen's own program does, without the rest of it.
+//! Writes the JavaScript for a compiled engine, like wasm-bindgen's own program but without its other features.
 //!
 //! `wgpt-bindgen engine.wasm FOLDER`
 

@@ -1,72 +1,20 @@
-//! `wgpt doctor`
+//! `wgpt doctor` without further options: every kernel against its oracle.
 
-use std::path::PathBuf;
-
-use clap::Args;
 use serde_json::json;
 
-use super::{Shared, full, io_cache, terminal, tuner};
+use super::{
+    super::{Shared, cache, output},
+    Arguments,
+};
 use wgpt::{
     Error, Result,
     doctor::{Doctor, FAMILIES, Row},
-    gpu::{Capabilities, Gpu, adapter, capabilities},
+    gpu::{Capabilities, Gpu},
     io::atomic,
-    wgpu,
 };
 
-/// Check every kernel on this adapter
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Every kernel runs in every variant that could be chosen here and is held against an f64 oracle. \
-The exit status is not 0 if one is wrong.
-
---full goes on with twenty steps of two trainings, whose losses an independent program computed, in f16 too where the adapter has
-it, and has the model that comes with wgpt answer over a cache, over pages and by whole texts. It ends with a short report to
-paste into an issue.
-
---tuner tunes from scratch for two usual trainings and for decoding, and holds every choice against the timing of all variants;
-the exit status is not 0 if one takes more than 5 % longer than the best. What was tuned before stays as it is.
-
-Examples:
-  wgpt doctor
-  wgpt doctor --full --report report.md
-  wgpt doctor --tuner
-  wgpt doctor --tuner --classes rows --json
-  wgpt doctor --list
-  wgpt doctor --adapter llvmpipe --report doctor.md"
-)]
-pub(crate) struct Arguments {
-    /// Only list the adapters
-    #[arg(long)]
-    list: bool,
-    /// Do not time the kernels
-    #[arg(long)]
-    no_times: bool,
-    /// Check training and decoding too, without times, and report for an issue
-    #[arg(long, conflicts_with_all = ["list", "no_times"])]
-    full: bool,
-    /// Check the tuner's choices instead
-    #[arg(long, conflicts_with_all = ["list", "no_times", "full"])]
-    tuner: bool,
-    /// Only the classes of shapes whose name contains this
-    #[arg(long, requires = "tuner", default_value = "", hide_default_value = true, value_name = "TEXT")]
-    classes: String,
-    /// Write the report as Markdown
-    #[arg(long, value_name = "FILE.md")]
-    report: Option<PathBuf>,
-}
-
-/// Runs the command.
-pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
-    if arguments.list {
-        return list(shared).await;
-    }
-    if arguments.tuner {
-        return tuner::run(shared, &arguments.classes, arguments.report.as_deref()).await;
-    }
-    if arguments.full {
-        return full::run(shared, arguments.report.as_deref()).await;
-    }
+/// Checks every kernel and reports the results.
+pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
     let mut doctor = Doctor::new(&gpu, !arguments.no_times);
     check(shared, &mut doctor).await?;
@@ -83,14 +31,14 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&result, || words(&gpu, rows, &skipped))?;
     shared.close(&gpu)?;
     if failed > 0 {
-        return Err(Error::Failed(format!("{failed} of {} kernel variants disagree with their oracle", rows.len())));
+        return Err(Error::WrongKernels { wrong: failed, checked: rows.len() });
     }
     Ok(())
 }
 
-/// Every family of kernels, with a progress bar.
+/// Checks every family of kernels, with a progress bar.
 pub(super) async fn check(shared: &Shared, doctor: &mut Doctor<'_>) -> Result<()> {
-    let bar = terminal::bar(FAMILIES.len() as u64, shared.quiet);
+    let bar = output::bar(FAMILIES.len() as u64, shared.quiet);
     for family in FAMILIES {
         bar.set_message(*family);
         doctor.check(family).await?;
@@ -98,20 +46,6 @@ pub(super) async fn check(shared: &Shared, doctor: &mut Doctor<'_>) -> Result<()
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-async fn list(shared: &Shared) -> Result<()> {
-    let found = adapter::list().await;
-    let adapters: Vec<_> = found.iter().map(|adapter| adapter::describe(&adapter.get_info())).collect();
-    let named = |features: wgpu::Features| capabilities::names(|feature| features.contains(feature));
-    let features: Vec<_> = found.iter().map(|adapter| named(adapter.features())).collect();
-    if adapters.is_empty() {
-        return Err(Error::NoAdapter(adapter::INSTALL_HINT.to_string()));
-    }
-    shared.result(&json!({ "adapters": adapters, "features": features }), || {
-        let line = |(i, (name, features)): (usize, (&String, &Vec<_>))| format!("{i}: {name}: {}", features.join(", "));
-        adapters.iter().zip(&features).enumerate().map(line).collect::<Vec<_>>().join("\n")
-    })
 }
 
 /// What could not be checked because the adapter lacks it.
@@ -167,7 +101,7 @@ fn words(gpu: &Gpu, rows: &[Row], skipped: &[String]) -> String {
     }
     let choices = gpu.tuner().choices();
     if !choices.is_empty() {
-        text += &format!("\nchosen variants (kept in {}):\n", io_cache::place(gpu));
+        text += &format!("\nchosen variants (kept in {}):\n", cache::place(gpu));
         for (class, variant) in choices {
             text += &format!("  {class:<28} {variant}\n");
         }

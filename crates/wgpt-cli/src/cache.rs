@@ -1,16 +1,17 @@
-//! What the tuner learned and what was compiled, kept in the user's cache folder by adapter and driver.
+//! The program's folder in the user's cache: the tuner's choices and compiled pipelines, by adapter and driver, and the
+//! model that comes with the program, for a first chat without any download.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use wgpt::{gpu::Gpu, io::atomic, wgpu};
+use wgpt::{Error, Result, assets::TALKER, gpu::Gpu, io::atomic, wgpu};
 
-/// Counts up when variants or classes change their names or meaning, so that old choices are not taken for new ones.
+/// Increased when variants or classes change their names or meaning, so that old choices are not used for new ones.
 const VERSION: u32 = 3;
 
-/// The program's cache folder: `WGPT_CACHE`, or below `XDG_CACHE_HOME`, the platform's cache folder or the home.
+/// The program's cache folder: `WGPT_CACHE`, or below `XDG_CACHE_HOME`, the platform's cache folder or the home folder.
 pub fn folder() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("WGPT_CACHE").or_else(|| {
@@ -26,12 +27,12 @@ fn file(gpu: &Gpu) -> Option<PathBuf> {
     Some(folder()?.join(format!("tuning-v{VERSION}-{}.json", gpu.tuner().adapter())))
 }
 
-/// Where the choices of this adapter are kept, for messages.
+/// The path of this adapter's stored choices, for messages.
 pub fn place(gpu: &Gpu) -> String {
     file(gpu).map_or_else(|| "nowhere (no home folder)".to_string(), |file| file.display().to_string())
 }
 
-/// Takes over what was kept. A missing or broken file only means tuning again.
+/// Loads stored choices. If the file is missing or broken, the only consequence is tuning again.
 pub fn load(gpu: &Gpu) {
     let text = file(gpu).and_then(|file| std::fs::read_to_string(file).ok());
     if let Some(choices) = text.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(&text).ok()) {
@@ -44,12 +45,12 @@ fn compiled_file(info: &wgpu::AdapterInfo) -> Option<PathBuf> {
     Some(folder()?.join(wgpu::util::pipeline_cache_key(info)?))
 }
 
-/// The compiled pipelines that were kept: [`wgpt::gpu::Options::compiled`].
+/// The stored compiled pipelines, for [`wgpt::gpu::Options::compiled`].
 pub fn compiled(info: &wgpu::AdapterInfo) -> Option<Vec<u8>> {
     std::fs::read(compiled_file(info)?).ok()
 }
 
-/// Keeps what is known. A read-only home must not end a training run, so failures are not errors.
+/// Stores the choices. A read-only home folder must not end a training run, so failures are ignored.
 pub fn save(gpu: &Gpu) {
     let choices = gpu.tuner().choices();
     if let (Some(file), false, Ok(text)) = (file(gpu), choices.is_empty(), serde_json::to_string_pretty(&choices)) {
@@ -60,7 +61,7 @@ pub fn save(gpu: &Gpu) {
     }
 }
 
-/// Writes what is new.
+/// Writes a file if its content has changed.
 fn keep(file: &Path, bytes: &[u8]) {
     if std::fs::read(file).is_ok_and(|kept| kept == bytes) {
         return;
@@ -69,4 +70,24 @@ fn keep(file: &Path, bytes: &[u8]) {
         let _ = std::fs::create_dir_all(folder);
     }
     let _ = atomic::write(file, bytes);
+}
+
+/// The path of the model named by the user, or of the model that comes with the program. The latter is written to the
+/// user's cache folder (or, without one, to the folder for temporary files) if it is not there yet.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be written.
+pub(super) fn or_talker(named: Option<&PathBuf>) -> Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.clone());
+    }
+    let folder = folder().unwrap_or_else(|| std::env::temp_dir().join("wgpt"));
+    let path = folder.join("talker.gguf");
+    // Another version of the program may have written a different one.
+    if std::fs::read(&path).is_ok_and(|found| found == TALKER) {
+        return Ok(path);
+    }
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+    atomic::write(&path, TALKER)?;
+    Ok(path)
 }

@@ -1,10 +1,13 @@
-//! `wgpt doctor --full`: whether an adapter computes what it should, as a report for an issue.
+//! `wgpt doctor --full`: checks whether an adapter computes correctly, and writes a report for an issue.
 
 use std::path::Path;
 
 use serde_json::json;
 
-use super::{Shared, doctor, shipped};
+use super::{
+    super::{Shared, cache, hints},
+    kernels,
+};
 use wgpt::{
     Error, Result,
     doctor::{
@@ -16,17 +19,17 @@ use wgpt::{
     io::atomic,
 };
 
-/// What was found, as far as the driver let it come.
+/// The results, as far as the driver got.
 #[derive(Default)]
 struct Findings {
     rows: Vec<Row>,
     trajectories: Vec<Trajectory>,
     answers: Vec<Answer>,
-    /// What ended it early.
+    /// The error that ended the checks early.
     error: Option<Error>,
 }
 
-/// Runs everything, and reports even if it had to end early.
+/// Runs everything, and writes the report even if it ends early.
 pub(super) async fn run(shared: &Shared, report: Option<&Path>) -> Result<()> {
     let gpu = shared.open().await?;
     let mut findings = Findings::default();
@@ -40,20 +43,20 @@ pub(super) async fn run(shared: &Shared, report: Option<&Path>) -> Result<()> {
     let result = json!({
         "passed": passed, "version": env!("CARGO_PKG_VERSION"), "system": system(), "adapter": gpu.description(),
         "driver": gpu.info().driver_info, "reduced": Options::from_environment().reduced(), "features": features(&gpu, true),
-        "capabilities": gpu.capabilities(), "kernels": rows, "skips": doctor::skipped(gpu.capabilities()),
+        "capabilities": gpu.capabilities(), "kernels": rows, "skips": kernels::skipped(gpu.capabilities()),
         "trajectories": trajectories, "answers": answers, "choices": gpu.tuner().choices(),
-        "error": error.as_ref().map(Error::to_string),
+        "error": error.as_ref().map(hints::words),
     });
     shared.result(&result, || text)?;
     shared.close(&gpu)?;
-    if passed { Ok(()) } else { Err(Error::Failed("this adapter does not compute what it should".to_string())) }
+    if passed { Ok(()) } else { Err(Error::WrongAdapter) }
 }
 
 fn system() -> String {
     format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// The optional features that the device was opened with, or those that it was not.
+/// The optional features with which the device was opened or, if not `has`, without which.
 fn features(gpu: &Gpu, has: bool) -> Vec<&'static str> {
     let features = gpu.device().features();
     capabilities::names(|feature| features.contains(feature) == has)
@@ -66,12 +69,12 @@ fn words(list: &[&str]) -> String {
 impl Findings {
     async fn collect(&mut self, shared: &Shared, gpu: &Gpu) -> Result<()> {
         let mut doctor = Doctor::new(gpu, false);
-        let checked = doctor::check(shared, &mut doctor).await;
+        let checked = kernels::check(shared, &mut doctor).await;
         self.rows = doctor.rows().to_vec();
         checked?;
         shared.say(format_args!("kernels are done; training {} steps", trajectory::STEPS));
         self.trajectories = trajectory::follow(gpu).await?;
-        self.answers = known_answers::ask(gpu, &shipped::or_talker(None)?).await?;
+        self.answers = known_answers::ask(gpu, &cache::or_talker(None)?).await?;
         Ok(())
     }
 
@@ -108,7 +111,7 @@ impl Findings {
         line("limits", limits.join(", "));
         let failed = self.rows.iter().filter(|row| !row.pass).count();
         line("kernels", format!("{} variants passed, {failed} failed", self.rows.len() - failed));
-        for skip in doctor::skipped(capabilities) {
+        for skip in kernels::skipped(capabilities) {
             line("skipped", skip);
         }
         for found in &self.trajectories {
@@ -124,7 +127,7 @@ impl Findings {
         text + &self.failures() + &choices(gpu)
     }
 
-    /// What failed, each with the first thing that was wrong.
+    /// The failed checks, each with its first error.
     fn failures(&self) -> String {
         let mut lines = Vec::new();
         for row in self.rows.iter().filter(|row| !row.pass) {
@@ -142,7 +145,7 @@ impl Findings {
         for answer in self.answers.iter().filter(|answer| !answer.pass) {
             lines.push(format!("{:?} is answered {:?}, not {:?}", answer.prompt, answer.said, answer.expected));
         }
-        lines.extend(self.error.as_ref().map(|error| format!("ended early: {error}")));
+        lines.extend(self.error.as_ref().map(|error| format!("ended early: {}", hints::words(error))));
         lines
             .iter()
             .enumerate()
@@ -151,7 +154,7 @@ impl Findings {
     }
 }
 
-/// What the tuner chose on this adapter so far, folded away.
+/// The tuner's choices on this adapter so far, in a collapsed section.
 fn choices(gpu: &Gpu) -> String {
     let choices = gpu.tuner().choices();
     if choices.is_empty() {

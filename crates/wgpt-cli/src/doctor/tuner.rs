@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Shared, terminal};
+use super::super::{Shared, output};
 use wgpt::{
     Error, Result,
     doctor::audit::{self, Finding, MOST},
@@ -14,11 +14,11 @@ use wgpt::{
 
 /// Runs the check for the classes whose name contains `wanted`.
 pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) -> Result<()> {
-    // What was learned before is left out: the choices are what is checked.
+    // Stored choices are not loaded, because the choices are what is checked.
     let gpu = shared.open_untuned().await?;
     let mut cases = audit::cases(&gpu).await?;
     cases.retain(|case| case.question.0.contains(wanted));
-    let bar = terminal::bar(cases.len() as u64, shared.quiet);
+    let bar = output::bar(cases.len() as u64, shared.quiet);
     let mut findings = Vec::new();
     for case in &cases {
         bar.set_message(case.question.0.clone());
@@ -35,14 +35,14 @@ pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) ->
     let result = json!({ "adapter": adapter, "most": MOST, "worst": worst, "over": over, "findings": findings });
     shared.result(&result, || words(&findings))?;
     if over > 0 {
-        return Err(Error::Failed(format!("{over} of {} choices are over {MOST} times the best", findings.len())));
+        return Err(Error::SlowChoices { over, choices: findings.len(), most: MOST });
     }
     Ok(())
 }
 
 fn shape(finding: &Finding) -> String {
     let numbers: Vec<_> = finding.shape.iter().map(u32::to_string).collect();
-    // Of the numbers of a product and of attention the last ones are flags.
+    // The last numbers of products and of attention are flags.
     let sizes = if finding.class.starts_with("matmul") { &numbers[..3] } else { &numbers[..] };
     format!("{}{}", sizes.join("x"), if finding.sibling { " (sibling)" } else { "" })
 }
@@ -56,7 +56,7 @@ fn own(finding: &Finding) -> f64 {
     own.and_then(|(_, seconds)| *seconds).unwrap_or(f64::NAN)
 }
 
-/// One line on all of them.
+/// A summary of all findings on one line.
 fn summary(findings: &[Finding]) -> String {
     let worst = findings.iter().max_by(|left, right| left.ratio.total_cmp(&right.ratio));
     let over = findings.iter().filter(|finding| finding.ratio > MOST).count();

@@ -1,0 +1,124 @@
+//! What the page asks about the model: `/wgpt/about`, what it is; `/tokenize`, a text as its tokens; `/wgpt/inside`, its
+//! attention, and its predictions after every token; `/wgpt/reward`, the reward model's scores of answers.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    base64,
+    openai::{chat, logprobs::finite},
+    problem::{Problem, ok},
+    router::{self, Asked},
+    worker::NO_REWARD,
+};
+use wgpt::{
+    infer::{engine::LONGEST, sampler::Candidate},
+    text::Tokenizer,
+};
+
+/// Maximum number of answers per request.
+const MOST: usize = 64;
+
+/// Reports them.
+pub async fn about(State(app): State<Arc<App>>) -> Response {
+    let config = &app.facts.config;
+    let [name, backend, driver] = &app.facts.gpu;
+    let adapters: Vec<_> = app.models.iter().skip(1).map(|model| model.name.as_str()).collect();
+    ok(&json!({
+        "model": app.models[0].name, "parameters": app.facts.parameters, "context": app.facts.window,
+        "vocabulary": config.vocabulary, "layers": config.layers, "heads": config.heads, "adapters": adapters,
+        "adapter": { "name": name, "backend": backend, "driver": driver }, "reward": app.facts.reward,
+        "chats": app.models[0].template.is_some(), "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// The tokens of `text`, including what the model puts before a text. Special tokens are recognised by name.
+///
+/// # Errors
+/// 400 for a text that the tokenizer cannot encode.
+pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let Asked { fields, .. } = router::asked(&app, request).await?;
+    let model = app.model(fields.text("model")?)?;
+    let missing = || Problem::field("text", "is missing");
+    let text = fields.text("text")?.ok_or_else(missing)?.to_string();
+    let tokens = App::aside(move || {
+        let ids = model.codec.read(&text)?;
+        Ok(ids.into_iter().map(|id| token(&model.codec.tokenizer, id)).collect::<Vec<Value>>())
+    });
+    Ok(ok(&json!({ "tokens": tokens.await? })))
+}
+
+/// Runs the model on `text` or `messages` and reports its attention and, after each token, the `top` most likely next
+/// tokens (10 by default, at most 50).
+///
+/// # Errors
+/// 400 for a text that is empty or too long.
+pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let Asked { fields, spent } = router::asked(&app, request).await?;
+    let top = fields.integer("top", 0..=50)?.unwrap_or(10) as usize;
+    let model = app.model(None)?;
+    let (reader, text) = (model.clone(), fields.text("text")?.map(str::to_string));
+    let messages = fields.get("messages").map(chat::messages).transpose()?;
+    let ids = App::aside(move || match (text, messages) {
+        (Some(text), None) => Ok(reader.codec.read(&text)?),
+        (None, Some(messages)) => reader.prompt(&messages),
+        _ => Err(Problem::bad("give either \"text\" or \"messages\"")),
+    });
+    let ids = ids.await?;
+    let longest = LONGEST.min(app.facts.window);
+    if ids.is_empty() || ids.len() > longest {
+        return Err(Problem::bad(format!("the text has {} tokens; give 1 to {longest}", ids.len())));
+    }
+    spent.prompt(ids.len());
+    let inspection = app.worker.inspect(ids.clone(), top).await?;
+    let value = App::aside(move || {
+        let tokenizer = &model.codec.tokenizer;
+        // One byte per probability is as precise as a screen can show.
+        let attention: Vec<u8> = inspection.attention.iter().map(|share| (share * 255.0).round() as u8).collect();
+        let row = |row: &Vec<_>| row.iter().map(|candidate| likely(tokenizer, candidate)).collect::<Vec<Value>>();
+        Ok(json!({
+            "tokens": ids.iter().map(|id| token(tokenizer, *id)).collect::<Vec<_>>(),
+            "layers": inspection.layers, "heads": inspection.heads, "attention": base64::encode(&attention),
+            "next": inspection.next.iter().map(row).collect::<Vec<_>>(),
+        }))
+    });
+    Ok(ok(&value.await?))
+}
+
+/// The reward of each of `answers` to `messages`.
+///
+/// # Errors
+/// 400 if no reward model is loaded, or if the messages are not a conversation.
+pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let Asked { fields, .. } = router::asked(&app, request).await?;
+    if !app.facts.reward {
+        return Err(Problem::bad(NO_REWARD));
+    }
+    let messages = chat::messages(fields.need("messages")?)?;
+    let wrong = || Problem::field("answers", format!("must be a list of 1 to {MOST} texts"));
+    let answers = fields.list("answers")?;
+    if !(1..=MOST).contains(&answers.len()) {
+        return Err(wrong());
+    }
+    let text = |answer: &Value| Ok((messages.clone(), answer.as_str().ok_or_else(wrong)?.to_string()));
+    let texts = answers.iter().map(text).collect::<Result<Vec<_>, Problem>>()?;
+    Ok(ok(&json!({ "rewards": app.worker.reward(texts).await? })))
+}
+
+/// `{"id", "text", "bytes"}`
+fn token(tokenizer: &Tokenizer, id: u32) -> Value {
+    json!({ "id": id, "text": tokenizer.token_text(id), "bytes": tokenizer.token_bytes(id) })
+}
+
+/// `{"id", "text", "bytes", "logprob"}`
+fn likely(tokenizer: &Tokenizer, candidate: &Candidate) -> Value {
+    let mut likely = token(tokenizer, candidate.id);
+    likely["logprob"] = json!(finite(candidate.logprob));
+    likely
+}
