@@ -51,8 +51,9 @@ pub fn join(options: Options) -> Result<Group> {
         .name("mpi".to_string())
         .spawn(move || serve(options, &todo, &introduce, shared))
         .map_err(Error::system("start a thread for MPI"))?;
-    let Introduction { rank, size, local, hosts } =
-        introduced.recv().map_err(|_| Error::Failed("MPI could not begin".to_string()))?;
+    let Introduction { rank, size, local, hosts } = introduced
+        .recv()
+        .map_err(|_| Error::Exchange("the thread that talks to MPI ended before it began".to_string()))?;
     let transport = Box::new(Mutex::new(jobs));
     let ranks = Ranks { rank, size, local, hosts, options, transport, trouble, sent: AtomicU64::new(0) };
     Ok(Group(Some(Arc::new(ranks))))
