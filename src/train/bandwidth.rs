@@ -1,4 +1,4 @@
-//! What it takes to bring gradients from this adapter to other ranks and back: the rates that a forecast needs.
+//! How fast gradients travel from this adapter to other ranks and back: the rates that a forecast needs.
 
 use web_time::Instant;
 
@@ -9,17 +9,17 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Numbers of a copy that is timed.
+/// Elements in each timed copy.
 const COPY: usize = 1 << 20;
-/// Numbers of a message whose time is all latency.
+/// Elements in a message so small that its time is all latency.
 const SMALL: usize = 1;
-/// Copies and messages; their median counts.
+/// Number of timed copies and of timed messages; the medians are used.
 const ROUNDS: usize = 9;
 
 /// Bytes per second from GPU to host memory, and back, in copies as large as a bucket of gradients.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub async fn copies(gpu: &Gpu) -> Result<(f64, f64)> {
     let tensor = Tensor::zeros(gpu, &[COPY])?;
     let (mut down, mut up) = (Vec::new(), Vec::new());
@@ -37,8 +37,8 @@ pub async fn copies(gpu: &Gpu) -> Result<(f64, f64)> {
     Ok((bytes / median(&mut down), bytes / median(&mut up)))
 }
 
-/// Bytes per second that a rank sends in a sum over all ranks of `group`, and seconds of latency: as [`crate::parallel::forecast`]
-/// counts them.
+/// Bytes per second that a rank sends in a sum over all ranks of `group`, and the latency in seconds, both as
+/// [`crate::parallel::forecast`] counts them.
 ///
 /// # Errors
 /// [`crate::Error::Rank`].

@@ -1,4 +1,4 @@
-//! What the ranks of a job do together beside steps.
+//! What the ranks of a job do together besides training steps.
 
 use std::{
     path::Path,
@@ -19,16 +19,16 @@ use crate::{
 pub struct Log(Option<Metrics>);
 
 impl Log {
-    /// That of a run at `step`: a new one at the first.
+    /// Opens the log of a run at `step`: a new file at step 0, the existing one otherwise.
     ///
     /// # Errors
-    /// As [`Metrics::create`] and [`Metrics::resume`].
+    /// Same as [`Metrics::create`] and [`Metrics::resume`].
     pub fn open(group: &Group, path: &Path, step: u64) -> Result<Self> {
         let open = || if step == 0 { Metrics::create(path) } else { Metrics::resume(path, step) };
         group.is_first().then(open).transpose().map(Self)
     }
 
-    /// As [`Metrics::append`].
+    /// Appends a line as [`Metrics::append`] does; ranks other than the first do nothing.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -37,17 +37,17 @@ impl Log {
     }
 }
 
-/// Whether any rank wants to stop: a wish of one is heard by all at the same step.
+/// A vote on whether to stop: if any rank wants to, all of them stop at the same step.
 #[must_use]
 pub struct Vote(Reply<Vec<f32>>);
 
 impl Vote {
-    /// This rank's vote.
+    /// Casts this rank's vote.
     pub fn cast(group: &Group, stop: &AtomicBool) -> Self {
         Self(group.sum(vec![f32::from(stop.load(Ordering::Relaxed))], Wire::F32))
     }
 
-    /// What all ranks say.
+    /// Waits for all votes; true if any rank voted to stop.
     ///
     /// # Errors
     /// [`Error::Rank`].
@@ -56,10 +56,11 @@ impl Vote {
     }
 }
 
-/// Makes sure that all ranks are about to do the same: `what` is compared as JSON. All ranks are here when it returns.
+/// Checks that all ranks are about to do the same thing, by comparing `what` as JSON. When it returns, all ranks have
+/// called it.
 ///
 /// # Errors
-/// [`Error::Usage`] naming the first rank that is not; [`Error::Rank`].
+/// [`Error::Usage`] naming the first rank that differs; [`Error::Rank`].
 pub fn agree(group: &Group, what: &impl serde::Serialize) -> Result<()> {
     let own = serde_json::to_vec(what).map_err(Error::json("what the ranks compare"))?;
     let all = group.gather(own).wait()?;
@@ -71,11 +72,11 @@ pub fn agree(group: &Group, what: &impl serde::Serialize) -> Result<()> {
     }
 }
 
-/// Compiles by `rehearse` and lets the tuner choose. The first rank's choices are those of all ranks with an adapter like its
-/// own: they are made once, and equal kernels round alike.
+/// Calls `rehearse`, which compiles the kernels, and lets the tuner choose variants. All ranks whose adapter is like
+/// the first rank's adopt its choices: the choices are made only once, and equal kernels round alike.
 ///
 /// # Errors
-/// Those of `rehearse` and of the driver; [`Error::Rank`].
+/// Returns the errors of `rehearse` and of the driver, and [`Error::Rank`].
 pub async fn tune(
     gpu: &Gpu,
     group: &Group,

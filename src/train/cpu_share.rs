@@ -1,20 +1,20 @@
-//! How much of the machine's cores this process uses: on a software adapter that is what other ranks cannot have.
+//! How much of the machine's CPU time this process uses: on a software adapter, other ranks cannot have that time.
 
 use web_time::Instant;
 
-/// A stretch of time under way.
+/// A measurement in progress.
 pub struct CpuUsage {
     start: Instant,
     seconds: Option<f64>,
 }
 
 impl CpuUsage {
-    /// Begins one.
+    /// Starts a measurement.
     pub fn start() -> Self {
         Self { start: Instant::now(), seconds: used() }
     }
 
-    /// The share of all cores that was used since; none where the system does not tell.
+    /// The share of all cores used since the start; `None` where the system does not report it.
     pub fn busy(&self) -> Option<f64> {
         let cores = std::thread::available_parallelism().ok()?.get() as f64;
         let used = used()? - self.seconds?;
@@ -22,10 +22,11 @@ impl CpuUsage {
     }
 }
 
-/// Seconds of processor time that this process took so far: fields 14 and 15 of Linux's `/proc/self/stat`, hundredths of a second.
+/// Seconds of CPU time that this process has used so far: fields 14 and 15 of Linux's `/proc/self/stat`, in hundredths
+/// of a second.
 fn used() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is a name in brackets, which may hold spaces.
+    // The second field is a name in parentheses, which may contain spaces.
     let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
     Some((ticks(11)? + ticks(12)?) / 100.0)

@@ -1,9 +1,10 @@
-//! Direct preference optimisation (Rafailov et al. 2023): of two answers the better one becomes likelier than the other, as
-//! seen from a frozen reference.
+//! Direct preference optimisation (Rafailov et al. 2023): of two answers, the better one becomes more likely than the
+//! other, relative to a frozen reference.
 //!
-//! The loss is the mean over pairs of `-log sigmoid(beta [(log pi_c - log ref_c) - (log pi_r - log ref_r)])`, where each is
-//! the sum of the log-probabilities of an answer's tokens. The reference is the model as it was: a model with adapters leaves
-//! them out, and of a model that is trained as a whole its log-probabilities are computed once, before it learns.
+//! The loss is the mean over pairs of `-log sigmoid(beta [(log pi_c - log ref_c) - (log pi_r - log ref_r)])`, where
+//! each term is the sum of the log-probabilities of an answer's tokens. The reference is the model before training: a
+//! model with adapters is evaluated without them, and if the whole model is trained, its log-probabilities are computed
+//! once, before the first step.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -35,10 +36,10 @@ use crate::{
     text::batches::{Batch, IGNORED},
 };
 
-/// The columns of a pair loss's statistics behind the loss; see [`Statistics`].
+/// Names of a pair loss's statistics that follow the loss; see [`Statistics`].
 pub(super) const NAMES: &[&str] = &["margin", "accuracy", "chosen_reward", "rejected_reward"];
 
-/// The file with the reference's numbers in a run's folder, and their name in it.
+/// The file in a run's folder that holds the reference's log-probabilities, and their tensor's name in it.
 const FILE: &str = "reference.safetensors";
 const TENSOR: &str = "reference";
 
@@ -46,7 +47,7 @@ const TENSOR: &str = "reference";
 enum Reference {
     /// The model without its adapters.
     AdaptersOff,
-    /// Computed before: chosen and rejected of every pair.
+    /// Computed beforehand: the log-probabilities of the chosen and the rejected answer of every pair.
     Known(Vec<[f32; 2]>),
 }
 
@@ -56,21 +57,22 @@ pub struct Dpo {
     train: Epochs,
     held_out: Vec<u32>,
     reference: Reference,
-    /// Inputs per row that batches are padded to, ascending: few, so that steps find their buffers and kernels again.
+    /// Row lengths that batches are padded to, in inputs per row, ascending: only a few, so that steps reuse buffers
+    /// and kernels.
     lengths: Vec<usize>,
     beta: f32,
     stops: Vec<u32>,
 }
 
 impl Dpo {
-    /// Holds out all pairs of a share of the prompts. A model with adapters is its own reference; give one that is trained
-    /// as a whole its reference by [`Dpo::remember`] or [`Dpo::recall`]. `stops` end the samples.
+    /// Holds out all pairs of a share of the prompts. A model with adapters is its own reference; if the whole model is
+    /// trained, set the reference with [`Dpo::remember`] or [`Dpo::recall`]. The tokens `stops` end the samples.
     ///
     /// # Errors
     /// [`Error::Config`] for settings of another stage.
     pub fn new(pairs: Pairs, settings: &Settings, stops: Vec<u32>) -> Result<Self> {
         let (train, held_out) = pairs.split(settings.val_fraction, settings.common.seed);
-        // The last token is nobody's input.
+        // The last token is only a target, never an input.
         let longest = pairs.longest().saturating_sub(1).max(1);
         let mut lengths =
             [4, 2, 1].map(|part| longest.div_ceil(part).next_multiple_of(16).min(settings.context)).to_vec();
@@ -82,22 +84,22 @@ impl Dpo {
         Ok(Self { pairs, train, held_out, reference: Reference::AdaptersOff, lengths, beta, stops })
     }
 
-    /// Numbers of pairs that are learned from and held out.
+    /// The number of pairs to learn from, and the number of held-out pairs.
     pub fn sizes(&self) -> (usize, usize) {
         (self.train.len(), self.held_out.len())
     }
 
-    /// Steps that take every pair `epochs` times, the last one going on into the next epoch.
+    /// The number of steps that take every pair `epochs` times; the last step may run on into the next epoch.
     pub fn steps(&self, settings: &Settings, epochs: usize) -> u64 {
         (self.train.len() * epochs).div_ceil(settings.batch * settings.accumulate) as u64
     }
 
-    /// Computes the reference's log-probabilities by the model as it is now, and keeps them in the run's folder `out` for
-    /// [`Dpo::recall`]. `progress` hears how many pairs are done. Rehearse and tune before: by the kernels that training uses,
-    /// policy and reference are the same at first.
+    /// Computes the reference's log-probabilities with the model as it is now, and saves them in the run's folder `out`
+    /// for [`Dpo::recall`]. `progress` is called with the number of pairs done. Rehearse and tune first: policy and
+    /// reference then use the kernels of training, so that they are equal before the first step.
     ///
     /// # Errors
-    /// [`Error::Io`], and those of the driver.
+    /// [`Error::Io`], and the driver's errors.
     pub async fn remember(
         &mut self,
         trainer: &Trainer,
@@ -107,7 +109,8 @@ impl Dpo {
     ) -> Result<()> {
         let (tape, mut known) = (Tape::off(&trainer.gpu), Vec::with_capacity(self.pairs.pairs.len()));
         let all: Vec<u32> = (0..self.pairs.pairs.len() as u32).collect();
-        // As many as a micro-batch of this rank has: by the same kernels policy and reference are the same at first.
+        // As many pairs as a micro-batch of this rank has: with the same kernels, policy and reference are equal at
+        // first.
         let micro = trainer.group().share(settings.batch * settings.accumulate).len().clamp(1, settings.batch);
         for members in all.chunks(micro) {
             let batch = self.batch(members);
@@ -121,10 +124,10 @@ impl Dpo {
         Ok(())
     }
 
-    /// Takes the reference's log-probabilities from the run's folder.
+    /// Loads the reference's log-probabilities from the run's folder.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when they are not there, or not of these pairs.
+    /// [`Error::Checkpoint`] if they are missing or belong to other pairs.
     pub fn recall(&mut self, out: &Path) -> Result<()> {
         let file = TensorFile::open(&out.join(FILE))?;
         let shape = [self.pairs.pairs.len(), 2];
@@ -141,7 +144,7 @@ impl Dpo {
         &self.pairs.pairs[member as usize]
     }
 
-    /// The shortest of the lengths that the rows of `members` fit in.
+    /// The shortest padded length that fits the rows of `members`.
     fn length(&self, members: &[u32]) -> usize {
         let rows = members.iter().map(|member| self.pair(*member)).flat_map(|pair| [&pair.chosen, &pair.rejected]);
         let longest = rows.map(|row| row.ids.len() - 1).max().unwrap_or(0);
@@ -149,7 +152,7 @@ impl Dpo {
         fits.or(self.lengths.last()).copied().unwrap_or(longest)
     }
 
-    /// Chosen, rejected, chosen, rejected ..
+    /// The rows alternate: chosen, rejected, chosen, rejected, ...
     fn batch(&self, members: &[u32]) -> Batch {
         let rows = members.iter().map(|member| self.pair(*member)).flat_map(|pair| [&pair.chosen, &pair.rejected]);
         padded(rows, self.length(members))
@@ -179,10 +182,10 @@ impl Dpo {
     }
 }
 
-/// Summed log-probabilities of the answers in a batch: `[rows]`.
+/// The summed log-probabilities of each answer in a batch: `[rows]`.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub fn answer_logprobs(tape: &Tape, model: &Gpt, batch: &Batch, pass: Pass) -> Result<Tensor> {
     let gpu: &Gpu = tape.gpu();
     let tokens = trainer::tokens(gpu, batch, tape.is_recording())?;
@@ -213,7 +216,7 @@ impl Task for Dpo {
         trainer.update(parts, NAMES)
     }
 
-    /// Every length that the first epoch has.
+    /// Rehearses every length that occurs in the first epoch.
     fn rehearse(&mut self, trainer: &mut Trainer, settings: &Settings) -> Result<()> {
         let steps = self.steps(settings, 1);
         let mut open = self.lengths.clone();
@@ -241,7 +244,7 @@ impl Task for Dpo {
         Ok(())
     }
 
-    /// Means over the held-out pairs, and how sure the accuracy is.
+    /// Means over the held-out pairs, and a confidence interval of the accuracy.
     async fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> Result<Option<Validation>> {
         if !trainer.group().is_first() {
             return Ok(None);
@@ -275,7 +278,7 @@ impl Task for Dpo {
         Ok(Some(Validation { loss, metrics }))
     }
 
-    /// The prompt of the first pair that is held out, or else of the first that is learned.
+    /// The prompt of the first held-out pair, or of pair 0 if none is held out.
     fn sample(&self) -> (Vec<u32>, Vec<u32>) {
         let member = self.held_out.first().copied().unwrap_or(0);
         let row = &self.pair(member).chosen;

@@ -1,7 +1,7 @@
-//! How sure a share is.
+//! Confidence intervals of shares.
 
-/// The 95 % interval of a share of which `successes` of `trials` were seen (Wilson 1927), as (low, high); (0, 1) for no
-/// trials. Unlike the mean plus and minus two deviations it stays within 0 and 1, and is right for few trials.
+/// The 95 % confidence interval (Wilson 1927) of a share, from `successes` in `trials`, as (low, high); (0, 1) for no
+/// trials. Unlike the mean plus or minus two deviations, it stays within 0 and 1, and is right for few trials.
 pub fn wilson(successes: usize, trials: usize) -> (f64, f64) {
     if trials == 0 {
         return (0.0, 1.0);

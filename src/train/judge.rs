@@ -1,4 +1,4 @@
-//! Who scores what a policy writes.
+//! Judges, which score what a policy writes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,26 +14,27 @@ use crate::{Error, Result, assets::SENTIMENT, text::Message};
 /// An answer to score.
 #[derive(Clone, Copy, Debug)]
 pub struct ScoredAnswer<'a> {
-    /// What was answered: what the user said last, or the text that was gone on with.
+    /// What was answered: the last user message, or the text that was continued.
     pub prompt: &'a str,
-    /// The same with all that was said before; a text is what a user says.
+    /// The whole conversation up to the answer; a plain text counts as a user message.
     pub messages: &'a [Message],
     /// The answer, without the token that ended it.
     pub answer: &'a str,
-    /// The right answer, where the prompts' file has one.
+    /// The right answer, if the prompt file has one.
     pub expected: Option<&'a str>,
 }
 
-/// Scores answers: higher is better. Equal answers get equal scores, or a resumed run is another run.
+/// Scores answers: higher is better. Equal answers must get equal scores, or a resumed run would differ from an
+/// uninterrupted one.
 pub trait Judge {
-    /// A number for each answer, in order.
+    /// Returns a score for each answer, in order.
     ///
     /// # Errors
-    /// [`Error::Judge`] for a judge that fails.
+    /// [`Error::Judge`] if the judge fails.
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>>;
 }
 
-/// A function of one answer: for tests, and for whoever uses the crate.
+/// Judges with a function of one answer, for tests and for users of the crate.
 pub struct Function<F>(pub F);
 
 impl<F: FnMut(ScoredAnswer<'_>) -> f32> Judge for Function<F> {
@@ -42,13 +43,13 @@ impl<F: FnMut(ScoredAnswer<'_>) -> f32> Judge for Function<F> {
     }
 }
 
-/// The sum of the weights of an answer's different words: saying one again adds nothing, or the best answer of all would be
-/// one word over and over.
+/// The sum of the weights of the different words in an answer: repeating a word adds nothing, otherwise the best answer
+/// would be one word over and over.
 #[derive(Debug)]
 pub struct Lexicon(HashMap<String, f32>);
 
 impl Lexicon {
-    /// Reads lines of `word<TAB>weight`; empty lines and those that begin with `#` are passed over.
+    /// Reads lines of `word<TAB>weight`; skips empty lines and lines that begin with `#`.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] naming the line.
@@ -57,10 +58,10 @@ impl Lexicon {
         Self::parse(&text).map_err(|reason| Error::data(path, reason))
     }
 
-    /// The words that come with wgpt (`data/sentiment.tsv`).
+    /// The lexicon that comes with wgpt (`data/sentiment.tsv`).
     ///
     /// # Errors
-    /// None: a test reads them.
+    /// None in practice: a test parses the file.
     pub fn sentiment() -> Result<Self> {
         Self::parse(SENTIMENT).map_err(Error::Config)
     }
@@ -87,7 +88,7 @@ impl Lexicon {
         if words.is_empty() { Err("no line has a word, a tab and a number".to_string()) } else { Ok(Self(words)) }
     }
 
-    /// The sum over the different words of `text`, whatever their case, in the order in which they come.
+    /// The sum of the weights of the different words in `text`, ignoring case, added in order of appearance.
     pub fn sum(&self, text: &str) -> f32 {
         let words = text.split(|letter: char| !(letter.is_alphanumeric() || letter == '\'')).filter(|w| !w.is_empty());
         let mut met = HashSet::new();
@@ -102,8 +103,8 @@ impl Judge for Lexicon {
     }
 }
 
-/// A program that reads a line `{"prompt", "answer", "expected"}` per answer and writes a number on a line for each. It is
-/// started for every batch.
+/// A program that reads a line `{"prompt", "answer", "expected"}` for each answer and writes a line with a number for
+/// each. It is started anew for every batch.
 #[derive(Debug)]
 pub struct Script(pub String);
 
@@ -121,9 +122,9 @@ impl Judge for Script {
             })
             .collect();
         let stdin = child.stdin.take();
-        // It may answer before it has read everything: writing and reading go on side by side.
+        // The program may answer before it has read everything, so writing and reading run in parallel.
         let output = std::thread::scope(|scope| {
-            // A program that stops reading is told by what it wrote.
+            // A write error is ignored: if the program stops reading, its output shows what went wrong.
             scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(lines.as_bytes())));
             child.wait_with_output()
         });
@@ -144,8 +145,8 @@ impl Judge for Script {
     }
 }
 
-/// 1 for an answer whose number is the expected one's, else 0 (GSM8K: the number after the last `####`, or else the last
-/// number).
+/// 1 for an answer whose final number equals that of the expected answer, else 0 (as in GSM8K: the number after the
+/// last `####`, or else the last number).
 #[derive(Debug)]
 pub struct Exact;
 
@@ -173,7 +174,7 @@ fn same(answer: &str, expected: &str) -> bool {
     }
 }
 
-/// The number that a text ends on.
+/// The final number in a text.
 fn final_number(text: &str) -> Option<f64> {
     let tail = text.rsplit_once("####").map_or(text, |(_, tail)| tail);
     let plain = tail.replace(',', "");
@@ -181,10 +182,10 @@ fn final_number(text: &str) -> Option<f64> {
     words.rev().find_map(|word| word.trim_end_matches(['.', '-']).parse().ok())
 }
 
-/// The judge that `spec` names, as `lexicon:FILE` does, but for a reward model, which needs a GPU.
+/// The judge that `spec` names, for example `lexicon:FILE`; all judges except reward models, which need a GPU.
 ///
 /// # Errors
-/// [`Error::Setting`] naming what would do, [`Error::Io`], [`Error::Data`].
+/// [`Error::Setting`] listing what is accepted, [`Error::Io`], [`Error::Data`].
 pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
     let (kind, rest) = spec.split_once(':').unwrap_or((spec, ""));
     match (kind, rest) {

@@ -1,6 +1,7 @@
-//! What a training from scratch will take on this adapter, found out before it begins: a step is recorded on an imagined
-//! device, which counts memory with the pool that a run uses and notes everything that is done. The notes are then done for
-//! real, in their order, over buffers like the step's own; and each distinct dispatch by itself, which tells their shares.
+//! What training from scratch will cost on this adapter, found out before it begins. A step is recorded on an imagined
+//! device, which counts memory with the pool that a run uses and notes every operation. The notes are then replayed for
+//! real, in order, over buffers like the step's own; and each distinct dispatch is timed by itself, which gives the
+//! kernels' shares.
 
 use web_time::Instant;
 
@@ -23,25 +24,25 @@ use crate::{
     text::batches::Batch,
 };
 
-/// Bytes in GPU memory.
+/// Bytes of GPU memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
     /// Weights.
     pub weights: u64,
     /// Gradients and the optimizer's two moments.
     pub optimizer: u64,
-    /// Activations and what else lives within a step, when most of it does.
+    /// Activations and everything else that lives within a step, at their largest.
     pub activations: u64,
     /// All of the above: the most that is in use at once.
     pub peak: u64,
-    /// What the pool holds, free buffers of other sizes included.
+    /// What the pool holds, including free buffers of other sizes.
     pub held: u64,
 }
 
 /// A kernel's share in a step.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Share {
-    /// The variant.
+    /// The kernel's variant.
     pub kernel: String,
     /// Dispatches per step.
     pub dispatches: u64,
@@ -49,19 +50,19 @@ pub struct Share {
     pub seconds: f64,
     /// Floating-point operations of products per step.
     pub flop: f64,
-    /// Bytes that it reads and writes per step if every buffer passes once.
+    /// Bytes that it reads and writes per step if every buffer is transferred once.
     pub bytes: f64,
-    /// The share of the roofline: what the adapter's rates of multiply-adds or bytes would take at least, over `seconds`. Above 1
-    /// where caches hold what is read.
+    /// The share of the roofline: the least time that the adapter's rates allow for the multiply-adds or the bytes,
+    /// divided by `seconds`. Above 1 where caches hold what is read.
     pub of_roofline: f64,
 }
 
-/// What a step takes.
+/// What a step costs.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Plan {
-    /// Numbers that are learned.
+    /// Number of trained parameters.
     pub parameters: usize,
-    /// Bytes.
+    /// GPU memory.
     pub memory: Memory,
     /// Tokens per step.
     pub tokens: usize,
@@ -69,36 +70,37 @@ pub struct Plan {
     pub dispatches: u64,
     /// Seconds per step.
     pub seconds: f64,
-    /// Whether that is the time of a replayed step, and not the sum of its dispatches timed one by one.
+    /// Whether `seconds` is the time of a replayed step, not the sum of its dispatches timed one by one.
     pub replayed: bool,
-    /// The share of the machine's cores that replayed steps used; none where they were not replayed or the system does not tell.
+    /// The share of the machine's cores that replayed steps used; `None` where they were not replayed or the system
+    /// does not report it.
     pub busy: Option<f64>,
-    /// The sum of the dispatches timed one by one: without what happens between them.
+    /// The sum of the dispatches timed one by one, without what happens between them.
     pub alone_seconds: f64,
-    /// The adapter's roofs, measured beside them.
+    /// The adapter's roofs, measured alongside.
     pub roofs: Roofs,
-    /// Seconds by kernel, the slowest first: their shares when timed one by one.
+    /// Seconds by kernel, slowest first: each kernel's share when dispatches are timed one by one.
     pub kernels: Vec<Share>,
 }
 
-/// What a step took.
+/// What a step was measured to cost.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Measured {
     /// The most bytes that were in use at once.
     pub peak: u64,
     /// Bytes that the pool held.
     pub held: u64,
-    /// Seconds per step, the lower quartile, as in a plan.
+    /// Seconds per step: the lower quartile, as in a plan.
     pub seconds: f64,
-    /// Steps that were timed.
+    /// Number of steps that were timed.
     pub steps: usize,
 }
 
-/// Seconds of one dispatch's part in a round of timing, at least.
+/// Minimum seconds spent on one dispatch in a round of timing.
 const PART: f64 = 0.01;
-/// Rounds over all dispatches; the medians count, so that a disturbance in one of them does not.
+/// Number of rounds over all dispatches; the medians are used, so that a disturbance in one round does not matter.
 const ROUNDS: usize = 7;
-/// The same for a dispatch that takes longer than its part.
+/// Number of rounds for a dispatch that by itself takes longer than `PART`.
 const LONG_ROUNDS: usize = 3;
 
 /// A batch of the sizes that `settings` train on.
@@ -116,11 +118,11 @@ fn batches(settings: &Settings) -> Vec<Batch> {
     (0..settings.accumulate as u64).map(|stream| batch(settings, stream)).collect()
 }
 
-/// A step on an imagined device.
+/// A step recorded on an imagined device.
 pub struct Imagined {
-    /// Numbers that are learned.
+    /// Number of trained parameters.
     pub parameters: usize,
-    /// Bytes.
+    /// GPU memory.
     pub memory: Memory,
     ledger: Ledger,
 }
@@ -133,7 +135,8 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     let mut trainer = Trainer::new(&imagined, model, settings)?;
     let optimizer = live() - weights;
     let batches = batches(settings);
-    // As in a run: the pool is warm after the first step, and the numbers of one are read while the next is under way.
+    // As in a run: the pool is warm after the first step, and the numbers of a step are read while the next is under
+    // way.
     let mut last = None;
     for _ in 0..3 {
         imagined.ledger().map(|mut ledger| ledger.take(true));
@@ -147,29 +150,30 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     Ok(Imagined { parameters, memory, ledger })
 }
 
-/// Notes a step of `settings`: its memory, and its work by the variants that the tuner chooses. `report` is told what is
-/// tuned, which one of how many.
+/// Records a step of `settings` on an imagined device: its memory, and its work with the variants that the tuner
+/// chooses. `report` is called with what is being tuned, its index and the total.
 ///
 /// # Errors
 /// [`crate::Error::TooLarge`] for sizes over the adapter's limits, [`crate::Error::OutOfMemory`] when not even its
-/// largest operation fits, and those of the driver.
+/// largest operation fits, and the driver's errors.
 pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, usize, usize)) -> Result<Imagined> {
     note(gpu, settings)?;
     tuning::answer(gpu, report).await?;
-    // Once more, with the variants that were chosen.
+    // Again, with the variants that were chosen.
     note(gpu, settings)
 }
 
-/// Takes a step, of which only the questions to the tuner are wanted.
+/// Takes a step only to find out which choices it needs from the tuner.
 pub fn rehearse(gpu: &Gpu, model: Gpt, settings: &Settings) -> Result<()> {
     Trainer::new(gpu, model, settings)?.step(&batches(settings)).map(|_| ())
 }
 
-/// Plans a step of `settings`. `report` is told what is timed, which one of how many. With `replay` the step is done for real,
-/// in the memory that it was imagined with, which must be there; else only its dispatches, one by one.
+/// Plans a step of `settings`. `report` is called with what is being timed, its index and the total. With `replay` the
+/// whole step is run for real, in as much memory as it was imagined with, which must be available; otherwise only its
+/// dispatches are run, one by one.
 ///
 /// # Errors
-/// As [`imagine`].
+/// Same as [`imagine`].
 pub async fn plan(
     gpu: &Gpu,
     settings: &Settings,
@@ -209,7 +213,8 @@ pub async fn plan(
         busy = busy.into_iter().chain(share).reduce(f64::max);
     }
     let alone_seconds: f64 = kernels.iter().map(|share| share.seconds).sum();
-    // Whatever else the machine does only makes steps longer, for seconds on end: hence the lower quartile of two stretches.
+    // Other work on the machine only makes steps longer, for seconds at a time: hence the lower quartile of two
+    // stretches.
     steps.sort_by(f64::total_cmp);
     let seconds = steps.get(steps.len() / 4).copied().unwrap_or(alone_seconds);
     kernels.iter_mut().for_each(|share| share.seconds *= seconds / alone_seconds);
@@ -228,19 +233,20 @@ pub async fn plan(
     })
 }
 
-/// Replayed steps that are timed, at most, and seconds after which a few are enough.
+/// Maximum number of timed replayed steps, and the seconds after which a few are enough.
 const STEPS: usize = 13;
 const STEPS_SECONDS: f64 = 2.0;
-/// Real steps, at least.
+/// Minimum number of real steps.
 const LEAST_STEPS: usize = 7;
 
-/// Seconds of steps, and the share of the cores that they used: each is recorded while the one before is under way, as in a run.
+/// Seconds per step, and the share of the cores used: each step is recorded while the one before is under way, as in a
+/// run.
 async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -> Result<(Vec<f64>, Option<f64>)> {
     let replay = Replay::new(gpu, ledger).await?;
     let mut last = replay.run()?;
     let (mut start, mut stretch, mut end) = (None, None, Instant::now());
     let mut seconds = Vec::with_capacity(STEPS);
-    // The first step compiles, and one more is recorded before it ends.
+    // Two steps are not counted: the first compiles, and the second is recorded before the first ends.
     for step in 0..STEPS + 2 {
         report(step);
         let next = replay.run()?;
@@ -265,7 +271,7 @@ async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -
     Ok((seconds, busy))
 }
 
-/// Seconds of each dispatch among others of its kind, in rounds over all of them.
+/// Seconds per dispatch, each timed among repetitions of itself, in rounds over all dispatches.
 async fn time(
     gpu: &Gpu,
     works: &[Work],
@@ -291,11 +297,12 @@ async fn time(
     Ok(rounds.iter_mut().map(|seconds| median(seconds)).collect())
 }
 
-/// Takes real steps of `settings` as a run takes them, after two that compile and fill the pool: `steps`, or as many as take
-/// a few seconds; with the other ranks of `group`, which must take as many. `gpu` should be fresh: its memory counts.
+/// Takes real steps of `settings` as a run does, after two that compile and fill the pool: `steps` of them, or as many
+/// as fit into a few seconds; together with the other ranks of `group`, which must take as many. `gpu` should be fresh,
+/// because all of its memory is counted.
 ///
 /// # Errors
-/// Those of the driver.
+/// Returns the driver's errors.
 pub async fn measure(
     gpu: &Gpu,
     group: &Group,
@@ -309,7 +316,7 @@ pub async fn measure(
     let batches = batches(settings);
     let mut ends: Vec<Instant> = Vec::new();
     let mut last = trainer.step(&batches)?;
-    // The first two ends: one step that compiles, one that was recorded meanwhile.
+    // The first two ends do not count: one step that compiles, and one that was recorded meanwhile.
     let enough = |ends: &[Instant]| match (steps, ends) {
         (Some(steps), ends) => ends.len() >= steps + 2,
         (None, &[_, first, .., end]) => {

@@ -1,5 +1,5 @@
-//! A run in one piece of bytes, for where there are no folders, as in a browser: weights, moments, tokenizer and state in one
-//! safetensors file.
+//! A whole run as one sequence of bytes, for environments without folders, such as a browser: weights, moments,
+//! tokenizer and state in one safetensors file.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -18,15 +18,15 @@ use crate::{
     text::Tokenizer,
 };
 
-/// Before the names of the optimizer's tensors: they share a file with the weights.
+/// Prefix of the names of the optimizer's tensors, which share a file with the weights.
 const OPTIMIZER: &str = "optimizer.";
-/// What messages call the bytes.
+/// The name of the bytes in error messages.
 const NAME: &str = "checkpoint";
 
-/// A checkpoint of a trainer whose whole model is trained.
+/// Saves a trainer whose whole model is trained as a checkpoint.
 ///
 /// # Errors
-/// [`Error::Config`] for adapters or a reward head, and those of the driver.
+/// [`Error::Config`] for adapters or a reward head, and the driver's errors.
 pub async fn save(
     trainer: &Trainer,
     tokenizer: &Tokenizer,
@@ -47,7 +47,7 @@ pub async fn save(
     tensors::to_bytes(&state::named(&all, &values), &metadata)
 }
 
-/// The trainer, tokenizer and state of what [`save`] gave; it goes on bit for bit.
+/// Restores trainer, tokenizer and state from what [`save`] returned; training continues bit for bit.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for anything else.
@@ -68,10 +68,10 @@ pub fn resume(gpu: &Gpu, bytes: Vec<u8>) -> Result<(Trainer, Tokenizer, State)> 
     Ok((trainer, tokenizer, state))
 }
 
-/// A model as it is on the GPU now, as a GGUF file in f32 that wgpt and llama.cpp load.
+/// Exports a model as it is on the GPU now to a GGUF file in f32 that wgpt and llama.cpp can load.
 ///
 /// # Errors
-/// As [`gguf::save`], and those of the driver.
+/// Same as [`gguf::save`], and the driver's errors.
 pub async fn export(model: &Gpt, codec: &TextCodec, name: &str) -> Result<Vec<u8>> {
     let values = state::download(model.parameters()).await?;
     let weights = tensors::to_bytes(&state::named(model.parameters(), &values), &BTreeMap::new())?;

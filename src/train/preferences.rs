@@ -1,4 +1,4 @@
-//! Preferences as tokens: two rows each, with the answer at their end. What DPO and the reward model learn from.
+//! Preferences as tokens: two rows each, which end with the answer. DPO and the reward model learn from them.
 
 use std::fmt;
 
@@ -10,22 +10,22 @@ use crate::{
     text::{Batch, ChatTemplate, Message, batches::IGNORED, conversations::Mistake, spans, tokenizer::Hasher},
 };
 
-/// The random streams of what is held out and of the order of epochs.
+/// The random streams of the held-out split and of the order of epochs.
 const HELD_OUT: u64 = u64::from_le_bytes(*b"prompts ");
 const ORDER: u64 = u64::from_le_bytes(*b"pairs of");
 
-/// Why a preference is not learned from.
+/// Why a preference cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unusable {
-    /// The chat template refuses it.
+    /// The chat template rejects it.
     Refused,
-    /// The tokenizer does not know a character of it.
+    /// It contains a character that the tokenizer does not know.
     UnknownCharacter,
-    /// The answer cannot be found in what the chat template makes of it.
+    /// The answer cannot be located in the chat template's output.
     Untraceable,
-    /// The two answers are the same tokens.
+    /// Both answers are the same tokens.
     Equal,
-    /// An answer alone does not fit the context.
+    /// An answer alone exceeds the context.
     TooLong,
 }
 
@@ -46,30 +46,30 @@ impl fmt::Display for Unusable {
 pub struct Row {
     /// Their tokens.
     pub ids: Vec<u32>,
-    /// Where the answer begins, at 1 or later. It goes on to the end, with the token that ends it if there is one.
+    /// Where the answer begins, at 1 or later. It extends to the end, including the token that ends it if there is one.
     pub answer: usize,
 }
 
-/// Two answers to one prompt, which both rows begin with.
+/// Two answers to one prompt; both rows begin with the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// The better answer.
     pub chosen: Row,
-    /// The other one.
+    /// The worse answer.
     pub rejected: Row,
     /// A hash of the prompt's messages: all pairs of one prompt have the same.
     pub prompt: u64,
 }
 
-/// Writes prompts and answers as a model reads them: by its chat template, or (a model that was not taught to talk) one
-/// after the other, with the token that ends texts.
+/// Encodes prompts and answers as a model reads them: with its chat template or, for a model that was not taught to
+/// chat, one after the other, followed by the token that ends texts.
 pub struct Writer<'a> {
     codec: &'a TextCodec,
     template: Option<ChatTemplate>,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of `codec`.
+    /// Creates a writer for `codec`.
     ///
     /// # Errors
     /// [`crate::Error::Template`] for a template that cannot be read.
@@ -79,10 +79,10 @@ impl<'a> Writer<'a> {
         Ok(Self { codec, template })
     }
 
-    /// `answer` to `prompt`, however long.
+    /// Encodes `answer` to `prompt`, however long.
     ///
     /// # Errors
-    /// Why it cannot be written, with an example.
+    /// Why it cannot be encoded, with an example.
     pub fn row(&self, prompt: &Prompt, answer: &str) -> Result<Row, (Unusable, String)> {
         let row = self.written(prompt, answer)?;
         match 0 < row.answer && row.answer < row.ids.len() {
@@ -110,18 +110,18 @@ impl<'a> Writer<'a> {
                 Mistake::UnknownCharacter => (Unusable::UnknownCharacter, example),
                 _ => (Unusable::Untraceable, example),
             })?;
-        // What the template puts behind the last answer is nobody's.
+        // What the template puts after the last answer does not belong to it.
         let end = said.iter().rposition(|said| *said).map_or(0, |last| last + 1);
         let begin = said[..end].iter().rposition(|said| !said).map_or(0, |before| before + 1);
         ids.truncate(end);
         Ok(Row { ids, answer: begin })
     }
 
-    /// A preference as rows of at most `limit` tokens, and whether its prompt had to lose its beginning, by as many tokens
-    /// in both rows; the token that begins texts stays.
+    /// Encodes a preference as rows of at most `limit` tokens, and tells whether the prompt lost its beginning. Both
+    /// rows lose the same number of tokens; the token that begins texts stays.
     ///
     /// # Errors
-    /// Why it cannot be learned from, with an example.
+    /// Why it cannot be used, with an example.
     pub fn pair(&self, preference: &Preference, limit: usize) -> Result<(Pair, bool), (Unusable, String)> {
         let Preference { prompt, chosen, rejected } = preference;
         let (mut chosen, mut rejected) = (self.row(prompt, chosen)?, self.row(prompt, rejected)?);
@@ -148,22 +148,23 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// All that can be learned from.
+/// All pairs that can be learned from.
 #[derive(Clone, Debug, Default)]
 pub struct Pairs {
     /// In the order of the preferences.
     pub pairs: Vec<Pair>,
-    /// What was left out; places are numbers of preferences, from 1.
+    /// What was left out; positions are numbers of preferences, counted from 1.
     pub left_out: Tally<Unusable>,
     /// How many prompts lost their beginning.
     pub truncated: usize,
 }
 
 impl Pairs {
-    /// `preferences` as rows of at most `limit` tokens; see [`Writer`]. `progress` hears how many are done.
+    /// Encodes `preferences` as rows of at most `limit` tokens; see [`Writer`]. `progress` is called with the number
+    /// done.
     ///
     /// # Errors
-    /// [`crate::Error::Template`] for a template that cannot be read. Preferences that cannot be used are counted.
+    /// [`crate::Error::Template`] for a template that cannot be read. Preferences that cannot be used are only counted.
     pub fn new(
         preferences: &[Preference],
         codec: &TextCodec,
@@ -184,12 +185,12 @@ impl Pairs {
         Ok(all)
     }
 
-    /// Tokens of the longest row.
+    /// Number of tokens in the longest row.
     pub fn longest(&self) -> usize {
         self.rows().map(|row| row.ids.len()).max().unwrap_or(0)
     }
 
-    /// Tokens of all answers.
+    /// Number of tokens in all answers.
     pub fn answer_tokens(&self) -> usize {
         self.rows().map(|row| row.ids.len() - row.answer).sum()
     }
@@ -198,7 +199,7 @@ impl Pairs {
         self.pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected])
     }
 
-    /// A hash of all that is learned.
+    /// A hash of everything that is learned from.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Hasher::default();
         for row in self.rows() {
@@ -208,8 +209,9 @@ impl Pairs {
         hasher.finish()
     }
 
-    /// Two parts: pairs to learn from, and all pairs of a share of `fraction` of the prompts (at least one prompt if any is
-    /// asked for, and at most all but one), chosen by `seed`. No prompt has pairs in both.
+    /// Splits the pairs into pairs to learn from and held-out pairs: all pairs of a share of `fraction` of the prompts
+    /// (at least one prompt if any is asked for, and at most all but one), chosen by `seed`. No prompt has pairs in
+    /// both parts.
     pub fn split(&self, fraction: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
         let mut prompts: Vec<_> = self.pairs.iter().map(|pair| pair.prompt).collect();
         prompts.sort_unstable();
@@ -223,12 +225,13 @@ impl Pairs {
     }
 }
 
-/// An endless sequence: all members in a new order, epoch after epoch. A function of the members and the seed.
+/// An endless sequence of members: epoch after epoch, all of them in a new order. Depends only on the members and the
+/// seed.
 #[derive(Clone, Debug)]
 pub struct Epochs {
     members: Vec<u32>,
     seed: u64,
-    /// The last epoch that was asked for.
+    /// The last epoch that was asked for, and its order.
     current: Option<(u64, Vec<u32>)>,
 }
 
@@ -248,7 +251,7 @@ impl Epochs {
         self.members.is_empty()
     }
 
-    /// `count` members from place `first` of the sequence on; none of no members.
+    /// `count` members from position `first` of the sequence on; empty if there are no members.
     pub fn take(&mut self, first: u64, count: usize) -> Vec<u32> {
         let size = self.members.len() as u64;
         let count = if size == 0 { 0 } else { count as u64 };
@@ -270,7 +273,7 @@ impl Epochs {
     }
 }
 
-/// Rows below one another, padded at their ends to `length` inputs. The targets are the tokens of the answers.
+/// Stacks rows in a batch, padded at their ends to `length` inputs. The targets are the tokens of the answers.
 pub fn padded<'a>(rows: impl IntoIterator<Item = &'a Row>, length: usize) -> Batch {
     let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), starts: None, rows: 0, context: length };
     for Row { ids, answer } in rows {
@@ -278,7 +281,7 @@ pub fn padded<'a>(rows: impl IntoIterator<Item = &'a Row>, length: usize) -> Bat
         batch.inputs.extend(&ids[..ids.len() - 1]);
         batch.targets.extend(std::iter::repeat_n(IGNORED, answer - 1));
         batch.targets.extend(&ids[*answer..]);
-        // A text sees nothing behind it, so it does not matter what stands there.
+        // No token attends to those after it, so the padding after a text can be anything.
         batch.inputs.resize(batch.rows * length, 0);
         batch.targets.resize(batch.rows * length, IGNORED);
     }
@@ -317,7 +320,7 @@ mod tests {
             assert_eq!(targets[answer - 1..row.ids.len() - 1], row.ids[answer..]);
             assert_eq!(targets.iter().filter(|id| **id != IGNORED).count(), 3);
         }
-        // Of a longer conversation only the last answer counts.
+        // In a longer conversation, only the last answer counts.
         let codec = codec(Some(TURNS));
         let talk = [("user", "a"), ("assistant", "b"), ("user", "c")].map(|(role, text)| Message::new(role, text));
         let row = Writer::new(&codec).unwrap().row(&Prompt::conversation(talk.to_vec()).unwrap(), "d").unwrap();

@@ -34,7 +34,7 @@ impl NextToken for Pretrain {
         (!self.split.val.is_empty()).then(|| Box::new(windows()) as _)
     }
 
-    /// From the first token of the held-out text.
+    /// Starts with the first token of the held-out text.
     fn prompt(&self) -> (Vec<u32>, Vec<u32>) {
         (self.split.val.slice(0, 1), Vec::new())
     }

@@ -1,5 +1,6 @@
-//! The loop of every run in a folder: steps, log, validation, samples, guards, curves and checkpoints. What a step is says the
-//! [`Stage`]: [`supervised`](super::supervised) learning of a task, or [reinforcement](super::ppo::run).
+//! The loop of every run in a folder: steps, log, validation, samples, guards, curves and checkpoints. The [`Stage`]
+//! defines what a step is: [`supervised`](super::supervised) learning of a task, or [reinforcement](super::ppo::run)
+//! learning.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,11 +26,11 @@ use crate::{
 /// When a run ends, saves and validates.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
     /// Steps between checkpoints.
     pub save_every: u64,
-    /// Steps between validations; none for a stage that is not validated.
+    /// Steps between validations; `None` for a stage without validation.
     pub val_every: Option<u64>,
 }
 
@@ -42,7 +43,7 @@ pub trait Stage {
 
     /// Whether a step is recorded while the GPU runs the one before. Otherwise [`Stage::step`] waits for its own.
     const OVERLAPS: bool;
-    /// Whether a new run has something to [prepare](Stage::prepare). As that may fail, nothing is saved before.
+    /// Whether a new run has something to [prepare](Stage::prepare). As that may fail, nothing is saved before it.
     const PREPARES: bool;
 
     /// The stage's name in metrics.
@@ -51,22 +52,22 @@ pub trait Stage {
     /// The device.
     fn gpu(&self) -> &Gpu;
 
-    /// How this copy of what is trained keeps in step with other ranks'.
+    /// Keeps this copy of the trained parameters in step with those of the other ranks.
     fn replica(&self) -> &Replica;
 
-    /// The same, to let the ranks meet.
+    /// The replica, for synchronising the ranks.
     fn replica_mut(&mut self) -> &mut Replica;
 
     /// When the run ends, saves and validates.
     fn schedule(&self) -> Schedule;
 
-    /// Steps done.
+    /// Number of steps done.
     fn done(&self) -> u64;
 
     /// The settings, which all ranks must share.
     fn settings(&self) -> Value;
 
-    /// Gives the replica of a resumed run what the checkpoint in `out` has for it.
+    /// Restores the replica of a resumed run from the checkpoint in `out`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a truncated or inconsistent one.
@@ -74,16 +75,16 @@ pub trait Stage {
         Ok(())
     }
 
-    /// Compiles every kernel of a step, and lets the tuner see every shape. Changes nothing that is saved.
+    /// Compiles every kernel of a step and shows the tuner every shape. Changes nothing that is saved.
     ///
     /// # Errors
-    /// As [`Stage::step`].
+    /// Same as [`Stage::step`].
     fn rehearse(&mut self) -> impl Future<Output = Result<()>>;
 
-    /// Finds out what a new run needs before its first step, once kernels are tuned; see [`Stage::PREPARES`].
+    /// Computes what a new run needs before its first step, after kernels are tuned; see [`Stage::PREPARES`].
     ///
     /// # Errors
-    /// Those of the stage and of the driver.
+    /// Returns the errors of the stage and of the driver.
     fn prepare(&mut self) -> impl Future<Output = Result<()>> {
         async { Ok(()) }
     }
@@ -91,16 +92,16 @@ pub trait Stage {
     /// Takes step number `step`.
     ///
     /// # Errors
-    /// Those of the stage and of the driver; [`Error::Rank`].
+    /// Returns the errors of the stage and of the driver, and [`Error::Rank`].
     fn step(&mut self, step: u64) -> impl Future<Output = Result<Self::Pending>>;
 
     /// The numbers of step `step`, once the GPU has them.
     ///
     /// # Errors
-    /// [`Error::Diverged`], and those of the driver.
+    /// [`Error::Diverged`], and the driver's errors.
     fn numbers(&mut self, step: u64, pending: Self::Pending) -> impl Future<Output = Result<Self::Numbers>>;
 
-    /// The line of a step for the metrics; its number and the stage's name are added.
+    /// The step's line in the metrics; the loop adds the step's number and the stage's name.
     fn line(&self, numbers: &Self::Numbers, seconds: f64) -> Value;
 
     /// Judges a step by its numbers.
@@ -108,86 +109,87 @@ pub trait Stage {
         Verdict::Fine
     }
 
-    /// Measures on what is held out; none when nothing is, or where another rank does it.
+    /// Evaluates on the held-out data; `None` if nothing is held out, or where another rank does it.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     fn validate(&mut self) -> impl Future<Output = Result<Option<Validation>>> {
         async { Ok(None) }
     }
 
-    /// Lets the model write, when it is time to after `done` steps, the last of which was `validated` or not. Only the first rank is
-    /// asked.
+    /// Lets the model write a sample if one is due after `done` steps; `validated` tells whether a validation followed
+    /// the last of them. Only called on the first rank.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     fn sample(&mut self, done: u64, validated: bool) -> impl Future<Output = Result<Option<Sample>>>;
 
-    /// After the last step and its validation, before the last checkpoint. `out` is the run's folder. Only the first rank is asked.
+    /// Called after the last step and its validation, before the last checkpoint, on the first rank only. `out` is the
+    /// run's folder.
     ///
     /// # Errors
-    /// [`Error::Io`], and those of the driver.
+    /// [`Error::Io`], and the driver's errors.
     fn finish(&mut self, _out: &Path) -> impl Future<Output = Result<()>> {
         async { Ok(()) }
     }
 
-    /// Writes a checkpoint into the run's folder `out`, all of it or nothing. All ranks are asked; the first writes, and gets the
-    /// checkpoint's folder.
+    /// Writes a checkpoint into the run's folder `out`, atomically. Called on all ranks; the first one writes, and
+    /// returns the checkpoint's folder.
     ///
     /// # Errors
-    /// [`Error::Io`] (older checkpoints stay), [`Error::Rank`], and those of the driver.
+    /// [`Error::Io`] (older checkpoints stay), [`Error::Rank`], and the driver's errors.
     fn save(&mut self, out: &Path) -> impl Future<Output = Result<Option<PathBuf>>>;
 
-    /// The curves of the lines of metrics: the picture's file name, and its SVG.
+    /// Draws the curves of the lines of metrics; returns the picture's file name and its SVG.
     ///
     /// # Errors
     /// [`Error::Config`] for lines without curves.
     fn curves(&self, lines: &[Value]) -> Result<(&'static str, String)>;
 }
 
-/// What a validation found.
+/// The result of a validation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Validation {
     /// Mean loss.
     pub loss: f64,
-    /// What else the stage measures, by name.
+    /// Other measurements of the stage, by name.
     pub metrics: Vec<(&'static str, f64)>,
 }
 
-/// What a step looks like to a stage's guards.
+/// What a stage's guards say about a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// As it should be: worth a checkpoint.
+    /// As it should be: a checkpoint may be saved.
     Fine,
     /// Over a limit, but not for long enough to stop; no checkpoint is saved meanwhile.
     Suspicious(GuardCause),
-    /// The run is over.
+    /// The run must stop.
     Stop(GuardCause),
 }
 
-/// What a model wrote.
+/// A text that a model wrote.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The prompt, and what the model wrote after it.
     pub text: String,
-    /// What a judge said of it, if there is one.
+    /// The judge's score, if there is a judge.
     pub score: Option<f32>,
 }
 
 /// What happens during a run, for the caller to show.
 #[derive(Debug)]
 pub enum Event<'a, N> {
-    /// The tuner times variants of a class: which, of how many.
+    /// The tuner times variants of a class: the class, its index, and the number of classes.
     Tuning(&'a str, usize, usize),
-    /// The stage finds out what it needs before its first step.
+    /// The stage computes what it needs before its first step.
     Preparing,
     /// A step is done.
     Step(&'a StepReport<N>),
-    /// A validation is done: step, what it found.
+    /// A validation is done: the step, and the result.
     Validated(u64, &'a Validation),
     /// A sample was drawn after this many steps.
     Sample(u64, &'a Sample),
-    /// A guard is worried.
+    /// A guard considers a step suspicious.
     Suspicious(&'a GuardCause),
     /// A checkpoint was written.
     Saved(&'a Path),
@@ -196,7 +198,7 @@ pub enum Event<'a, N> {
 /// A step that is done.
 #[derive(Clone, Debug)]
 pub struct StepReport<N> {
-    /// Steps done.
+    /// Number of steps done.
     pub step: u64,
     /// Seconds since the step before.
     pub seconds: f64,
@@ -221,32 +223,33 @@ pub struct Ended<N> {
     pub ranks: Option<RankSummary>,
 }
 
-/// What several ranks did together.
+/// A summary of several ranks' work.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct RankSummary {
-    /// How many.
+    /// Number of ranks.
     pub ranks: usize,
-    /// On how many hosts.
+    /// Number of hosts.
     pub hosts: usize,
-    /// Bytes that the first one sent.
+    /// Bytes that the first rank sent.
     pub bytes_sent: u64,
 }
 
 impl RankSummary {
-    /// What `group` did; none where a rank was alone.
+    /// The summary of `group`; `None` for a single rank.
     pub fn of(group: &Group) -> Option<Self> {
         (group.size() > 1).then(|| Self { ranks: group.size(), hosts: group.hosts(), bytes_sent: group.sent() })
     }
 }
 
-/// The log of a run in its folder.
+/// The file name of the log in a run's folder.
 pub const METRICS: &str = "metrics.jsonl";
 
-/// Runs `stage` in the folder `out` to its last step, or until `stop` is set: then the step is finished, saved, and the run ends.
+/// Runs `stage` in the folder `out` to its last step, or until `stop` is set: then the current step is finished and
+/// saved, and the run ends.
 ///
 /// # Errors
-/// [`Error::Diverged`], [`Error::Guarded`] when a guard stops it, [`Error::DeviceLost`] and [`Error::Rank`] with the checkpoint to
-/// go on from, [`Error::Io`], and those of the stage. The last checkpoint stays.
+/// [`Error::Diverged`], [`Error::Guarded`] if a guard stops it, [`Error::DeviceLost`] and [`Error::Rank`] with the
+/// checkpoint to continue from, [`Error::Io`], and the errors of the stage. The last checkpoint remains.
 pub async fn run<S: Stage>(
     stage: &mut S,
     out: &Path,
@@ -266,7 +269,7 @@ async fn train<S: Stage>(
     let Schedule { steps, save_every, val_every } = stage.schedule();
     let (gpu, group, first) = (stage.gpu().clone(), stage.replica().group().clone(), stage.done());
     coordination::agree(&group, &(stage.settings(), first))?;
-    // From the first checkpoint on the folder always holds one, whenever the run is killed.
+    // From the first checkpoint on, the folder always holds one, whenever the run is killed.
     if first > 0 {
         stage.rejoin(out)?;
     } else if !S::PREPARES {
@@ -291,10 +294,10 @@ async fn train<S: Stage>(
         group.check()?;
         let meets = stage.replica().meets();
         let now = stage.step(step).await?;
-        // The step before is read while this one runs.
+        // The numbers of the previous step are read while this one runs.
         let before = pending.replace((step, now));
         let done = step + 1;
-        // The ranks decide where they meet whether to stop.
+        // The ranks decide together whether to stop, at steps where they synchronise.
         let vote = || Ok::<_, Error>(meets && Vote::cast(&group, stop).stops()? && done < steps);
         if S::OVERLAPS {
             stopped = vote()?;
@@ -307,7 +310,7 @@ async fn train<S: Stage>(
         for (step, pending) in before.into_iter().chain(flush) {
             read.push((step, stage.numbers(step, pending).await?));
         }
-        // Two steps that are read together share the time since the one before them.
+        // Two steps that are read together share the time since the step before them.
         let seconds = clock.elapsed().as_secs_f64() / read.len().max(1) as f64;
         if !read.is_empty() {
             clock = Instant::now();
@@ -364,7 +367,8 @@ async fn train<S: Stage>(
                 return Err(Error::Guarded { step: done, cause });
             }
         };
-        // While a guard is worried, the older checkpoint is the better one; but work is not thrown away at an end.
+        // While a guard is suspicious, the older checkpoint is the better one; but the work so far is saved when the
+        // run ends.
         if ends || due && fine {
             if last && group.is_first() {
                 stage.finish(out).await?;

@@ -1,23 +1,23 @@
-//! Dynamic loss scaling (Micikevicius et al. 2018, "Mixed Precision Training"): losses are scaled up so that small gradients
-//! survive in f16, as far up as large ones allow.
+//! Dynamic loss scaling (Micikevicius et al. 2018, "Mixed Precision Training"): losses are scaled up so that small
+//! gradients survive in f16, as far as large gradients allow.
 
 use serde::{Deserialize, Serialize};
 
-/// The largest scale: beyond it nothing is gained, and sums of squares come near f32's end.
+/// The largest scale: more would gain nothing, and sums of squares would approach f32's maximum.
 const LARGEST: f32 = 16_777_216.0;
-/// Below this scale it is not the scale that gradients overflow by.
+/// Below this scale, gradients overflow for some other reason.
 const SMALLEST: f32 = 1.0 / 1024.0;
 /// Good steps in a row after which a larger scale is tried.
 const PATIENCE: u32 = 1000;
 
-/// The scale of the loss, and what it came from. Saved with a run.
+/// The scale of the loss, and its history. Saved with a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     /// Losses are multiplied by this, a power of two.
     pub scale: f32,
-    /// Good steps since it last changed.
+    /// Good steps since the last change of the scale.
     good: u32,
-    /// Steps that were not taken.
+    /// Steps that were skipped.
     pub skipped: u64,
 }
 
@@ -28,8 +28,8 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// Takes note of a step's gradient norm. Norms arrive a step late, so the step after an overflow may overflow as well; both
-    /// count. False when the gradients are not finite at any scale.
+    /// Records a step's gradient norm. Norms arrive a step late, so the step after an overflow may overflow as well;
+    /// both count. Returns false if the gradients are not finite at any scale.
     #[must_use]
     pub fn observe(&mut self, norm: f32) -> bool {
         if !norm.is_finite() {

@@ -1,4 +1,4 @@
-//! What a training run is told to do. Saved with every checkpoint; a resumed run must agree with it.
+//! The settings of a training run. They are saved with every checkpoint, and a resumed run must agree with them.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,8 @@ use crate::{
     train::{reward::Recipe, trainer::StepSettings},
 };
 
-/// How weights and activations are stored while training. Masters, sums, residual stream and moments are f32 in each.
+/// How weights and activations are stored during training. Master weights, sums, residual stream and moments are f32 in
+/// both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -26,7 +27,7 @@ impl Precision {
     }
 }
 
-/// The settings that all runs have, supervised and reinforcement.
+/// The settings that supervised and reinforcement runs share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Common {
     /// The optimizer.
@@ -37,24 +38,24 @@ pub struct Common {
     pub save_every: u64,
     /// Checkpoints kept.
     pub keep: usize,
-    /// Run blocks again in the backward pass instead of keeping their activations.
+    /// Recompute blocks in the backward pass instead of keeping their activations.
     pub checkpoint_activations: bool,
 }
 
 impl Common {
-    /// These settings with the same values for all that a resumed run may change.
+    /// These settings, with the same values in all fields that a resumed run may change.
     pub(super) fn fixed(self) -> Self {
         Self { save_every: 1, keep: 1, checkpoint_activations: false, ..self }
     }
 }
 
-/// The settings of a supervised stage that the others do not have.
+/// The settings that only one of the supervised stages has.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum StageSettings {
     /// DPO.
     Dpo {
-        /// How strongly DPO holds on to the reference.
+        /// How strongly DPO stays close to the reference.
         beta: f32,
     },
     /// A reward model.
@@ -71,7 +72,7 @@ pub enum StageSettings {
 pub struct Settings {
     /// The model's shape.
     pub config: Config,
-    /// Those that all runs have.
+    /// The settings that all runs share.
     #[serde(flatten)]
     pub common: Common,
     /// Windows per micro-batch.
@@ -80,7 +81,7 @@ pub struct Settings {
     pub accumulate: usize,
     /// Tokens per window.
     pub context: usize,
-    /// The learning rate over the steps.
+    /// The learning-rate schedule.
     pub schedule: Schedule,
     /// Probability of dropping an activation.
     pub dropout: f32,
@@ -98,10 +99,10 @@ pub struct Settings {
     /// A hash of the conversations or preferences of a fine-tuning run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The adapters that are trained; without, the whole model is.
+    /// The adapters to train; without them, the whole model is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// Those that only this stage has.
+    /// The settings that only this stage has.
     #[serde(flatten)]
     pub stage: StageSettings,
 }
@@ -169,9 +170,9 @@ impl Settings {
         Self { schedule, stage: StageSettings::Dpo { beta: 0.1 }, val_fraction: 0.1, ..recipe }
     }
 
-    /// A reward model on human preferences: one epoch of 32 comparisons a step, learning rate 5e-5 down to 0 in a straight
-    /// line, AdamW as for fine-tuning (Ouyang et al. 2022, Ziegler et al. 2019). `batch` counts comparisons here, and
-    /// `context` is that of the longest text.
+    /// A reward model on human preferences: one epoch of 32 comparisons a step, learning rate 5e-5 down to 0 in a
+    /// straight line, AdamW as for fine-tuning (Ouyang et al. 2022, Ziegler et al. 2019). Here `batch` counts
+    /// comparisons, and `context` is determined by the longest text.
     pub fn reward(config: Config, recipe: Recipe) -> Self {
         Self {
             batch: 32,
@@ -182,7 +183,7 @@ impl Settings {
         }
     }
 
-    /// These settings on an adapter with or without f16: f32 where it has none, which is said through `say`.
+    /// The settings for an adapter with or without f16: without it, falls back to f32 and calls `say`.
     #[must_use]
     pub fn on_adapter(self, has_f16: bool, say: impl FnOnce()) -> Self {
         if self.precision == Precision::F16 && !has_f16 {
@@ -192,10 +193,10 @@ impl Settings {
         self
     }
 
-    /// Refuses settings that cannot be trained with.
+    /// Rejects settings that cannot be trained with.
     ///
     /// # Errors
-    /// [`Error::Setting`]; [`Error::Config`] for a model that cannot be.
+    /// [`Error::Setting`]; [`Error::Config`] for an impossible model.
     pub fn validate(&self) -> Result<()> {
         self.config.validate()?;
         let sizes = [
@@ -231,13 +232,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Tokens that one step learns from.
+    /// Number of tokens that one step learns from.
     pub fn tokens_per_step(&self) -> usize {
         self.batch * self.accumulate * self.context
     }
 
-    /// Refuses to resume a run that was started with other settings, naming the first that differs. How often a run
-    /// reports, validates and saves may change, and it may be made longer only by its own schedule.
+    /// Refuses to resume a run that was started with other settings, naming the first difference. How often a run
+    /// reports, validates and saves may change. A run cannot be made longer than its schedule, which includes the
+    /// number of steps.
     ///
     /// # Errors
     /// [`Error::OtherSettings`].
@@ -276,7 +278,7 @@ mod tests {
     use super::*;
     use crate::train::reward::Objective;
 
-    /// Settings as earlier checkpoints have them: all in one object.
+    /// Settings in the form of earlier checkpoints: all in one object.
     fn earlier(own: Value) -> Value {
         let mut settings = json!({
             "accumulate": 2, "batch": 12, "checkpoint_activations": true, "context": 64, "dropout": 0.5, "keep": 3,

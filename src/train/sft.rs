@@ -1,4 +1,4 @@
-//! Supervised fine-tuning: conversations in the model's chat template, loss on what the assistant says only.
+//! Supervised fine-tuning: conversations in the model's chat template, with loss only on what the assistant says.
 
 use std::path::Path;
 
@@ -17,20 +17,21 @@ use crate::{
 /// The conversations of a file as tokens, and what was wrong with the others.
 #[derive(Debug, Default)]
 pub struct Data {
-    /// What can be learned from.
+    /// The conversations that can be learned from.
     pub examples: Examples,
     /// What was left out.
     pub mistakes: Mistakes,
-    /// How many had to be cut at the window's end, and the line of the first.
+    /// How many were cut at the window's end, and the line of the first.
     pub truncated: (usize, usize),
 }
 
 impl Data {
-    /// Reads `path` and encodes every conversation by the model's chat template. One that is longer than `context`
-    /// keeps its beginning; if no answer begins there it is left out. `progress` hears the lines read.
+    /// Reads `path` and encodes every conversation with the model's chat template. A conversation longer than `context`
+    /// keeps its beginning, and is left out if no answer begins there. `progress` is called with the number of lines
+    /// read.
     ///
     /// # Errors
-    /// [`Error::Data`] with every mistake when nothing is left, [`Error::Template`], [`Error::Io`].
+    /// [`Error::Data`] with every mistake if nothing is left, [`Error::Template`], [`Error::Io`].
     pub fn load(path: &Path, codec: &TextCodec, context: usize, mut progress: impl FnMut(usize)) -> Result<Self> {
         let TextCodec { tokenizer, conventions } = codec;
         let template = conventions.chat(tokenizer)?;
@@ -46,7 +47,7 @@ impl Data {
                 }
             };
             let length = example.ids.len();
-            // The last token is a target only. The first is none, so an answer must come after it.
+            // The last token is only a target. The first is never a target, so an answer must come after it.
             let cut = length > context + 1;
             if cut {
                 example.ids.truncate(context + 1);
@@ -70,7 +71,7 @@ impl Data {
         Ok(data)
     }
 
-    /// What happened to the conversations that are not learned from as they stand, a line each.
+    /// What happened to the conversations that are not used as they stand, one line each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks: Vec<_> = self.mistakes.found().iter().map(ToString::to_string).collect();
         if let (count @ 1.., line) = self.truncated {
@@ -109,7 +110,7 @@ impl Sft {
         }
     }
 
-    /// Steps that take every conversation `epochs` times, the last one going on into the next epoch.
+    /// The number of steps that take every conversation `epochs` times; the last step may run on into the next epoch.
     pub fn steps(&mut self, settings: &Settings, epochs: usize) -> u64 {
         self.train.rows_of(&self.examples, epochs).div_ceil(settings.batch * settings.accumulate) as u64
     }

@@ -1,4 +1,4 @@
-//! The state of a run: saving a trainer as a checkpoint in the run's folder, and making one again from it.
+//! The state of a run: saves a trainer as a checkpoint in the run's folder, and restores it from there.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -19,7 +19,7 @@ use crate::{
     tensor::Tensor,
 };
 
-/// What a resumed run continues from, beside weights and moments.
+/// What a resumed run continues from, besides weights and moments.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     /// Steps taken.
@@ -31,27 +31,27 @@ pub struct State {
     /// The scale of the loss, in mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
-    /// The variants that were chosen.
+    /// The kernel variants that were chosen.
     #[serde(flatten)]
     pub tuned: Tuned,
 }
 
-/// The variants of kernels that a run was tuned to.
+/// The kernel variants that the tuner chose for a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tuned {
-    /// The adapter that they were chosen on: other choices may round differently.
+    /// The adapter they were chosen on: other variants may round differently.
     pub adapter: String,
     /// Choices by class.
     pub choices: BTreeMap<String, String>,
 }
 
 impl Tuned {
-    /// The choices on `gpu`.
+    /// The tuner's choices on `gpu`.
     pub(super) fn of(gpu: &Gpu) -> Self {
         Self { adapter: gpu.tuner().adapter().to_string(), choices: gpu.tuner().choices() }
     }
 
-    /// Takes over the choices, if they were made on this adapter.
+    /// Adopts the choices if they were made on this adapter.
     pub(super) fn adopt(&self, gpu: &Gpu) {
         if self.adapter == gpu.tuner().adapter() {
             gpu.tuner().adopt(self.choices.clone());
@@ -60,7 +60,7 @@ impl Tuned {
 }
 
 impl State {
-    /// That of a trainer.
+    /// Takes the state from a trainer.
     pub(super) fn of(trainer: &Trainer, settings: &Settings, best_val_loss: Option<f64>) -> Self {
         Self {
             step: trainer.optimizer.step,
@@ -71,7 +71,8 @@ impl State {
         }
     }
 
-    /// Puts a fresh trainer where the run was; `moments` has the optimizer's tensors, `before` their names.
+    /// Restores a fresh trainer to where the run was; `moments` holds the optimizer's tensors, whose names begin with
+    /// `before`.
     pub(super) fn restore(&self, trainer: &mut Trainer, moments: &TensorFile, before: &str) -> Result<()> {
         for (name, tensor) in trainer.optimizer.state() {
             tensor.write(&take(moments, &format!("{before}{name}"), tensor.shape())?)?;
@@ -89,7 +90,7 @@ impl State {
 /// The tensors of a head's file.
 const HEAD: [&str; 4] = ["weight", "bias", "gain", "shift"];
 
-/// The host's copy of named tensors.
+/// Copies named tensors to the host.
 pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32>>> {
     let mut values = Vec::with_capacity(tensors.len());
     for (_, tensor) in tensors {
@@ -98,11 +99,11 @@ pub(super) async fn download(tensors: &[(String, Tensor)]) -> Result<Vec<Vec<f32
     Ok(values)
 }
 
-/// The host's copies of what a resumed run needs beside the weights, with what is spread over the ranks of `replica`: all of them
-/// ask, and the first gets it.
+/// Copies what a resumed run needs besides the weights to the host, including what is spread over the ranks of
+/// `replica`. All ranks must call this; only the first gets the result.
 ///
 /// # Errors
-/// [`Error::Rank`], and those of the driver.
+/// [`Error::Rank`], and the driver's errors.
 pub(super) async fn keep(replica: &Replica, tensors: impl Iterator<Item = (String, Tensor)>) -> Result<Vec<Kept>> {
     let mut kept = replica.moments()?;
     if !replica.group().is_first() {
@@ -114,7 +115,7 @@ pub(super) async fn keep(replica: &Replica, tensors: impl Iterator<Item = (Strin
     Ok(kept)
 }
 
-/// Tensors with their values, for files.
+/// Pairs tensors with their values, for writing files.
 pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>]) -> Vec<NamedTensor<'a>> {
     let name = |((name, tensor), values): (&'a (String, Tensor), &'a Vec<f32>)| NamedTensor {
         name,
@@ -124,11 +125,12 @@ pub(super) fn named<'a>(tensors: &'a [(String, Tensor)], values: &'a [Vec<f32>])
     tensors.iter().zip(values).map(name).collect()
 }
 
-/// Writes a checkpoint of `trainer` into the run folder `out`: all of it or nothing. Of a model with adapters, the adapters
-/// alone. The chat template goes with it if `codec` has one. All ranks ask; the first writes, and gets the folder.
+/// Writes a checkpoint of `trainer` into the run folder `out`, atomically. For a model with adapters, only the adapters
+/// are saved. The chat template is included if `codec` has one. All ranks must call this; the first writes, and returns
+/// the folder.
 ///
 /// # Errors
-/// [`Error::Io`] (older checkpoints stay), and those of the driver.
+/// [`Error::Io`] (older checkpoints stay), and the driver's errors.
 pub async fn save(
     out: &Path,
     trainer: &Trainer,
@@ -159,8 +161,8 @@ pub async fn save(
     publish(out, state.step, parts, codec, settings.common.keep).await.map(Some)
 }
 
-/// Gives the replica of a resumed `trainer` what the checkpoint in `out` has for it: one that was written by a rank that was alone
-/// has nothing.
+/// Restores the replica of a resumed `trainer` from the checkpoint in `out`. A checkpoint written by a single rank has
+/// nothing to restore.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a truncated or inconsistent one.
@@ -177,8 +179,8 @@ pub(super) fn rejoin(out: &Path, trainer: &mut Trainer) -> Result<()> {
     Ok(())
 }
 
-/// `error` as the run in `out` tells it: with the checkpoint to go on from, when the device or a rank was lost. What ended a rank
-/// other than the first is written down as well, for its words may not reach the terminal of the first.
+/// Adds the checkpoint to continue from in `out` to `error` if the device or a rank was lost. Ranks other than the
+/// first also write the error to a file, because their output may not reach the terminal of the first.
 pub(super) fn interrupted(out: &Path, group: &Group, error: Error) -> Error {
     let error = match error {
         Error::DeviceLost { reason, kernel, .. } => {
@@ -190,28 +192,28 @@ pub(super) fn interrupted(out: &Path, group: &Group, error: Error) -> Error {
         error => error,
     };
     if !group.is_first() {
-        // A folder that cannot be written to is not what ended the run.
+        // Failing to write this file is not what ended the run, so it is not reported.
         let _ = atomic::write(&out.join(format!("rank-{}.log", group.rank())), format!("{error}\n").as_bytes());
     }
     error
 }
 
-/// What a stage's checkpoint is made of, beside the tokenizer.
+/// The parts of a stage's checkpoint, besides the tokenizer.
 pub(super) struct Parts<'a> {
-    /// The model; of one with adapters the adapters are saved.
+    /// The model; if it has adapters, only they are saved.
     pub model: &'a Gpt,
     /// The reward head, if there is one.
     pub head: &'a [NamedTensor<'a>],
-    /// What the optimizer goes on with.
+    /// What the optimizer continues from.
     pub optimizer: &'a [Kept],
-    /// What else a resumed run goes on with.
+    /// What else a resumed run continues from.
     pub state: &'a serde_json::Value,
 }
 
-/// Writes the checkpoint of `step` into the run folder `out`: all of it or nothing. Of older ones the newest `keep` stay.
+/// Writes the checkpoint of `step` into the run folder `out`, atomically. The newest `keep` checkpoints remain.
 ///
 /// # Errors
-/// As [`save`].
+/// Same as [`save`].
 pub(super) async fn publish<'a>(
     out: &Path,
     step: u64,
@@ -243,7 +245,7 @@ pub(super) async fn publish<'a>(
     checkpoint::save(out, step, &contents, keep)
 }
 
-/// A tensor of `file` with the shape that the configuration asks for.
+/// Reads a tensor of `file`, which must have the shape that the configuration requires.
 pub(super) fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     if file.shape(name)? != shape {
         let reason = format!("{name} is {:?}, the configuration says {shape:?}", file.shape(name)?);
@@ -252,7 +254,7 @@ pub(super) fn take(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec
     file.to_f32(name)
 }
 
-/// The head that was trained with the model at `path`, of that model's `width`; none where there is none.
+/// The head in `checkpoint`, trained with a model of this `width`; `None` if there is none.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a truncated or inconsistent one, [`Error::Io`].
@@ -267,7 +269,7 @@ pub fn head(gpu: &Gpu, checkpoint: &Checkpoint, width: usize) -> Result<Option<S
     }))
 }
 
-/// The trainer, tokenizer and state that a checkpoint or run folder holds.
+/// Restores the trainer, tokenizer and state from a checkpoint or run folder.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one.

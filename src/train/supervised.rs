@@ -38,7 +38,7 @@ pub struct Numbers {
     pub norm: f32,
     /// Its learning rate.
     pub lr: f32,
-    /// What else the task measures, by name.
+    /// Other measurements of the task, by name.
     pub metrics: Vec<(&'static str, f32)>,
 }
 
@@ -55,14 +55,14 @@ pub struct Summary {
     pub val_loss: Option<f64>,
     /// Lowest validation loss.
     pub best_val_loss: Option<f64>,
-    /// What else the last validation found, by name.
+    /// Other results of the last validation, by name.
     #[serde(flatten)]
     pub validation: Map<String, Value>,
     /// Median over steps.
     pub tokens_per_second: f64,
     /// Median over steps.
     pub ms_per_step: f64,
-    /// Trained numbers.
+    /// Number of trained parameters.
     pub parameters: usize,
     /// Whether the run was asked to stop before its last step.
     pub stopped: bool,
@@ -76,38 +76,38 @@ pub trait Task {
     /// The stage's name in metrics.
     const STAGE: &'static str;
 
-    /// Records a step on `trainer`: a function of the settings and the step only, so that a resumed run does the same.
+    /// Records a step on `trainer`. Must depend only on the settings and the step, so that a resumed run does the same.
     ///
     /// # Errors
-    /// [`Error::Data`] when there is nothing to learn from, and those of the driver.
+    /// [`Error::Data`] when there is nothing to learn from, and the driver's errors.
     fn step(&mut self, trainer: &mut Trainer, settings: &Settings, step: u64) -> Result<Pending>;
 
-    /// Compiles every kernel of a step, and lets the tuner see every shape: steps without an update.
+    /// Compiles every kernel of a step and shows the tuner every shape, by steps without an update.
     ///
     /// # Errors
-    /// As [`Task::step`].
+    /// Same as [`Task::step`].
     fn rehearse(&mut self, trainer: &mut Trainer, settings: &Settings) -> Result<()>;
 
-    /// Measures on what is held out; none when nothing is, or where another rank does it.
+    /// Evaluates on the held-out data; `None` if nothing is held out, or where another rank does it.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> impl Future<Output = Result<Option<Validation>>>;
 
-    /// After the last step and its validation, before the last checkpoint. `out` is the run's folder.
+    /// Called after the last step and its validation, before the last checkpoint. `out` is the run's folder.
     ///
     /// # Errors
-    /// [`crate::Error::Io`], and those of the driver.
+    /// [`crate::Error::Io`], and the driver's errors.
     fn finish(&mut self, _trainer: &mut Trainer, _out: &Path) -> impl Future<Output = Result<()>> {
         async { Ok(()) }
     }
 
-    /// What samples go on with, and the tokens that end them.
+    /// The prompt that samples continue, and the tokens that end them.
     fn sample(&self) -> (Vec<u32>, Vec<u32>) {
         Default::default()
     }
 
-    /// Tokens that one step learns from, padding among them.
+    /// Number of tokens that one step learns from, including padding.
     fn tokens_per_step(&self, settings: &Settings) -> usize {
         settings.tokens_per_step()
     }
@@ -115,19 +115,19 @@ pub trait Task {
 
 /// A task whose loss is the cross entropy of the next token.
 pub trait NextToken {
-    /// As [`Task::STAGE`].
+    /// Same as [`Task::STAGE`].
     const STAGE: &'static str;
 
-    /// The micro-batches of a step: a function of the settings and the step only.
+    /// The micro-batches of a step. Must depend only on the settings and the step.
     ///
     /// # Errors
     /// [`Error::Data`] when there is nothing to learn from.
     fn batches(&mut self, settings: &Settings, step: u64) -> Result<Vec<Batch>>;
 
-    /// The fixed batches of a validation; none when nothing is held out.
+    /// The fixed batches of a validation; `None` if nothing is held out.
     fn held_out(&mut self, settings: &Settings) -> Option<Box<dyn Iterator<Item = Result<Batch>> + '_>>;
 
-    /// As [`Task::sample`].
+    /// Same as [`Task::sample`].
     fn prompt(&self) -> (Vec<u32>, Vec<u32>);
 }
 
@@ -145,7 +145,7 @@ impl<T: NextToken> Task for T {
     async fn validate(&mut self, trainer: &Trainer, settings: &Settings) -> Result<Option<Validation>> {
         let Some(batches) = self.held_out(settings) else { return Ok(None) };
         let group = trainer.group();
-        // Rank r reads batches r, r + n, r + 2n ..
+        // Rank r reads batches r, r + n, r + 2n, ...
         let own = batches.skip(group.rank()).step_by(group.size());
         let (sum, count) = validation::sum_of_losses(&trainer.gpu, &trainer.model, own, |_| {}).await?;
         let all = group.gather_numbers(&[sum, count as f64]).wait()?;
@@ -158,11 +158,11 @@ impl<T: NextToken> Task for T {
     }
 }
 
-/// A task that a model learns in a folder.
+/// A task, and the model that learns it in a folder.
 pub struct Supervised<'a, T> {
     /// The run's folder.
     pub out: &'a Path,
-    /// What to do.
+    /// The run's settings.
     pub settings: Settings,
     /// What is learned.
     pub task: T,
@@ -180,9 +180,10 @@ impl<T: Task> Supervised<'_, T> {
     /// Trains to the last step, or until stopped.
     ///
     /// # Errors
-    /// [`Error::Diverged`], [`Error::DeviceLost`] with the checkpoint to go on from, [`Error::Io`]; the last checkpoint stays.
+    /// [`Error::Diverged`], [`Error::DeviceLost`] with the checkpoint to continue from, [`Error::Io`]; the last
+    /// checkpoint remains.
     pub async fn run(&mut self, event: impl FnMut(Event<'_, Numbers>)) -> Result<Summary> {
-        // A resumed run may recompute activations where the earlier did not.
+        // A resumed run may recompute activations where the earlier run did not.
         self.trainer.settings = (&self.settings).into();
         let (out, stop) = (self.out, self.stop);
         let Ended { first, last, validation, seconds_per_step, stopped, ranks } =

@@ -25,7 +25,7 @@ const DROPOUT_STREAM: u64 = u64::from_le_bytes(*b"dropout ");
 /// How a trainer takes its steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSettings {
-    /// The learning rate over the steps.
+    /// The learning-rate schedule.
     pub schedule: Schedule,
     /// The optimizer.
     pub optimizer: AdamW,
@@ -33,15 +33,16 @@ pub struct StepSettings {
     pub dropout: f32,
     /// Seed of the dropout masks.
     pub seed: u64,
-    /// Run blocks again in the backward pass instead of keeping their activations.
+    /// Recompute blocks in the backward pass instead of keeping their activations.
     pub checkpoint_activations: bool,
     /// How weights and activations are stored.
     pub precision: Precision,
 }
 
 impl StepSettings {
-    /// nanoGPT's recipe for small models: AdamW with betas 0.9 and 0.99, weight decay 0.1, clipping at 1, no dropout, in f32;
-    /// learning rate `lr` down to a tenth of it over `steps`, by half a cosine, after a tenth of them as warm-up.
+    /// nanoGPT's recipe for small models: AdamW with betas 0.9 and 0.99, weight decay 0.1, clipping at 1, no dropout,
+    /// in f32; learning rate `lr` after a warm-up over a tenth of `steps`, then down to a tenth of it along half a
+    /// cosine.
     pub fn new(lr: f32, steps: u64, seed: u64) -> Self {
         Self {
             schedule: Schedule { lr, min_lr: lr / 10.0, warmup: steps / 10, steps, decay: Decay::Cosine },
@@ -68,25 +69,25 @@ pub struct Trainer<M = Gpt> {
     pub optimizer: Optimizer,
     /// The scale of the loss, in mixed precision.
     pub loss_scale: Option<LossScale>,
-    /// How this copy keeps in step with other ranks'.
+    /// Keeps this copy in step with those of the other ranks.
     pub replica: Replica,
     gradients: Gradients,
     /// The constant 1 from which every backward pass starts.
     one: Tensor,
 }
 
-/// Numbers of a micro-batch, still on the GPU.
+/// The numbers of a micro-batch, still on the GPU.
 pub struct Part {
     /// The numbers.
     pub numbers: Readback,
-    /// The index among the step's numbers at which the first of them is added.
+    /// The index among the step's numbers to which the first of them is added.
     pub first: usize,
-    /// What each is multiplied by: the micro-batch's share in the step.
+    /// The factor of each number: the micro-batch's share of the step.
     pub share: f32,
 }
 
 impl Part {
-    /// A micro-batch's loss, and what is measured beside it, with its share in the step.
+    /// A micro-batch's loss and what is measured with it; `share` is its share of the step.
     pub fn new(numbers: Readback, share: f32) -> Self {
         Self { numbers, first: 0, share }
     }
@@ -96,25 +97,25 @@ impl Part {
 #[must_use]
 pub struct Pending {
     parts: Vec<Part>,
-    /// Names of the step's numbers behind the loss.
+    /// Names of the step's numbers that follow the loss.
     names: &'static [&'static str],
     norm: Readback,
-    /// The ranks that have a part in the step.
+    /// The ranks that take part in the step.
     group: Group,
 }
 
 /// The numbers of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Mean loss over what the step scored, before the update.
+    /// Mean loss over everything that the step scored, before the update.
     pub loss: f32,
     /// Global gradient norm before clipping.
     pub norm: f32,
-    /// What else the stage measures, by name.
+    /// Other measurements of the stage, by name.
     pub metrics: Vec<(&'static str, f32)>,
 }
 
-// The batches of `text` know nothing of the kernels, but agree with them.
+// The batches of `text` do not depend on the kernels, but must use the same constant.
 const _: () = assert!(batches::IGNORED == cross_entropy::IGNORED);
 
 /// The inputs of a batch on the GPU.
@@ -133,7 +134,7 @@ fn scored(batch: &Batch) -> usize {
 }
 
 impl<M: Model> Trainer<M> {
-    /// A trainer for `model` with fresh moments.
+    /// Creates a trainer for `model` with fresh moments.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -141,16 +142,16 @@ impl<M: Model> Trainer<M> {
         Self::with_head(gpu, model, None, settings)
     }
 
-    /// A trainer for `model` and a head on its hidden states, with fresh moments.
+    /// Creates a trainer for `model` and a head on its hidden states, with fresh moments.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
     pub fn with_head(gpu: &Gpu, model: M, head: Option<ScalarHead>, settings: impl Into<StepSettings>) -> Result<Self> {
-        // A language model's own head may be `head.weight`: moments are told apart by name.
+        // A language model's own head may be called `head.weight`: moments are told apart by name.
         Self::with_named_head(gpu, model, head.map(|head| ("scalar", head)), settings.into())
     }
 
-    /// As [`Trainer::with_head`], where the head's moments have names that begin with its own.
+    /// Like [`Trainer::with_head`]; the names of the head's moments begin with the name given with it.
     pub(super) fn with_named_head(
         gpu: &Gpu,
         mut model: M,
@@ -170,10 +171,10 @@ impl<M: Model> Trainer<M> {
         Ok(Self { gpu, settings, model, head, optimizer, loss_scale, replica, gradients, one })
     }
 
-    /// Trains together with the ranks of `group`, whose weights are the same as these.
+    /// Joins the ranks of `group`, which must have the same weights, to train together.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn join(&mut self, group: &Group) -> Result<()> {
         self.replica = Replica::new(&self.gpu, group, &mut self.optimizer)?;
         Ok(())
@@ -184,16 +185,17 @@ impl<M: Model> Trainer<M> {
         self.replica.group().clone()
     }
 
-    /// What a resumed run needs of the optimizer and the replica, on the host. All ranks ask; the first gets it.
+    /// Copies what a resumed run needs from the optimizer and the replica to the host. All ranks must call this; only
+    /// the first gets the result.
     ///
     /// # Errors
-    /// [`Error::Rank`], and those of the driver.
+    /// [`Error::Rank`], and the driver's errors.
     pub async fn kept(&self) -> Result<Vec<Kept>> {
         state::keep(&self.replica, self.optimizer.state().into_iter().chain(self.replica.state())).await
     }
 
-    /// This rank's share of a step's things, and how many its loss is a mean over: all of them where the ranks' gradients are
-    /// added, its own where it takes a step of its own.
+    /// This rank's share of a step's items, and the number of items that its loss is a mean over: all items where the
+    /// ranks' gradients are added, this rank's items where it takes steps of its own.
     pub fn share<T>(&self, mut all: Vec<T>) -> (Vec<T>, usize) {
         let (count, own) = (all.len(), self.group().share(all.len()));
         let rest = all.split_off(own.start);
@@ -202,8 +204,8 @@ impl<M: Model> Trainer<M> {
         (share, of)
     }
 
-    /// This rank's share of a step, in micro-batches no larger than those of the whole; and the scored tokens that its loss is a
-    /// mean over.
+    /// This rank's share of a step, in micro-batches no larger than those of the whole step, and the number of scored
+    /// tokens that its loss is a mean over.
     fn own<'a>(&self, all: &'a [Batch]) -> (Cow<'a, [Batch]>, usize) {
         let count = |batches: &[Batch]| batches.iter().map(scored).sum();
         if self.group().size() == 1 {
@@ -215,10 +217,11 @@ impl<M: Model> Trainer<M> {
         (Cow::Owned(own), of)
     }
 
-    /// Adds the gradients of one micro-batch, the `last` of a step or not; returns its mean loss, still on the GPU.
+    /// Adds the gradients of one micro-batch; `last` tells whether it is the last of a step. Returns its mean loss,
+    /// still on the GPU.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn accumulate(&mut self, batch: &Batch, pass: Pass, factor: f32, last: bool) -> Result<Tensor> {
         let factor = factor * self.loss_scale.map_or(1.0, |loss| loss.scale);
         self.backward(last, |trainer, tape| {
@@ -230,11 +233,12 @@ impl<M: Model> Trainer<M> {
         })
     }
 
-    /// Adds the gradients of the loss, one element, that `record` makes with model and head, and returns what else it makes.
-    /// With the `last` of a step, gradients that are complete set off for the other ranks.
+    /// Adds the gradients of the loss (one element) that `record` computes with model and head, and returns `record`'s
+    /// other result. In the `last` micro-batch of a step, gradients are sent to the other ranks as soon as they are
+    /// complete.
     ///
     /// # Errors
-    /// Those of `record` and of the driver; [`Error::Rank`].
+    /// Returns the errors of `record` and of the driver, and [`Error::Rank`].
     pub fn backward<T>(&mut self, last: bool, record: impl FnOnce(&Self, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
         let tape = Tape::new(&self.gpu);
         self.model.watch(&tape);
@@ -244,10 +248,10 @@ impl<M: Model> Trainer<M> {
         Ok(more)
     }
 
-    /// Forgets gradients that were added: a rehearsal is no step.
+    /// Discards the gradients added so far: a rehearsal is not a step.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn forget(&mut self) -> Result<()> {
         self.gradients.reset();
         self.gpu.submit()
@@ -256,7 +260,7 @@ impl<M: Model> Trainer<M> {
     /// How the forward pass of micro-batch `micro` of `count` runs in this step.
     pub fn pass(&self, micro: usize, count: usize) -> Pass {
         let (group, settings) = (self.group(), &self.settings);
-        // Ranks drop other activations.
+        // Each rank drops different activations.
         let counter = (self.optimizer.step * count as u64 + micro as u64) * group.size() as u64 + group.rank() as u64;
         Pass {
             dropout: settings.dropout,
@@ -266,36 +270,36 @@ impl<M: Model> Trainer<M> {
         }
     }
 
-    /// The optimizer's step after the gradients of all micro-batches, at the schedule's learning rate. `parts` are their
-    /// numbers: the loss, then one for each of `names`.
+    /// Takes the optimizer's step after the gradients of all micro-batches, at the schedule's learning rate. `parts`
+    /// are the micro-batches' numbers: the loss, then one for each of `names`.
     ///
     /// # Errors
-    /// Those of the driver; [`Error::Rank`].
+    /// Returns the driver's errors and [`Error::Rank`].
     pub fn update(&mut self, parts: Vec<Part>, names: &'static [&'static str]) -> Result<Pending> {
         self.update_at(self.settings.schedule.at(self.optimizer.step), parts, names)
     }
 
-    /// As [`Trainer::update`], at the learning rate `lr`.
+    /// Like [`Trainer::update`], at the learning rate `lr`.
     ///
     /// # Errors
-    /// As [`Trainer::update`].
+    /// Same as [`Trainer::update`].
     pub fn update_at(&mut self, lr: f32, parts: Vec<Part>, names: &'static [&'static str]) -> Result<Pending> {
         let scale = self.loss_scale.map(|loss| loss.scale);
         let norm = self.replica.update(&self.gpu, &mut self.optimizer, &mut self.gradients, lr, scale)?;
         Ok(Pending { parts, names, norm, group: self.replica.together() })
     }
 
-    /// One optimizer step over `batches`, of which each rank takes its share. Nothing but other ranks is waited for: read the
-    /// outcome while the next step is recorded.
+    /// Takes one optimizer step over `batches`, of which each rank takes its share. Waits for nothing but other ranks:
+    /// read the outcome while the next step is recorded.
     ///
     /// # Errors
-    /// Those of the driver; [`Error::Rank`].
+    /// Returns the driver's errors and [`Error::Rank`].
     pub fn step(&mut self, batches: &[Batch]) -> Result<Pending> {
         let (batches, all) = self.own(batches);
         let mut parts = Vec::with_capacity(batches.len());
         for (micro, batch) in batches.iter().enumerate() {
             let pass = self.pass(micro, batches.len());
-            // Each scored token of the step counts the same; a step without any has loss 0.
+            // Each scored token of the step has the same weight; a step without any has loss 0.
             let share = scored(batch) as f32 / all.max(1) as f32;
             let last = micro + 1 == batches.len();
             parts.push(Part::new(self.accumulate(batch, pass, share, last)?.read(), share));
@@ -303,11 +307,11 @@ impl<M: Model> Trainer<M> {
         self.update(parts, &[])
     }
 
-    /// Takes note of the outcome of a step: in mixed precision one whose gradients were not finite was not taken, and the next
-    /// are scaled less.
+    /// Records the outcome of a step: in mixed precision, a step whose gradients were not finite was skipped, and the
+    /// loss is scaled down for the next steps.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when no scale helps.
+    /// [`Error::Diverged`] if no scale helps.
     pub fn observe(&mut self, step: u64, outcome: &Outcome) -> Result<()> {
         let Some(loss) = &mut self.loss_scale else { return Ok(()) };
         let helps = loss.observe(outcome.norm);
@@ -320,10 +324,10 @@ impl<M: Model> Trainer<M> {
         &self.gradients
     }
 
-    /// Compiles every kernel of a step, and lets the tuner see every shape: a step without an update.
+    /// Compiles every kernel of a step and shows the tuner every shape, by a step without an update.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn rehearse(&mut self, batches: &[Batch]) -> Result<()> {
         let (dropout, checkpoint) = (self.settings.dropout, self.settings.checkpoint_activations);
         let pass = Pass { dropout, checkpoint, ..Pass::default() };
@@ -335,10 +339,10 @@ impl<M: Model> Trainer<M> {
 }
 
 impl Pending {
-    /// The step's numbers, summed over micro-batches and ranks, and the gradient norm; once the GPU has them.
+    /// Waits for the step's numbers, summed over micro-batches and ranks, and the gradient norm.
     ///
     /// # Errors
-    /// Those of the driver; [`Error::Rank`].
+    /// Returns the driver's errors and [`Error::Rank`].
     pub async fn sums(self) -> Result<(Vec<f32>, f32)> {
         let mut sums = vec![0.0; 1 + self.names.len()];
         for Part { numbers, first, share } in self.parts {
@@ -349,10 +353,10 @@ impl Pending {
         Ok((sums, self.norm.numbers::<f32>().await?[0]))
     }
 
-    /// The step's numbers by name, once the GPU has them.
+    /// Waits for the step's numbers, by name.
     ///
     /// # Errors
-    /// As [`Pending::sums`].
+    /// Same as [`Pending::sums`].
     pub async fn outcome(self) -> Result<Outcome> {
         let names = self.names;
         let (sums, norm) = self.sums().await?;

@@ -1,4 +1,4 @@
-//! Loss of a model without learning from it.
+//! The loss of a model, without learning.
 
 use std::collections::VecDeque;
 
@@ -12,13 +12,14 @@ use crate::{
     train::trainer,
 };
 
-/// Batches recorded ahead of the one that is read.
+/// Number of batches recorded ahead of the one that is read.
 const AHEAD: usize = 4;
 
-/// The mean loss over `batches`, each weighted by its number of tokens; `progress` gets the batches done.
+/// The mean loss over `batches`, each weighted by its number of tokens; `progress` is called with the number of batches
+/// done.
 ///
 /// # Errors
-/// Those of the batches and of the driver.
+/// Returns the errors of the batches and of the driver.
 pub async fn mean_loss(
     gpu: &Gpu,
     model: &impl Model,
@@ -29,10 +30,11 @@ pub async fn mean_loss(
     Ok(total / tokens.max(1) as f64)
 }
 
-/// The sum of the losses of all scored tokens of `batches`, and how many there are; `progress` gets the batches done.
+/// The sum of the losses of all scored tokens in `batches`, and the number of those tokens; `progress` is called with
+/// the number of batches done.
 ///
 /// # Errors
-/// As [`mean_loss`].
+/// Same as [`mean_loss`].
 pub async fn sum_of_losses(
     gpu: &Gpu,
     model: &impl Model,

@@ -1,4 +1,4 @@
-//! A batch of episodes that several ranks sampled.
+//! Exchanges a batch of episodes that several ranks sampled.
 
 use std::ops::Range;
 
@@ -14,11 +14,10 @@ pub fn share(group: &Group, batch: usize, answers: usize) -> Range<usize> {
     share.start * answers..share.end * answers
 }
 
-/// All ranks' episodes with what was said of them and what the models saw in them, in the order of `prompts`; each rank gives its
-/// own.
+/// All ranks' episodes with their scores and rollouts, in the order of `prompts`; each rank passes its own.
 ///
 /// # Errors
-/// [`Error::Rank`]; [`Error::Exchange`] when what came is not what a rank sends.
+/// [`Error::Rank`]; [`Error::Exchange`] if the received data is not what a rank sends.
 pub fn gather(
     group: &Group,
     prompts: Vec<Prompt>,
@@ -49,7 +48,8 @@ pub fn gather(
     Ok((episodes, scores, all_seen))
 }
 
-/// An episode without its prompt, which its number tells: words of 32 bits, columns with their lengths before them.
+/// Encodes an episode without its prompt, which follows from its number, as 32-bit words; each column is preceded by
+/// its length.
 fn words(Episode { answer, .. }: &Episode, score: f32, rollout: &Rollout) -> Vec<u32> {
     let mut words = vec![score.to_bits(), u32::from(answer.stopped), answer.tokens.len() as u32];
     words.extend(&answer.tokens);

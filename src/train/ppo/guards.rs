@@ -1,19 +1,19 @@
-//! What tells a run that goes wrong from one that learns.
+//! Guards, which tell a run that goes wrong from one that learns.
 
 use serde::{Deserialize, Serialize};
 
 use super::{settings::Limits, statistics::Statistics};
 use crate::{error::GuardCause, train::run::Verdict};
 
-/// Nats by which rounding does not explain a difference between sampling and training.
+/// A larger difference in nats between sampling and training is not explained by rounding.
 const LARGEST_GAP: f64 = 0.1;
 
-/// What the guards remember. A part of the run's state.
+/// What the guards remember; part of the run's state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Guards {
     /// Mean length of the first batch's answers.
     first_length: Option<f64>,
-    /// Steps in a row over a limit.
+    /// Consecutive steps over a limit.
     strikes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The policy, what it is held against, and the passes over episodes: reading them, and learning from them.
+//! The policy, its reference, and the passes over episodes: reading them, and learning from them.
 
 use crate::{
     Error, Result,
@@ -37,13 +37,13 @@ use super::{
 /// A prompt and its answer.
 #[derive(Clone, Debug)]
 pub struct Episode {
-    /// What was asked.
+    /// The prompt.
     pub prompt: Prompt,
-    /// What the policy said.
+    /// The policy's answer.
     pub answer: Answer,
 }
 
-/// What the models say about an answer, a number per token of it.
+/// What the models compute for an answer, one number per token of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rollout {
     /// Log-probabilities under the policy.
@@ -56,31 +56,32 @@ pub struct Rollout {
     pub entropies: Vec<f32>,
 }
 
-/// What is learned from an episode, a number per token of its answer.
+/// What is learned from an episode, one number per token of its answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainSample {
-    /// What the models said before the first update.
+    /// What the models computed before the first update.
     pub rollout: Rollout,
     /// How much better than expected each token was.
     pub advantages: Vec<f32>,
-    /// What the values should have been; empty without a value head.
+    /// The targets of the values; empty without a value head.
     pub returns: Vec<f32>,
     /// Whether the episode counts: a group of equal rewards teaches nothing.
     pub counts: bool,
 }
 
-/// Means of an update, before it was made.
+/// Means of an update, measured before it is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// Of the policy's loss.
+    /// Statistics of the policy loss.
     pub policy: policy::Statistics,
-    /// Of the value loss.
+    /// Statistics of the value loss.
     pub value: value::Statistics,
     /// Global gradient norm before clipping.
     pub norm: f32,
 }
 
-/// The numbers of an update behind the policy's loss: those of [`policy::Statistics`], then those of [`value::Statistics`].
+/// The numbers of an update that follow the policy loss: those of [`policy::Statistics`], then those of
+/// [`value::Statistics`].
 const NAMES: &[&str] = &[
     "approx_kl",
     "clip_fraction",
@@ -99,28 +100,29 @@ const VALUE_LOSS: usize = 5;
 #[must_use]
 pub struct Pending(PendingStep);
 
-/// The models, and what learns.
+/// The models, and everything that learns.
 pub struct Learner {
-    /// The policy, with the value head if there is one: values of tokens, from the policy's hidden states.
+    /// The policy, with the value head if there is one, which computes the values of tokens from the policy's hidden
+    /// states.
     pub trainer: Trainer,
-    /// The frozen reference; none where the policy without its adapters is it.
+    /// The frozen reference; `None` if the policy without its adapters is the reference.
     reference: Option<Gpt>,
 }
 
-/// Episodes on the GPU: a row each, padded on the right, where nothing before sees it.
+/// Episodes on the GPU, one row each, padded on the right, where no earlier token attends to the padding.
 struct Rows {
     tokens: Tokens,
-    /// The hidden states from which the tokens of answers come: `max_tokens` per episode.
+    /// Positions of the hidden states that predict the answers' tokens: `max_tokens` per episode.
     states: RowIndex,
     targets: Targets,
-    /// Which of them are there.
+    /// Which of them are real, not padding.
     real: Vec<bool>,
 }
 
 impl Rows {
     fn new(gpu: &Gpu, episodes: &[&Episode], settings: &Settings, trains: bool) -> Result<Self> {
         let (longest, most) = (settings.prompt_tokens, settings.max_tokens);
-        // The last token is a target only.
+        // The last token is only a target.
         let width = longest + most - 1;
         let (mut ids, mut states, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for (row, episode) in episodes.iter().enumerate() {
@@ -144,13 +146,14 @@ impl Rows {
     }
 }
 
-/// Hidden states that answers come from: `[episodes * max_tokens, width]`.
+/// The hidden states that predict answers: `[episodes * max_tokens, width]`.
 fn answer_states(tape: &Tape, model: &Gpt, rows: &Rows, pass: Pass) -> Result<Tensor> {
     gather(tape, &model.forward(tape, &rows.tokens, pass, None)?, &rows.states)
 }
 
 impl Learner {
-    /// A learner with fresh moments, and with `value` a value head that says 0. A policy without adapters needs a reference.
+    /// Creates a learner with fresh moments and, if `value`, a value head that outputs 0. A policy without adapters
+    /// needs a reference.
     ///
     /// # Errors
     /// [`Error::Config`] without a reference, [`Error::OutOfMemory`].
@@ -169,26 +172,26 @@ impl Learner {
         &self.trainer.model
     }
 
-    /// What a resumed run needs beside the policy's weights, by name: the value head and the moments.
+    /// What a resumed run needs besides the policy's weights, by name: the value head and the moments.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = self.trainer.optimizer.state();
         state.extend(self.trainer.head.iter().flat_map(|head| head.parameters("value")));
         state
     }
 
-    /// [`Learner::state`] on the host. All ranks ask; the first gets it.
+    /// Copies [`Learner::state`] to the host. All ranks must call this; only the first gets the result.
     ///
     /// # Errors
-    /// [`Error::Rank`], and those of the driver.
+    /// [`Error::Rank`], and the driver's errors.
     pub async fn kept(&self) -> Result<Vec<Kept>> {
         state::keep(&self.trainer.replica, self.state().into_iter()).await
     }
 
-    /// Learns together with the ranks of `group`, whose weights are the same as these.
+    /// Joins the ranks of `group`, which must have the same weights, to learn together.
     ///
     /// # Errors
-    /// [`Error::Setting`] where they want to take steps of their own: a batch is one for all ranks. Those of the
-    /// driver.
+    /// [`Error::Setting`] if the ranks are to take steps of their own: a batch is shared by all ranks. Also the
+    /// driver's errors.
     pub fn join(&mut self, group: &Group) -> Result<()> {
         if group.options().sync_every > 1 {
             let reason = "reinforcement learns from one batch of all ranks' answers; leave it at 1";
@@ -202,10 +205,10 @@ impl Learner {
         self.trainer.group()
     }
 
-    /// Reads episodes with policy, reference and value head, in micro-batches of the size that is learned from.
+    /// Reads episodes with policy, reference and value head, in micro-batches of the size used for learning.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn read(&self, episodes: &[Episode], settings: &Settings) -> Result<Vec<Rollout>> {
         let Trainer { gpu, model: policy, head, .. } = &self.trainer;
         let tape = Tape::off(gpu);
@@ -248,13 +251,13 @@ impl Learner {
         Ok(episodes.iter().enumerate().map(rollout).collect())
     }
 
-    /// One update of the optimizer by these episodes, of which each rank takes its share; `beta` is the coefficient of GRPO's KL term. Nothing
-    /// but other ranks is waited for.
+    /// Makes one update of the optimizer from these episodes, of which each rank takes its share; `beta` is the
+    /// coefficient of GRPO's KL term. Waits for nothing but other ranks.
     ///
     /// The losses are means over all tokens of the minibatch, however it is cut into micro-batches.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn learn(
         &mut self,
         minibatch: &[(&Episode, &TrainSample)],
@@ -271,14 +274,14 @@ impl Learner {
         for (index, part) in parts.enumerate() {
             numbers.extend(self.accumulate(part, settings, total, beta, index + 1 == count)?);
         }
-        // A batch has one learning rate, however many updates it is learned from.
+        // All updates of a batch have the same learning rate.
         Ok(Pending(self.trainer.update_at(lr, numbers, NAMES)?))
     }
 
-    /// Compiles every kernel of an update, and lets the tuner see every shape: an update that changes nothing.
+    /// Compiles every kernel of an update and shows the tuner every shape, by an update that changes nothing.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub fn rehearse(&mut self, episodes: &[(&Episode, &TrainSample)], settings: &Settings) -> Result<()> {
         let own = &episodes[self.group().share(episodes.len())];
         if let Some(part) = own.chunks(settings.micro()).next() {
@@ -287,7 +290,8 @@ impl Learner {
         self.trainer.forget()
     }
 
-    /// Adds the gradients of a micro-batch, the `last` of an update or not, which has a part in a mean over `total` tokens.
+    /// Adds the gradients of a micro-batch, which is part of a mean over `total` tokens; `last` tells whether it is the
+    /// last of an update.
     fn accumulate(
         &mut self,
         part: &[(&Episode, &TrainSample)],
@@ -300,7 +304,8 @@ impl Learner {
     }
 }
 
-/// The part that the episodes of a micro-batch have in the mean loss over `total` tokens: one element; and its numbers.
+/// What the episodes of a micro-batch contribute to the mean loss over `total` tokens (one element), and the
+/// micro-batch's numbers.
 fn loss(
     trainer: &Trainer,
     tape: &Tape,
@@ -348,10 +353,10 @@ fn loss(
 }
 
 impl Pending {
-    /// The numbers, once the GPU has them.
+    /// Waits for the numbers.
     ///
     /// # Errors
-    /// Those of the driver; [`Error::Rank`].
+    /// Returns the driver's errors and [`Error::Rank`].
     pub async fn outcome(self) -> Result<Outcome> {
         let (sums, norm) = self.0.sums().await?;
         let mut numbers = sums.into_iter();

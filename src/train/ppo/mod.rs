@@ -2,8 +2,8 @@
 //! without going far from its reference. PPO as in lm-human-preferences (Ziegler et al. 2019), and GRPO (Shao et al. 2024)
 //! on the same parts.
 //!
-//! A step ([`Ppo::step`]) is a function of the settings, the weights and moments, and [`Progress`]: all of that lies in a
-//! checkpoint, so a resumed run goes on bit for bit.
+//! A step ([`Ppo::step`]) depends only on the settings, the weights and moments, and [`Progress`]. A checkpoint holds
+//! all of these, so a resumed run continues bit for bit.
 
 mod exchange;
 pub mod guards;
@@ -38,10 +38,10 @@ use crate::{
     interchange::TextCodec,
 };
 
-/// Episodes of the reference, for normalisation, have numbers from here on: no step reaches them.
+/// Episodes of the reference, used for normalisation, are numbered from here on: no step reaches these numbers.
 const REFERENCE_EPISODES: u64 = 1 << 40;
 
-/// Scores as deviations from the mean of the reference's.
+/// Normalises scores by the mean and the deviation of the reference's scores.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Normal {
     /// Mean score of the reference.
@@ -50,7 +50,7 @@ pub struct Normal {
     pub deviation: f64,
 }
 
-/// What steps change, beside weights and moments.
+/// What steps change, besides weights and moments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done. Prompts, random keys and the learning rate follow from it.
@@ -59,29 +59,29 @@ pub struct Progress {
     pub updates: u64,
     /// The KL penalty.
     pub controller: KlController,
-    /// Of the reference's scores, once they are known.
+    /// The mean and deviation of the reference's scores, once they are known.
     pub normal: Normal,
     /// What the guards remember.
     pub guards: Guards,
 }
 
 impl Progress {
-    /// That of a run that has not begun.
+    /// The progress of a run that has not begun.
     pub fn new(settings: &Settings) -> Self {
         let normal = Normal { mean: 0.0, deviation: 1.0 };
         Self { step: 0, updates: 0, controller: settings.controller, normal, guards: Guards::default() }
     }
 }
 
-/// A policy that is trained by reinforcement.
+/// A policy that is trained by reinforcement learning.
 pub struct Ppo {
-    /// What to do.
+    /// The run's settings.
     pub settings: Settings,
     /// The models.
     pub learner: Learner,
-    /// What is asked.
+    /// The prompts.
     pub prompts: Prompts,
-    /// Who scores.
+    /// Scores the answers.
     pub judge: Box<dyn Judge>,
     /// Text to tokens and back.
     pub codec: TextCodec,
@@ -103,17 +103,17 @@ pub struct Step {
 pub struct Sample {
     /// What was asked, as the policy read it.
     pub prompt: String,
-    /// What it said.
+    /// The policy's answer.
     pub answer: String,
-    /// What counted of what the judge said.
+    /// The score that counted, after normalisation and stop penalties.
     pub score: f32,
 }
 
 impl Ppo {
-    /// One step: sample a batch, score it, read it with policy and reference, and learn from it.
+    /// Takes one step: samples a batch, scores it, reads it with policy and reference, and learns from it.
     ///
     /// # Errors
-    /// Those of the judge and of the driver. What is not a number shows in the statistics.
+    /// Returns the errors of the judge and of the driver. NaN is not an error, but shows in the statistics.
     pub async fn step(&mut self) -> Result<Step> {
         let (settings, step) = (self.settings.clone(), self.progress.step);
         let (beta, lr) = (self.progress.controller.beta(), settings.lr_at(step));
@@ -147,7 +147,7 @@ impl Ppo {
             for minibatch in order.chunks(each) {
                 let pair = |index: &u32| (&episodes[*index as usize], &samples[*index as usize]);
                 let minibatch: Vec<_> = minibatch.iter().map(pair).collect();
-                // Without anything to learn there is nothing to divide by, and Adam's moments would move the weights.
+                // If no episode counts, there is nothing to divide by, and Adam's moments would still move the weights.
                 if minibatch.iter().any(|(_, train_sample)| train_sample.counts) {
                     pending.push(self.learner.learn(&minibatch, &settings, lr, beta)?);
                 }
@@ -171,10 +171,11 @@ impl Ppo {
         Ok(Step { statistics, samples })
     }
 
-    /// `count` episodes from number `first` on, sampled from the policy at the temperature of training, nothing cut off.
+    /// Samples `count` episodes, numbered from `first` on, from the policy at the training temperature, without
+    /// truncating the distribution.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn rollout(&self, first: u64, count: usize) -> Result<Vec<Episode>> {
         let settings = &self.settings;
         let prompts: Vec<_> = (first..first + count as u64).map(|episode| self.prompt(episode)).collect();
@@ -196,12 +197,12 @@ impl Ppo {
         Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Episode { prompt, answer }).collect())
     }
 
-    /// What episode number `episode` is asked.
+    /// The prompt of episode number `episode`.
     fn prompt(&self, episode: u64) -> prompts::Prompt {
         self.prompts.get(episode / self.settings.algorithm.group() as u64, &self.codec)
     }
 
-    /// What counts of what the judge said of the episodes.
+    /// The scores that count, from the judge's raw scores.
     fn counted(&self, episodes: &[Episode], raw: Vec<f32>) -> Scores {
         let Normal { mean, deviation } = self.progress.normal;
         let counted = episodes.iter().zip(&raw).map(|(episode, raw)| {
@@ -212,7 +213,7 @@ impl Ppo {
         Scores { counted: counted.collect(), raw }
     }
 
-    /// What the judge says of the episodes.
+    /// The judge's scores of the episodes.
     fn judged(&mut self, episodes: &[Episode]) -> Result<Vec<f32>> {
         let text = |episode: &Episode| {
             let Episode { answer, .. } = episode;
@@ -240,11 +241,11 @@ impl Ppo {
         }
     }
 
-    /// Before the first step: the mean and deviation of the scores of [`Settings::normalise`] samples of the reference,
-    /// which the policy still is.
+    /// Called before the first step: sets the mean and deviation of the scores from [`Settings::normalise`] samples of
+    /// the reference, which the policy still equals.
     ///
     /// # Errors
-    /// [`Error::EqualScores`] when all of them score the same; those of the judge and of the driver.
+    /// [`Error::EqualScores`] if all of them have the same score; the errors of the judge and of the driver.
     pub async fn normalise(&mut self) -> Result<()> {
         let (batch, group, mut scores) = (self.settings.batch, self.learner.group(), Vec::new());
         let own = exchange::share(&group, batch, 1);
@@ -264,10 +265,11 @@ impl Ppo {
         Ok(())
     }
 
-    /// Compiles the kernels of a step, and lets the tuner see every shape: this rank's share of a step, changing nothing.
+    /// Compiles the kernels of a step and shows the tuner every shape, with this rank's share of a step; changes
+    /// nothing.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Returns the driver's errors.
     pub async fn rehearse(&mut self) -> Result<()> {
         let own = exchange::share(&self.learner.group(), self.settings.batch, self.settings.algorithm.group());
         let episodes = self.rollout(REFERENCE_EPISODES, own.len()).await?;
@@ -318,7 +320,7 @@ fn grpo_samples(rollout: Vec<Rollout>, scores: &[f32], group: usize) -> Vec<Trai
     rollout.into_iter().zip(advantages).map(train_sample).collect()
 }
 
-/// Applies `change` to the numbers of all columns together.
+/// Applies `change` to the numbers of all columns at once.
 fn replace<'a>(columns: impl Iterator<Item = &'a mut Vec<f32>>, change: impl FnOnce(&[f32]) -> Vec<f32>) {
     let columns: Vec<_> = columns.collect();
     let all: Vec<f32> = columns.iter().flat_map(|column| column.iter().copied()).collect();

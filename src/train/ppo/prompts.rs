@@ -1,4 +1,4 @@
-//! What a policy is asked: conversations and texts from a file, or windows of a book.
+//! The prompts of a policy: conversations and texts from a file, or windows of a book.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,11 +20,11 @@ const WINDOW: u64 = u64::from_le_bytes(*b"windows ");
 pub struct Prompt {
     /// Its tokens, at least one.
     pub ids: Vec<u32>,
-    /// Its text, for judges: what the user says last.
+    /// Its text, for judges: the last user message.
     pub text: String,
-    /// All that is said in it; a text alone is what a user says.
+    /// All of its messages; a plain text counts as a user message.
     pub messages: Vec<Message>,
-    /// The right answer, where the file has one.
+    /// The right answer, if the file has one.
     pub expected: Option<String>,
 }
 
@@ -36,23 +36,23 @@ enum Source {
     Windows(Vec<u32>, usize),
 }
 
-/// The prompts of a run: number i is a function of the seed and i.
+/// The prompts of a run: number i depends only on the seed and i.
 #[derive(Clone, Debug)]
 pub struct Prompts {
     source: Source,
     seed: u64,
     hash: u64,
-    /// What was left out and why, with how often and the first line.
+    /// What was left out: for each reason, how often and the first line.
     pub left_out: BTreeMap<String, (usize, usize)>,
 }
 
 impl Prompts {
-    /// Reads `path`: a `.jsonl` file with a prompt per line (see [`Prompts::listed`]), or a text, of which every window of
-    /// `width` tokens is a prompt (lm-human-preferences). Listed prompts have at most `width` tokens; longer ones are left
+    /// Reads `path`: a `.jsonl` file with a prompt per line (see [`Prompts::listed`]), or a text, of which every window
+    /// of `width` tokens is a prompt (as in lm-human-preferences). Listed prompts longer than `width` tokens are left
     /// out.
     ///
     /// # Errors
-    /// [`Error::Data`] when nothing is left, [`Error::Io`], [`Error::Template`].
+    /// [`Error::Data`] if nothing is left, [`Error::Io`], [`Error::Template`].
     pub fn open(path: &Path, codec: &TextCodec, width: usize, seed: u64) -> Result<Self> {
         if !path.is_file() {
             return Err(Error::data(path, "no such file; give JSONL with a prompt per line, or a text"));
@@ -77,9 +77,9 @@ impl Prompts {
         }
     }
 
-    /// A prompt per line of JSON: `"messages"` (an answer at the end is cut off), or `"prompt"` or `"question"`, a text or
-    /// messages; `"answer"` is the right answer. A text is what the user says to a model with a chat template, and what any
-    /// other model goes on with.
+    /// Reads a prompt per line of JSON: `"messages"` (an answer at the end is cut off), or `"prompt"` or `"question"`,
+    /// each a text or messages; `"answer"` is the right answer. A text is a user message for a model with a chat
+    /// template; any other model continues it.
     ///
     /// # Errors
     /// [`Error::Template`] for a template that cannot be read.
@@ -120,7 +120,7 @@ impl Prompts {
         }
     }
 
-    /// Number of prompts that there are.
+    /// Number of prompts.
     pub fn count(&self) -> usize {
         match &self.source {
             Source::List(prompts) => prompts.len(),
@@ -128,7 +128,7 @@ impl Prompts {
         }
     }
 
-    /// A hash of them all.
+    /// A hash of all prompts.
     pub fn fingerprint(&self) -> u64 {
         self.hash
     }
@@ -150,7 +150,7 @@ impl Prompts {
         }
     }
 
-    /// What was left out, a line each.
+    /// What was left out, one line per reason.
     pub fn remarks(&self) -> Vec<String> {
         let words = |(reason, (count, line)): (&String, &(usize, usize))| {
             format!("{count} left out because {reason} (first in line {line})")
@@ -159,7 +159,7 @@ impl Prompts {
     }
 }
 
-/// `0..count` in a random order of this epoch (Fisher and Yates).
+/// `0..count` in a random order for this epoch (Fisher-Yates shuffle).
 pub(super) fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
     for place in (1..count).rev() {
@@ -172,7 +172,7 @@ pub(super) fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
 /// A line of the file.
 struct Asked {
     messages: Vec<Message>,
-    /// A text alone, which a model without a chat template goes on with.
+    /// A plain text, which a model without a chat template continues.
     text: Option<String>,
     expected: Option<String>,
 }

@@ -32,16 +32,16 @@ use crate::{
     },
 };
 
-/// The state beside weights and moments, as a checkpoint holds it.
+/// The state besides weights and moments, as a checkpoint holds it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     /// The run's settings.
     pub settings: Settings,
     /// Where the run was.
     pub progress: Progress,
-    /// Where the policy's first weights lay: the reference is read from there again.
+    /// Where the policy's initial weights are: the reference is read from there again.
     pub base: PathBuf,
-    /// The variants that were chosen.
+    /// The kernel variants that were chosen.
     #[serde(flatten)]
     pub tuned: Tuned,
 }
@@ -61,7 +61,7 @@ pub struct Summary {
     pub last_quarter_score: f64,
     /// Median over steps.
     pub seconds_per_step: f64,
-    /// Trained numbers of the policy.
+    /// Number of trained parameters of the policy.
     pub parameters: usize,
     /// Whether the run was asked to stop before its last step.
     pub stopped: bool,
@@ -70,10 +70,10 @@ pub struct Summary {
     pub ranks: Option<RankSummary>,
 }
 
-/// The models of a new run, and its base as a resumed run finds it again.
+/// Creates the models of a new run from its base, in the same way as a resumed run reads the base again.
 ///
 /// # Errors
-/// As [`crate::interchange::load::tunable`].
+/// Same as [`crate::interchange::load::tunable`].
 pub fn begin(gpu: &Gpu, base: &Path, lora: Option<&LoraConfig>, settings: &Settings, value: bool) -> Result<Learner> {
     let policy = tunable(gpu, base, lora, settings.common.seed, |_, _| ())?;
     let reference = match lora {
@@ -93,10 +93,10 @@ pub fn state(out: &Path) -> Result<State> {
         .map_err(|error| Error::checkpoint(&checkpoint.folder, format!("state.json is of no such run: {error}")))
 }
 
-/// The models of the newest checkpoint in `out`, with their moments, as they were.
+/// Restores the models of the newest checkpoint in `out`, with their moments.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one, and when the base is not what it was.
+/// [`Error::Checkpoint`] for a foreign, truncated or inconsistent one, or if the base has changed.
 pub fn resume(gpu: &Gpu, out: &Path, state: &State, value: bool) -> Result<Learner> {
     let checkpoint = Checkpoint::open(out)?;
     state.tuned.adopt(gpu);
@@ -121,11 +121,11 @@ pub fn resume(gpu: &Gpu, out: &Path, state: &State, value: bool) -> Result<Learn
     Ok(learner)
 }
 
-/// A policy that is trained by reinforcement in a folder.
+/// A policy that is trained by reinforcement learning in a folder.
 pub struct Run<'a> {
     /// The run's folder.
     pub out: &'a Path,
-    /// Where the policy's first weights lie.
+    /// Where the policy's initial weights are.
     pub base: PathBuf,
     /// What is trained.
     pub ppo: Ppo,
@@ -137,8 +137,8 @@ impl Run<'_> {
     /// Trains to the last step, or until stopped.
     ///
     /// # Errors
-    /// [`Error::Guarded`] when a guard stops it; the last good checkpoint stays. [`Error::DeviceLost`] with the checkpoint to go
-    /// on from. Those of the judge, of the driver and of the file system.
+    /// [`Error::Guarded`] if a guard stops it; the last good checkpoint remains. [`Error::DeviceLost`] with the
+    /// checkpoint to continue from. Also the errors of the judge, of the driver and of the file system.
     pub async fn run(self, event: impl FnMut(Event<'_, Statistics>)) -> Result<Summary> {
         let Self { out, base, ppo, stop } = self;
         let mut stage = Reinforcement { base, ppo, texts: Vec::new() };
@@ -165,7 +165,7 @@ impl Run<'_> {
     }
 }
 
-/// Reinforcement as a stage of a run.
+/// Reinforcement learning as a stage of a run.
 struct Reinforcement {
     base: PathBuf,
     ppo: Ppo,
@@ -177,7 +177,7 @@ impl Stage for Reinforcement {
     type Numbers = Statistics;
     type Pending = Step;
 
-    /// An answer is sampled by the weights that the step before made.
+    /// Answers are sampled with the weights that the previous step produced.
     const OVERLAPS: bool = false;
     const PREPARES: bool = true;
 
@@ -214,7 +214,7 @@ impl Stage for Reinforcement {
         self.ppo.rehearse().await
     }
 
-    /// Scores samples of the reference, by which scores are normalised.
+    /// Scores samples of the reference, whose mean and deviation normalise scores.
     async fn prepare(&mut self) -> Result<()> {
         self.ppo.normalise().await
     }
@@ -250,7 +250,7 @@ impl Stage for Reinforcement {
         Ok(self.texts.first().map(text))
     }
 
-    /// Of a policy with adapters, the adapters alone.
+    /// For a policy with adapters, saves only the adapters.
     async fn save(&mut self, out: &Path) -> Result<Option<PathBuf>> {
         let Ppo { settings, learner, codec, progress, .. } = &self.ppo;
         let kept = learner.kept().await?;
@@ -264,7 +264,7 @@ impl Stage for Reinforcement {
             tuned: Tuned::of(self.gpu()),
         };
         let state = serde_json::to_value(&state).map_err(Error::json("the run's state"))?;
-        // The value head is training state: a policy needs none to write.
+        // The value head is training state: a policy does not need it to write.
         let parts = Parts { model: learner.policy(), head: &[], optimizer: &kept, state: &state };
         publish(out, progress.step, parts, codec, settings.common.keep).await.map(Some)
     }

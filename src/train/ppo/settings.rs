@@ -1,4 +1,5 @@
-//! What a reinforcement-learning run is told to do. Saved with every checkpoint; a resumed run must agree with it.
+//! The settings of a reinforcement-learning run. They are saved with every checkpoint, and a resumed run must agree
+//! with them.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +13,13 @@ use crate::{
     },
 };
 
-/// How advantages are found.
+/// How advantages are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Algorithm {
-    /// By a value head and generalised advantage estimation; the KL penalty is a part of the rewards.
+    /// With a value head and generalised advantage estimation; the KL penalty is part of the rewards.
     Ppo {
-        /// Discount by token.
+        /// Discount per token.
         gamma: f64,
         /// GAE's lambda.
         lambda: f64,
@@ -31,7 +32,7 @@ pub enum Algorithm {
         /// Advantages get mean 0 and variance 1.
         whiten_advantages: bool,
     },
-    /// By comparing answers to the same prompt (Shao et al. 2024); the KL penalty is a part of the loss.
+    /// By comparing answers to the same prompt (Shao et al. 2024); the KL penalty is part of the loss.
     Grpo {
         /// Answers to each prompt.
         group: usize,
@@ -52,7 +53,7 @@ impl Algorithm {
     /// GRPO with groups of 8.
     pub const GRPO: Self = Self::Grpo { group: 8 };
 
-    /// As runs and commands are called.
+    /// The name that runs and commands use.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ppo { .. } => "ppo",
@@ -60,7 +61,7 @@ impl Algorithm {
         }
     }
 
-    /// Answers to each prompt.
+    /// Number of answers to each prompt.
     pub fn group(&self) -> usize {
         match self {
             Self::Ppo { .. } => 1,
@@ -69,7 +70,7 @@ impl Algorithm {
     }
 }
 
-/// When a run that goes wrong is stopped.
+/// Limits at which a run that goes wrong is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Largest mean KL in nats per episode; 0 for none.
@@ -78,7 +79,7 @@ pub struct Limits {
     pub repetition: f64,
     /// Smallest mean length of the answers, as a share of the first batch's.
     pub length: f64,
-    /// Steps in a row after which a limit stops the run.
+    /// Consecutive steps over a limit after which the run is stopped.
     pub patience: u64,
 }
 
@@ -91,12 +92,12 @@ impl Default for Limits {
 /// The settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Those that all runs have.
+    /// The settings that all runs share.
     #[serde(flatten)]
     pub common: Common,
     /// PPO or GRPO.
     pub algorithm: Algorithm,
-    /// Steps: each samples a batch and learns from it.
+    /// Number of steps: each samples a batch and learns from it.
     pub steps: u64,
     /// Episodes per step.
     pub batch: usize,
@@ -106,31 +107,32 @@ pub struct Settings {
     pub minibatches: usize,
     /// Micro-batches per update: less memory, the same result.
     pub accumulate: usize,
-    /// First learning rate; falls to 0 linearly.
+    /// Initial learning rate; falls linearly to 0.
     pub lr: f32,
-    /// Policy ratios count within 1 +- this.
+    /// Policy ratios are clipped to within 1 +- this.
     pub clip: f32,
     /// Temperature of sampling and of every log-probability.
     pub temperature: f32,
-    /// Most tokens of a prompt; rows are padded to it.
+    /// Maximum number of tokens in a prompt; rows are padded to it.
     pub prompt_tokens: usize,
-    /// Most tokens of an answer.
+    /// Maximum number of tokens in an answer.
     pub max_tokens: usize,
     /// Tokens that end an answer.
     pub stops: Vec<u32>,
-    /// The index in an answer from which they do.
+    /// The index in an answer from which on stop tokens end it.
     pub earliest_stop: usize,
-    /// What an answer without an end gets.
+    /// The score of an answer without a stop token.
     pub missing_stop: MissingStop,
-    /// Scores count within plus and minus this.
+    /// Scores are clipped to within plus and minus this.
     pub reward_clip: f32,
-    /// The coefficient of the KL penalty at first, and how it moves.
+    /// The initial coefficient of the KL penalty, and how it changes.
     pub controller: KlController,
-    /// Samples of the reference by which scores are normalised to mean 0 and deviation 1; 0 for none.
+    /// Number of samples of the reference that are used to normalise scores to mean 0 and deviation 1; 0 for no
+    /// normalisation.
     pub normalise: usize,
     /// Steps between samples in the metrics; 0 for none.
     pub sample_every: u64,
-    /// When to stop.
+    /// The limits that stop a run.
     pub limits: Limits,
     /// What the policy started from.
     pub base: String,
@@ -149,7 +151,7 @@ impl From<&Settings> for StepSettings {
 }
 
 impl Settings {
-    /// lm-human-preferences' recipe with 64 episodes a step instead of 512.
+    /// lm-human-preferences' recipe, with 64 episodes a step instead of 512.
     pub fn recipe(algorithm: Algorithm) -> Self {
         Self {
             algorithm,
@@ -194,7 +196,7 @@ impl Settings {
         self.batch / (self.minibatches * self.accumulate).max(1)
     }
 
-    /// Refuses settings that cannot be trained with.
+    /// Rejects settings that cannot be trained with.
     ///
     /// # Errors
     /// [`Error::Setting`].
@@ -243,7 +245,7 @@ impl Settings {
         }
     }
 
-    /// Refuses to resume a run that was started with other settings, naming the first that differs. How often a run saves
+    /// Refuses to resume a run that was started with other settings, naming the first difference. How often a run saves
     /// and when it is stopped may change.
     ///
     /// # Errors
@@ -263,7 +265,7 @@ impl Settings {
     }
 }
 
-/// Refuses the first of some settings that is not a positive number.
+/// Rejects the first of some settings that is not a positive number.
 fn check_positive(settings: &[(&'static str, f64)]) -> Result<()> {
     match settings.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
         Some((name, value)) => Err(Error::setting(name, value, "give a positive number")),

@@ -1,4 +1,4 @@
-//! What a step reports.
+//! The numbers of a step.
 
 use std::collections::HashSet;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 use super::learner::{Episode, Outcome, TrainSample};
 use crate::train::rlhf::advantages::{episode_kl, explained_variance, moments};
 
-/// The numbers of a step. Means over its episodes, or over the tokens of their answers; those of the losses are means over
-/// its updates.
+/// The numbers of a step: means over its episodes, or over the tokens of their answers; those of the losses are means
+/// over its updates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Statistics {
     /// Steps done before it.
     pub step: u64,
-    /// What answers were worth, in deviations of the reference's where scores are normalised.
+    /// The score that counted; if scores are normalised, in deviations of the reference's scores.
     pub score: f64,
-    /// Its deviation over the episodes.
+    /// Its standard deviation over the episodes.
     pub score_deviation: f64,
-    /// What the judge said.
+    /// The judge's score.
     pub raw_score: f64,
-    /// Sum of log pi - log ref over an answer, in nats.
+    /// The KL divergence from the reference: the sum of log pi - log ref over an answer, in nats.
     pub kl: f64,
     /// The coefficient of the KL penalty in this step.
     pub beta: f64,
-    /// Of a token's distribution, in nats.
+    /// The entropy of a token's distribution, in nats.
     pub entropy: f64,
     /// The policy's loss.
     pub policy_loss: f32,
@@ -31,9 +31,9 @@ pub struct Statistics {
     pub approx_kl: f32,
     /// Share of tokens whose ratio was clipped.
     pub clip_fraction: f32,
-    /// Mean ratio of the first update: 1.
+    /// Mean ratio of the first update, which should be 1.
     pub first_ratio: f32,
-    /// Clip fraction of the first update: 0.
+    /// Clip fraction of the first update, which should be 0.
     pub first_clip_fraction: f32,
     /// The value loss.
     pub value_loss: f32,
@@ -45,7 +45,7 @@ pub struct Statistics {
     pub gradient_norm: f32,
     /// The learning rate.
     pub learning_rate: f32,
-    /// Tokens of an answer.
+    /// Number of tokens in an answer.
     pub response_length: f64,
     /// Share of answers that a stop token ended.
     pub stopped: f64,
@@ -53,19 +53,19 @@ pub struct Statistics {
     pub repetition: f64,
     /// Largest difference between a log-probability when it was sampled and when it was read for training.
     pub sampling_gap: f64,
-    /// Share of episodes that taught something: with GRPO not those of groups with equal rewards.
+    /// Share of episodes that were learned from: with GRPO, not those in groups of equal rewards.
     pub used: f64,
 }
 
 /// Scores of a step's episodes, in their order.
 pub(super) struct Scores {
-    /// What the judge said.
+    /// The judge's scores.
     pub raw: Vec<f32>,
-    /// Normalised, and with what a missing stop costs.
+    /// Normalised, and including the cost of a missing stop token.
     pub counted: Vec<f32>,
 }
 
-/// Before the updates: everything that needs the episodes.
+/// The statistics before the updates: everything that needs the episodes.
 pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, samples: &[TrainSample]) -> Statistics {
     let count = episodes.len().max(1) as f64;
     let mean = |value: &dyn Fn(&Episode, &TrainSample) -> f64| {
@@ -104,7 +104,7 @@ pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, samp
     }
 }
 
-/// With the means over the updates.
+/// Adds the means over the updates.
 pub(super) fn with_updates(statistics: Statistics, updates: &[Outcome]) -> Statistics {
     let mean = |value: fn(&Outcome) -> f32| updates.iter().map(value).sum::<f32>() / updates.len().max(1) as f32;
     let Some(first) = updates.first() else { return statistics };
@@ -121,7 +121,8 @@ pub(super) fn with_updates(statistics: Statistics, updates: &[Outcome]) -> Stati
     }
 }
 
-/// The share of an answer's sequences of four tokens that stood in it before; 0 where there are fewer than four.
+/// The share of an answer's sequences of four tokens that occurred earlier in it; 0 for an answer of fewer than four
+/// tokens.
 pub fn repetition(tokens: &[u32]) -> f64 {
     let distinct: HashSet<_> = tokens.windows(4).collect();
     let all = tokens.windows(4).count();

@@ -1,4 +1,4 @@
-//! Human preferences as texts to compare, and what is held out of them.
+//! Human preferences as texts to compare, and the held-out part of them.
 
 use std::collections::HashMap;
 
@@ -12,39 +12,39 @@ use crate::{
     text::{conversations::Mistake, packing::shuffled, tokenizer::Hasher},
 };
 
-/// The random stream that chooses the prompts which are held out.
+/// The random stream that chooses the held-out prompts.
 const HELD_OUT: u64 = u64::from_le_bytes(*b"rwd held");
 
-/// What was said about the texts of a [`Comparison`].
+/// The human judgement of the texts of a [`Comparison`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Label {
-    /// This one, from 0, is the best.
+    /// The text with this index, from 0, is the best.
     Best(usize),
-    /// The only one has this score.
+    /// The only text has this score.
     Score(f64),
 }
 
 /// Answers to one prompt that were judged together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// Which prompt, by a number of its own.
+    /// The prompt's identifying number.
     pub prompt: u32,
     /// Prompt and answer as tokens, for each answer.
     pub texts: Vec<Vec<u32>>,
-    /// What was said.
+    /// The human judgement.
     pub label: Label,
 }
 
 /// What a reward model learns from.
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// What people said.
+    /// The kind of judgement that is learned from.
     pub objective: Objective,
-    /// All that can be learned from.
+    /// All comparisons that can be learned from.
     pub comparisons: Vec<Comparison>,
-    /// Distinct prompts.
+    /// Number of distinct prompts.
     pub prompts: usize,
-    /// Texts that lost tokens at their front.
+    /// Number of texts that lost tokens at their front.
     pub truncated: usize,
     /// Ratings that gave no sample for this objective.
     pub left_out: Tally<LeftOut>,
@@ -52,7 +52,7 @@ pub struct Data {
     pub mistakes: Tally<Mistake>,
 }
 
-/// The commonest kind of ratings; of equally common ones rankings, then choices.
+/// The most common kind of rating; of equally common kinds, rankings come first, then choices.
 fn commonest(ratings: &dyn RatingSource) -> Result<Objective> {
     let mut counts = [0u64; 3];
     ratings.each(&mut |stored| {
@@ -71,11 +71,11 @@ fn commonest(ratings: &dyn RatingSource) -> Result<Objective> {
 }
 
 impl Data {
-    /// Encodes the `ratings` for `objective`, or for what most of them say. `progress` hears how many of how
-    /// many samples are done.
+    /// Encodes the `ratings` for `objective`, or for the most common kind of rating. `progress` is called with the
+    /// number of samples done and the total.
     ///
     /// # Errors
-    /// [`Error::Data`] with every reason when nothing is left, or the database cannot be read.
+    /// [`Error::Data`] with every reason if nothing is left, or if the database cannot be read.
     pub fn load(
         ratings: &dyn RatingSource,
         objective: Option<Objective>,
@@ -116,7 +116,7 @@ impl Data {
         Ok(data)
     }
 
-    /// What happened to ratings that are not learned from as they stand, a line each.
+    /// What happened to the ratings that are not used as they stand, one line each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = self.left_out.lines("rating");
         remarks.extend(self.mistakes.lines("sample"));
@@ -126,12 +126,12 @@ impl Data {
         remarks
     }
 
-    /// Tokens of the longest text.
+    /// Number of tokens in the longest text.
     pub fn longest(&self) -> usize {
         self.comparisons.iter().flat_map(|comparison| &comparison.texts).map(Vec::len).max().unwrap_or(0)
     }
 
-    /// A hash of all that is learned.
+    /// A hash of everything that is learned from.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Hasher::default();
         for Comparison { prompt, texts, label } in &self.comparisons {
@@ -146,8 +146,9 @@ impl Data {
     }
 }
 
-/// The indices of what is learned from, and of what is held out: all comparisons of a share of the prompts, chosen by
-/// `seed`, so that no prompt is on both sides. At least one prompt if any is asked for, and at most all but one.
+/// Splits the comparisons into indices to learn from and held-out indices: all comparisons of a share of the prompts,
+/// chosen by `seed`, so that no prompt is on both sides. At least one prompt is held out if any is asked for, and at
+/// most all but one.
 pub fn split(comparisons: &[Comparison], fraction: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
     let count = comparisons.iter().map(|comparison| comparison.prompt as usize + 1).max().unwrap_or(0);
     let wanted = if fraction > 0.0 { ((count as f64 * fraction).round() as usize).max(1) } else { 0 };

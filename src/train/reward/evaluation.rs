@@ -1,14 +1,14 @@
-//! How well rewards agree with what people said.
+//! How well rewards agree with human judgements.
 
 use serde::Serialize;
 
 use super::data::{Comparison, Label};
 use crate::train::interval::wilson;
 
-/// Bins of predicted probability.
+/// Number of bins of predicted probability.
 pub const BINS: usize = 10;
 
-/// Predictions whose probability is within one tenth.
+/// Predictions whose probability is in the same tenth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Bin {
     /// Number of predictions.
@@ -19,27 +19,29 @@ pub struct Bin {
     pub observed: f64,
 }
 
-/// Held-out comparisons under a reward model. Rewards are those of training, before they are normalised: only then is
-/// the softmax of rewards the probability to be the best.
+/// The results on held-out comparisons. Rewards are those of training, before they are normalised: only then is the
+/// softmax of rewards the probability of being the best.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Comparisons of two or more answers. Of scores: pairs of answers to the same prompt whose scores differ.
+    /// Number of comparisons of two or more answers. For scores: pairs of answers to the same prompt whose scores
+    /// differ.
     pub comparisons: usize,
-    /// How many of them have the greatest reward at the best answer alone.
+    /// How many of them give the best answer alone the greatest reward.
     pub correct: usize,
-    /// Their share; none without comparisons.
+    /// Their share; `None` without comparisons.
     pub accuracy: Option<f64>,
-    /// Wilson's 95 % interval of it. It takes comparisons for independent, which those of one prompt are not quite.
+    /// Wilson's 95 % confidence interval of the accuracy. It treats comparisons as independent, which those of one
+    /// prompt are not quite.
     pub interval: Option<(f64, f64)>,
-    /// The accuracy of guessing: the mean of 1 over the number of answers.
+    /// The accuracy of guessing: the mean of 1 / number of answers.
     pub chance: Option<f64>,
-    /// Mean of `-log softmax(rewards)[best]`; of pairs `-log sigmoid(r_chosen - r_rejected)`.
+    /// Mean of `-log softmax(rewards)[best]`; for pairs, `-log sigmoid(r_chosen - r_rejected)`.
     pub log_loss: Option<f64>,
-    /// Mean squared error of rewards against scaled scores, where there are scores.
+    /// Mean squared error of rewards against scaled scores, if there are scores.
     pub squared_error: Option<f64>,
-    /// For every answer the probability to be the best, in tenths, against how often it was.
+    /// For every answer, the predicted probability of being the best, in tenths, against how often it was the best.
     pub calibration: Vec<Bin>,
-    /// Mean distance of predicted and observed over the bins, by their counts.
+    /// Mean distance between predicted and observed over the bins, weighted by their counts.
     pub calibration_error: Option<f64>,
     /// Mean of the rewards.
     pub mean: f64,
@@ -55,8 +57,8 @@ pub fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 }
 
 impl Evaluation {
-    /// Of `comparisons` whose texts got `rewards`. Scores are scaled by `scale`, (mean, deviation), before rewards are held
-    /// against them.
+    /// Evaluates `rewards` of the texts of `comparisons`. Scores are scaled by `scale`, (mean, deviation), before
+    /// rewards are compared with them.
     pub fn of(comparisons: &[&Comparison], rewards: &[Vec<f32>], scale: (f64, f64)) -> Self {
         let mut tables: Vec<(Vec<f64>, usize)> = Vec::new();
         let (mut scored, mut errors): (Vec<(u32, f64, f64)>, Vec<f64>) = (Vec::new(), Vec::new());
@@ -84,7 +86,7 @@ impl Evaluation {
         Self { squared_error, mean, deviation, ..Self::of_tables(&tables) }
     }
 
-    /// Of rewards with the index of the best.
+    /// Evaluates tables of rewards, each with the index of the best.
     fn of_tables(tables: &[(Vec<f64>, usize)]) -> Self {
         let (mut correct, mut log_loss, mut chance) = (0, 0.0, 0.0);
         let mut calibration = vec![Bin::default(); BINS];

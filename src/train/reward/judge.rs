@@ -18,17 +18,17 @@ use crate::{
     train::state,
 };
 
-/// Tokens of a pass that only scores.
+/// Number of tokens in a pass that only scores.
 const TOKENS: usize = 4096;
 
-/// Passes recorded ahead of the one that is read.
+/// Number of passes recorded ahead of the one that is read.
 const AHEAD: usize = 4;
 
-/// The rewards of `texts` of 1 to `width` tokens, in their order, packed into rows of `width`, about `tokens` a pass.
-/// `progress` hears how many are done.
+/// The rewards of `texts` of 1 to `width` tokens, in their order, packed into rows of `width`, with about `tokens` in a
+/// pass. `progress` is called with the number of texts done.
 ///
 /// # Errors
-/// [`Error::Shape`] for a text that is empty or longer than `width`; those of the driver.
+/// [`Error::Shape`] for a text that is empty or longer than `width`; the driver's errors.
 pub async fn rewards(
     gpu: &Gpu,
     (model, head): (&Gpt, &ScalarHead),
@@ -70,21 +70,22 @@ pub struct RewardModel {
 }
 
 impl RewardModel {
-    /// The reward model in a run or checkpoint folder of `wgpt reward`; its weights are only computed with.
+    /// Loads the reward model in a run or checkpoint folder of `wgpt reward`, for inference only.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is none, or a broken one.
+    /// [`Error::Checkpoint`] if there is none, or if it is broken.
     pub fn open(gpu: &Gpu, path: &Path) -> Result<Self> {
         Self::load(gpu, path, Storage::AsStored, |_, _| ())
     }
 
-    /// [`RewardModel::open`] with matrices kept as `storage` says; `each` hears how many of how many parameters are there.
+    /// [`RewardModel::open`] with matrices stored as `storage` says; `each` is called with the number of parameters
+    /// loaded and the total.
     ///
     /// # Errors
-    /// As [`RewardModel::open`].
+    /// Same as [`RewardModel::open`].
     pub fn load(gpu: &Gpu, path: &Path, storage: Storage, each: impl FnMut(usize, usize)) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
-        // Before the weights: it is small, and its lack is the likeliest mistake.
+        // Checked before the weights are read: a missing head is the likeliest mistake, and quick to find.
         if checkpoint.head()?.is_none() {
             let reason = "no reward model: there is no head.safetensors; `wgpt reward` makes one";
             return Err(Error::checkpoint(&checkpoint.folder, reason));
@@ -100,12 +101,12 @@ impl RewardModel {
         Ok(Self { gpu: gpu.clone(), model, head, reader: Reader::new(&codec, context)? })
     }
 
-    /// A reward model of its parts.
+    /// Creates a reward model from its parts.
     pub fn new(gpu: &Gpu, model: Gpt, head: ScalarHead, reader: Reader) -> Self {
         Self { gpu: gpu.clone(), model, head, reader }
     }
 
-    /// How it reads.
+    /// The reader that encodes texts for it.
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
@@ -120,10 +121,10 @@ impl RewardModel {
         &self.head
     }
 
-    /// The normalised reward of each answer to its prompt, in their order: some passes for all of them.
+    /// The normalised reward of each answer to its prompt, in their order, computed in batched passes.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] naming the text that cannot be read; those of the driver.
+    /// [`Error::Tokenizer`] naming the text that cannot be read; the driver's errors.
     pub async fn score(&self, texts: &[(Vec<Message>, String)]) -> Result<Vec<f32>> {
         let read = |(index, (prompt, answer)): (usize, &(Vec<Message>, String))| {
             let text = self.reader.read(prompt, answer);
@@ -135,10 +136,11 @@ impl RewardModel {
         self.score_tokens(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>(), |_| ()).await
     }
 
-    /// [`RewardModel::score`] of texts as [`Reader::read`] encodes them. `progress` hears how many are done.
+    /// [`RewardModel::score`] for texts that [`Reader::read`] has encoded. `progress` is called with the number of
+    /// texts done.
     ///
     /// # Errors
-    /// As [`rewards`].
+    /// Same as [`rewards`].
     pub async fn score_tokens(&self, texts: &[&[u32]], progress: impl FnMut(usize)) -> Result<Vec<f32>> {
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         let sizes = (rows::width(longest, self.model.config().context), TOKENS);

@@ -1,8 +1,8 @@
-//! The reward model: a scalar head on the last token of each answer, learned from what people prefer.
+//! The reward model: a scalar head on the last token of each answer, learned from human preferences.
 //!
 //! A step takes some comparisons; their texts are packed into rows, all texts of a comparison in the same micro-batch,
-//! and the rewards of texts that were judged together meet in the loss. At the end the head is scaled so that reference
-//! texts have rewards of mean 0 and standard deviation 1, which leaves every order as it is.
+//! and the loss compares the rewards of texts that were judged together. At the end, the head is scaled so that
+//! reference texts have rewards of mean 0 and standard deviation 1, which does not change any order.
 
 pub mod data;
 pub mod evaluation;

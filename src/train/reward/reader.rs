@@ -1,4 +1,4 @@
-//! A prompt and an answer as the tokens that a reward model judges.
+//! A prompt and an answer, encoded as a reward model reads them.
 
 use crate::{
     Error, Result,
@@ -10,13 +10,13 @@ use crate::{
     },
 };
 
-/// How a judge reads.
+/// How a reward model reads texts.
 #[derive(Debug)]
 pub struct Reader {
     codec: TextCodec,
-    /// None of a model that was not taught to talk: it reads just the text.
+    /// `None` for a model that was not taught to chat: it reads just the text.
     template: Option<ChatTemplate>,
-    /// Most tokens of a text.
+    /// Maximum number of tokens in a text.
     pub context: usize,
 }
 
@@ -30,7 +30,7 @@ pub struct Text {
 }
 
 impl Reader {
-    /// A reader of texts of up to `context` tokens.
+    /// Creates a reader of texts of up to `context` tokens.
     ///
     /// # Errors
     /// [`Error::Template`] for a chat template that cannot be read, [`Error::Config`] for a context of 0.
@@ -43,16 +43,17 @@ impl Reader {
         Ok(Self { codec: codec.clone(), template, context })
     }
 
-    /// How the model reads and writes.
+    /// The model's codec.
     pub fn codec(&self) -> &TextCodec {
         &self.codec
     }
 
-    /// The conversation up to the token that ends the answer; without a chat template the texts, one after the other. Of
-    /// one that is longer than the context the end stays: the answer, and as much of the prompt as there is room for.
+    /// Encodes the conversation up to the token that ends the answer; without a chat template, the texts one after the
+    /// other. Of a conversation longer than the context, the end is kept: the answer, and as much of the prompt as
+    /// there is room for.
     ///
     /// # Errors
-    /// The mistake that keeps it from being read, with an example.
+    /// Why it cannot be read, with an example.
     pub fn read(&self, prompt: &[Message], answer: &str) -> Result<Text, (Mistake, String)> {
         let TextCodec { tokenizer, conventions } = &self.codec;
         let unknown = |error: Error| (Mistake::UnknownCharacter, error.to_string());
@@ -62,7 +63,8 @@ impl Reader {
                 let mut messages = prompt.to_vec();
                 messages.push(Message::new("assistant", answer));
                 let found = match spans::encode(tokenizer, template, &conventions.stops, &messages) {
-                    // What no template shows as it stands, as an answer of spaces, is judged as the template shows it.
+                    // An answer that the template does not reproduce verbatim, such as one of spaces, is judged as the
+                    // template shows it.
                     Err((Mistake::Untraceable, _)) => None,
                     other => Some(other?).filter(|example| example.said.contains(&true)),
                 };

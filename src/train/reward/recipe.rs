@@ -1,8 +1,8 @@
-//! What a reward model is told to learn.
+//! What a reward model learns, and how.
 
 use serde::{Deserialize, Serialize};
 
-/// What people said, and so what is learned.
+/// The kind of human judgement, which decides what is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
@@ -14,23 +14,23 @@ pub enum Objective {
     Scores,
 }
 
-/// What a reward model learns, beside what all runs are told.
+/// What a reward model learns, besides the settings that all runs share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// What people said.
+    /// The kind of human judgement.
     pub objective: Objective,
-    /// By how much the chosen of a pair should lead at least.
+    /// The lead that the chosen answer of a pair should at least have.
     pub margin: f32,
-    /// Coefficient of `(r_chosen + r_rejected)^2`, which keeps rewards of pairs round 0.
+    /// Coefficient of `(r_chosen + r_rejected)^2`, which keeps the rewards of pairs around 0.
     pub centring: f32,
-    /// How often every comparison is learned from.
+    /// How often each comparison is learned from.
     pub epochs: usize,
-    /// Most tokens of a micro-batch, unless one comparison takes more.
+    /// Maximum number of tokens in a micro-batch, unless one comparison takes more.
     pub tokens: usize,
 }
 
 impl Recipe {
-    /// One epoch without margin or centring, by 4096 tokens.
+    /// One epoch without margin or centring, with 4096 tokens per micro-batch.
     pub fn new(objective: Objective) -> Self {
         Self { objective, margin: 0.0, centring: 0.0, epochs: 1, tokens: 4096 }
     }

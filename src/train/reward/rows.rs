@@ -1,26 +1,26 @@
-//! Texts side by side in rows of one width, each a segment of its own, so that none sees another.
+//! Texts side by side in rows of one width, each in a segment of its own, so that none attends to another.
 
 use std::ops::Range;
 
 use crate::{Result, gpu::Gpu, ops::embedding::Tokens};
 
-/// Widths of rows are multiples of this: texts of nearly the same length share their kernels' shapes.
+/// Row widths are multiples of this: texts of nearly the same length then share the shapes of kernels.
 const STEP: usize = 16;
 
-/// The width of rows that hold texts of up to `longest` tokens, for a model that sees `context`.
+/// The width of rows that hold texts of up to `longest` tokens, for a model with a context of `context`.
 pub fn width(longest: usize, context: usize) -> usize {
     longest.max(1).next_multiple_of(STEP).min(context.max(1))
 }
 
-/// Where texts lie in rows.
+/// Places texts in rows.
 struct Shelf {
     width: usize,
-    /// Positions used in each row.
+    /// Number of positions used in each row.
     used: Vec<usize>,
 }
 
 impl Shelf {
-    /// The first row with room for `length` positions, and where in it.
+    /// Finds the first row with room for `length` positions; returns the row and the position in it.
     fn put(&mut self, length: usize) -> (usize, usize) {
         let row = self.used.iter().position(|used| used + length <= self.width).unwrap_or_else(|| {
             self.used.push(0);
@@ -38,8 +38,8 @@ impl Shelf {
     }
 }
 
-/// Cuts a sequence of groups of texts, told by their lengths, into runs that take at most `most` rows each: a group stays
-/// whole, if need be in a run of its own that takes more.
+/// Cuts a sequence of groups of texts, given by their lengths, into runs that take at most `most` rows each. A group
+/// stays whole, if need be in a run of its own that takes more.
 pub fn cut<'a>(groups: impl IntoIterator<Item = &'a [usize]>, width: usize, most: usize) -> Vec<Range<usize>> {
     let (mut runs, mut shelf, mut first, mut count) = (Vec::new(), Shelf { width, used: Vec::new() }, 0, 0);
     for (index, lengths) in groups.into_iter().enumerate() {
@@ -64,7 +64,7 @@ pub struct Rows {
     pub inputs: Vec<u32>,
     /// `[rows, width]`: where in its row each token's text begins.
     pub starts: Vec<u32>,
-    /// For each text the flat position of its last token.
+    /// The flat position of each text's last token.
     pub lasts: Vec<u32>,
     /// Number of rows.
     pub rows: usize,
@@ -79,7 +79,7 @@ impl Rows {
         let places: Vec<_> = texts.iter().map(|text| shelf.put(text.len())).collect();
         let rows = shelf.used.len();
         let mut inputs = vec![0; rows * width];
-        // What is left over sees itself only, which costs attention least.
+        // Each unused position attends only to itself, which costs the least in attention.
         let mut starts: Vec<u32> = (0..rows * width).map(|at| (at % width.max(1)) as u32).collect();
         let mut lasts = Vec::with_capacity(texts.len());
         for (text, (row, start)) in texts.iter().zip(places) {
@@ -91,7 +91,7 @@ impl Rows {
         Self { inputs, starts, lasts, rows, width }
     }
 
-    /// On the GPU; `trains` as in [`Tokens::with_segments`].
+    /// Uploads the rows to the GPU; `trains` as in [`Tokens::with_segments`].
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].

@@ -1,7 +1,7 @@
-//! The stage: steps over comparisons, held-out accuracy, and the scale of rewards.
+//! The reward stage: steps over comparisons, held-out accuracy, and the scale of rewards.
 //!
-//! Micro-batches differ in their number of rows, 1 to tokens / width of them: the pool meets each size once, and from then
-//! on a step creates no buffer.
+//! Micro-batches differ in their number of rows, from 1 to tokens / width: once the pool has seen each size, steps
+//! create no more buffers.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -45,39 +45,39 @@ use crate::{
 /// The random stream of the order of comparisons.
 const ORDER: u64 = u64::from_le_bytes(*b"rwdorder");
 
-/// Most texts of the training part that rewards are normalised on.
+/// Maximum number of training texts that rewards are normalised on.
 const REFERENCE: usize = 1024;
 
-/// On what rewards were normalised.
+/// What rewards were normalised with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Normalised {
-    /// How many texts.
+    /// Number of texts.
     pub texts: usize,
-    /// The mean of their rewards before.
+    /// The mean of their rewards before normalisation.
     pub mean: f64,
-    /// Their standard deviation before.
+    /// The standard deviation of their rewards before normalisation.
     pub deviation: f64,
 }
 
 /// Comparisons to learn from, and those that are held out.
 pub struct Reward {
     comparisons: Vec<Comparison>,
-    /// For each comparison the number of tokens of its texts.
+    /// For each comparison, the number of tokens in each of its texts.
     lengths: Vec<Vec<usize>>,
     train: Vec<u32>,
     held_out: Vec<u32>,
-    /// The order of each epoch, as far as it was needed.
+    /// The order of each epoch, as far as it has been needed.
     orders: Vec<Vec<u32>>,
     recipe: Recipe,
     width: usize,
     seed: u64,
     /// Mean and deviation of the training scores.
     scale: (f64, f64),
-    /// Texts that rewards are normalised on; none for those of the training part.
+    /// Texts that rewards are normalised on; `None` for texts of the training part.
     reference: Option<Vec<Vec<u32>>>,
     /// The last validation.
     pub evaluation: Option<Evaluation>,
-    /// The scale at the end of a run; none where rewards did not differ.
+    /// What rewards were normalised with at the end of a run; `None` if all rewards were equal.
     pub normalised: Option<Normalised>,
 }
 
@@ -86,7 +86,7 @@ impl Reward {
     /// answers.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is nothing to learn from, or nothing to learn from it.
+    /// [`Error::Config`] if there are no comparisons to learn from, or if all training scores are equal.
     pub fn new(
         comparisons: Vec<Comparison>,
         settings: &Settings,
@@ -132,12 +132,12 @@ impl Reward {
         })
     }
 
-    /// Comparisons to learn from, and held out.
+    /// The number of comparisons to learn from, and the number of held-out comparisons.
     pub fn sizes(&self) -> (usize, usize) {
         (self.train.len(), self.held_out.len())
     }
 
-    /// Steps that take every comparison as often as the recipe says; the last one may be smaller.
+    /// The number of steps that take every comparison as often as the recipe says; the last step may be smaller.
     pub fn steps(&self, settings: &Settings) -> u64 {
         (self.train.len() * self.recipe.epochs).div_ceil(settings.batch) as u64
     }
@@ -158,8 +158,8 @@ impl Reward {
         members
     }
 
-    /// Adds the gradients of this rank's share of `members`, micro-batch by micro-batch: their numbers and their shares in the
-    /// step's. They are `rehearsed` where no step follows.
+    /// Adds the gradients of this rank's share of `members`, micro-batch by micro-batch; returns the micro-batches'
+    /// numbers and their shares of the step. `rehearsed` tells that no step follows.
     fn accumulate(&self, trainer: &mut Trainer, members: Vec<u32>, rehearsed: bool) -> Result<Vec<Part>> {
         let (members, of) = trainer.share(members);
         let lengths = members.iter().map(|index| &self.lengths[*index as usize][..]);
@@ -175,7 +175,8 @@ impl Reward {
         Ok(parts)
     }
 
-    /// The part that `chosen` has in the mean loss over `all` comparisons: one element; and its numbers with their shares.
+    /// What `chosen` contributes to the mean loss over `all` comparisons (one element), and its numbers with their
+    /// shares.
     fn loss(
         &self,
         trainer: &Trainer,
@@ -188,7 +189,7 @@ impl Reward {
         let texts: Vec<&[u32]> = chosen.iter().flat_map(|of| of.texts.iter().map(Vec::as_slice)).collect();
         let rows = Rows::new(&texts, self.width);
         let hidden = trainer.model.forward(tape, &rows.tokens(gpu, true)?, pass, None)?;
-        // Comparisons of the same number of answers are a table of rewards.
+        // Comparisons with the same number of answers form a table of rewards.
         let mut tables: BTreeMap<usize, (Vec<u32>, Vec<&Comparison>)> = BTreeMap::new();
         let mut lasts = &rows.lasts[..];
         for comparison in chosen {
@@ -229,7 +230,7 @@ impl Reward {
         Ok((loss, numbers))
     }
 
-    /// A comparison's score as it is learned.
+    /// A comparison's score, scaled as it is learned.
     fn score(&self, comparison: &Comparison) -> f32 {
         match comparison.label {
             Label::Score(score) => ((score - self.scale.0) / self.scale.1) as f32,
@@ -242,7 +243,7 @@ impl Reward {
         rewards(&trainer.gpu, (&trainer.model, head(trainer)?), texts, sizes, |_| ()).await
     }
 
-    /// The held-out comparisons under the model as it is, at most `most` of them.
+    /// Evaluates at most `most` held-out comparisons with the model as it is.
     async fn evaluate(&self, trainer: &Trainer, most: usize) -> Result<Evaluation> {
         let held: Vec<_> = self.held_out.iter().take(most).map(|index| &self.comparisons[*index as usize]).collect();
         let texts: Vec<&[u32]> = held.iter().flat_map(|of| of.texts.iter().map(Vec::as_slice)).collect();
@@ -324,7 +325,7 @@ impl Task for Reward {
         let texts = reference.len();
         let found = self.rewards(trainer, &reference).await?;
         let (mean, deviation) = moments(found.iter().map(|reward| f64::from(*reward)));
-        // Rewards that are all the same stay as they are: the run is not lost for it.
+        // If all rewards are equal, they stay as they are: this must not make the run fail.
         let scaled = trainer.head.as_mut().is_some_and(|head| head.normalise(&found).is_ok());
         self.normalised = scaled.then_some(Normalised { texts, mean, deviation });
         Ok(())

@@ -1,8 +1,9 @@
-//! From scores to advantages: scores and the KL penalty as one reward per token, values with variance 1, and how much better
-//! than expected each token was: generalised advantage estimation (Schulman et al. 2015), and GRPO's group advantages.
+//! From scores to advantages: combines scores and the KL penalty into one reward per token, whitens values, and
+//! computes how much better than expected each token was, by generalised advantage estimation (Schulman et al. 2015) or
+//! as GRPO's group advantages.
 
-/// `r_t = -beta (log pi - log ref)`, and the score on top of the last token's; the score counts within `-clip..clip`
-/// (10 as a rule). The slices are one episode's counted tokens; an empty episode gets nothing.
+/// `r_t = -beta (log pi - log ref)`, plus the score at the last token; the score is clipped to `-clip..clip` (usually
+/// 10). The slices are one episode's counted tokens; an empty episode gets no rewards.
 pub fn token_rewards(logprobs: &[f32], reference: &[f32], score: f32, beta: f64, clip: f32) -> Vec<f32> {
     let penalty = |(logprob, reference): (&f32, &f32)| (-beta * (f64::from(*logprob) - f64::from(*reference))) as f32;
     let mut rewards: Vec<f32> = logprobs.iter().zip(reference).map(penalty).collect();
@@ -20,17 +21,17 @@ pub fn episode_kl(logprobs: &[f32], reference: &[f32]) -> f64 {
 /// Added to the variance, so that equal values do not divide by zero.
 const EPSILON: f64 = 1e-8;
 
-/// Mean and biased variance (divided by n, as `tf.nn.moments`); zeros of nothing.
+/// Mean and biased variance (divided by n, as in `tf.nn.moments`); zeros for an empty slice.
 pub fn moments(values: &[f32]) -> (f64, f64) {
     let count = values.len().max(1) as f64;
     let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
     (mean, values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count)
 }
 
-/// `(x - mean) / sqrt(variance + 1e-8)` over all values together, with the mean added again unless `shift_mean`.
+/// `(x - mean) / sqrt(variance + 1e-8)` over all values together; the mean is added back unless `shift_mean`.
 ///
-/// lm-human-preferences whitens a whole batch `[episodes, tokens]` so: rewards without shifting the mean, advantages
-/// with. Pass the counted tokens only.
+/// lm-human-preferences whitens a whole batch `[episodes, tokens]` in this way: rewards without shifting the mean,
+/// advantages with shifting it. Pass only the counted tokens.
 pub fn whiten(values: &[f32], shift_mean: bool) -> Vec<f32> {
     let (mean, variance) = moments(values);
     let scale = (variance + EPSILON).sqrt().recip();
@@ -38,12 +39,12 @@ pub fn whiten(values: &[f32], shift_mean: bool) -> Vec<f32> {
     values.iter().map(|value| ((f64::from(*value) - mean) * scale + center) as f32).collect()
 }
 
-/// What one episode's tokens were worth.
+/// How good one episode's tokens were.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advantages {
     /// `A_t`, one per token.
     pub advantages: Vec<f32>,
-    /// `A_t + V_t`: what the values should have been.
+    /// `A_t + V_t`: the targets of the values.
     pub returns: Vec<f32>,
 }
 
@@ -54,7 +55,7 @@ impl Advantages {
     }
 }
 
-/// `delta_t = r_t + gamma V_(t+1) - V_t` with `V = 0` after the end. The shorter of both slices counts.
+/// `delta_t = r_t + gamma V_(t+1) - V_t` with `V = 0` after the end, up to the end of the shorter slice.
 fn deltas(rewards: &[f32], values: &[f32], gamma: f64) -> Vec<f64> {
     let next = values.iter().skip(1).chain([&0.0]);
     let delta = |((reward, value), next): ((&f32, &f32), &f32)| {
@@ -63,8 +64,8 @@ fn deltas(rewards: &[f32], values: &[f32], gamma: f64) -> Vec<f64> {
     rewards.iter().zip(values).zip(next).map(delta).collect()
 }
 
-/// `A_t = delta_t + gamma lambda A_(t+1)` over one episode, from the last token backwards. PPO on texts takes gamma 1
-/// and lambda 0.95. `rewards` and `values` have an element per token.
+/// `A_t = delta_t + gamma lambda A_(t+1)` over one episode, from the last token backwards. PPO on texts uses gamma 1
+/// and lambda 0.95. `rewards` and `values` have one element per token.
 pub fn gae(rewards: &[f32], values: &[f32], gamma: f64, lambda: f64) -> Advantages {
     let mut all = deltas(rewards, values, gamma);
     let mut later = 0.0;
@@ -75,9 +76,9 @@ pub fn gae(rewards: &[f32], values: &[f32], gamma: f64, lambda: f64) -> Advantag
     Advantages::new(all, values)
 }
 
-/// [`gae`] as a scan by doubling (Hillis and Steele 1986): after the round of step s each element is the discounted sum
-/// of the 2s deltas from it on. Logarithmically many rounds whose elements do not depend on each other: the form for a
-/// GPU.
+/// [`gae`] as a scan by doubling (Hillis and Steele 1986): after the round of step s, each element is the discounted
+/// sum of the 2s deltas from it on. It takes logarithmically many rounds, whose elements do not depend on each other:
+/// the form for a GPU.
 pub fn gae_scan(rewards: &[f32], values: &[f32], gamma: f64, lambda: f64) -> Advantages {
     let mut all = deltas(rewards, values, gamma);
     let (mut step, mut decay) = (1, gamma * lambda);
@@ -92,9 +93,9 @@ pub fn gae_scan(rewards: &[f32], values: &[f32], gamma: f64, lambda: f64) -> Adv
     Advantages::new(all, values)
 }
 
-/// GRPO's advantage of each answer to one question: `(r - mean) / (std + 1e-4)`, the deviation divided by n - 1 (as in
-/// TRL). `None` when all rewards are equal (or there are fewer than two): such a group teaches nothing and is to be
-/// skipped.
+/// GRPO's advantage of each answer to one question: `(r - mean) / (std + 1e-4)`, with a deviation whose sum of
+/// squares is divided by n - 1 (as in TRL). `None` if all rewards are equal (or there are fewer than two): such a group
+/// teaches nothing and should be skipped.
 pub fn group_advantages(rewards: &[f32]) -> Option<Vec<f32>> {
     if rewards.iter().all(|reward| *reward == rewards[0]) {
         return None;

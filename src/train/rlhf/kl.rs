@@ -1,19 +1,19 @@
 //! The coefficient of the KL penalty: fixed, or steered towards a target (Ziegler et al. 2019, section 2.2).
 
-/// How the coefficient moves. The state goes into checkpoints.
+/// How the coefficient changes. The state is saved in checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum KlController {
-    /// Always the same.
+    /// Constant.
     Fixed {
         /// The coefficient.
         beta: f64,
     },
-    /// Towards `target`, by at most a fifth per `horizon` episodes.
+    /// Moves towards `target`, by at most a fifth per `horizon` episodes.
     Adaptive {
-        /// The coefficient now.
+        /// The current coefficient.
         beta: f64,
-        /// Wanted KL in nats per episode.
+        /// Target KL in nats per episode.
         target: f64,
         /// Episodes in which the coefficient may change by the factor of the (clipped) relative error.
         horizon: f64,
@@ -21,7 +21,7 @@ pub enum KlController {
 }
 
 impl KlController {
-    /// Relative errors beyond this count as this.
+    /// Relative errors are clipped to within plus and minus this.
     const LARGEST_ERROR: f64 = 0.2;
 
     /// lm-human-preferences' controller: beta 0.15, target 6, horizon 10,000.
@@ -34,8 +34,9 @@ impl KlController {
         }
     }
 
-    /// After a batch of `episodes` whose mean KL (the sum of `log pi - log ref` over an episode's tokens) was `kl`:
-    /// `beta *= 1 + clip(kl / target - 1, -0.2, 0.2) * episodes / horizon`. A KL that is not a number changes nothing.
+    /// Updates the coefficient after a batch of `episodes` whose mean KL (the sum of `log pi - log ref` over an
+    /// episode's tokens) was `kl`: `beta *= 1 + clip(kl / target - 1, -0.2, 0.2) * episodes / horizon`. A KL that is
+    /// not a number changes nothing.
     pub fn update(&mut self, kl: f64, episodes: usize) {
         if let Self::Adaptive { beta, target, horizon } = self {
             let error = (kl / *target - 1.0).clamp(-Self::LARGEST_ERROR, Self::LARGEST_ERROR);

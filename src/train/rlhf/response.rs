@@ -1,9 +1,9 @@
-//! From where stop tokens end a response, and what one without an end costs.
+//! From where on stop tokens end a response, and what a missing one costs.
 
 /// The index from which stop tokens count in lm-human-preferences.
 pub const EARLIEST_STOP: usize = 16;
 
-/// What becomes of the score of a response that never stops.
+/// What happens to the score of a response that never stops.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingStop {
@@ -11,7 +11,7 @@ pub enum MissingStop {
     Allowed,
     /// It gets this score instead (lm-human-preferences: -1).
     Score(f32),
-    /// Its score less this.
+    /// Its score is reduced by this.
     Penalty(f32),
 }
 
