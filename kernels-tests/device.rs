@@ -23,12 +23,12 @@ impl Drop for Device {
     }
 }
 
-/// Whether kernels keep their run-time checks: unless `WGPT_CHECKED=0` asks for them as users have them.
+/// Whether kernels keep their run-time checks: yes, unless `WGPT_CHECKED=0` asks for kernels as users run them.
 fn checked() -> bool {
     std::env::var("WGPT_CHECKED").as_deref() != Ok("0")
 }
 
-/// Waits for the device.
+/// Waits until the device is free.
 pub fn device() -> Device {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     static ALONE: Mutex<()> = Mutex::new(());
@@ -40,12 +40,12 @@ pub fn device() -> Device {
         gpu.poison(true);
         gpu
     });
-    // This test need not answer questions that other tests asked the tuner.
+    // Questions that other tests asked the tuner must not be answered in this test.
     gpu.tuner().forget();
     Device { gpu: gpu.clone(), _alone: alone }
 }
 
-/// What `checked` does to a kernel is tested beside [`wgpt::gpu::kernel`].
+/// What `checked` does to a kernel is tested in [`wgpt::gpu::kernel`].
 #[test]
 fn kernels_keep_their_checks_here() {
     let device = device();

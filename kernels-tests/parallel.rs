@@ -1,4 +1,4 @@
-//! What ranks rely on: a gradient that is said to be complete is. What several ranks do is in `ranks.rs`.
+//! A guarantee that ranks rely on: a gradient reported as complete is complete. `ranks.rs` tests several ranks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,8 +18,8 @@ fn read(tensor: &Tensor) -> Vec<f32> {
     pollster::block_on(tensor.to_f32()).expect("a readback")
 }
 
-/// Both families, embeddings used once and twice, activations kept and computed again: every parameter is reported
-/// once, and its gradient then already has its final value.
+/// Covers both families, embeddings used once and twice, and activations kept and recomputed: every parameter is
+/// reported once, and its gradient then already has its final value.
 #[test]
 fn gradients_are_complete_when_reported() {
     let device = device();
@@ -64,13 +64,13 @@ fn gradients_are_complete_when_reported() {
             assert!(end.iter().any(|value| *value != 0.0), "{name}");
             assert_eq!(told[&weight.id()], end, "{name} was not complete, checkpoint {checkpoint}: {config:?}");
         }
-        // The last blocks are complete first, so that their gradients can be sent first.
+        // The last blocks are complete first, so their gradients can be sent first.
         let place = |name: &str| {
             let (_, weight) = parameters.iter().find(|(other, _)| other == name).expect("a parameter");
             order.iter().position(|id| *id == weight.id())
         };
         assert!(place("blocks.1.mlp.down.weight") < place("blocks.0.attention.qkv.weight"));
-        // Nothing is told that is not added up, and the other way round.
+        // Exactly the parameters that the optimizer adds gradients for are reported.
         let added: HashSet<_> = optimizer.in_memory().map(|(weight, _)| weight.id()).collect();
         assert_eq!(added, told.keys().copied().collect(), "{config:?}");
     }

@@ -1,5 +1,5 @@
-//! Several ranks do what one does. Here they are threads that share the device; `scripts/check/ranks/run` has processes under
-//! mpirun.
+//! Several ranks compute the same as one. Here the ranks are threads that share the device; `scripts/check/ranks/run`
+//! tests processes under mpirun.
 
 use wgpt::{
     Result,
@@ -18,7 +18,7 @@ use wgpt::{
 
 use crate::{device::device, training::batch};
 
-/// Settings of steps over `batch` rows.
+/// Settings for steps over `batch` rows.
 fn settings(config: Config, batch: usize) -> Settings {
     let schedule = Schedule { lr: 1e-2, min_lr: 1e-3, warmup: 0, steps: 10, decay: Decay::Cosine };
     let recipe = Settings::recipe(config);
@@ -39,7 +39,7 @@ fn weights(model: &Gpt) -> Result<Vec<f32>> {
     Ok(all.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// What a rank has after some steps.
+/// The state of a rank after some steps.
 struct Trained {
     outcomes: Vec<Outcome>,
     weights: Vec<f32>,
@@ -54,7 +54,7 @@ fn train(gpu: &Gpu, group: &Group, settings: &Settings, steps: u64) -> Result<Tr
     Ok(Trained { outcomes, weights: weights(&trainer.model)?, kept: wait::now(trainer.kept())? })
 }
 
-/// Root of the mean square difference, over that of the wanted values.
+/// The root mean square of the difference, relative to the root mean square of the wanted values.
 fn error(found: &[f32], wanted: &[f32]) -> f64 {
     assert_eq!(found.len(), wanted.len());
     let squares: f64 = found.iter().zip(wanted).map(|(x, y)| f64::from(x - y).powi(2)).sum();
@@ -62,7 +62,8 @@ fn error(found: &[f32], wanted: &[f32]) -> f64 {
     (squares / size.max(f64::MIN_POSITIVE)).sqrt()
 }
 
-/// Steps of `count` ranks are those of one, up to `most`; weights and moments are, and the ranks' weights are the same.
+/// The steps, weights and moments of all ranks must equal those of one rank within bounds that `most` sets, and all
+/// ranks must have the same weights.
 fn compare(name: &str, one: &Trained, all: &[Trained], most: f64) {
     for (rank, found) in all.iter().enumerate() {
         for (found, wanted) in found.outcomes.iter().zip(&one.outcomes) {
@@ -72,7 +73,7 @@ fn compare(name: &str, one: &Trained, all: &[Trained], most: f64) {
         }
         assert_eq!(found.outcomes.len(), one.outcomes.len());
         assert!(found.weights == all[0].weights, "{name}: the weights of ranks 0 and {rank} differ");
-        // All ask for what is kept, the first gets it.
+        // All ranks ask for what a checkpoint keeps; only the first gets it.
         assert_eq!(found.kept.is_empty(), rank != 0, "{name}");
     }
     let found = error(&all[0].weights, &one.weights);
@@ -99,7 +100,7 @@ fn ranks_that_add_their_gradients_do_what_one_does() {
     let one = train(gpu, &Group::alone(), &settings, 3).expect("a rank alone");
     let (sharded, half) =
         (Options { shard_optimizer: true, ..Options::default() }, Options { wire: Wire::F16, ..Options::default() });
-    // Four ranks for three rows: one of them has nothing to do.
+    // With four ranks and three rows, one rank has nothing to do.
     for (name, count, options, most) in [
         ("2 ranks", 2, Options::default(), 1e-5),
         ("4 ranks", 4, Options::default(), 1e-5),
@@ -112,7 +113,7 @@ fn ranks_that_add_their_gradients_do_what_one_does() {
     }
 }
 
-/// Gradients of a model that is larger than a bucket set off before the backward pass is over.
+/// In a model larger than a bucket, gradients are sent before the backward pass has ended.
 #[test]
 fn gradients_in_several_buckets_are_added_too() {
     let device = device();
@@ -124,7 +125,7 @@ fn gradients_in_several_buckets_are_added_too() {
     gpu.trim();
 }
 
-/// The outer step of DiLoCo from its formulas, with inner steps by trainers that are alone.
+/// Compares with the outer step of DiLoCo computed from its formulas, with inner steps by separate trainers.
 #[test]
 fn ranks_that_take_steps_of_their_own_meet_in_outer_steps() {
     const RANKS: usize = 2;
@@ -173,7 +174,7 @@ fn ranks_that_take_steps_of_their_own_meet_in_outer_steps() {
                 between = weights(&trainer.model)?;
             }
         }
-        // Nothing has happened since the last outer step, so that there is none now.
+        // Nothing has happened since the last outer step, so there must be none now.
         let met = weights(&trainer.model)?;
         trainer.replica.meet()?;
         assert!(weights(&trainer.model)? == met, "an outer step over nothing");

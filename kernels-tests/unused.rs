@@ -1,4 +1,4 @@
-//! Variants can be left unused by name: then they are not chosen, but some variant always is.
+//! Variants can be disabled by name: disabled variants are not chosen, but some variant always is.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,8 @@ fn named_variants_are_not_chosen() {
     }
 }
 
-/// Whatever is named, there are kernels for everything: those that need nothing which an adapter may lack.
+/// Even with every variant disabled, there are kernels for everything: those that need no feature that an adapter may
+/// lack.
 #[test]
 fn with_everything_named_the_last_resorts_are_chosen() {
     let device = device();
@@ -53,7 +54,8 @@ fn with_everything_named_the_last_resorts_are_chosen() {
     let last = device.gpu.imagine_as(Capabilities { unused, ..Capabilities::baseline() });
     let resorts = ["registers 8x8", "registers 8x8", "rows 64", "lanes 8x2, 32", "32 lanes, split", "256x1"];
     assert_eq!(choices(&last), resorts);
-    // They are left where only the others are named, and fit any shape on an adapter that has nothing more.
+    // They are also what remains if only the others are disabled, and they fit any shape on an adapter without optional
+    // features.
     let kept = [&resorts[..], &["matmul_registers", "packed_lanes"]].concat();
     let unused = variant_names().into_iter().filter(|name| !kept.contains(name)).map(str::to_string).collect();
     let rest = Capabilities { unused, ..Capabilities::baseline() };
@@ -83,10 +85,10 @@ fn kernels_are_left_unused_as_well() {
     assert_eq!(without, all, "nothing else was");
 }
 
-/// A name that two variants share would leave both unused.
+/// A name shared by two variants would disable both.
 #[test]
 fn names_are_distinct() {
-    // The kernels of products are variants' names too, each for all of its own.
+    // Kernels of matrix products can also be named: each stands for all of its variants.
     let products: BTreeSet<_> = matmul::variants::VARIANTS.iter().map(|spec| spec.kernel.name).collect();
     let packed_kernels: BTreeSet<_> = packed::variants::VARIANTS.iter().map(|spec| spec.kernel.name).collect();
     let mut all: Vec<_> = products.into_iter().chain(packed_kernels).collect();

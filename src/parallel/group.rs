@@ -1,7 +1,7 @@
 //! The ranks of a job, and their collective operations.
 //!
-//! Every call that joins ranks must be made by all of them in the same order. What a rank says is handed to what carries it to the
-//! others, so nobody waits before [`Reply::wait`].
+//! All ranks must make the same collective calls in the same order. A call hands its data to a transport, so no rank
+//! waits before [`Reply::wait`].
 
 use std::{
     marker::PhantomData,
@@ -28,7 +28,7 @@ pub(super) enum Job {
     Leave { reason: Option<String>, reply: mpsc::Sender<()> },
 }
 
-/// Carries what a rank asks for to where the ranks' jobs meet; the answer comes through the job's channel.
+/// Carries a rank's job to where the jobs of all ranks meet; the answer comes through the job's channel.
 pub(super) trait Transport: Send + Sync {
     /// Takes a job and returns at once.
     fn take(&self, job: Job);

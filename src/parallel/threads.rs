@@ -1,6 +1,6 @@
-//! Ranks that are threads of one process: for programs that use several adapters by themselves, and for tests.
+//! Ranks that are threads of one process: for programs that use several adapters on their own, and for tests.
 //!
-//! No thread is there only to talk. The rank that asks last computes the answer for all.
+//! No thread exists only for communication: the rank that makes a call last computes the answer for all.
 
 use std::{
     collections::VecDeque,
@@ -17,14 +17,15 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Runs `work` as `count` ranks, each a thread of this process, and returns what they made of it, by rank. Before its thread
-/// ends a rank leaves the group; where one fails or panics, the others hear of it at their next call that joins ranks.
+/// Runs `work` as `count` ranks, each a thread of this process, and returns their results, in rank order. A rank leaves
+/// the group before its thread ends; if one fails or panics, the others get an error from their next collective call.
 ///
 /// # Errors
-/// That of the first rank whose own it is; [`Error::Usage`] for no ranks at all.
+/// The error of the first rank that failed by itself, rather than because another rank was lost; [`Error::Usage`] for a
+/// count of 0.
 ///
 /// # Panics
-/// When a rank panicked, with its words.
+/// If a rank panicked, with that rank's panic message.
 pub fn threads<T: Send>(count: usize, options: Options, work: impl Fn(&Group) -> Result<T> + Sync) -> Result<Vec<T>> {
     if count == 0 {
         return Err(Error::Usage("a group has at least one rank".to_string()));
@@ -42,7 +43,7 @@ pub fn threads<T: Send>(count: usize, options: Options, work: impl Fn(&Group) ->
     for ended in ended {
         match ended {
             Ok(Ok(done)) => all.push(done),
-            // What ranks heard of each other explains less than what happened.
+            // An error about another rank explains less than the error of the rank that failed.
             Ok(Err(error)) if matches!(first, None | Some(Error::Rank { .. })) => first = Some(error),
             Ok(Err(_)) => {}
             Err(panic) => std::panic::resume_unwind(panic),
@@ -51,7 +52,7 @@ pub fn threads<T: Send>(count: usize, options: Options, work: impl Fn(&Group) ->
     first.map_or(Ok(all), Err)
 }
 
-/// The ranks of a new group.
+/// Creates the ranks of a new group.
 fn groups(count: usize, options: Options) -> Vec<Group> {
     let meeting = Arc::new(Meeting {
         jobs: Mutex::new((0..count).map(|_| VecDeque::new()).collect()),
@@ -73,13 +74,13 @@ fn groups(count: usize, options: Options) -> Vec<Group> {
 
 /// Where the ranks' jobs meet.
 struct Meeting {
-    /// What each rank has asked for and not all others yet.
+    /// Jobs of each rank that not all other ranks have asked for yet.
     jobs: Mutex<Vec<VecDeque<Job>>>,
     troubles: Vec<Arc<Mutex<Option<Trouble>>>>,
 }
 
 impl Meeting {
-    /// Tells every rank that is not among `ranks` why they are lost.
+    /// Tells every rank that is not in `ranks` why those in `ranks` are lost.
     fn end(&self, ranks: &[usize], reason: &str) {
         for (rank, trouble) in self.troubles.iter().enumerate() {
             if !ranks.contains(&rank) {
@@ -101,7 +102,7 @@ impl Transport for Seat {
         if let Job::Leave { reason, .. } = &job {
             self.left.store(true, Ordering::Relaxed);
             if let Some(reason) = reason {
-                // Nobody answers: dropping the job ends the wait for it.
+                // There will be no answer: dropping the job ends the wait for it.
                 return self.meeting.end(&[self.rank], &format!("ended: {reason}"));
             }
         }
@@ -129,7 +130,7 @@ impl Drop for Seat {
     }
 }
 
-/// Answers what all ranks asked for, by rank; nothing where that is not the same for all.
+/// Answers the jobs of all ranks, given in rank order; `None` if the ranks asked for different things.
 fn answer(round: Vec<Job>) -> Option<()> {
     match *round.first()? {
         Job::Sum { wire, .. } => {
@@ -168,7 +169,7 @@ fn answer(round: Vec<Job>) -> Option<()> {
             };
             let replies: Vec<_> = round.into_iter().map(leave).collect::<Option<_>>()?;
             for reply in replies {
-                // Whoever has stopped waiting is not told.
+                // A rank that no longer waits for the answer is no error.
                 let _ = reply.send(());
             }
         }
@@ -176,7 +177,7 @@ fn answer(round: Vec<Job>) -> Option<()> {
     Some(())
 }
 
-/// The sum of the ranks' numbers, in the order of ranks; nothing where they are not equally many.
+/// The sum of the ranks' numbers, added in rank order; `None` if their counts differ.
 fn add(all: &[Vec<f32>], wire: Wire) -> Option<Vec<f32>> {
     let count = all.first()?.len();
     if all.iter().any(|own| own.len() != count) {
@@ -189,7 +190,8 @@ fn add(all: &[Vec<f32>], wire: Wire) -> Option<Vec<f32>> {
                 sums.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
             }
         }
-        // In blocks with scales of their own, one for each rank, rounded before and after, as between processes.
+        // In blocks with their own scales, one block for each rank, rounded before and after adding, as between
+        // processes.
         Wire::F16 => {
             let block = count.div_ceil(all.len()).max(1);
             for (index, sums) in sums.chunks_mut(block).enumerate() {
@@ -218,7 +220,7 @@ mod tests {
         for count in [1, 2, 3, 5] {
             let sums = ranks(count, |group| {
                 let own = group.rank() as f32 + 1.0;
-                // Two calls under way at once, answered in any order that a rank likes.
+                // Two calls are under way at once, and their answers are awaited in any order.
                 let (first, second) =
                     (group.sum(vec![own, -own, 0.5], Wire::F32), group.sum(vec![own * own], Wire::F32));
                 Ok((second.wait()?, first.wait()?))
@@ -313,7 +315,7 @@ mod tests {
             lock(&heard).push(lost.to_string());
             Err::<(), _>(lost)
         });
-        // Its own words come out, not what the others heard.
+        // The error of the rank that failed is returned, not what the others were told.
         assert_eq!(ended.expect_err("a rank failed").to_string(), "configuration: the disk is full");
         let heard = lock(&heard);
         assert_eq!(heard.len(), 2);
