@@ -91,7 +91,7 @@ impl LoadArguments {
         format.map(Storage::As).ok_or_else(unknown)
     }
 
-    /// How a cache stores its numbers.
+    /// The precision of the key-value cache.
     pub fn precision(&self) -> decode::Precision {
         if self.cache_f16 { decode::Precision::Half } else { decode::Precision::Single }
     }

@@ -1,4 +1,4 @@
-//! The content of the cache folder saves time, and does no harm whatever it is.
+//! The contents of the cache folder save time, and do no harm whatever they are.
 
 use crate::program::Place;
 

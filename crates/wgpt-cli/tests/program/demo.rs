@@ -41,7 +41,7 @@ fn six_stages_end_in_a_table_and_a_report() {
     assert!(used.contains("add --resume"), "{used}");
 }
 
-/// Whether values agree up to rounding: a later process may load choices of the tuner that the first one did not have.
+/// Whether values agree up to rounding: a later process may load tuning choices that the first one did not have.
 fn alike(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => {

@@ -53,11 +53,11 @@ fn a_training_that_loses_its_device_says_how_to_go_on_and_does() {
     // Started by the program, so that the program can resume it.
     let out = place.path("lost");
     let child = place.start(&pretrain("lost", SETTINGS));
-    // With its next step the second checkpoint is whole.
+    // By the time of its next step, the second checkpoint is complete.
     place.wait_for_steps("lost", 15);
     kill(child);
 
-    // As the program opens it in these tests: with the kernels' run-time checks, which may round in another way.
+    // Opened as the program opens it in these tests: with the kernels' run-time checks, which may round differently.
     let options = Options { checked: checked(), ..Options::from_environment() };
     let gpu = pollster::block_on(Gpu::open(&options)).expect("a GPU adapter, real or software");
     let tensor = Tensor::from_f32(&gpu, &[4], &[1.0, 2.0, 3.0, 4.0]).expect("a tensor");

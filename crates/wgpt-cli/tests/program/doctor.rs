@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::program::Place;
 
-/// The findings; if they fail the check, a line after them says so.
+/// The findings as JSON; if they fail the check, another line follows that says so.
 fn json(output: &Output) -> Value {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     serde_json::from_str(stdout.lines().next().unwrap_or_default()).unwrap_or_else(|_| panic!("JSON: {output:?}"))

@@ -17,7 +17,7 @@ fn preferences() -> String {
     lines
 }
 
-/// A model that was only pretrained: it continues a prompt as it stands.
+/// A model that was only pretrained: it continues a prompt without a chat template.
 fn pretrained(preferences: &str) -> Place {
     let place = Place::with_text("a or b? yes, no, c or d: e f g\n".repeat(60));
     std::fs::write(place.path("pairs.jsonl"), preferences).expect("the preferences are written");
@@ -44,7 +44,7 @@ fn preferences_are_learned_and_a_run_goes_on_bit_for_bit() {
         let done = dpo(kind, &[]);
         assert!(close(&done["first_loss"], std::f64::consts::LN_2), "policy is reference: {done}");
         assert_eq!((&done["pairs"], &done["held_out_pairs"], &done["step"]), (&10.into(), &2.into(), &30.into()));
-        // Adapters cannot change the head, which is small in such a model, so they get less far.
+        // Adapters cannot change the head, whose weights are small in such a model, so they get less far.
         let far = if adapters.is_empty() { 0.45 } else { 0.67 };
         assert!(done["train_loss"].as_f64().is_some_and(|loss| loss < far), "{done}");
         assert_eq!(done["val_accuracy"], 1.0, "{done}");
@@ -114,7 +114,7 @@ fn broken_preferences_are_counted_and_explained() {
     }
     assert!(!place.path("run").exists(), "nothing was written");
 
-    // Beside good lines they are left out, and a long prompt loses its beginning.
+    // Among good lines, bad ones are left out, and a long prompt loses its beginning.
     let cut = format!(r#"{{"prompt":"{long}","chosen":"yes","rejected":"no"}}"#);
     std::fs::write(place.path("pairs.jsonl"), format!("{broken}{}{cut}\n", preferences()))
         .expect("the data is written");

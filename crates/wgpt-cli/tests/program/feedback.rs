@@ -40,7 +40,7 @@ fn writers_at_once_lose_nothing() {
         let mut child = place.talk(&["rate", "--prompts", "tasks.jsonl", "--rater", name, "--quiet"]);
         let typed = "a>b=c\n".repeat(EACH);
         child.stdin.take().expect("a pipe").write_all(typed.as_bytes()).expect("it listens");
-        // So that a full pipe does not block it.
+        // Reads the output in a thread, so that a full pipe does not block the program.
         std::thread::spawn(move || child.wait_with_output().expect("it ends"))
     });
     let imports = ["carl", "dora"]

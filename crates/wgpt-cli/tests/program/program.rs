@@ -1,4 +1,4 @@
-//! Runs `wgpt` in a separate folder, with a tuning cache shared by all tests.
+//! Runs `wgpt` in a folder of its own, with a tuning cache shared by all tests.
 
 use std::{
     path::{Path, PathBuf},
@@ -115,7 +115,7 @@ impl Place {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wgpt starts")
     }
 
-    /// The training losses in `out/metrics.jsonl`, by step, as written; none where nothing has been logged yet.
+    /// The training losses in `out/metrics.jsonl` by step, as written; empty if nothing has been logged yet.
     pub fn losses(&self, out: &str) -> Vec<(u64, String)> {
         let text = std::fs::read_to_string(self.path(out).join("metrics.jsonl")).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -128,13 +128,14 @@ impl Place {
         self.losses(out).last().map_or(0, |(step, _)| step + 1)
     }
 
-    /// Waits until the run `out` has logged so many steps. The log stays, while checkpoints make room for newer ones.
+    /// Waits until the run `out` has logged this many steps. The log grows, whereas checkpoints are replaced by newer
+    /// ones.
     pub fn wait_for_steps(&self, out: &str, count: u64) {
         wait_until(|| self.steps(out) >= count, &format!("{out} has logged {count} steps"));
     }
 }
 
-/// Asks again and again, for a minute at most.
+/// Asks repeatedly, for at most a minute.
 pub fn wait_until(mut holds: impl FnMut() -> bool, what: &str) {
     let start = Instant::now();
     while !holds() {
@@ -143,7 +144,7 @@ pub fn wait_until(mut holds: impl FnMut() -> bool, what: &str) {
     }
 }
 
-/// Kills a process. It must be running: one that had ended before would leave nothing to test.
+/// Kills a process, which must still be running: one that had already ended would leave nothing to test.
 pub fn kill(mut child: Child) {
     child.kill().expect("the process can be killed");
     let status = child.wait().expect("the process ends");
@@ -153,7 +154,7 @@ pub fn kill(mut child: Child) {
     assert!(!status.success(), "it had ended before: {status}");
 }
 
-/// Whether kernels keep their run-time checks: unless `WGPT_CHECKED=0` asks for them as users have them.
+/// Whether kernels keep their run-time checks: yes, unless `WGPT_CHECKED=0` asks for kernels as users run them.
 pub fn checked() -> bool {
     std::env::var("WGPT_CHECKED").as_deref() != Ok("0")
 }

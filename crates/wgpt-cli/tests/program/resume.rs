@@ -7,8 +7,8 @@ use crate::program::{Place, english, kill, pretrain, send, wait_until};
 const STEPS: u64 = 400;
 const KILLS: u64 = 20;
 
-/// The kills hit what they should: a folder that has just been made, steps right after the start and long after it, and a
-/// checkpoint while it is written.
+/// The kills must hit different moments: a folder that has just been made, steps right after the start and long after
+/// it, and a checkpoint while it is being written.
 #[test]
 fn twenty_kills_change_nothing() {
     let place = Place::with_text(english());
@@ -19,13 +19,13 @@ fn twenty_kills_change_nothing() {
     let out = place.path("killed");
     for count in 0..KILLS {
         let fresh = !out.join("metrics.jsonl").exists();
-        // What an earlier attempt logged is done again at first.
+        // A resumed run first repeats the steps that an earlier attempt logged after its last checkpoint.
         let before = place.steps("killed");
         let child = place.start(&pretrain("killed", if fresh { &settings } else { &resumed }));
         match count % 4 {
             0 if fresh => wait_until(|| out.exists(), "the run has a folder"),
             1 => {
-                // Every seventh step comes one; that none is seen as it is written is no reason to wait for ever.
+                // A checkpoint is written every seventh step; if none is seen being written, do not wait forever.
                 place.wait_for_steps("killed", before + 1);
                 wait_until(|| is_saving(&out) || place.steps("killed") > before + 15, "a checkpoint is written");
             }
@@ -86,14 +86,14 @@ fn a_killed_run_in_f16_goes_on_bit_for_bit() {
     let settings = ["--steps", "150", "--save-every", "7", "--val-every", "50", "--precision", "f16"];
     place.json(&pretrain("whole", &settings));
     let child = place.start(&pretrain("killed", &settings));
-    // With its next step the second checkpoint is whole.
+    // By the time of its next step, the second checkpoint is complete.
     place.wait_for_steps("killed", 15);
     kill(child);
     let resumed: Vec<_> = settings.iter().copied().chain(["--resume"]).collect();
     let summary = place.json(&pretrain("killed", &resumed));
     assert_eq!(summary["step"], 150);
     assert_eq!(place.losses("killed"), place.losses("whole"));
-    // What was begun in one precision is not gone on with in another.
+    // A run that was begun in one precision cannot be continued in another.
     let other = ["--steps", "150", "--save-every", "7", "--val-every", "50", "--resume"];
     assert!(place.failure(&pretrain("killed", &other)).contains("precision"));
 }

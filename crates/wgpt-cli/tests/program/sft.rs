@@ -87,7 +87,7 @@ fn adapters_are_taught_alone_and_merge_into_their_base() {
     };
     let done = sft("run", &[]);
     let (first, last) = (done["first_loss"].as_f64(), done["train_loss"].as_f64());
-    // After twenty steps the head is small, and adapters cannot change it.
+    // After twenty steps of pretraining, the head's weights are small, and adapters cannot change them.
     assert!(last.zip(first).is_some_and(|(last, first)| last < 0.94 * first), "{done}");
     let folder = place.path("run").join("checkpoint-00000060");
     assert!(folder.join("tokenizer_config.json").exists(), "the chat template goes with the adapters");
@@ -147,7 +147,8 @@ fn broken_conversations_are_counted_and_explained() {
     }
     assert!(!place.path("run").exists(), "nothing was written");
 
-    // Beside good lines they are left out, and a long answer is cut. A single conversation is trained on, not held out.
+    // Among good lines, bad ones are left out, and a long answer is cut. A single conversation is trained on, not held
+    // out.
     let good = conversations().lines().next().unwrap_or_default().to_string();
     std::fs::write(place.path("chats.jsonl"), format!("{broken}{long}{good}\n{cut}\n")).expect("the data is written");
     let output = place.run(&sft);
