@@ -75,7 +75,7 @@ fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The same in f64, as a plain loop.
+/// The same in f64, in a plain loop.
 fn oracle(x: &[f32], width: usize) -> Vec<f64> {
     x.chunks_exact(width).map(|row| row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln()).collect()
 }
@@ -83,9 +83,9 @@ fn oracle(x: &[f32], width: usize) -> Vec<f64> {
 async fn run() -> Result<()> {
     let gpu = Gpu::open(&Options::from_environment()).await?;
     println!("{}", gpu.description());
-    // From now on new buffers are full of NaN: an element that the kernel does not write is noticed.
+    // New buffers are now filled with NaN, so that an element that the kernel does not write is noticed.
     gpu.poison(true);
-    // Odd sizes find what a kernel does at the edge.
+    // Odd sizes test the kernel's behaviour at the edges.
     for (rows, width) in [(1, 1), (3, 63), (7, 64), (5, 65), (11, 1009)] {
         let values: Vec<f32> = (0..rows * width).map(|i| ((i * 37 % 101) as f32 - 40.0) / 10.0).collect();
         let x = Tensor::from_f32(&gpu, &[rows, width], &values)?;

@@ -70,7 +70,7 @@ fn softsign(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let out = Tensor::empty_f32(gpu, x.shape())?;
     gpu.dispatch(&SOFTSIGN.plain(), binds![x: x.bind(), out: out.bind()], params![count: count], gpu.flat_grid(count))?;
     let input = x.clone();
-    // Recorded only if someone wants the gradient of `x`.
+    // Recorded only if the gradient of `x` is wanted.
     tape.push(&[x], &out, move |gradients, gradient| {
         // Where to write, and whether another use of `x` has already written there.
         let (grad_x, accumulate) = gradients.slot(&input)?;

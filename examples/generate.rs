@@ -1,6 +1,7 @@
 //! Loads a model and continues a text: `cargo run --release --example generate -- [MODEL [PROMPT]]`
 //!
-//! The model is a GGUF file, a Hugging Face folder, or a run of wgpt; the talker that comes with the repository if none is named.
+//! The model is a GGUF file, a Hugging Face folder, or a run of wgpt; by default, the chat model that comes with the
+//! repository.
 
 use std::{io::Write, path::Path};
 

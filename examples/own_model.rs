@@ -1,7 +1,7 @@
 //! A model of your own on wgpt's tensors, operations and trainer: `cargo run --release --example own_model -- [STEPS]`
 //!
-//! The model predicts a character from the one before it: an embedding, two residual layers, and the embedding again as the head.
-//! Anything with parameters, a forward pass and a loss can be trained so.
+//! The model predicts a character from the one before it: an embedding, two residual layers, and the embedding again as
+//! the head. Anything with parameters, a forward pass and a loss can be trained in this way.
 
 use wgpt::{
     Result, assets,
@@ -30,7 +30,8 @@ const WIDTH: usize = 64;
 
 /// A bigram model with hidden layers.
 struct Bigram {
-    /// By name: `embed [vocabulary, width]`, then for each layer `up [4 width, width]` and `down [width, 4 width]`.
+    /// Parameters with their names: `embed [vocabulary, width]`, then for each layer `up [4 width, width]` and `down
+    /// [width, 4 width]`.
     parameters: Vec<(String, Tensor)>,
 }
 
@@ -38,7 +39,7 @@ impl Bigram {
     fn new(gpu: &Gpu, vocabulary: usize, layers: usize) -> Result<Self> {
         let mut parameters = Vec::new();
         let mut add = |name: String, shape: [usize; 2], deviation: f32| {
-            // A stream of random numbers for each parameter.
+            // Each parameter has its own stream of random numbers.
             let stream = parameters.len() as u64;
             let values: Vec<_> =
                 (0..(shape[0] * shape[1]) as u64).map(|i| deviation * random::normal(SEED, stream, i)).collect();

@@ -19,7 +19,7 @@ use wgpt::{
 };
 
 const SEED: u64 = 1337;
-/// The random stream of the batches: any number of your own.
+/// The random stream of the batches: any number that you choose.
 const BATCHES: u64 = 1;
 const ROWS: usize = 12;
 const CONTEXT: usize = 64;
