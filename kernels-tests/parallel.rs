@@ -70,7 +70,7 @@ fn gradients_are_complete_when_reported() {
             order.iter().position(|id| *id == weight.id())
         };
         assert!(place("blocks.1.mlp.down.weight") < place("blocks.0.attention.qkv.weight"));
-        // Exactly the parameters that the optimizer adds gradients for are reported.
+        // Exactly the parameters whose gradients are summed over the ranks are reported.
         let added: HashSet<_> = optimizer.in_memory().map(|(weight, _)| weight.id()).collect();
         assert_eq!(added, told.keys().copied().collect(), "{config:?}");
     }

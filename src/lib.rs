@@ -1,5 +1,5 @@
-//! A GPT that learns to talk, on any GPU: tensors, autograd, hand-written WGSL kernels, and on them training and inference of
-//! language models. It runs wherever [`wgpu`] does: Vulkan, Metal, DX12, and in browsers.
+//! A GPT that learns to talk, on any GPU: tensors, autograd and hand-written WGSL kernels, and built on them, training
+//! and inference of language models. It runs wherever [`wgpu`] does: Vulkan, Metal, DX12, and in browsers.
 //!
 //! # An adapter, a tensor, an operation and its gradient
 //!
@@ -110,7 +110,7 @@
 //!
 //! Everything returns the one [`Error`]; a lost device is an error too, never a panic.
 
-// Both end the program where nobody reads.
+// Both panic, and so end the program, if nobody reads their output.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod arena;

@@ -38,10 +38,11 @@ pub fn release(map: &memmap2::Mmap, range: Range<usize>) {
 
 /// Permission to use features that wgpu calls experimental.
 pub fn experimental() -> wgpu::ExperimentalFeatures {
-    // SAFETY: what is asked of the caller is to know that such features may still have bugs that break memory safety. The one
-    // that is used is cooperative matrices: their only kernel loads and stores them in workgroup memory of its own, at indices
-    // that constants bound. Untuned, a kernel that fits every product comes before it, and the tuner takes it only where its
-    // result agreed with the plainest kernel's on the same adapter; `WGPT_WITHOUT=cooperative` leaves the feature alone.
+    // SAFETY: the caller must accept that such features may still have bugs that break memory safety. The only one used
+    // is cooperative matrices: their only kernel loads and stores them in its own workgroup memory, at indices bounded
+    // by constants. Without tuning, a kernel that fits every product takes precedence, and the tuner chooses the
+    // cooperative one only where its result agreed with the plainest kernel's on the same adapter;
+    // `WGPT_WITHOUT=cooperative` leaves the feature unused.
     unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
@@ -54,11 +55,12 @@ pub fn shader_module(
     if checked {
         return device.create_shader_module(descriptor);
     }
-    // SAFETY: only this crate's kernels come here, dispatched by its own operations; `Gpu::dispatch`, which anybody may call,
-    // compiles with checks. Each kernel guards its indices against the sizes in its parameters, and its loops are bounded by
-    // them; the operations that dispatch it have checked that the tensors are of those sizes, and that indices which they
-    // upload are within them. The tests open their devices with `checked`, so that every variant is compared with its oracle
-    // while indices are clamped and loops end; `scripts/matrix --quick` compares some without, as users run them.
+    // SAFETY: only this crate's kernels are compiled here, and only its own operations dispatch them; `Gpu::dispatch`,
+    // which anybody may call, compiles with checks. Each kernel guards its indices against the sizes in its parameters,
+    // and its loops are bounded by them; the operations that dispatch it have checked that the tensors have those
+    // sizes, and that uploaded indices are within them. The tests open their devices with `checked`, so every variant
+    // is compared with its oracle while indices are clamped and loops are bounded; `scripts/matrix --quick` compares
+    // some without checks, as users run them.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
