@@ -110,15 +110,31 @@ impl Transport for Seat {
         if jobs.iter().any(VecDeque::is_empty) {
             return;
         }
-        let round = jobs.iter_mut().filter_map(VecDeque::pop_front).collect();
-        if answer(round).is_none() {
-            let all: Vec<_> = (0..jobs.len()).collect();
-            for trouble in &self.meeting.troubles {
-                let reason = "asked for different things at once: their programs differ".to_string();
-                lock(trouble).get_or_insert(Trouble { ranks: all.clone(), reason });
-            }
+        let round: Vec<_> = jobs.iter_mut().filter_map(VecDeque::pop_front).collect();
+        if alike(&round) {
+            answer(round);
+            return;
         }
+        // The reason comes first: dropping the jobs ends the wait for their answers.
+        let all: Vec<_> = (0..jobs.len()).collect();
+        for trouble in &self.meeting.troubles {
+            let reason = "asked for different things at once: their programs differ".to_string();
+            lock(trouble).get_or_insert(Trouble { ranks: all.clone(), reason });
+        }
+        drop(round);
     }
+}
+
+/// Whether all ranks asked for the same thing.
+fn alike(round: &[Job]) -> bool {
+    round.iter().all(|job| match (&round[0], job) {
+        (Job::Sum { values: first, wire, .. }, Job::Sum { values, wire: own, .. }) => {
+            first.len() == values.len() && wire == own
+        }
+        (Job::SumBlocks { values: first, .. }, Job::SumBlocks { values, .. }) => first.len() == values.len(),
+        (Job::Gather { .. }, Job::Gather { .. }) | (Job::Leave { .. }, Job::Leave { .. }) => true,
+        _ => false,
+    })
 }
 
 impl Drop for Seat {
@@ -129,7 +145,7 @@ impl Drop for Seat {
     }
 }
 
-/// Answers what all ranks asked for, by rank; nothing where that is not the same for all.
+/// Answers what all ranks asked for, by rank; nothing unless they are [`alike`].
 fn answer(round: Vec<Job>) -> Option<()> {
     match *round.first()? {
         Job::Sum { wire, .. } => {
@@ -176,7 +192,7 @@ fn answer(round: Vec<Job>) -> Option<()> {
     Some(())
 }
 
-/// The sum of the ranks' numbers, in the order of ranks; nothing where they are not equally many.
+/// The sum of the ranks' numbers, in the order of ranks.
 fn add(all: &[Vec<f32>], wire: Wire) -> Option<Vec<f32>> {
     let count = all.first()?.len();
     if all.iter().any(|own| own.len() != count) {
