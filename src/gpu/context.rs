@@ -278,19 +278,6 @@ impl Gpu {
         self.0.fault.check(&kernel)
     }
 
-    /// The pipeline of `variant`, compiled on first use.
-    ///
-    /// # Errors
-    /// [`Error::Kernel`] with the compiler's words.
-    pub(super) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
-        if let Some(pipeline) = self.pipelines().get(variant) {
-            return Ok(pipeline.clone());
-        }
-        let pipeline = Pipeline::new(self, variant)?;
-        self.pipelines().insert(variant.clone(), pipeline.clone());
-        Ok(pipeline)
-    }
-
     /// The cache used to compile pipelines.
     pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
         self.0.compiled.as_ref()
@@ -323,7 +310,8 @@ impl Gpu {
         (layout, group)
     }
 
-    fn pipelines(&self) -> MutexGuard<'_, HashMap<Variant, Arc<Pipeline>>> {
+    /// The pipelines compiled so far, by variant.
+    pub(super) fn pipelines(&self) -> MutexGuard<'_, HashMap<Variant, Arc<Pipeline>>> {
         self.0.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

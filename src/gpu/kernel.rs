@@ -175,6 +175,21 @@ pub struct Pipeline {
     pub uniform: Option<wgpu::BindGroup>,
 }
 
+impl Gpu {
+    /// The pipeline of `variant`, compiled on first use.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] with the compiler's words.
+    pub(super) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+        if let Some(pipeline) = self.pipelines().get(variant) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Pipeline::new(self, variant)?;
+        self.pipelines().insert(variant.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+}
+
 impl Pipeline {
     /// Composes, reflects and compiles `variant`.
     ///

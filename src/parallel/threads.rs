@@ -111,15 +111,31 @@ impl Transport for Seat {
         if jobs.iter().any(VecDeque::is_empty) {
             return;
         }
-        let round = jobs.iter_mut().filter_map(VecDeque::pop_front).collect();
-        if answer(round).is_none() {
-            let all: Vec<_> = (0..jobs.len()).collect();
-            for trouble in &self.meeting.troubles {
-                let reason = "asked for different things at once: their programs differ".to_string();
-                lock(trouble).get_or_insert(Trouble { ranks: all.clone(), reason });
-            }
+        let round: Vec<_> = jobs.iter_mut().filter_map(VecDeque::pop_front).collect();
+        if alike(&round) {
+            answer(round);
+            return;
         }
+        // The reason comes first: dropping the jobs ends the wait for their answers.
+        let all: Vec<_> = (0..jobs.len()).collect();
+        for trouble in &self.meeting.troubles {
+            let reason = "asked for different things at once: their programs differ".to_string();
+            lock(trouble).get_or_insert(Trouble { ranks: all.clone(), reason });
+        }
+        drop(round);
     }
+}
+
+/// Whether all ranks asked for the same thing.
+fn alike(round: &[Job]) -> bool {
+    round.iter().all(|job| match (&round[0], job) {
+        (Job::Sum { values: first, wire, .. }, Job::Sum { values, wire: own, .. }) => {
+            first.len() == values.len() && wire == own
+        }
+        (Job::SumBlocks { values: first, .. }, Job::SumBlocks { values, .. }) => first.len() == values.len(),
+        (Job::Gather { .. }, Job::Gather { .. }) | (Job::Leave { .. }, Job::Leave { .. }) => true,
+        _ => false,
+    })
 }
 
 impl Drop for Seat {
@@ -130,7 +146,7 @@ impl Drop for Seat {
     }
 }
 
-/// Answers the jobs of all ranks, given in rank order; `None` if the ranks asked for different things.
+/// Answers the jobs of all ranks, given in rank order; `None` unless they are [`alike`].
 fn answer(round: Vec<Job>) -> Option<()> {
     match *round.first()? {
         Job::Sum { wire, .. } => {

@@ -275,6 +275,8 @@ async fn train<S: Stage>(
     } else if !S::PREPARES {
         stage.save(out).await?;
     }
+    let log = out.join(METRICS);
+    let mut metrics = Log::open(&group, &log, first)?;
     let report = |class: &str, index, count| event(Event::Tuning(class, index, count));
     coordination::tune(&gpu, &group, async || stage.rehearse().await, report).await?;
     if first == 0 && S::PREPARES {
@@ -282,8 +284,6 @@ async fn train<S: Stage>(
         stage.prepare().await?;
         stage.save(out).await?;
     }
-    let log = out.join(METRICS);
-    let mut metrics = Log::open(&group, &log, first)?;
 
     let mut times = Vec::new();
     let (mut first_numbers, mut last_numbers, mut last_validation) = (None, None, None);
