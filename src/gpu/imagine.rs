@@ -24,7 +24,7 @@ pub struct Work {
 
 /// A range of a buffer that the imagined pool handed out.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct BufferRange {
     /// The buffer's number.
     pub id: u64,
     /// The whole buffer's size in bytes.
@@ -35,7 +35,7 @@ pub struct Place {
     pub size: u64,
 }
 
-impl From<Bind<'_>> for Place {
+impl From<Bind<'_>> for BufferRange {
     fn from(bind: Bind<'_>) -> Self {
         Self { id: bind.storage.id(), whole: bind.storage.size(), offset: bind.offset, size: bind.size }
     }
@@ -45,15 +45,15 @@ impl From<Bind<'_>> for Place {
 #[derive(Clone, Debug)]
 pub enum Note {
     /// A dispatch: an index into the works, and the buffers it uses.
-    Dispatch(usize, Vec<Place>),
+    Dispatch(usize, Vec<BufferRange>),
     /// An upload of bytes from the host.
-    Upload(Place, Vec<u8>),
+    Upload(BufferRange, Vec<u8>),
     /// A copy: source, target.
-    Copy(Place, Place),
+    Copy(BufferRange, BufferRange),
     /// A range set to zero.
-    Clear(Place),
+    Clear(BufferRange),
     /// A readback to the host.
-    Read(Place),
+    Read(BufferRange),
     /// A submission of what was recorded.
     Submit,
 }
@@ -85,7 +85,7 @@ impl Ledger {
             self.works.push(Work { variant: variant.clone(), grid, count: 0, params, binds: sizes, stand_ins });
         }
         self.works[place].count += 1;
-        self.add(|| Note::Dispatch(place, binds.iter().map(|(_, bind)| Place::from(*bind)).collect()));
+        self.add(|| Note::Dispatch(place, binds.iter().map(|(_, bind)| BufferRange::from(*bind)).collect()));
     }
 
     /// Notes something else, if order is kept.

@@ -25,22 +25,22 @@ impl Gpu {
 
 /// A copy that was submitted to the GPU and can be polled for arrival.
 #[must_use]
-pub struct Arriving {
+pub struct PendingCopy {
     copy: Readback,
     mapped: Option<Signal<Mapped>>,
 }
 
 impl Readback {
-    /// Submits everything recorded so far without waiting; [`Arriving::is_here`] tells when the bytes have arrived.
+    /// Submits everything recorded so far without waiting; [`PendingCopy::is_here`] tells when the bytes have arrived.
     ///
     /// # Errors
     /// Returns the driver's errors.
-    pub fn hand_over(self) -> Result<Arriving> {
+    pub fn hand_over(self) -> Result<PendingCopy> {
         if self.gpu.is_imagined() {
-            return Ok(Arriving { copy: self, mapped: None });
+            return Ok(PendingCopy { copy: self, mapped: None });
         }
         self.gpu.submission_of(self.epoch)?;
-        Ok(Arriving { mapped: Some(self.map()), copy: self })
+        Ok(PendingCopy { mapped: Some(self.map()), copy: self })
     }
 
     /// Requests that the bytes be mapped; only valid once the copy has been submitted.
@@ -87,7 +87,7 @@ impl Readback {
     }
 }
 
-impl Arriving {
+impl PendingCopy {
     /// Whether the bytes have arrived. Never waits.
     pub fn is_here(&self) -> bool {
         self.copy.gpu.turn();

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Bind, Gpu, Storage,
-    imagine::{Ledger, Note, Place},
+    imagine::{BufferRange, Ledger, Note},
     pool::Purpose,
     readback::Readback,
 };
@@ -24,18 +24,18 @@ impl<'a> Replay<'a> {
     /// [`crate::Error::OutOfMemory`].
     pub async fn new(gpu: &'a Gpu, ledger: &'a Ledger) -> Result<Self> {
         let mut buffers = HashMap::new();
-        let mut mirror = |place: &Place| {
-            buffers.entry(place.id).or_insert_with(|| {
+        let mut mirror = |range: &BufferRange| {
+            buffers.entry(range.id).or_insert_with(|| {
                 // Its size is already a size class of the pool, or an arena's.
-                let storage = gpu.allocate(place.whole, Purpose::Arena);
-                gpu.clear(Bind { storage: &storage, offset: 0, size: place.whole });
+                let storage = gpu.allocate(range.whole, Purpose::Arena);
+                gpu.clear(Bind { storage: &storage, offset: 0, size: range.whole });
                 storage
             });
         };
         for note in &ledger.notes {
             match note {
                 Note::Dispatch(_, places) => places.iter().for_each(&mut mirror),
-                Note::Upload(place, _) | Note::Clear(place) | Note::Read(place) => mirror(place),
+                Note::Upload(range, _) | Note::Clear(range) | Note::Read(range) => mirror(range),
                 Note::Copy(from, to) => [from, to].into_iter().for_each(&mut mirror),
                 Note::Submit => {}
             }
@@ -44,8 +44,8 @@ impl<'a> Replay<'a> {
         Ok(Self { gpu, ledger, buffers })
     }
 
-    fn bind(&self, place: &Place) -> Bind<'_> {
-        Bind { storage: &self.buffers[&place.id], offset: place.offset, size: place.size }
+    fn bind(&self, range: &BufferRange) -> Bind<'_> {
+        Bind { storage: &self.buffers[&range.id], offset: range.offset, size: range.size }
     }
 
     /// Runs it once without waiting; only the returned readbacks wait, later.
@@ -57,13 +57,13 @@ impl<'a> Replay<'a> {
         for note in &self.ledger.notes {
             match note {
                 Note::Dispatch(work, places) => {
-                    let binds: Vec<_> = places.iter().map(|place| self.bind(place)).collect();
+                    let binds: Vec<_> = places.iter().map(|range| self.bind(range)).collect();
                     self.ledger.works[*work].run_over(self.gpu, &binds)?;
                 }
-                Note::Upload(place, bytes) => self.gpu.upload(self.bind(place), bytes),
+                Note::Upload(range, bytes) => self.gpu.upload(self.bind(range), bytes),
                 Note::Copy(from, to) => self.gpu.copy(self.bind(from), self.bind(to)),
-                Note::Clear(place) => self.gpu.clear(self.bind(place)),
-                Note::Read(place) => read.push(self.gpu.read(self.bind(place))),
+                Note::Clear(range) => self.gpu.clear(self.bind(range)),
+                Note::Read(range) => read.push(self.gpu.read(self.bind(range))),
                 Note::Submit => self.gpu.submit()?,
             }
         }

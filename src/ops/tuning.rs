@@ -170,7 +170,7 @@ async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, rules: Rules) -> Result
 
 async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, rules: Rules) -> Result<Timed> {
     let x = data(gpu, rows * width, 3, DType::F32)?.reshape(&[rows, width])?;
-    let others = Others::new(&x)?;
+    let others = RowOperands::new(&x)?;
     let mut reference: Option<Vec<f32>> = None;
     let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
     for plan in rows::PLANS.iter().filter(|plan| plan.fits(gpu, width)) {
@@ -188,7 +188,7 @@ async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, rules: Rules
 }
 
 /// The tensors that row kernels other than softmax read and write.
-struct Others {
+struct RowOperands {
     weight: Tensor,
     stats: Tensor,
     ids: Tensor,
@@ -196,7 +196,7 @@ struct Others {
     sums: Tensor,
 }
 
-impl Others {
+impl RowOperands {
     fn new(x: &Tensor) -> Result<Self> {
         let (gpu, rows, width) = (x.gpu(), x.height(), x.width());
         Ok(Self {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use super::{Group, Reply};
 use crate::{
     Result,
-    gpu::{readback::Arriving, wait},
+    gpu::{readback::PendingCopy, wait},
     optim::Optimizer,
     tape::Gradients,
     tensor::Tensor,
@@ -35,7 +35,7 @@ pub struct GradientSum {
     place: HashMap<u64, usize>,
     /// The first bucket that has not been started; all ranks start buckets in this order.
     next: usize,
-    reading: VecDeque<Arriving>,
+    reading: VecDeque<PendingCopy>,
     adding: Vec<Reply<Vec<f32>>>,
 }
 
@@ -87,7 +87,7 @@ impl GradientSum {
         while self.buckets.get(self.next).is_some_and(|bucket| bucket.open == 0) {
             self.begin(gradients)?;
         }
-        while self.reading.front().is_some_and(Arriving::is_here) {
+        while self.reading.front().is_some_and(PendingCopy::is_here) {
             self.pass_on()?;
         }
         Ok(())

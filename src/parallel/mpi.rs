@@ -76,7 +76,7 @@ fn serve(
     let world = universe.world();
     let (rank, size) = (world.rank() as usize, world.size() as usize);
     let local = world.split_shared(world.rank()).rank() as usize;
-    let mut talk = Talk {
+    let mut talk = MpiThread {
         heard: vec![Instant::now(); size],
         said: Instant::now(),
         looked: Instant::now(),
@@ -118,7 +118,7 @@ fn unfinished<D: ?Sized>(requests: Vec<Request<'static, D, StaticScope>>) -> Vec
     requests.into_iter().filter_map(|request| request.test().err()).collect()
 }
 
-struct Talk {
+struct MpiThread {
     world: SimpleCommunicator,
     /// When each rank was last heard from.
     heard: Vec<Instant>,
@@ -131,7 +131,7 @@ struct Talk {
     trouble: Arc<Mutex<Option<Trouble>>>,
 }
 
-impl Talk {
+impl MpiThread {
     fn peers(&self) -> impl Iterator<Item = i32> + use<> {
         let (own, size) = (self.world.rank(), self.world.size());
         (0..size).filter(move |rank| *rank != own)

@@ -58,14 +58,14 @@ fn groups(count: usize, options: Options) -> Vec<Group> {
         jobs: Mutex::new((0..count).map(|_| VecDeque::new()).collect()),
         troubles: (0..count).map(|_| Arc::default()).collect(),
     });
-    let seat = |rank| Seat { meeting: meeting.clone(), rank, left: AtomicBool::new(false) };
+    let transport = |rank| ThreadTransport { meeting: meeting.clone(), rank, left: AtomicBool::new(false) };
     let ranks = |rank| Ranks {
         rank,
         size: count,
         local: rank,
         hosts: vec!["this process".to_string(); count],
         options,
-        transport: Box::new(seat(rank)),
+        transport: Box::new(transport(rank)),
         trouble: meeting.troubles[rank].clone(),
         sent: AtomicU64::new(0),
     };
@@ -91,13 +91,13 @@ impl Meeting {
 }
 
 /// A rank's place at the meeting.
-struct Seat {
+struct ThreadTransport {
     meeting: Arc<Meeting>,
     rank: usize,
     left: AtomicBool,
 }
 
-impl Transport for Seat {
+impl Transport for ThreadTransport {
     fn take(&self, job: Job) {
         if let Job::Leave { reason, .. } = &job {
             self.left.store(true, Ordering::Relaxed);
@@ -138,7 +138,7 @@ fn alike(round: &[Job]) -> bool {
     })
 }
 
-impl Drop for Seat {
+impl Drop for ThreadTransport {
     fn drop(&mut self) {
         if !self.left.load(Ordering::Relaxed) {
             self.meeting.end(&[self.rank], "ended without a word");

@@ -175,15 +175,15 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
         let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
         value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty)).map_err(wrong)?;
     } else {
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)).map_err(wrong)?;
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, SpacedFormatter)).map_err(wrong)?;
     }
     Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
 }
 
 /// JSON on one line with a space after commas and colons.
-struct Spaced;
+struct SpacedFormatter;
 
-impl serde_json::ser::Formatter for Spaced {
+impl serde_json::ser::Formatter for SpacedFormatter {
     fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }

@@ -51,13 +51,13 @@ pub(super) fn format_of(name: &str) -> Result<Format> {
 }
 
 /// A model that counts the parameters that have been read, to show progress.
-struct Counted<'a> {
+struct CountingSource<'a> {
     source: &'a dyn Source,
     done: RefCell<HashSet<String>>,
     bar: ProgressBar,
 }
 
-impl Source for Counted<'_> {
+impl Source for CountingSource<'_> {
     fn config(&self) -> &Config {
         self.source.config()
     }
@@ -78,7 +78,7 @@ impl Source for Counted<'_> {
 pub(super) fn write(shared: &Shared, source: &dyn Source, codec: &TextCodec, out: &Path, format: Format) -> Result<()> {
     let bar = output::bar(parameters::specs(source.config()).len() as u64, shared.quiet);
     bar.set_message("writing");
-    let source = &Counted { source, done: RefCell::default(), bar: bar.clone() };
+    let source = &CountingSource { source, done: RefCell::default(), bar: bar.clone() };
     if out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
         gguf::save(source, Some(codec), out, format)?;
     } else {

@@ -55,11 +55,11 @@ struct Output {
     prompt_seconds: f64,
     /// Speed after the first token.
     tokens_per_second: f64,
-    top: Vec<Vec<Likely>>,
+    top: Vec<Vec<LikelyToken>>,
 }
 
 #[derive(Serialize)]
-struct Likely {
+struct LikelyToken {
     id: u32,
     token: String,
     logprob: f32,
@@ -90,7 +90,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             let likely = top(step.logits, arguments.top_logprobs, 1.0);
             let row: Vec<_> = likely
                 .iter()
-                .map(|c| Likely { id: c.id, token: tokenizer.token_text(c.id), logprob: c.logprob })
+                .map(|c| LikelyToken { id: c.id, token: tokenizer.token_text(c.id), logprob: c.logprob })
                 .collect();
             if streams {
                 bars += &format!("\n{:?} was chosen from:\n", tokenizer.token_text(step.chosen.id));

@@ -44,7 +44,7 @@ Examples:
 pub(crate) struct Arguments {
     /// Which platform's shaders
     #[arg(long = "for", value_enum, default_value = "adapter", value_name = "WHO")]
-    whose: Whose,
+    target: Target,
     /// Only variants whose name contains this; lists each of them
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Whose {
+enum Target {
     Adapter,
     Browser,
     Metal,
@@ -94,7 +94,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     }
     let gpu = shared.open_untuned().await?;
     let mut sets = Vec::new();
-    for (name, form, languages, mut found) in wanted(&gpu, arguments.whose).await? {
+    for (name, form, languages, mut found) in wanted(&gpu, arguments.target).await? {
         if let Some(text) = &arguments.only {
             found.retain(|variant| variant.to_string().contains(text));
         }
@@ -118,18 +118,18 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 type Wanted = (&'static str, Form, &'static [Language], Vec<Variant>);
 
 /// The requested variants, by platform.
-async fn wanted(gpu: &Gpu, whose: Whose) -> Result<Vec<Wanted>> {
-    let platforms = match whose {
-        Whose::Adapter => {
+async fn wanted(gpu: &Gpu, target: Target) -> Result<Vec<Wanted>> {
+    let platforms = match target {
+        Target::Adapter => {
             let capabilities = gpu.capabilities().clone();
             let form = Form::native(capabilities.immediates);
             return Ok(vec![("adapter", form, &Language::ALL, variants(gpu, capabilities).await?)]);
         }
-        Whose::Browser => vec![Platform::Browser],
-        Whose::Metal => vec![Platform::Metal],
-        Whose::Dx12 => vec![Platform::Dx12],
-        Whose::Vulkan => vec![Platform::Vulkan],
-        Whose::All => Platform::ALL.to_vec(),
+        Target::Browser => vec![Platform::Browser],
+        Target::Metal => vec![Platform::Metal],
+        Target::Dx12 => vec![Platform::Dx12],
+        Target::Vulkan => vec![Platform::Vulkan],
+        Target::All => Platform::ALL.to_vec(),
     };
     let mut wanted = Vec::new();
     for platform in platforms {

@@ -67,7 +67,7 @@ pub async fn accept(
 async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: watch::Receiver<bool>) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(BUFFER).keep_alive(true);
-    let io = TokioIo::new(Watched { stream, stalled: limits.stalled, deadline: None });
+    let io = TokioIo::new(TimedStream { stream, stalled: limits.stalled, deadline: None });
     let mut connection = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
     if *draining.borrow() {
         // The connection was accepted only to report the shutdown.
@@ -95,14 +95,14 @@ fn turn_away(stream: TcpStream) {
 }
 
 /// A stream that fails if its client does not read for a while.
-struct Watched {
+struct TimedStream {
     stream: TcpStream,
     stalled: Duration,
     /// Set while a write is waiting.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Watched {
+impl TimedStream {
     /// The result of a write; waiting too long is an error.
     fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
@@ -116,13 +116,13 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, poll)

@@ -52,7 +52,7 @@ use self::{
 use crate::signals::{INTERRUPTED, Signals};
 use wgpt::{
     Error, Result,
-    infer::engine::{Engine, Figures},
+    infer::engine::{Engine, EngineStatistics},
     train::reward::RewardModel,
 };
 
@@ -86,7 +86,7 @@ pub struct Served {
     /// Requests answered.
     pub requests: u64,
     /// What the engine did.
-    pub figures: Figures,
+    pub figures: EngineStatistics,
 }
 
 impl Server {

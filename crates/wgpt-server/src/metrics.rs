@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use wgpt::infer::engine::Figures;
+use wgpt::infer::engine::EngineStatistics;
 
 /// Upper bounds of the histograms' buckets, in seconds.
 const CLASSES: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -71,7 +71,7 @@ impl Metrics {
     }
 
     /// All metrics as text; `queued` is the number of requests waiting to enter the engine.
-    pub fn text(&self, figures: &Figures, queued: usize) -> String {
+    pub fn text(&self, figures: &EngineStatistics, queued: usize) -> String {
         let mut text = String::new();
         head(&mut text, "wgpt_requests_total", "counter", "Requests answered, by route and status.");
         for ((route, status), count) in self.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter() {
@@ -121,7 +121,7 @@ mod tests {
         }
         metrics.answered("/v1/models", 200);
         metrics.answered("/v1/models", 200);
-        let text = metrics.text(&Figures { running: 3, waiting: 1, ..Figures::default() }, 2);
+        let text = metrics.text(&EngineStatistics { running: 3, waiting: 1, ..EngineStatistics::default() }, 2);
         for line in [
             "wgpt_first_token_seconds_bucket{le=\"0.001\"} 1",
             "wgpt_first_token_seconds_bucket{le=\"0.005\"} 3",

@@ -27,7 +27,7 @@ use super::{
     guard::{self, Hosts},
     input::{self, Fields},
     native::{feedback, model, rate, runs},
-    openai::{ask::Spent, chat, completions, embeddings, models},
+    openai::{ask::TokenCounts, chat, completions, embeddings, models},
     page,
     problem::{Problem, ok},
 };
@@ -107,22 +107,22 @@ pub fn router(gate: Arc<Gate>) -> Router {
 }
 
 /// A request whose body has been read.
-pub struct Asked {
+pub struct ReadRequest {
     /// The JSON object in its body.
     pub fields: Fields,
     /// Counts its tokens.
-    pub spent: Arc<Spent>,
+    pub spent: Arc<TokenCounts>,
 }
 
 /// Reads a request's body.
 ///
 /// # Errors
 /// 413, 408 or 400; see [`input::read`] and [`Fields::parse`].
-pub async fn asked(app: &App, request: Request) -> Result<Asked, Problem> {
+pub async fn asked(app: &App, request: Request) -> Result<ReadRequest, Problem> {
     let (parts, body) = request.into_parts();
     let bytes = input::read(&parts.headers, body, app.limits.body, app.limits.patience).await?;
-    let spent = parts.extensions.get::<Arc<Spent>>().cloned().unwrap_or_default();
-    Ok(Asked { fields: Fields::parse(&bytes)?, spent })
+    let spent = parts.extensions.get::<Arc<TokenCounts>>().cloned().unwrap_or_default();
+    Ok(ReadRequest { fields: Fields::parse(&bytes)?, spent })
 }
 
 /// Reports that the server is up, and the number of running and waiting requests.
@@ -146,7 +146,7 @@ fn is_open(path: &str) -> bool {
 }
 
 async fn surround(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
-    let (start, spent) = (Instant::now(), Arc::new(Spent::default()));
+    let (start, spent) = (Instant::now(), Arc::new(TokenCounts::default()));
     gate.open.fetch_add(1, SeqCst);
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_string());
     let line = Line {
@@ -190,7 +190,7 @@ struct Record {
     gate: Arc<Gate>,
     line: Line,
     start: Instant,
-    spent: Arc<Spent>,
+    spent: Arc<TokenCounts>,
 }
 
 impl Drop for Record {

@@ -19,7 +19,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
-    infer::engine::{Engine, Figures, Inspection, request::Request},
+    infer::engine::{Engine, EngineStatistics, Inspection, request::Request},
     text::Message,
     train::reward::RewardModel,
 };
@@ -58,7 +58,7 @@ pub struct Worker {
     commands: mpsc::Sender<Command>,
     queued: Arc<AtomicUsize>,
     waiting: usize,
-    figures: Arc<Mutex<Figures>>,
+    figures: Arc<Mutex<EngineStatistics>>,
 }
 
 impl Worker {
@@ -142,7 +142,7 @@ impl Worker {
     }
 
     /// The engine's figures, and the number of requests waiting to enter it.
-    pub fn figures(&self) -> (Figures, usize) {
+    pub fn figures(&self) -> (EngineStatistics, usize) {
         let figures = *self.figures.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         (figures, self.queued.load(SeqCst))
     }
@@ -154,7 +154,7 @@ struct Thread {
     receiver: mpsc::Receiver<Command>,
     queue: VecDeque<Job>,
     queued: Arc<AtomicUsize>,
-    figures: Arc<Mutex<Figures>>,
+    figures: Arc<Mutex<EngineStatistics>>,
 }
 
 impl Thread {

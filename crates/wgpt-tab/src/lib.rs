@@ -32,7 +32,7 @@ pub struct Engine {
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wishes {
+struct OpenOptions {
     without: String,
 }
 
@@ -40,7 +40,7 @@ struct Wishes {
 impl Engine {
     /// Opens the browser's adapter. `{"without": "f16,subgroups"}` leaves capabilities unused.
     pub async fn open(options: String) -> Result<Engine> {
-        let Wishes { without } = problem::read(&options)?;
+        let OpenOptions { without } = problem::read(&options)?;
         let gpu = Gpu::open(&Options { without, ..Options::default() }).await?;
         Ok(Self { gpu })
     }

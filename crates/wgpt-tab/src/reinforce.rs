@@ -27,7 +27,7 @@ use crate::{
 /// The judge and the settings of PPO, as in `wgpt ppo` but with fewer samples.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wishes {
+pub struct ReinforceOptions {
     prompts: Vec<String>,
     judge: String,
     batch: usize,
@@ -38,7 +38,7 @@ pub struct Wishes {
     temperature: f32,
 }
 
-impl Default for Wishes {
+impl Default for ReinforceOptions {
     fn default() -> Self {
         Self {
             prompts: Vec::new(),
@@ -61,7 +61,7 @@ pub struct Reinforcer {
 
 impl Reinforcer {
     /// Starts with a policy that equals its reference.
-    pub(crate) fn begin(gpu: &Gpu, gguf: Vec<u8>, wishes: Wishes) -> Result<Self> {
+    pub(crate) fn begin(gpu: &Gpu, gguf: Vec<u8>, wishes: ReinforceOptions) -> Result<Self> {
         let (source, codec) = talk::open(gguf)?;
         let judge = match wishes.judge.split(':').next() {
             // The other judges need files, programs or reference answers.

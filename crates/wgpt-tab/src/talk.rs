@@ -24,14 +24,14 @@ use crate::{
 /// The sampling settings of answers.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Manner {
+struct TalkOptions {
     temperature: f32,
     top_p: f32,
     max_tokens: usize,
     seed: u64,
 }
 
-impl Default for Manner {
+impl Default for TalkOptions {
     fn default() -> Self {
         Self { temperature: 0.8, top_p: 1.0, max_tokens: 200, seed: 0 }
     }
@@ -39,7 +39,7 @@ impl Default for Manner {
 
 /// A message as JSON.
 #[derive(Deserialize)]
-struct Said {
+struct ChatMessage {
     role: String,
     content: String,
 }
@@ -61,7 +61,7 @@ pub(crate) fn open(bytes: Vec<u8>) -> Result<(gguf::Model, TextCodec)> {
 }
 
 fn messages(text: &str) -> Result<Vec<Message>> {
-    let said: Vec<Said> = serde_json::from_str(text).map_err(|error| Problem(format!("messages: {error}")))?;
+    let said: Vec<ChatMessage> = serde_json::from_str(text).map_err(|error| Problem(format!("messages: {error}")))?;
     Ok(said.iter().map(|said| Message::new(&said.role, &said.content)).collect())
 }
 
@@ -94,7 +94,7 @@ impl Talker {
 
     /// Answers `[{"role", "content"}]`. `each` is called with the text as it is generated, and returns `false` to stop.
     pub async fn answer(&self, said: String, options: String, each: Function) -> Result<String> {
-        let Manner { temperature, top_p, max_tokens, seed } = crate::problem::read(&options)?;
+        let TalkOptions { temperature, top_p, max_tokens, seed } = crate::problem::read(&options)?;
         let sampling = Sampling { temperature, top_p, seed, ..Sampling::default() };
         let mut before = messages(&said)?;
         let Some(last) = before.pop() else { return Err(Problem("messages: there is none to answer".into())) };

@@ -58,7 +58,7 @@ pub fn write_to(
     let alignment = checked_alignment(path, metadata)? as u64;
     let lengths = lengths(tensors)?;
     let header = header(metadata, tensors, &lengths, alignment)?;
-    let mut counted = Counted { inner: out, count: 0 };
+    let mut counted = CountingWriter { inner: out, count: 0 };
     counted.write_all(&header).map_err(Error::io(path, "write"))?;
     counted.pad(alignment).map_err(Error::io(path, "write"))?;
     for (tensor, length) in tensors.iter().zip(lengths) {
@@ -206,19 +206,19 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
 }
 
 /// Counts the bytes that pass through.
-struct Counted<W> {
+struct CountingWriter<W> {
     inner: W,
     count: u64,
 }
 
-impl<W: Write> Counted<W> {
+impl<W: Write> CountingWriter<W> {
     fn pad(&mut self, alignment: u64) -> io::Result<()> {
         let zeros = self.count.next_multiple_of(alignment) - self.count;
         io::copy(&mut io::Read::take(io::repeat(0), zeros), self).map(drop)
     }
 }
 
-impl<W: Write> Write for Counted<W> {
+impl<W: Write> Write for CountingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.count += written as u64;

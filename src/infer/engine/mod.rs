@@ -83,7 +83,7 @@ impl Refused {
 
 /// Counts of what an engine has done and is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Figures {
+pub struct EngineStatistics {
     /// Requests being answered.
     pub running: usize,
     /// Requests in the queue.
@@ -288,9 +288,9 @@ impl Engine {
     }
 
     /// Counts of what has been done so far and what is being done.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> EngineStatistics {
         let Schedule { page_table, waiting, running, tally, .. } = &self.schedule;
-        Figures {
+        EngineStatistics {
             running: running.len(),
             waiting: waiting.len(),
             pages_used: page_table.count() - page_table.available(),

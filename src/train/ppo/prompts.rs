@@ -170,14 +170,14 @@ pub(super) fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
 }
 
 /// A line of the file.
-struct Asked {
+struct PromptLine {
     messages: Vec<Message>,
     /// A plain text, which a model without a chat template continues.
     text: Option<String>,
     expected: Option<String>,
 }
 
-fn parse(line: &str) -> Result<Asked, String> {
+fn parse(line: &str) -> Result<PromptLine, String> {
     let value: Value = serde_json::from_str(line).map_err(|_| "the line is not JSON".to_string())?;
     let given = ["messages", "prompt", "question"].iter().map(|name| &value[*name]).find(|given| !given.is_null());
     let given = given.ok_or("it has no \"messages\", \"prompt\" or \"question\"")?;
@@ -187,7 +187,7 @@ fn parse(line: &str) -> Result<Asked, String> {
         _ => None,
     };
     if let Some(text) = given.as_str() {
-        return Ok(Asked { messages: vec![Message::new("user", text)], text: Some(text.to_string()), expected });
+        return Ok(PromptLine { messages: vec![Message::new("user", text)], text: Some(text.to_string()), expected });
     }
     let turns = given.as_array().ok_or("its prompt is neither a text nor a list of messages")?;
     let mut messages = Vec::new();
@@ -200,10 +200,10 @@ fn parse(line: &str) -> Result<Asked, String> {
     }
     let last = messages.iter().rposition(|message| message.role == "user").ok_or("the user says nothing")?;
     messages.truncate(last + 1);
-    Ok(Asked { messages, text: None, expected })
+    Ok(PromptLine { messages, text: None, expected })
 }
 
-impl Asked {
+impl PromptLine {
     fn encode(self, codec: &TextCodec, template: Option<&ChatTemplate>, width: usize) -> Result<Prompt, String> {
         let Self { messages, text, expected } = self;
         let last = messages.last().map(|message| message.content.clone()).unwrap_or_default();

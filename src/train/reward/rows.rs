@@ -13,13 +13,13 @@ pub fn width(longest: usize, context: usize) -> usize {
 }
 
 /// Places texts in rows.
-struct Shelf {
+struct RowFiller {
     width: usize,
     /// Number of positions used in each row.
     used: Vec<usize>,
 }
 
-impl Shelf {
+impl RowFiller {
     /// Finds the first row with room for `length` positions; returns the row and the position in it.
     fn put(&mut self, length: usize) -> (usize, usize) {
         let row = self.used.iter().position(|used| used + length <= self.width).unwrap_or_else(|| {
@@ -41,13 +41,13 @@ impl Shelf {
 /// Cuts a sequence of groups of texts, given by their lengths, into runs that take at most `most` rows each. A group
 /// stays whole, if need be in a run of its own that takes more.
 pub fn cut<'a>(groups: impl IntoIterator<Item = &'a [usize]>, width: usize, most: usize) -> Vec<Range<usize>> {
-    let (mut runs, mut shelf, mut first, mut count) = (Vec::new(), Shelf { width, used: Vec::new() }, 0, 0);
+    let (mut runs, mut filler, mut first, mut count) = (Vec::new(), RowFiller { width, used: Vec::new() }, 0, 0);
     for (index, lengths) in groups.into_iter().enumerate() {
-        shelf.put_all(lengths);
-        if shelf.used.len() > most && index > first {
+        filler.put_all(lengths);
+        if filler.used.len() > most && index > first {
             runs.push(first..index);
-            (shelf.used, first) = (Vec::new(), index);
-            shelf.put_all(lengths);
+            (filler.used, first) = (Vec::new(), index);
+            filler.put_all(lengths);
         }
         count = index + 1;
     }
@@ -75,9 +75,9 @@ pub struct Rows {
 impl Rows {
     /// Packs texts of 1 to `width` tokens in their order, each into the first row with room.
     pub fn new(texts: &[&[u32]], width: usize) -> Self {
-        let mut shelf = Shelf { width, used: Vec::new() };
-        let places: Vec<_> = texts.iter().map(|text| shelf.put(text.len())).collect();
-        let rows = shelf.used.len();
+        let mut filler = RowFiller { width, used: Vec::new() };
+        let places: Vec<_> = texts.iter().map(|text| filler.put(text.len())).collect();
+        let rows = filler.used.len();
         let mut inputs = vec![0; rows * width];
         // Each unused position attends only to itself, which costs the least in attention.
         let mut starts: Vec<u32> = (0..rows * width).map(|at| (at % width.max(1)) as u32).collect();

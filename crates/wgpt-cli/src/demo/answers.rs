@@ -26,7 +26,7 @@ pub(super) struct Drawn {
 }
 
 /// An answer that can be scored.
-pub(super) struct Said<'a> {
+pub(super) struct ScorableAnswer<'a> {
     pub prompt: &'a str,
     pub answer: &'a str,
     /// The answer that people gave.
@@ -64,7 +64,7 @@ pub(super) async fn draw(
 }
 
 /// The rewards of answers.
-pub(super) async fn rewards(judge: &RewardModel, said: &[Said<'_>]) -> Result<Vec<f32>> {
-    let text = |said: &Said<'_>| (vec![Message::new("user", said.prompt)], said.answer.to_string());
+pub(super) async fn rewards(judge: &RewardModel, said: &[ScorableAnswer<'_>]) -> Result<Vec<f32>> {
+    let text = |said: &ScorableAnswer<'_>| (vec![Message::new("user", said.prompt)], said.answer.to_string());
     judge.score(&said.iter().map(text).collect::<Vec<_>>()).await
 }

@@ -12,7 +12,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::{answers::Said, recipe::Recipe, stages::Story};
+use self::{answers::ScorableAnswer, recipe::Recipe, stages::DemoRun};
 use super::{Shared, output, training};
 use wgpt::{
     Error, Result,
@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
 
 /// The results of a stage.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Told {
+struct StageResult {
     stage: String,
     seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ struct Output<'a> {
     seconds: f64,
     report: String,
     model: String,
-    stages: &'a [Told],
+    stages: &'a [StageResult],
 }
 
 /// The stages in order.
@@ -117,7 +117,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let clock = Instant::now();
     let gpu = shared.open().await?;
     let stop = training::stop_on_interrupt();
-    let story = Story::new(shared, &gpu, out, recipe, arguments.seed, arguments.rate, stop)?;
+    let story = DemoRun::new(shared, &gpu, out, recipe, arguments.seed, arguments.rate, stop)?;
     for (index, stage) in STAGES.iter().enumerate().skip(told.len()) {
         shared.say(format_args!("\n== {} of {}: {}", index + 1, STAGES.len(), story.introduce(stage)));
         let begun = Instant::now();
@@ -155,7 +155,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 }
 
 /// The stages that an earlier demo in the folder has completed.
-fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<Told>> {
+fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<StageResult>> {
     let (out, record) = (&arguments.out, arguments.out.join("story.json"));
     if !arguments.resume {
         let used = out.read_dir().is_ok_and(|mut entries| entries.next().is_some());
@@ -183,21 +183,21 @@ fn settings(arguments: &Arguments, recipe: &Recipe) -> Value {
     json!({ "seed": arguments.seed, "rate": arguments.rate, "recipe": recipe })
 }
 
-fn save(record: &std::path::Path, arguments: &Arguments, recipe: &Recipe, told: &[Told]) -> Result<()> {
+fn save(record: &std::path::Path, arguments: &Arguments, recipe: &Recipe, told: &[StageResult]) -> Result<()> {
     let content = json!({ "settings": settings(arguments, recipe), "stages": told });
     atomic::write(record, format!("{content:#}\n").as_bytes())
 }
 
 /// Scores all answers of all stages with the last reward model.
-async fn judge(story: &Story<'_>, told: &mut [Told]) -> Result<()> {
+async fn judge(story: &DemoRun<'_>, told: &mut [StageResult]) -> Result<()> {
     let judge = story.reward_model("reward2")?;
     for stage in told.iter_mut().filter(|stage| !stage.answers.is_empty()) {
-        let said: Vec<Said<'_>> = story.said(&stage.answers).collect();
+        let said: Vec<ScorableAnswer<'_>> = story.said(&stage.answers).collect();
         let rewards = answers::rewards(&judge, &said).await?;
         stage.reward = Some(rewards.iter().map(|reward| f64::from(*reward)).sum::<f64>() / rewards.len().max(1) as f64);
         let right = said.iter().filter(|said| said.answer.trim() == said.expected).count();
         stage.as_taught = Some(right as f64 / said.len().max(1) as f64);
-        let sample = |(said, reward): (&Said<'_>, &f32)| Sample {
+        let sample = |(said, reward): (&ScorableAnswer<'_>, &f32)| Sample {
             prompt: said.prompt.to_string(),
             answer: said.answer.trim().to_string(),
             reward: *reward,
@@ -208,7 +208,7 @@ async fn judge(story: &Story<'_>, told: &mut [Told]) -> Result<()> {
 }
 
 /// A stage's chapter in the report.
-fn chapter(story: &Story<'_>, told: &Told) -> Result<timeline::Chapter> {
+fn chapter(story: &DemoRun<'_>, told: &StageResult) -> Result<timeline::Chapter> {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_string(), value)));
     fact("validation loss", told.val_loss.map(|loss| format!("{loss:.3}")));
@@ -231,13 +231,13 @@ fn chapter(story: &Story<'_>, told: &Told) -> Result<timeline::Chapter> {
 const WIDTH: usize = 76;
 
 /// Every stage's figures, then the same prompts with the answers after each stage.
-fn words(told: &[Told]) -> String {
+fn words(told: &[StageResult]) -> String {
     let number = |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
     let share = |value: Option<f64>| value.map_or(String::new(), |value| format!("{:.0} %", 100.0 * value));
     let head = ["stage", "val loss", "accuracy", "reward", "as taught", "KL", "seconds"];
     let mut lines = vec![row(head.map(String::from))];
     for stage in told {
-        let Told { val_loss, accuracy, reward, as_taught, kl, seconds, .. } = stage;
+        let StageResult { val_loss, accuracy, reward, as_taught, kl, seconds, .. } = stage;
         let reward = reward.map_or(String::new(), |reward| format!("{reward:+.2}"));
         let cells = [number(*val_loss, 3), share(*accuracy), reward, share(*as_taught), number(*kl, 2)];
         let [a, b, c, d, e] = cells;
@@ -268,7 +268,12 @@ mod tests {
     #[test]
     fn every_stage_answers_the_same_prompts() {
         let sample = |answer: &str, reward| Sample { prompt: "Hi".into(), answer: answer.into(), reward };
-        let stage = |name: &str, samples| Told { stage: name.into(), reward: Some(0.5), samples, ..Told::default() };
+        let stage = |name: &str, samples| StageResult {
+            stage: name.into(),
+            reward: Some(0.5),
+            samples,
+            ..StageResult::default()
+        };
         let told = [
             stage("sft", vec![sample("Go\u{1b} away.", -1.25)]),
             stage("reward", vec![]),

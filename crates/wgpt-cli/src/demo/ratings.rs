@@ -3,7 +3,7 @@
 use super::{
     super::rate,
     answers::{self, Drawn},
-    stages::Story,
+    stages::DemoRun,
     texts::{Preference, asking},
 };
 use wgpt::{Error, Result, infer::sampler::Sampling, io::atomic};
@@ -16,7 +16,7 @@ pub(super) const STREAM: u64 = u64::from_le_bytes(*b"demo rat");
 /// answer differs from the preferred shipped answer, the shipped one is preferred. `policies` are the stages of these
 /// models.
 pub(super) async fn shipped(
-    story: &Story<'_>,
+    story: &DemoRun<'_>,
     (stage, earlier): (&str, Option<&str>),
     policies: &[&str],
     drawn: Drawn,
@@ -51,7 +51,7 @@ fn other(Preference { prompt, chosen, .. }: &Preference, answer: &str) -> Option
 }
 
 /// Asks the person at the terminal for ratings, and stores them together with those of the previous round.
-pub(super) async fn ask(story: &Story<'_>, stage: &str, policy: &str, pairs: usize) -> Result<Store> {
+pub(super) async fn ask(story: &DemoRun<'_>, stage: &str, policy: &str, pairs: usize) -> Result<Store> {
     let prompts = story.path(&format!("{stage}-prompts.jsonl"));
     let database = story.path("feedback.sqlite");
     // Each round uses a different part of the prompts.

@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     super::{Shared, output, pretrain, reinforce, training},
-    Told,
-    answers::{self, Drawn, Said},
+    StageResult,
+    answers::{self, Drawn, ScorableAnswer},
     ratings,
     recipe::Recipe,
     texts::{self, Preference},
@@ -50,7 +50,7 @@ const ANSWERS: u64 = u64::from_le_bytes(*b"demo ans");
 const ROLES: usize = 16;
 
 /// The state shared by all stages.
-pub(super) struct Story<'a> {
+pub(super) struct DemoRun<'a> {
     pub shared: &'a Shared,
     pub gpu: &'a Gpu,
     pub recipe: Recipe,
@@ -63,7 +63,7 @@ pub(super) struct Story<'a> {
     stop: Arc<AtomicBool>,
 }
 
-impl<'a> Story<'a> {
+impl<'a> DemoRun<'a> {
     pub fn new(
         shared: &'a Shared,
         gpu: &'a Gpu,
@@ -106,7 +106,7 @@ impl<'a> Story<'a> {
     }
 
     /// Runs or resumes a stage; [`None`] if it was asked to stop.
-    pub async fn stage(&self, stage: &str) -> Result<Option<Told>> {
+    pub async fn stage(&self, stage: &str) -> Result<Option<StageResult>> {
         match stage {
             "pretrain" => self.pretrain().await,
             "sft" => self.sft().await,
@@ -131,8 +131,12 @@ impl<'a> Story<'a> {
     }
 
     /// The answers of a stage, with their prompts and the answers that people gave.
-    pub fn said<'b>(&'b self, answers: &'b [String]) -> impl Iterator<Item = Said<'b>> {
-        self.asked().zip(answers).map(|(asked, answer)| Said { prompt: &asked.prompt, answer, expected: &asked.chosen })
+    pub fn said<'b>(&'b self, answers: &'b [String]) -> impl Iterator<Item = ScorableAnswer<'b>> {
+        self.asked().zip(answers).map(|(asked, answer)| ScorableAnswer {
+            prompt: &asked.prompt,
+            answer,
+            expected: &asked.chosen,
+        })
     }
 
     pub fn reward_model(&self, stage: &str) -> Result<RewardModel> {
@@ -148,7 +152,7 @@ impl<'a> Story<'a> {
         Drawn { max_tokens, temperature, seed: self.seed ^ stream, rows: ppo_batch }
     }
 
-    async fn pretrain(&self) -> Result<Option<Told>> {
+    async fn pretrain(&self) -> Result<Option<StageResult>> {
         let (recipe, out) = (&self.recipe, self.folder("pretrain"));
         std::fs::create_dir_all(&out).map_err(wgpt::Error::io(&out, "create"))?;
         let text = self.out.join("shakespeare.txt");
@@ -173,10 +177,10 @@ impl<'a> Story<'a> {
         let trainer = self.trainer(&out, &settings, fresh)?;
         let plain = TextCodec::plain(tokenizer.clone());
         let summary = self.learn(&out, settings.clone(), Pretrain { split }, plain, trainer).await?.0;
-        Ok(summary.map(|summary| Told { val_loss: summary.val_loss, ..Told::default() }))
+        Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, ..StageResult::default() }))
     }
 
-    async fn sft(&self) -> Result<Option<Told>> {
+    async fn sft(&self) -> Result<Option<StageResult>> {
         let (recipe, out) = (&self.recipe, self.folder("sft"));
         let path = self.out.join("chats.jsonl");
         atomic::write(&path, texts::conversations(&self.preferences).as_bytes())?;
@@ -198,11 +202,11 @@ impl<'a> Story<'a> {
         let fresh = || Trainer::new(self.gpu, load::tunable(self.gpu, &base, None, self.seed, |_, _| ())?, &settings);
         let trainer = self.trainer(&out, &settings, fresh)?;
         let summary = self.learn(&out, settings.clone(), task, self.codec.clone(), trainer).await?.0;
-        Ok(summary.map(|summary| Told { val_loss: summary.val_loss, ..Told::default() }))
+        Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, ..StageResult::default() }))
     }
 
     /// A reward model on top of the fine-tuned model, trained on the ratings available so far.
-    async fn reward(&self, stage: &str, earlier: Option<&str>, policies: &[&str]) -> Result<Option<Told>> {
+    async fn reward(&self, stage: &str, earlier: Option<&str>, policies: &[&str]) -> Result<Option<StageResult>> {
         let (recipe, out, base) = (&self.recipe, self.folder(stage), self.folder("sft"));
         let config = interchange::open(&base)?.config().clone();
         let reader = Reader::new(&self.codec, config.context)?;
@@ -241,10 +245,10 @@ impl<'a> Story<'a> {
         let trainer = self.trainer(&out, &settings, fresh)?;
         let (summary, task) = self.learn(&out, settings.clone(), task, self.codec.clone(), trainer).await?;
         let accuracy = task.evaluation.as_ref().and_then(|evaluation| evaluation.accuracy);
-        Ok(summary.map(|summary| Told { val_loss: summary.val_loss, accuracy, ..Told::default() }))
+        Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, accuracy, ..StageResult::default() }))
     }
 
-    async fn ppo(&self, stage: &str, base: &str, judge: &str, round: usize) -> Result<Option<Told>> {
+    async fn ppo(&self, stage: &str, base: &str, judge: &str, round: usize) -> Result<Option<StageResult>> {
         let (recipe, out) = (&self.recipe, self.folder(stage));
         let base = checkpoint::resolve(&self.folder(base))?;
         let asked = texts::asking(self.prompts().iter());
@@ -284,7 +288,7 @@ impl<'a> Story<'a> {
         let base = std::path::absolute(&base).map_err(wgpt::Error::io(&base, "find"))?;
         let run = Run { out: &out, base, ppo, stop: &self.stop };
         let summary = reinforce::show(self.shared, self.gpu, run).await?;
-        let told = Told { kl: Some(summary.last_quarter_kl), ..Told::default() };
+        let told = StageResult { kl: Some(summary.last_quarter_kl), ..StageResult::default() };
         Ok((!summary.stopped).then_some(told))
     }
 

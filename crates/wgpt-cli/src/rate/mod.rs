@@ -118,7 +118,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         ..Output::default()
     };
     let Arguments { answers, again, .. } = *arguments;
-    let how = How { answers: answers.into(), again, seed: arguments.sampling.seed() };
+    let how = Dialogue { answers: answers.into(), again, seed: arguments.sampling.seed() };
     let mut rating = Session { shared, how, store: &mut store, output, introduced: false };
     match &arguments.model {
         Some(path) if unanswered => {
@@ -164,13 +164,13 @@ pub(super) async fn of_two(
     let session = session::Session::new(gpu, &model)?;
     let mut conversation = Conversation::new(session, &codec, sampling, max_tokens)?;
     let output = Output { feedback: database.to_path_buf(), rater: user(), prompts: tasks.len(), ..Output::default() };
-    let how = How { answers: 2, again: false, seed: sampling.seed };
+    let how = Dialogue { answers: 2, again: false, seed: sampling.seed };
     let mut rating = Session { shared, how, store: &mut store, output, introduced: false };
     rating.all(&tasks, Some((&mut conversation, tasks::name(path)))).await
 }
 
 /// The state of the dialogue with the rater.
-struct How {
+struct Dialogue {
     answers: usize,
     again: bool,
     seed: u64,
@@ -178,7 +178,7 @@ struct How {
 
 struct Session<'a> {
     shared: &'a Shared,
-    how: How,
+    how: Dialogue,
     store: &'a mut Store,
     output: Output,
     /// Whether the rater has seen the help text.

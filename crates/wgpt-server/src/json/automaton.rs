@@ -15,7 +15,7 @@ const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
 
 /// The position in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum At {
+enum Position {
     /// Before the object.
     #[default]
     Start,
@@ -62,7 +62,7 @@ enum Part {
 /// The state after some bytes of a JSON object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Json {
-    at: At,
+    at: Position,
     /// The open containers, innermost in the lowest bit: 1 for an object.
     open: u32,
     depth: u8,
@@ -73,28 +73,28 @@ pub struct Json {
 impl Json {
     /// Whether the object is complete.
     pub fn is_done(self) -> bool {
-        self.at == At::Done
+        self.at == Position::Done
     }
 
     /// Whether the text ends at a character boundary.
     pub fn is_between_characters(self) -> bool {
-        !matches!(self.at, At::Text { more: 1.., .. })
+        !matches!(self.at, Position::Text { more: 1.., .. })
     }
 
     /// The smallest number of bytes that completes the object.
     pub fn distance(self) -> usize {
         let rest = match self.at {
-            At::Start => 2,
-            At::Done | At::FirstKey | At::FirstValue | At::After => 0,
-            At::Key => 4,
-            At::Colon => 2,
-            At::Value => 1,
-            At::Text { key, more, .. } => usize::from(more) + 1 + if key { 2 } else { 0 },
-            At::Escape { key } => 2 + if key { 2 } else { 0 },
-            At::Hex { key, left, .. } => usize::from(left) + 1 + if key { 2 } else { 0 },
-            At::Word { word, done } => WORDS[usize::from(word)].len() - usize::from(done),
-            At::Number(Part::Minus | Part::Point | Part::E | Part::Sign, _) => 1,
-            At::Number(..) => 0,
+            Position::Start => 2,
+            Position::Done | Position::FirstKey | Position::FirstValue | Position::After => 0,
+            Position::Key => 4,
+            Position::Colon => 2,
+            Position::Value => 1,
+            Position::Text { key, more, .. } => usize::from(more) + 1 + if key { 2 } else { 0 },
+            Position::Escape { key } => 2 + if key { 2 } else { 0 },
+            Position::Hex { key, left, .. } => usize::from(left) + 1 + if key { 2 } else { 0 },
+            Position::Word { word, done } => WORDS[usize::from(word)].len() - usize::from(done),
+            Position::Number(Part::Minus | Part::Point | Part::E | Part::Sign, _) => 1,
+            Position::Number(..) => 0,
         };
         rest + usize::from(self.depth)
     }
@@ -103,36 +103,36 @@ impl Json {
     pub fn step(self, byte: u8) -> Option<Self> {
         let to = |at| Some(Self { at, spaces: 0, ..self });
         match self.at {
-            At::Text { key, more, low, high } => to(text(byte, key, more, low, high)?),
-            At::Escape { key } => match byte {
+            Position::Text { key, more, low, high } => to(text(byte, key, more, low, high)?),
+            Position::Escape { key } => match byte {
                 b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => to(plain(key)),
-                b'u' => to(At::Hex { key, left: 4, d: false }),
+                b'u' => to(Position::Hex { key, left: 4, d: false }),
                 _ => None,
             },
-            At::Hex { key, left, d } => match (byte.is_ascii_hexdigit(), left) {
-                (true, 4) => to(At::Hex { key, left: 3, d: byte.eq_ignore_ascii_case(&b'd') }),
+            Position::Hex { key, left, d } => match (byte.is_ascii_hexdigit(), left) {
+                (true, 4) => to(Position::Hex { key, left: 3, d: byte.eq_ignore_ascii_case(&b'd') }),
                 (true, 3) if d && byte > b'7' => None,
                 (true, 1) => to(plain(key)),
-                (true, _) => to(At::Hex { key, left: left - 1, d: false }),
+                (true, _) => to(Position::Hex { key, left: left - 1, d: false }),
                 _ => None,
             },
-            At::Word { word, done } => {
+            Position::Word { word, done } => {
                 let letters = WORDS[usize::from(word)];
                 match letters.get(usize::from(done)) {
-                    Some(letter) if *letter == byte && usize::from(done) + 1 == letters.len() => to(At::After),
-                    Some(letter) if *letter == byte => to(At::Word { word, done: done + 1 }),
+                    Some(letter) if *letter == byte && usize::from(done) + 1 == letters.len() => to(Position::After),
+                    Some(letter) if *letter == byte => to(Position::Word { word, done: done + 1 }),
                     _ => None,
                 }
             }
-            At::Number(part, count) => match number(part, count, byte) {
+            Position::Number(part, count) => match number(part, count, byte) {
                 Some(at) => to(at),
                 None if matches!(part, Part::Zero | Part::Integer | Part::Fraction | Part::Exponent) => {
-                    Self { at: At::After, spaces: 0, ..self }.step(byte)
+                    Self { at: Position::After, spaces: 0, ..self }.step(byte)
                 }
                 None => None,
             },
-            At::Done => None,
-            At::Start => {
+            Position::Done => None,
+            Position::Start => {
                 if byte == b'{' {
                     self.opened(true)
                 } else {
@@ -143,41 +143,41 @@ impl Json {
                 let room = self.spaces < 2 + 4 * self.depth;
                 room.then_some(Self { spaces: self.spaces + 1, ..self })
             }
-            At::FirstKey => match byte {
+            Position::FirstKey => match byte {
                 b'"' => to(plain(true)),
                 b'}' => self.closed(true),
                 _ => None,
             },
-            At::Key => {
+            Position::Key => {
                 if byte == b'"' {
                     to(plain(true))
                 } else {
                     None
                 }
             }
-            At::Colon => {
+            Position::Colon => {
                 if byte == b':' {
-                    to(At::Value)
+                    to(Position::Value)
                 } else {
                     None
                 }
             }
-            At::FirstValue if byte == b']' => self.closed(false),
-            At::Value | At::FirstValue => match byte {
+            Position::FirstValue if byte == b']' => self.closed(false),
+            Position::Value | Position::FirstValue => match byte {
                 b'{' => self.opened(true),
                 b'[' => self.opened(false),
                 b'"' => to(plain(false)),
-                b'-' => to(At::Number(Part::Minus, 0)),
-                b'0' => to(At::Number(Part::Zero, 1)),
-                b'1'..=b'9' => to(At::Number(Part::Integer, 1)),
+                b'-' => to(Position::Number(Part::Minus, 0)),
+                b'0' => to(Position::Number(Part::Zero, 1)),
+                b'1'..=b'9' => to(Position::Number(Part::Integer, 1)),
                 _ => {
                     let word = WORDS.iter().position(|word| word[0] == byte)?;
-                    to(At::Word { word: word as u8, done: 1 })
+                    to(Position::Word { word: word as u8, done: 1 })
                 }
             },
-            At::After => match (byte, self.open & 1 == 1) {
-                (b',', true) => to(At::Key),
-                (b',', false) => to(At::Value),
+            Position::After => match (byte, self.open & 1 == 1) {
+                (b',', true) => to(Position::Key),
+                (b',', false) => to(Position::Value),
                 (b'}', true) => self.closed(true),
                 (b']', false) => self.closed(false),
                 _ => None,
@@ -186,33 +186,33 @@ impl Json {
     }
 
     fn opened(self, object: bool) -> Option<Self> {
-        let at = if object { At::FirstKey } else { At::FirstValue };
+        let at = if object { Position::FirstKey } else { Position::FirstValue };
         let open = self.open << 1 | u32::from(object);
         (self.depth < DEPTH).then_some(Self { at, open, depth: self.depth + 1, spaces: 0 })
     }
 
     fn closed(self, object: bool) -> Option<Self> {
-        let at = if self.depth == 1 { At::Done } else { At::After };
+        let at = if self.depth == 1 { Position::Done } else { Position::After };
         let fits = (self.open & 1 == 1) == object;
         fits.then_some(Self { at, open: self.open >> 1, depth: self.depth - 1, spaces: 0 })
     }
 }
 
 /// In a string, at a character boundary.
-fn plain(key: bool) -> At {
-    At::Text { key, more: 0, low: 0x80, high: 0xbf }
+fn plain(key: bool) -> Position {
+    Position::Text { key, more: 0, low: 0x80, high: 0xbf }
 }
 
 /// Consumes a byte of a string. UTF-8 by table 3-7 of the Unicode standard: no overlong forms, no surrogates, nothing
 /// above U+10FFFF.
-fn text(byte: u8, key: bool, more: u8, low: u8, high: u8) -> Option<At> {
+fn text(byte: u8, key: bool, more: u8, low: u8, high: u8) -> Option<Position> {
     if more > 0 {
-        return (low..=high).contains(&byte).then_some(At::Text { key, more: more - 1, low: 0x80, high: 0xbf });
+        return (low..=high).contains(&byte).then_some(Position::Text { key, more: more - 1, low: 0x80, high: 0xbf });
     }
     let (more, low, high) = match byte {
-        b'"' if key => return Some(At::Colon),
-        b'"' => return Some(At::After),
-        b'\\' => return Some(At::Escape { key }),
+        b'"' if key => return Some(Position::Colon),
+        b'"' => return Some(Position::After),
+        b'\\' => return Some(Position::Escape { key }),
         0x20..=0x7f => return Some(plain(key)),
         0xc2..=0xdf => (1, 0x80, 0xbf),
         0xe0 => (2, 0xa0, 0xbf),
@@ -223,12 +223,12 @@ fn text(byte: u8, key: bool, more: u8, low: u8, high: u8) -> Option<At> {
         0xf4 => (3, 0x80, 0x8f),
         _ => return None,
     };
-    Some(At::Text { key, more, low, high })
+    Some(Position::Text { key, more, low, high })
 }
 
 /// Consumes a byte that continues a number.
-fn number(part: Part, count: u8, byte: u8) -> Option<At> {
-    let at = |part, count| Some(At::Number(part, count));
+fn number(part: Part, count: u8, byte: u8) -> Option<Position> {
+    let at = |part, count| Some(Position::Number(part, count));
     let room = count < DIGITS;
     match (part, byte) {
         (Part::Minus, b'0') => at(Part::Zero, 1),

@@ -14,7 +14,7 @@ use crate::{
     base64,
     openai::{chat, logprobs::finite},
     problem::{Problem, ok},
-    router::{self, Asked},
+    router::{self, ReadRequest},
     worker::NO_REWARD,
 };
 use wgpt::{
@@ -43,7 +43,7 @@ pub async fn about(State(app): State<Arc<App>>) -> Response {
 /// # Errors
 /// 400 for a text that the tokenizer cannot encode.
 pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let Asked { fields, .. } = router::asked(&app, request).await?;
+    let ReadRequest { fields, .. } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let missing = || Problem::field("text", "is missing");
     let text = fields.text("text")?.ok_or_else(missing)?.to_string();
@@ -60,7 +60,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
 /// # Errors
 /// 400 for a text that is empty or too long.
 pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let Asked { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
     let top = fields.integer("top", 0..=50)?.unwrap_or(10) as usize;
     let model = app.model(None)?;
     let (reader, text) = (model.clone(), fields.text("text")?.map(str::to_string));
@@ -96,7 +96,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
 /// # Errors
 /// 400 if no reward model is loaded, or if the messages are not a conversation.
 pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let Asked { fields, .. } = router::asked(&app, request).await?;
+    let ReadRequest { fields, .. } = router::asked(&app, request).await?;
     if !app.facts.reward {
         return Err(Problem::bad(NO_REWARD));
     }

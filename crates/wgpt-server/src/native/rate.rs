@@ -13,7 +13,7 @@ use crate::{
     feedback::{Store, now},
     input::Fields,
     problem::{Problem, ok},
-    router::{self, Asked},
+    router::{self, ReadRequest},
 };
 use wgpt::feedback::{Answer, Prompt, Rating, Refusal, Verdict};
 
@@ -25,7 +25,7 @@ const NAME: usize = 200;
 /// # Errors
 /// 400 for an invalid rating.
 pub async fn rate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let Asked { fields, .. } = router::asked(&app, request).await?;
+    let ReadRequest { fields, .. } = router::asked(&app, request).await?;
     let rating = read(&fields, &app.models[0].name)?;
     let (id, new) = App::aside(move || {
         let mut open = app.store.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

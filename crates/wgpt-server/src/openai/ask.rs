@@ -22,13 +22,13 @@ use wgpt::infer::engine::request::{Constraint, Request, TokenEvent};
 
 /// A request's token counts, for `usage` and for its line in the log.
 #[derive(Debug, Default)]
-pub struct Spent {
+pub struct TokenCounts {
     prompt: AtomicUsize,
     cached: AtomicUsize,
     generated: AtomicUsize,
 }
 
-impl Spent {
+impl TokenCounts {
     /// Counts a prompt.
     pub fn prompt(&self, tokens: usize) {
         self.prompt.fetch_add(tokens, Relaxed);
@@ -60,7 +60,7 @@ impl Spent {
 
 /// What is reported beside the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Telling {
+pub struct Reporting {
     /// Whether tokens are reported.
     pub tokens: bool,
     /// Number of likely tokens reported with each.
@@ -77,7 +77,7 @@ pub fn ask(
     model: &ServedModel,
     prompts: &[Vec<u32>],
     options: &Options,
-    telling: Telling,
+    telling: Reporting,
     usual: usize,
 ) -> Result<Receiver<ChoiceEvent>, Problem> {
     let config = &app.facts.config;
@@ -141,7 +141,7 @@ pub async fn gather(
     mut receiver: Receiver<ChoiceEvent>,
     prompts: usize,
     choices: usize,
-    spent: &Arc<Spent>,
+    spent: &Arc<TokenCounts>,
 ) -> Result<Vec<Choice>, Problem> {
     let mut all = vec![Choice::default(); prompts * choices];
     let mut left = all.len();

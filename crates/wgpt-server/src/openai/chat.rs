@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    ask::{Choice, Telling, ask, gather},
+    ask::{Choice, Reporting, ask, gather},
     envelope::Envelope,
     logprobs,
     options::Options,
@@ -20,7 +20,7 @@ use crate::{
     app::{App, ServedModel},
     input::Fields,
     problem::{Problem, ok, short},
-    router::{self, Asked},
+    router::{self, ReadRequest},
 };
 use wgpt::text::Message;
 
@@ -35,7 +35,7 @@ const PIECE: &str = "chat.completion.chunk";
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
 pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let Asked { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let options = Options::read(&fields, &app.limits, &app.secrets, app.facts.config.vocabulary)?;
     let ids = fields.get("top_logits").is_some();
@@ -59,14 +59,14 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
 }
 
 /// Which tokens are reported: `logprobs` and `top_logprobs`, or the page's `top_logits`.
-fn telling(fields: &Fields) -> Result<Telling, Problem> {
+fn telling(fields: &Fields) -> Result<Reporting, Problem> {
     let top = fields.integer("top_logprobs", 0..=TOP[0])?;
     if let Some(top) = fields.integer("top_logits", 1..=TOP[1])? {
-        return Ok(Telling { tokens: true, top: top as usize });
+        return Ok(Reporting { tokens: true, top: top as usize });
     }
     match (fields.flag("logprobs")?, top) {
         (false, Some(1..)) => Err(Problem::field("top_logprobs", "needs \"logprobs\": true")),
-        (tokens, top) => Ok(Telling { tokens, top: top.unwrap_or(0) as usize }),
+        (tokens, top) => Ok(Reporting { tokens, top: top.unwrap_or(0) as usize }),
     }
 }
 
@@ -109,7 +109,7 @@ pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
 struct Form {
     envelope: Envelope,
     model: Arc<ServedModel>,
-    telling: Telling,
+    telling: Reporting,
     ids: bool,
     choices: usize,
 }
@@ -188,9 +188,9 @@ mod tests {
     #[test]
     fn logprobs_are_told_where_they_are_asked_for() {
         let read = |text: &str| telling(&Fields::parse(text.as_bytes()).unwrap());
-        assert_eq!(read("{}").unwrap(), Telling::default());
-        assert_eq!(read(r#"{"logprobs": true, "top_logprobs": 3}"#).unwrap(), Telling { tokens: true, top: 3 });
-        assert_eq!(read(r#"{"top_logits": 50}"#).unwrap(), Telling { tokens: true, top: 50 });
+        assert_eq!(read("{}").unwrap(), Reporting::default());
+        assert_eq!(read(r#"{"logprobs": true, "top_logprobs": 3}"#).unwrap(), Reporting { tokens: true, top: 3 });
+        assert_eq!(read(r#"{"top_logits": 50}"#).unwrap(), Reporting { tokens: true, top: 50 });
         assert!(read(r#"{"top_logprobs": 3}"#).is_err() && read(r#"{"top_logits": 51}"#).is_err());
     }
 }

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    ask::{Choice, Telling, ask, gather},
+    ask::{Choice, Reporting, ask, gather},
     envelope::Envelope,
     logprobs,
     options::Options,
@@ -20,7 +20,7 @@ use crate::{
     app::{App, ServedModel},
     input::Fields,
     problem::{Problem, ok},
-    router::{self, Asked},
+    router::{self, ReadRequest},
 };
 
 /// OpenAI's default for `max_tokens`.
@@ -37,7 +37,7 @@ const MOST: usize = 64;
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
 pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let Asked { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let vocabulary = app.facts.config.vocabulary;
     let options = Options::read(&fields, &app.limits, &app.secrets, vocabulary)?;
@@ -46,7 +46,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
         return Err(Problem::field("best_of", "is not supported; request n answers and choose one"));
     }
     let top = fields.integer("logprobs", 0..=5)?;
-    let telling = Telling { tokens: top.is_some(), top: top.unwrap_or(0) as usize };
+    let telling = Reporting { tokens: top.is_some(), top: top.unwrap_or(0) as usize };
     let echo = fields.flag("echo")?;
     if echo && telling.tokens {
         return Err(Problem::field("echo", "cannot be combined with logprobs"));
@@ -98,7 +98,7 @@ fn prompts(model: &ServedModel, value: &Value, vocabulary: usize) -> Result<Vec<
 struct Form {
     envelope: Envelope,
     model: Arc<ServedModel>,
-    telling: Telling,
+    telling: Reporting,
     /// The text of each prompt, if it is echoed.
     echoed: Vec<String>,
     /// The position where the next token of each choice begins.

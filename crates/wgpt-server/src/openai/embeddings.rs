@@ -13,7 +13,7 @@ use crate::{
     base64,
     input::Fields,
     problem::{Problem, ok},
-    router::{self, Asked},
+    router::{self, ReadRequest},
 };
 
 /// Maximum number of texts in a request, the same as OpenAI's.
@@ -24,7 +24,7 @@ const MOST: usize = 2048;
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
 pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let Asked { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     if model.adapter.is_some() {
         return Err(Problem::field("model", "adapters have no embeddings; use the model itself"));

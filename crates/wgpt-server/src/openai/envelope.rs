@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{ask::Spent, options::Options, stream::event};
+use super::{ask::TokenCounts, options::Options, stream::event};
 use crate::{
     app::{App, ServedModel},
     router,
@@ -18,12 +18,12 @@ pub struct Envelope {
     /// Whether a stream ends with the token usage.
     usage: bool,
     /// Its token counts.
-    pub spent: Arc<Spent>,
+    pub spent: Arc<TokenCounts>,
 }
 
 impl Envelope {
     /// A new envelope; its id begins with `kind`.
-    pub fn new(kind: &str, app: &App, model: &ServedModel, options: &Options, spent: Arc<Spent>) -> Self {
+    pub fn new(kind: &str, app: &App, model: &ServedModel, options: &Options, spent: Arc<TokenCounts>) -> Self {
         let id = format!("{kind}-{:016x}", app.secrets.next());
         Self { id, created: router::seconds(), model: model.name.clone(), usage: options.usage, spent }
     }
