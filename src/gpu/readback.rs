@@ -23,10 +23,12 @@ impl Gpu {
     }
 }
 
-/// A copy that was submitted to the GPU and can be polled for arrival.
+/// A copy that was submitted to the GPU and can be polled for arrival. Its buffer is being mapped, and is unmapped before
+/// the pool gets it back, even if the bytes are never asked for.
 #[must_use]
 pub struct PendingCopy {
     copy: Readback,
+    /// `None` where there is nothing to unmap: on an imagined device, or when mapping failed.
     mapped: Option<Signal<Mapped>>,
 }
 
@@ -40,26 +42,15 @@ impl Readback {
             return Ok(PendingCopy { copy: self, mapped: None });
         }
         self.gpu.submission_of(self.epoch)?;
-        Ok(PendingCopy { mapped: Some(self.map()), copy: self })
+        Ok(self.map())
     }
 
     /// Requests that the bytes be mapped; only valid once the copy has been submitted.
-    fn map(&self) -> Signal<Mapped> {
+    fn map(self) -> PendingCopy {
         let signal = Signal::<Mapped>::default();
         let sender = signal.clone();
         self.staging.buffer().slice(..self.size).map_async(wgpu::MapMode::Read, move |result| sender.send(result));
-        signal
-    }
-
-    /// The bytes of the copy, once mapped.
-    fn take(&self, mapped: Mapped) -> Result<Vec<u8>> {
-        self.gpu.check()?;
-        let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string(), saved: None };
-        mapped.map_err(|error| lost(error.to_string()))?;
-        let slice = self.staging.buffer().slice(..self.size);
-        let bytes = slice.get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec();
-        self.staging.buffer().unmap();
-        Ok(bytes)
+        PendingCopy { copy: self, mapped: Some(signal) }
     }
 
     /// The bytes, once the GPU has written them.
@@ -72,10 +63,7 @@ impl Readback {
         }
         // Mapping is refused while the copy is only recorded.
         self.gpu.reach(self.epoch)?;
-        let signal = self.map();
-        self.gpu.turn();
-        let mapped = signal.await;
-        self.take(mapped)
+        self.map().bytes().await
     }
 
     /// The bytes as numbers.
@@ -99,12 +87,34 @@ impl PendingCopy {
     /// # Errors
     /// As [`Readback::bytes`].
     pub async fn numbers<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
-        let Self { copy, mapped } = self;
-        let Some(mapped) = mapped else { return copy.numbers().await };
-        copy.gpu.reach(copy.epoch)?;
-        copy.gpu.turn();
+        if self.mapped.is_some() {
+            self.copy.gpu.reach(self.copy.epoch)?;
+        }
+        Ok(bytemuck::pod_collect_to_vec(&self.bytes().await?))
+    }
+
+    /// The bytes, once they are mapped. Another thread that uses the device may be the one that is told.
+    async fn bytes(mut self) -> Result<Vec<u8>> {
+        let Some(mapped) = self.mapped.clone() else { return Ok(vec![0; self.copy.size as usize]) };
+        self.copy.gpu.turn();
         let mapped = mapped.await;
-        Ok(bytemuck::pod_collect_to_vec(&copy.take(mapped)?))
+        if mapped.is_err() {
+            self.mapped = None;
+        }
+        self.copy.gpu.check()?;
+        let lost = |reason: String| Error::DeviceLost { reason, kernel: "readback".to_string(), saved: None };
+        mapped.map_err(|error| lost(error.to_string()))?;
+        let slice = self.copy.staging.buffer().slice(..self.copy.size);
+        Ok(slice.get_mapped_range().map_err(|error| lost(error.to_string()))?.to_vec())
+    }
+}
+
+impl Drop for PendingCopy {
+    fn drop(&mut self) {
+        // What could not be mapped must not be unmapped.
+        if self.mapped.as_ref().is_some_and(|mapped| !matches!(mapped.take(), Some(Err(_)))) {
+            self.copy.staging.buffer().unmap();
+        }
     }
 }
 

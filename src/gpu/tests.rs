@@ -1,4 +1,4 @@
-//! The device of this crate's own tests, and what kernels that are not the project's show of it.
+//! The device of this crate's own tests: kernels that are not the project's, and copies to the host.
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -43,4 +43,40 @@ fn a_device_that_checks_clamps_indices() {
     gpu.upload(out, bytemuck::cast_slice(&[5u32, 0]));
     gpu.run(&PAST.plain(), binds![out: out], &[], [1, 1, 1]).expect("it runs");
     assert_eq!(wait::now(gpu.read(out).numbers::<u32>()).expect("a readback"), [5, 13]);
+}
+
+/// A copy that is given up while it is mapped, or once it is, leaves its buffer to the next one.
+#[test]
+fn copies_that_are_given_up_leave_their_buffers_usable() {
+    let (gpu, _alone) = device();
+    let storage = gpu.allocate(2000, Purpose::Compute);
+    let source = Bind { storage: &storage, offset: 0, size: 2000 };
+    gpu.clear(source);
+    for wait in [false, true] {
+        let copy = gpu.read(source).hand_over().expect("a submission");
+        while wait && !copy.is_here() {
+            std::thread::yield_now();
+        }
+        drop(copy);
+        assert_eq!(wait::now(gpu.read(source).numbers::<u32>()).expect("a readback"), [0; 500]);
+    }
+}
+
+/// The callback of one thread's copy may come to another thread that waits for its own.
+#[test]
+fn several_threads_read_from_one_device() {
+    let (gpu, _alone) = device();
+    std::thread::scope(|scope| {
+        for number in 0..4u32 {
+            scope.spawn(move || {
+                let storage = gpu.allocate(2000, Purpose::Compute);
+                let bind = Bind { storage: &storage, offset: 0, size: 2000 };
+                for round in 0..200 {
+                    gpu.upload(bind, bytemuck::cast_slice(&[number + round; 500]));
+                    let found = wait::now(gpu.read(bind).numbers::<u32>()).expect("a readback");
+                    assert_eq!(found, [number + round; 500]);
+                }
+            });
+        }
+    });
 }

@@ -65,12 +65,15 @@ impl Gpu {
     }
 }
 
-/// The result of `future`, for callers that are not `async`. Natively, waiting for the GPU blocks the thread, so every
-/// such future is ready when it is polled for the first time.
+/// The result of `future`, for callers that are not `async`. Natively it waits: mostly for nothing, as whoever waits for the
+/// GPU blocks its thread anyway, but a callback may come to another thread that uses the same device.
 ///
 /// # Errors
 /// Returns the errors of `future`; [`Error::WouldBlock`] in a browser, where nothing may block the page.
 pub fn now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    #[cfg(not(target_family = "wasm"))]
+    return pollster::block_on(future);
+    #[cfg(target_family = "wasm")]
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => Err(Error::WouldBlock),
@@ -96,6 +99,11 @@ impl<T> Signal<T> {
     /// Whether it is complete.
     pub fn is_sent(&self) -> bool {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.is_some()
+    }
+
+    /// Its result, if it is complete and nobody has taken it.
+    pub fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.take()
     }
 
     /// Completes it.
