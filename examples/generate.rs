@@ -29,7 +29,7 @@ async fn run(model: &Path, prompt: &str) -> Result<()> {
     let prompt_tokens = codec.read(prompt)?;
     let mut session = Session::new(&gpu, &model)?;
     let limits = Limits { count: 60, stops: &codec.conventions.stops, ..Limits::default() };
-    let sampling = Sampling { temperature: 0.7, seed: 1, ..Sampling::default() };
+    let sampling = Sampling { temperature: 0.0, seed: 1, ..Sampling::default() };
     print!("{prompt}");
     let generated = generate(
         &mut session,

@@ -269,21 +269,24 @@ async fn train<S: Stage>(
     let Schedule { steps, save_every, val_every } = stage.schedule();
     let (gpu, group, first) = (stage.gpu().clone(), stage.replica().group().clone(), stage.done());
     coordination::agree(&group, &(stage.settings(), first))?;
-    // From the first checkpoint on, the folder always holds one, whenever the run is killed.
+    let prepares = first == 0 && S::PREPARES;
+    // A folder with a log has a checkpoint, whenever the run is killed.
     if first > 0 {
         stage.rejoin(out)?;
-    } else if !S::PREPARES {
+    } else if !prepares {
         stage.save(out).await?;
     }
     let log = out.join(METRICS);
-    let mut metrics = Log::open(&group, &log, first)?;
+    let open_log = || Log::open(&group, &log, first);
+    let opened = if prepares { None } else { Some(open_log()?) };
     let report = |class: &str, index, count| event(Event::Tuning(class, index, count));
     coordination::tune(&gpu, &group, async || stage.rehearse().await, report).await?;
-    if first == 0 && S::PREPARES {
+    if prepares {
         event(Event::Preparing);
         stage.prepare().await?;
         stage.save(out).await?;
     }
+    let mut metrics = opened.map_or_else(open_log, Ok)?;
 
     let mut times = Vec::new();
     let (mut first_numbers, mut last_numbers, mut last_validation) = (None, None, None);

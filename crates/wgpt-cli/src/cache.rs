@@ -73,21 +73,29 @@ fn keep(file: &Path, bytes: &[u8]) {
 }
 
 /// The path of the model named by the user, or of the model that comes with the program. The latter is written to the
-/// user's cache folder (or, without one, to the folder for temporary files) if it is not there yet.
+/// user's cache folder, or where that cannot be written to the folder for temporary files, if it is not there yet.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written.
+/// [`Error::Io`] if neither can be written.
 pub(super) fn or_talker(named: Option<&PathBuf>) -> Result<PathBuf> {
     if let Some(path) = named {
         return Ok(path.clone());
     }
-    let folder = folder().unwrap_or_else(|| std::env::temp_dir().join("wgpt"));
+    let temporary = std::env::temp_dir().join("wgpt");
+    match folder().map(|folder| talker_in(&folder)) {
+        Some(Ok(path)) => Ok(path),
+        _ => talker_in(&temporary),
+    }
+}
+
+/// The model that comes with the program, in `folder`.
+fn talker_in(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("talker.gguf");
     // Another version of the program may have written a different one.
     if std::fs::read(&path).is_ok_and(|found| found == TALKER) {
         return Ok(path);
     }
-    std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     atomic::write(&path, TALKER)?;
     Ok(path)
 }

@@ -259,7 +259,7 @@ impl Ppo {
         }
         let (mean, variance) = moments(&scores);
         if variance == 0.0 {
-            return Err(Error::EqualScores { answers: scores.len(), score: mean });
+            return Err(Error::EqualScores { answers: scores.len(), score: mean + 0.0 });
         }
         self.progress.normal = Normal { mean, deviation: variance.sqrt() };
         Ok(())
