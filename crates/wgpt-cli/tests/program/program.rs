@@ -1,4 +1,4 @@
-//! Runs `wgpt` in a folder of its own, with a tuning cache shared by all tests.
+//! Runs `wgpt` in a folder of its own, with a cache of its own that starts with what earlier tests have tuned.
 
 use std::{
     path::{Path, PathBuf},
@@ -32,9 +32,41 @@ pub const TINY: &[&str] = &[
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wgpt");
 
-/// A folder that contains a text.
+/// A folder that contains a text, and the cache of the programs that run in it. Tests run side by side and tune at the same
+/// time: with one cache for all, two runs of a test could find different choices in it, which may round differently.
 pub struct Place {
     folder: TempDir,
+    cache: TempDir,
+}
+
+/// What tests have tuned so far.
+fn tuned() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuning")
+}
+
+/// Copies the files of `from` that `to` does not have, each of them whole.
+fn copy_missing(from: &Path, to: &Path) {
+    let files = std::fs::read_dir(from).into_iter().flatten().flatten();
+    for file in files.map(|entry| entry.path()).filter(|path| path.is_file()) {
+        let Some(name) = file.file_name() else { continue };
+        let target = to.join(name);
+        if !target.exists()
+            && let Ok(part) = tempfile::NamedTempFile::new_in(to)
+            && std::fs::copy(&file, part.path()).is_ok()
+        {
+            // If another test was faster, its file stays.
+            let _ = part.persist_noclobber(target);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let tuned = tuned();
+        if std::fs::create_dir_all(&tuned).is_ok() {
+            copy_missing(self.cache.path(), &tuned);
+        }
+    }
 }
 
 impl Place {
@@ -42,7 +74,9 @@ impl Place {
     pub fn with_text(text: impl AsRef<[u8]>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("text.txt"), text).expect("the text is written");
-        Self { folder }
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        copy_missing(&tuned(), cache.path());
+        Self { folder, cache }
     }
 
     /// A file or folder in it.
@@ -58,8 +92,7 @@ impl Place {
 
     /// A process in this folder.
     fn command_of(&self, mut command: Command) -> Command {
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuning");
-        command.current_dir(self.folder.path()).env("WGPT_CACHE", cache);
+        command.current_dir(self.folder.path()).env("WGPT_CACHE", self.cache.path());
         command.env("WGPT_CHECKED", if checked() { "1" } else { "0" });
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
