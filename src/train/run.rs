@@ -256,8 +256,7 @@ pub async fn run<S: Stage>(
     stop: &AtomicBool,
     event: impl FnMut(Event<'_, S::Numbers>),
 ) -> Result<Ended<S::Numbers>> {
-    let group = stage.replica().group().clone();
-    train(stage, out, stop, event).await.map_err(|error| interrupted(out, &group, error))
+    train(stage, out, stop, event).await.map_err(|error| interrupted(out, error))
 }
 
 async fn train<S: Stage>(

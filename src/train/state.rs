@@ -10,12 +10,11 @@ use crate::{
     gpu::Gpu,
     interchange::{TextCodec, adapter::Adapters, checkpoint::CheckpointSource, load::adapted},
     io::{
-        atomic,
         checkpoint::{self, Checkpoint, Contents, Kind},
         tensors::{NamedTensor, TensorFile},
     },
     model::{Gpt, build::Storage, heads::ScalarHead},
-    parallel::{Group, Kept, Replica},
+    parallel::{Kept, Replica},
     tensor::Tensor,
 };
 
@@ -179,10 +178,9 @@ pub(super) fn rejoin(out: &Path, trainer: &mut Trainer) -> Result<()> {
     Ok(())
 }
 
-/// Adds the checkpoint to continue from in `out` to `error` if the device or a rank was lost. Ranks other than the
-/// first also write the error to a file, because their output may not reach the terminal of the first.
-pub(super) fn interrupted(out: &Path, group: &Group, error: Error) -> Error {
-    let error = match error {
+/// Adds the checkpoint to continue from in `out` to `error` if the device or a rank was lost.
+pub(super) fn interrupted(out: &Path, error: Error) -> Error {
+    match error {
         Error::DeviceLost { reason, kernel, .. } => {
             Error::DeviceLost { reason, kernel, saved: checkpoint::resolve(out).ok() }
         }
@@ -190,12 +188,7 @@ pub(super) fn interrupted(out: &Path, group: &Group, error: Error) -> Error {
             Error::Rank { ranks, hosts, reason, saved: checkpoint::resolve(out).ok() }
         }
         error => error,
-    };
-    if !group.is_first() {
-        // Failing to write this file is not what ended the run, so it is not reported.
-        let _ = atomic::write(&out.join(format!("rank-{}.log", group.rank())), format!("{error}\n").as_bytes());
     }
-    error
 }
 
 /// The parts of a stage's checkpoint, besides the tokenizer.

@@ -1,10 +1,13 @@
 //! Running a training command under `mpirun` or Slurm.
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
 
-use super::Shared;
+use super::{Shared, hints};
 use wgpt::{
     Error, Result,
+    io::atomic,
     parallel::{self, Group, Options},
 };
 
@@ -84,6 +87,18 @@ pub(super) async fn join(
 }
 
 /// An error with the name of the rank, if there are several.
+/// Writes the error of a rank other than the first to a file in the run's folder `out`, because its output may not reach
+/// the terminal of the first.
+pub(super) fn keep_error<T>(out: &Path, group: &Group, result: &Result<T>) {
+    if let Err(error) = result
+        && !group.is_first()
+    {
+        let words = format!("{}\n", hints::words(error));
+        // Failing to write this file is not what ended the run, so it is not reported.
+        let _ = atomic::write(&out.join(format!("rank-{}.log", group.rank())), words.as_bytes());
+    }
+}
+
 fn named(group: &Group, error: Error) -> Error {
     match group.size() {
         1 => error,

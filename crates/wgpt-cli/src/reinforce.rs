@@ -307,7 +307,7 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
     let bar = output::bar(run.ppo.settings.steps, shared.quiet);
     bar.set_position(run.ppo.progress.step);
     bar.reset_eta();
-    let quiet = shared.quiet;
+    let (quiet, out, group) = (shared.quiet, run.out, run.ppo.learner.group());
     let summary = run
         .run(|event| match event {
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
@@ -335,6 +335,7 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
         })
         .await;
     bar.finish_and_clear();
+    ranks::keep_error(out, &group, &summary);
     shared.ended(gpu, summary)
 }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{Shared, output};
+use super::{Shared, output, ranks};
 use wgpt::{
     Result,
     gpu::Gpu,
@@ -36,7 +36,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervi
     bar.set_position(stage.trainer.optimizer.step);
     bar.reset_eta();
     let tokens = stage.task.tokens_per_step(&stage.settings) as f64;
-    let quiet = shared.quiet;
+    let (quiet, group) = (shared.quiet, stage.trainer.group());
     let summary = stage
         .run(|event| match event {
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
@@ -65,6 +65,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervi
         })
         .await;
     bar.finish_and_clear();
+    ranks::keep_error(stage.out, &group, &summary);
     shared.ended(gpu, summary)
 }
 
