@@ -65,8 +65,9 @@ impl Gpu {
     }
 }
 
-/// The result of `future`, for callers that are not `async`. Natively it waits: mostly for nothing, as whoever waits for the
-/// GPU blocks its thread anyway, but a callback may come to another thread that uses the same device.
+/// The result of `future`, for callers that are not `async`. Natively it waits. Mostly the result is
+/// there already, because waiting for the GPU blocks the thread, but another thread that uses the same device may run the
+/// callback.
 ///
 /// # Errors
 /// Returns the errors of `future`; [`Error::WouldBlock`] in a browser, where nothing may block the page.

@@ -59,7 +59,7 @@ pub fn join(options: Options) -> Result<Group> {
     Ok(Group(Some(Arc::new(ranks))))
 }
 
-/// To the thread that speaks MPI; one that has ended is found out by whoever waits.
+/// To the thread that speaks MPI; if it has ended, the callers that wait for an answer notice.
 impl Transport for Mutex<mpsc::Sender<Job>> {
     fn take(&self, job: Job) {
         let _ = lock(self).send(job);

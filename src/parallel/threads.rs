@@ -146,59 +146,43 @@ impl Drop for ThreadTransport {
     }
 }
 
-/// Answers the jobs of all ranks, given in rank order; `None` unless they are [`alike`].
-fn answer(round: Vec<Job>) -> Option<()> {
-    match *round.first()? {
+/// Answers the jobs of all ranks, given in rank order, which are [`alike`].
+fn answer(round: Vec<Job>) {
+    match round[0] {
         Job::Sum { wire, .. } => {
-            let sum = |job| match job {
-                Job::Sum { values, wire: own, reply } if own == wire => Some((values, reply)),
-                _ => None,
-            };
-            let (values, replies): (Vec<_>, Vec<_>) = round.into_iter().map(sum).collect::<Option<_>>()?;
-            let sums = add(&values, wire)?;
+            let sum = |job| if let Job::Sum { values, reply, .. } = job { Some((values, reply)) } else { None };
+            let (values, replies): (Vec<_>, Vec<_>) = round.into_iter().filter_map(sum).unzip();
+            let sums = add(&values, wire);
             replies.iter().for_each(|reply| drop(reply.send(sums.clone())));
         }
         Job::SumBlocks { .. } => {
-            let blocks = |job| match job {
-                Job::SumBlocks { values, reply } => Some((values, reply)),
-                _ => None,
-            };
-            let (values, replies): (Vec<_>, Vec<_>) = round.into_iter().map(blocks).collect::<Option<_>>()?;
-            let sums = add(&values, Wire::F32)?;
+            let blocks = |job| if let Job::SumBlocks { values, reply } = job { Some((values, reply)) } else { None };
+            let (values, replies): (Vec<_>, Vec<_>) = round.into_iter().filter_map(blocks).unzip();
+            let sums = add(&values, Wire::F32);
             let block = sums.len() / replies.len();
             for (rank, reply) in replies.iter().enumerate() {
                 drop(reply.send(sums[rank * block..][..block].to_vec()));
             }
         }
         Job::Gather { .. } => {
-            let gather = |job| match job {
-                Job::Gather { bytes, reply } => Some((bytes, reply)),
-                _ => None,
-            };
-            let (bytes, replies): (Vec<_>, Vec<_>) = round.into_iter().map(gather).collect::<Option<_>>()?;
+            let gather = |job| if let Job::Gather { bytes, reply } = job { Some((bytes, reply)) } else { None };
+            let (bytes, replies): (Vec<_>, Vec<_>) = round.into_iter().filter_map(gather).unzip();
             replies.iter().for_each(|reply| drop(reply.send(bytes.clone())));
         }
         Job::Leave { .. } => {
-            let leave = |job| match job {
-                Job::Leave { reply, .. } => Some(reply),
-                _ => None,
-            };
-            let replies: Vec<_> = round.into_iter().map(leave).collect::<Option<_>>()?;
-            for reply in replies {
-                // A rank that no longer waits for the answer is no error.
-                let _ = reply.send(());
+            for job in round {
+                if let Job::Leave { reply, .. } = job {
+                    // A rank that no longer waits for the answer is no error.
+                    let _ = reply.send(());
+                }
             }
         }
     }
-    Some(())
 }
 
-/// The sum of the ranks' numbers, added in rank order; `None` if their counts differ.
-fn add(all: &[Vec<f32>], wire: Wire) -> Option<Vec<f32>> {
-    let count = all.first()?.len();
-    if all.iter().any(|own| own.len() != count) {
-        return None;
-    }
+/// The sum of the ranks' numbers, added in rank order. All ranks give the same count.
+fn add(all: &[Vec<f32>], wire: Wire) -> Vec<f32> {
+    let count = all[0].len();
     let mut sums = vec![0.0; count];
     match wire {
         Wire::F32 => {
@@ -218,7 +202,7 @@ fn add(all: &[Vec<f32>], wire: Wire) -> Option<Vec<f32>> {
             }
         }
     }
-    Some(sums)
+    sums
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stops_reading_is_cancelled() {
+    fn a_client_that_stops_reading_is_cancelled() {
         let codec = Arc::new(TextCodec::plain(Tokenizer::chars_of(["ab"]).unwrap()));
         let writer = |stops: &[&str]| {
             Writer::new(codec.clone(), stops.iter().map(|stop| stop.to_string()).collect(), false, false)
