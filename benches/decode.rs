@@ -30,7 +30,7 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
             pollster::block_on(generate(&mut session, &[1, 2, 3], limits, &greedy, |_, _| (), |_| true))
         };
         run().expect("a first run");
-        pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
+        pollster::block_on(tuning::answer(gpu, None, |_, _, _| {})).expect("tuned");
         run().expect("a second run");
         group.throughput(Throughput::Elements(TOKENS as u64));
         group.bench_function(format!("{name} (elements are tokens)"), |bencher| {

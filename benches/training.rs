@@ -26,7 +26,7 @@ pub fn bench(criterion: &mut Criterion, gpu: &Gpu) {
         let model = Gpt::new(gpu, &settings.config, 1).expect("a model");
         let mut trainer = Trainer::new(gpu, model, &settings).expect("a trainer");
         trainer.rehearse(std::slice::from_ref(&batch)).expect("a rehearsal");
-        pollster::block_on(tuning::answer(gpu, |_, _, _| {})).expect("tuned");
+        pollster::block_on(tuning::answer(gpu, None, |_, _, _| {})).expect("tuned");
         let mut step = || pollster::block_on(trainer.step(std::slice::from_ref(&batch))?.outcome()).map(|_| ());
         step().expect("a step");
         group.throughput(Throughput::Elements((rows * context) as u64));

@@ -101,9 +101,6 @@ fn train<T>(
     let letters: String = ('a'..).take(VOCABULARY as usize).collect();
     let codec = TextCodec::plain(Tokenizer::chars_of([letters.as_str()]).expect("a tokenizer"));
     let (trainer, stop) = (trainer(gpu, &settings), AtomicBool::new(false));
-    // A run answers all open questions of the tuner, so questions from other tests are closed first.
-    let open: Vec<_> = gpu.tuner().open().into_iter().map(|(class, _)| class).collect();
-    open.iter().for_each(|class| gpu.tuner().remember(class, "asked by another test"));
     let mut stage = Supervised { out: dir.path(), settings, task, codec, trainer, best_val_loss: None, stop: &stop };
     let summary = pollster::block_on(stage.run(|_| ())).expect("a run");
     look(&stage, summary, dir.path())

@@ -49,7 +49,7 @@ impl Wgpt {
     fn tuned(&self, mut call: impl FnMut() -> Result<()> + 'static) -> Work {
         let gpu = self.0.clone();
         call().expect("the call is recorded");
-        pollster::block_on(tuning::answer(&gpu, |_, _, _| {})).expect("tuned");
+        pollster::block_on(tuning::answer(&gpu, None, |_, _, _| {})).expect("tuned");
         Box::new(move |count| clock(&gpu, count, &mut call))
     }
 

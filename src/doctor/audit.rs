@@ -44,12 +44,13 @@ pub struct Finding {
     pub seconds: Vec<(&'static str, Option<f64>)>,
 }
 
-/// The training runs that are audited: nanoGPT's character model, and one with six layers.
-fn trainings() -> [Settings; 2] {
-    [(4, 4, 128, 64, 12), (6, 6, 384, 256, 4)].map(|(layers, heads, width, context, batch)| {
-        let config = Config { bias: false, ..Config::gpt2(65, context, layers, heads, width) };
-        Settings { batch, ..Settings::recipe(config) }
-    })
+/// The training runs that are audited: nanoGPT's character model, one with six layers, and the demo's.
+fn trainings() -> [Settings; 3] {
+    let nano =
+        |layers, heads, width, context| Config { bias: false, ..Config::gpt2(65, context, layers, heads, width) };
+    let demo = Config { tied: true, ..Config::llama(1024, 96, 4, 4, 128) };
+    [(nano(4, 4, 128, 64), 12), (nano(6, 6, 384, 256), 4), (demo, 8)]
+        .map(|(config, batch)| Settings { batch, ..Settings::recipe(config) })
 }
 
 /// A class, and the shapes in it that training or decoding asks for.

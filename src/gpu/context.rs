@@ -16,6 +16,7 @@ use super::{
     pool::{Pool, Purpose},
     profile::{Entry, Profile},
     recorder::Recorder,
+    shipped,
     tune::Tuner,
 };
 use crate::{Error, Result, trusted};
@@ -135,13 +136,17 @@ impl Gpu {
             let kept = options.compiled.and_then(|kept| kept(&info));
             trusted::pipeline_cache(&device, kept.as_deref())
         });
+        let tuner = Tuner::new(adapter::key(&info, &options.reduced()));
+        if options.reduced().is_empty() {
+            tuner.adopt_shipped(shipped::choices(&info.driver));
+        }
         Ok(Self(Arc::new(Inner {
             fault: Fault::watch(&device),
             pool: Arc::default(),
             pipelines: Mutex::default(),
             compiled,
             recorder: Mutex::new(Recorder::new(&device)),
-            tuner: Tuner::new(adapter::key(&info, &options.reduced())),
+            tuner,
             ledger: None,
             checked: options.checked,
             poison: AtomicBool::new(false),

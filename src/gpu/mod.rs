@@ -8,7 +8,8 @@
 //! * [`recorder`]: dispatches and copies, in order, in few submissions; [`bindings`]: cached bind groups.
 //! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`capacity`]: how much still fits.
 //! * [`imagine`]: a device that only notes what it would do; [`replay`]: doing it for real.
-//! * [`profile`]: time per kernel; [`race`]: the fastest of several calls; [`tune`]: the fastest variants found so far.
+//! * [`profile`]: time per kernel; [`race`]: the fastest of several calls; [`tune`]: the fastest variants found so far;
+//!   [`shipped`]: those that are known without timing.
 
 pub mod adapter;
 pub mod bindings;
@@ -27,6 +28,7 @@ pub mod readback;
 pub mod recorder;
 pub mod reflect;
 pub mod replay;
+pub mod shipped;
 #[cfg(test)]
 mod tests;
 #[cfg(not(target_family = "wasm"))]

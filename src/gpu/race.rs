@@ -135,34 +135,53 @@ impl Race {
     }
 }
 
+/// A call that takes longer is not repeated only to measure it better.
+const LONG: f64 = 0.05;
+
 impl Gpu {
-    /// Seconds per call of each, measured under `rules`. For those dropped early it is only a rough figure.
+    /// Seconds per call of `repeat` calls.
+    async fn clock(&self, call: &Call<'_>, repeat: usize) -> Result<f64> {
+        let start = Instant::now();
+        for _ in 0..repeat {
+            call()?;
+        }
+        self.finish().await?;
+        Ok(start.elapsed().as_secs_f64() / repeat as f64)
+    }
+
+    /// Seconds of one call that has run before.
+    ///
+    /// # Errors
+    /// Returns the errors of the call and of the driver.
+    pub async fn glance(&self, call: &Call<'_>) -> Result<f64> {
+        self.clock(call, 1).await
+    }
+
+    /// Seconds per call of each, measured under `rules`. For those dropped early it is only a rough figure. The calls'
+    /// kernels should have run before: a first call that compiles looks slow, and is dropped.
     ///
     /// # Errors
     /// Returns the errors of the calls and of the driver.
     pub async fn race(&self, rules: Rules, calls: &[Call<'_>]) -> Result<Vec<f64>> {
-        let clock = async |call: &Call<'_>, repeat: usize| {
-            let start = Instant::now();
-            for _ in 0..repeat {
-                call()?;
-            }
-            self.finish().await?;
-            Ok::<_, crate::Error>(start.elapsed().as_secs_f64() / repeat as f64)
-        };
         let mut first = Vec::with_capacity(calls.len());
         for call in calls {
-            clock(call, 1).await?;
-            let once = clock(call, 1).await?;
-            // Waiting for the driver takes longer than a short call, so short calls are timed many at a time.
-            let more = (rules.sample / once.max(1e-9) / 2.0) as usize;
-            first.push(if more > 1 { clock(call, more.min(32)).await? } else { once });
+            let mut once = self.clock(call, 1).await?;
+            if once < LONG {
+                once = once.min(self.clock(call, 1).await?);
+                // Waiting for the driver takes longer than a short call, so short calls are timed many at a time.
+                let more = (rules.sample / once.max(1e-9) / 2.0) as usize;
+                if more > 1 {
+                    once = self.clock(call, more.min(32)).await?;
+                }
+            }
+            first.push(once);
         }
         let repeats: Vec<_> = first.iter().map(|once| (rules.sample / once.max(1e-9)).clamp(1.0, 256.0)).collect();
         let mut race = Race::new(rules, first);
         let start = Instant::now();
         while race.running.len() > 1 {
             for one in race.running.clone() {
-                let seconds = clock(&calls[one], repeats[one] as usize).await?;
+                let seconds = self.clock(&calls[one], repeats[one] as usize).await?;
                 race.samples[one].push(seconds);
             }
             if race.judge(start.elapsed().as_secs_f64()) {

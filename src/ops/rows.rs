@@ -77,10 +77,11 @@ impl Plan {
     pub fn choose(gpu: &Gpu, rows: usize, width: usize) -> Self {
         let find = |name: &str| PLANS.iter().find(|plan| plan.name == name && plan.fits(gpu, width));
         let shape = [rows as u32, width as u32];
-        let choice = gpu.tuner().choice(&class(rows, width), &shape, |name| find(name).is_some());
-        let default = DEFAULTS.iter().find_map(|name| find(name));
-        let widest = PLANS.iter().max_by_key(|plan| plan.lanes);
-        *choice.and_then(|name| find(&name)).or(default).or(widest).unwrap_or(&PLANS[0])
+        let widest = || PLANS.iter().max_by_key(|plan| plan.lanes).unwrap_or(&PLANS[0]);
+        let default = || DEFAULTS.iter().find_map(|name| find(name)).unwrap_or_else(widest);
+        let usable = |name: &str| find(name).is_some();
+        let choice = gpu.tuner().choice(&class(rows, width), &shape, usable, || default().name);
+        *find(&choice).unwrap_or_else(widest)
     }
 
     /// Whether this plan may run over rows of `width` elements on an adapter.

@@ -1,9 +1,18 @@
-//! Answers the tuner's questions: every variant that fits is checked and timed, and the fastest is remembered.
+//! Answers the tuner's questions: the variants that fit are checked and timed, and the fastest is remembered.
+//!
+//! Timing must not keep anybody waiting, so the largest problems come first, a variant is checked on a small problem, one
+//! that is hopeless there or in its first call is not called again, and those that are [`unlikely`] on an adapter's kind
+//! are not even compiled while the others are few enough to choose from and time is limited.
+
+use web_time::{Duration, Instant};
 
 use super::{
-    attention::{self, Heads},
+    attention::{
+        self, Heads,
+        variants::{AttentionVariant, Rows},
+    },
     head::{self, Reading},
-    matmul::{self, Epilogue, Shape},
+    matmul::{self, Epilogue, Shape, variants::MatmulVariant},
     norm, rows, softmax,
 };
 use crate::{
@@ -11,6 +20,7 @@ use crate::{
     gpu::{
         Gpu,
         race::{Call, Rules},
+        tune::Question,
     },
     tensor::{DType, Tensor},
 };
@@ -66,28 +76,105 @@ impl Use {
     }
 }
 
-/// Checks and times the variants for every class that was asked for, and remembers the fastest of each class.
+/// Checks and times the variants for the classes that were asked for, the largest problems first, and remembers the
+/// fastest of each class. Ends after about `limit` seconds, if there is a limit: what is not answered by then stays open.
 ///
 /// # Errors
 /// [`Error::Kernel`] when no variant of a class passes its check; the driver's errors.
-pub async fn answer(gpu: &Gpu, mut report: impl FnMut(&str, usize, usize)) -> Result<Vec<Timing>> {
-    let open = gpu.tuner().open();
+pub async fn answer(gpu: &Gpu, limit: Option<f64>, mut report: impl FnMut(&str, usize, usize)) -> Result<Vec<Timing>> {
+    let mut open = gpu.tuner().open();
+    open.retain(|(class, shapes)| shapes.first().is_some_and(|shape| work(class, shape) > 0.0));
+    open.sort_by(|left, right| work(&right.0, &right.1[0]).total_cmp(&work(&left.0, &left.1[0])));
+    let start = Instant::now();
     let mut timings = Vec::new();
     for (index, (class, shapes)) in open.iter().enumerate() {
+        let pace = match limit {
+            None => Pace::thorough(Rules::CHOOSE),
+            Some(limit) => {
+                let left = limit - start.elapsed().as_secs_f64();
+                if left <= 0.0 {
+                    break;
+                }
+                Pace::quick(left, left / (open.len() - index) as f64)
+            }
+        };
         report(class, index, open.len());
-        let Some(numbers) = shapes.first() else { continue };
-        let Some(timed) = time(gpu, class, numbers, Use::Plain, Rules::CHOOSE).await? else { continue };
-        let best = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
-        let best = best.min_by(|left, right| left.1.total_cmp(&right.1));
-        let (best, _) = best.ok_or_else(|| Error::Kernel {
-            kernel: class.clone(),
-            reason: "no variant passes its check on this adapter; see wgpt doctor".to_string(),
-        })?;
-        gpu.tuner().remember(class, best);
-        timings.extend(timed.into_iter().map(|(variant, seconds)| Timing { class: class.clone(), variant, seconds }));
+        timings.extend(answer_one(gpu, class, &shapes[0], pace).await?);
     }
     gpu.trim();
     Ok(timings)
+}
+
+/// Answers the open question about the largest problem; returns whether there was one.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn answer_next(gpu: &Gpu) -> Result<bool> {
+    let open = gpu.tuner().open();
+    let size = |(class, shapes): &Question| shapes.first().map_or(0.0, |shape| work(class, shape));
+    let largest = open.iter().max_by(|left, right| size(left).total_cmp(&size(right)));
+    let Some((class, shapes)) = largest.filter(|question| size(question) > 0.0) else { return Ok(false) };
+    let no_limit = 1e6;
+    let timings = answer_one(gpu, class, &shapes[0], Pace::quick(no_limit, Rules::CHOOSE.seconds)).await?;
+    gpu.trim();
+    Ok(!timings.is_empty())
+}
+
+/// Answers one question, unless time runs out before there are several variants to choose from.
+async fn answer_one(gpu: &Gpu, class: &str, shape: &[u32], pace: Pace) -> Result<Vec<Timing>> {
+    let Some(Contest { timed, complete }) = contest(gpu, class, shape, Use::Plain, pace).await? else {
+        return Ok(Vec::new());
+    };
+    if complete {
+        let best = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
+        let best = best.min_by(|left, right| left.1.total_cmp(&right.1));
+        let (best, _) = best.ok_or_else(|| Error::Kernel {
+            kernel: class.to_string(),
+            reason: "no variant passes its check on this adapter; see wgpt doctor".to_string(),
+        })?;
+        gpu.tuner().remember(class, best);
+    }
+    let timing = |(variant, seconds)| Timing { class: class.to_string(), variant, seconds };
+    Ok(timed.into_iter().map(timing).collect())
+}
+
+/// About how many operations the problem of a class takes; 0 for classes that are not tuned.
+fn work(class: &str, numbers: &[u32]) -> f64 {
+    match (class.split(' ').next(), numbers) {
+        (Some("matmul"), numbers) => Shape::from_numbers(numbers).map_or(0.0, |shape| shape.flops()),
+        (Some("rows"), &[rows, width]) => 20.0 * f64::from(rows) * f64::from(width),
+        // Two products forward and five backward, over half of all pairs, of perhaps eight windows.
+        (Some("attention"), &[context, query, _, dim, _]) => {
+            8.0 * 7.0 * f64::from(context).powi(2) * f64::from(query) * f64::from(dim)
+        }
+        _ => 0.0,
+    }
+}
+
+/// How much time timing may take.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    rules: Rules,
+    /// When no other variant is begun. Variants that are [`unlikely`] are only tried if nothing else fits.
+    until: Option<Instant>,
+}
+
+impl Pace {
+    /// Tries every variant.
+    fn thorough(rules: Rules) -> Self {
+        Self { rules, until: None }
+    }
+
+    /// Tries what is likely to win: no variant is begun after `limit` seconds, and those that were begun are timed for
+    /// about `seconds`.
+    fn quick(limit: f64, seconds: f64) -> Self {
+        let rules = Rules { seconds: seconds.min(Rules::CHOOSE.seconds), ..Rules::CHOOSE };
+        Self { rules, until: Some(Instant::now() + Duration::from_secs_f64(limit)) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
 }
 
 /// Variants with their seconds; `None` for one that failed its check.
@@ -98,27 +185,115 @@ pub type Timed = Vec<(&'static str, Option<f64>)>;
 /// # Errors
 /// Returns the driver's errors.
 pub async fn time(gpu: &Gpu, class: &str, numbers: &[u32], used: Use, rules: Rules) -> Result<Option<Timed>> {
+    Ok(contest(gpu, class, numbers, used, Pace::thorough(rules)).await?.map(|contest| contest.timed))
+}
+
+async fn contest(gpu: &Gpu, class: &str, numbers: &[u32], used: Use, pace: Pace) -> Result<Option<Contest>> {
     Ok(match (class.split(' ').next(), numbers) {
         (Some("matmul"), numbers) => match Shape::from_numbers(numbers) {
-            Some(shape) => Some(time_matmul(gpu, shape, used, rules).await?),
+            Some(shape) => Some(time_matmul(gpu, shape, used, pace).await?),
             None => None,
         },
-        (Some("rows"), &[rows, width]) => Some(time_rows(gpu, rows as usize, width as usize, used, rules).await?),
+        (Some("rows"), &[rows, width]) => Some(time_rows(gpu, rows as usize, width as usize, used, pace).await?),
         (Some("attention"), &[context, query, key_value, dim, half]) => {
             let heads = Heads { query: query as usize, key_value: key_value as usize, dim: dim as usize };
             let dtype = if half != 0 { DType::F16 } else { DType::F32 };
-            Some(time_attention(gpu, heads, context as usize, dtype, rules).await?)
+            Some(time_attention(gpu, heads, context as usize, dtype, pace).await?)
         }
         _ => None,
     })
 }
 
-/// Times the variants that passed; the call of one that failed its check is `None`.
-async fn race(gpu: &Gpu, rules: Rules, contenders: Vec<(&'static str, Option<Call<'_>>)>) -> Result<Timed> {
-    let names: Vec<_> = contenders.iter().map(|(name, call)| (*name, call.is_some())).collect();
-    let calls: Vec<_> = contenders.into_iter().filter_map(|(_, call)| call).collect();
-    let mut seconds = gpu.race(rules, &calls).await?.into_iter();
-    Ok(names.into_iter().map(|(name, passed)| (name, if passed { seconds.next() } else { None })).collect())
+/// A variant that may be chosen.
+struct Candidate<'a> {
+    name: &'static str,
+    /// Computes a small problem; all variants must agree on its result.
+    check: Box<dyn Fn() -> Result<Tensor> + 'a>,
+    /// Computes the problem that is timed.
+    call: Call<'a>,
+    unlikely: bool,
+}
+
+impl Candidate<'_> {
+    fn check_call(&self) -> Call<'_> {
+        Box::new(|| (self.check)().map(drop))
+    }
+}
+
+/// What came of comparing variants.
+struct Contest {
+    timed: Timed,
+    /// Whether there was time for all variants that are not unlikely.
+    complete: bool,
+}
+
+/// A variant that takes this many times as long as the best one on the small problem, and more than [`MOMENT`] seconds, is
+/// not tried on the large one.
+const HOPELESS: f64 = 5.0;
+/// Shorter times say nothing, because they are mostly spent on the way to the device and back.
+const MOMENT: f64 = 0.002;
+
+impl Contest {
+    /// Compares `candidates`, the plainest first: the others' results must not differ from its result by more than
+    /// `error`.
+    async fn hold(gpu: &Gpu, mut candidates: Vec<Candidate<'_>>, error: f64, pace: Pace) -> Result<Self> {
+        let mut reference: Option<Vec<f32>> = None;
+        let mut timed: Timed = Vec::new();
+        let mut passed: Vec<(Candidate<'_>, f64)> = Vec::new();
+        let mut complete = true;
+        // After the plainest, the most refined: it is the most likely to win.
+        candidates[1..].reverse();
+        candidates[1..].sort_by_key(|candidate| candidate.unlikely);
+        let enough = candidates.iter().filter(|candidate| !candidate.unlikely).count() > 1;
+        for candidate in candidates {
+            if pace.until.is_some() && reference.is_some() {
+                if candidate.unlikely && enough {
+                    break;
+                }
+                if pace.is_over() {
+                    complete = false;
+                    break;
+                }
+            }
+            let values = (candidate.check)()?.to_f32().await?;
+            let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < error);
+            reference.get_or_insert(values);
+            if !passes {
+                timed.push((candidate.name, None));
+                continue;
+            }
+            let seconds = gpu.glance(&candidate.check_call()).await?;
+            passed.push((candidate, seconds));
+        }
+        let least = passed.iter().map(|(_, seconds)| *seconds).fold(f64::INFINITY, f64::min);
+        let hopes = |seconds: f64| seconds <= HOPELESS * least || seconds <= MOMENT;
+        for (candidate, seconds) in &mut passed {
+            // It may have been interrupted.
+            for _ in 0..2 {
+                if !hopes(*seconds) {
+                    *seconds = seconds.min(gpu.glance(&candidate.check_call()).await?);
+                }
+            }
+        }
+        let (racing, hopeless): (Vec<_>, Vec<_>) = passed.into_iter().partition(|(_, seconds)| hopes(*seconds));
+        let (names, calls): (Vec<_>, Vec<_>) = racing.into_iter().map(|(one, _)| (one.name, one.call)).unzip();
+        let seconds = gpu.race(pace.rules, &calls).await?;
+        let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+        timed.extend(names.into_iter().zip(seconds.into_iter().map(Some)));
+        timed.extend(hopeless.into_iter().map(|(one, seconds)| (one.name, Some(seconds / least * best))));
+        Ok(Self { timed, complete })
+    }
+}
+
+/// Whether a variant with this many invocations per workgroup is unlikely to be the fastest on the adapter: on a processor
+/// that plays the GPU, workgroup memory is memory like any other, and barriers cost; on a GPU, a workgroup smaller than
+/// a subgroup leaves lanes idle.
+fn unlikely(gpu: &Gpu, invocations: u32, workgroup_memory: bool) -> bool {
+    if gpu.info().device_type == wgpu::DeviceType::Cpu {
+        workgroup_memory
+    } else {
+        invocations < gpu.capabilities().subgroups.map_or(32, |(least, _)| least)
+    }
 }
 
 /// Test values that no transposition or shift maps onto themselves.
@@ -138,53 +313,92 @@ fn normalised_error(values: &[f32], reference: &[f32]) -> f64 {
     if error.is_finite() { error / size.max(1e-30) } else { f64::INFINITY }
 }
 
-async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, rules: Rules) -> Result<Timed> {
-    let dtype = shape.dtype();
-    let Shape { m, n, k, batch, .. } = shape;
-    let (a, b) = (data(gpu, batch * m * k, 1, dtype)?, data(gpu, batch * k * n, 2, dtype)?);
-    let out = Tensor::empty_f32(gpu, &[batch * m * n])?;
-    let beside = if used == Use::Plain { None } else { Some(data(gpu, batch * m * n, 6, DType::F32)?) };
-    let epilogue = match used {
-        Use::Residual => Epilogue { residual: beside.as_ref(), ..Epilogue::default() },
-        Use::Gelu => Epilogue { gelu: beside.as_ref(), ..Epilogue::default() },
-        Use::Accumulate => Epilogue { accumulate: true, ..Epilogue::default() },
-        _ => Epilogue::default(),
-    };
-    let mut reference: Option<Vec<f32>> = None;
-    let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
-    // From the plainest variant to the most complex, so that the first is the reference for the others.
-    for spec in matmul::variants::VARIANTS.iter().rev().filter(|spec| spec.fits(gpu.capabilities(), &shape)) {
-        out.fill(if used == Use::Accumulate { 0.5 } else { f32::NAN })?;
-        matmul::matmul_with(spec, shape, &a, &b, &out, epilogue)?;
-        let values = out.to_f32().await?;
-        let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
-        reference.get_or_insert(values);
-        let (a, b, out) = (&a, &b, &out);
-        contenders.push((
-            spec.name,
-            if passes { Some(Box::new(move || matmul::matmul_with(spec, shape, a, b, out, epilogue))) } else { None },
-        ));
-    }
-    race(gpu, rules, contenders).await
+/// At most `most`, give or take what makes it a multiple of four exactly where `size` is one.
+fn small(size: usize, most: usize) -> usize {
+    if size > most { most / 4 * 4 + size % 4 } else { size }
 }
 
-async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, rules: Rules) -> Result<Timed> {
-    let x = data(gpu, rows * width, 3, DType::F32)?.reshape(&[rows, width])?;
-    let others = RowOperands::new(&x)?;
-    let mut reference: Option<Vec<f32>> = None;
-    let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
-    for plan in rows::PLANS.iter().filter(|plan| plan.fits(gpu, width)) {
-        let values = softmax::forward(&x, *plan)?.to_f32().await?;
-        let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < LARGEST_ERROR);
-        reference.get_or_insert(values);
-        let (x, others) = (&x, &others);
-        let call = move || match used {
-            Use::Plain => softmax::forward(x, *plan).map(|_| ()),
-            used => others.call(used, x, *plan),
-        };
-        contenders.push((plan.name, if passes { Some(Box::new(call)) } else { None }));
+/// The operands of a product.
+struct Product {
+    shape: Shape,
+    a: Tensor,
+    b: Tensor,
+    beside: Option<Tensor>,
+    used: Use,
+}
+
+impl Product {
+    fn new(gpu: &Gpu, shape: Shape, used: Use) -> Result<Self> {
+        let Shape { m, n, k, batch, .. } = shape;
+        let dtype = shape.dtype();
+        let (a, b) = (data(gpu, batch * m * k, 1, dtype)?, data(gpu, batch * k * n, 2, dtype)?);
+        let beside = if used == Use::Plain { None } else { Some(data(gpu, batch * m * n, 6, DType::F32)?) };
+        Ok(Self { shape, a, b, beside, used })
     }
-    race(gpu, rules, contenders).await
+
+    /// A tensor for the result.
+    fn out(&self) -> Result<Tensor> {
+        let Shape { m, n, batch, .. } = self.shape;
+        Tensor::empty_f32(self.a.gpu(), &[batch * m * n])
+    }
+
+    fn compute(&self, spec: &MatmulVariant, out: &Tensor) -> Result<()> {
+        let beside = self.beside.as_ref();
+        let epilogue = match self.used {
+            Use::Residual => Epilogue { residual: beside, ..Epilogue::default() },
+            Use::Gelu => Epilogue { gelu: beside, ..Epilogue::default() },
+            Use::Accumulate => Epilogue { accumulate: true, ..Epilogue::default() },
+            _ => Epilogue::default(),
+        };
+        matmul::matmul_with(spec, self.shape, &self.a, &self.b, out, epilogue)
+    }
+
+    /// The result by a variant, which must write every element.
+    fn checked(&self, spec: &MatmulVariant) -> Result<Tensor> {
+        let out = self.out()?;
+        out.fill(if self.used == Use::Accumulate { 0.5 } else { f32::NAN })?;
+        self.compute(spec, &out)?;
+        Ok(out)
+    }
+}
+
+async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, pace: Pace) -> Result<Contest> {
+    let large = Product::new(gpu, shape, used)?;
+    let out = large.out()?;
+    let few = Shape { m: small(shape.m, 72), n: small(shape.n, 136), batch: shape.batch.min(2), ..shape };
+    let few = Product::new(gpu, few, used)?;
+    let candidate = |spec: &'static MatmulVariant| {
+        let (large, few, out) = (&large, &few, &out);
+        let memory = spec.memory > 0 || spec.kernel.name == matmul::variants::MATMUL_TILED.name;
+        Candidate {
+            name: spec.name,
+            check: Box::new(move || few.checked(spec)),
+            call: Box::new(move || large.compute(spec, out)),
+            unlikely: unlikely(gpu, spec.lanes_per_workgroup(), memory),
+        }
+    };
+    let fitting = matmul::variants::VARIANTS.iter().rev().filter(|spec| spec.fits(gpu.capabilities(), &shape));
+    Contest::hold(gpu, fitting.map(candidate).collect(), LARGEST_ERROR, pace).await
+}
+
+async fn time_rows(gpu: &Gpu, rows: usize, width: usize, used: Use, pace: Pace) -> Result<Contest> {
+    let input = |rows: usize| data(gpu, rows * width, 3, DType::F32)?.reshape(&[rows, width]);
+    let (large, few) = (input(rows)?, input(rows.min(70))?);
+    let operands = RowOperands::new(&large)?;
+    let candidate = |plan: &'static rows::Plan| {
+        let (large, few, operands) = (&large, &few, &operands);
+        Candidate {
+            name: plan.name,
+            check: Box::new(move || softmax::forward(few, *plan)),
+            call: Box::new(move || match used {
+                Use::Plain => softmax::forward(large, *plan).map(drop),
+                used => operands.call(used, large, *plan),
+            }),
+            unlikely: unlikely(gpu, plan.lanes * plan.rows, plan.lanes > 1 && !plan.subgroup),
+        }
+    };
+    let fitting = rows::PLANS.iter().filter(|plan| plan.fits(gpu, width));
+    Contest::hold(gpu, fitting.map(candidate).collect(), LARGEST_ERROR, pace).await
 }
 
 /// The tensors that row kernels other than softmax read and write.
@@ -227,32 +441,34 @@ const ROWS: usize = 2048;
 /// Seconds per call that are enough to tell variants apart.
 const LONG: f64 = 0.1;
 
-async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, rules: Rules) -> Result<Timed> {
-    let inputs = |batch: usize| -> Result<(Tensor, Tensor)> {
+async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, pace: Pace) -> Result<Contest> {
+    let inputs = |batch: usize, context: usize| -> Result<(Tensor, Tensor)> {
         let qkv = data(gpu, batch * context * heads.qkv_width(), 4, dtype)?;
         let grad = data(gpu, batch * context * heads.query * heads.dim, 5, dtype)?;
         Ok((qkv.reshape(&[batch, context, heads.qkv_width()])?, grad))
     };
-    let call = |spec: &'static attention::variants::AttentionVariant, (qkv, grad): &(Tensor, Tensor)| {
+    let compute = |spec: &AttentionVariant, (qkv, grad): &(Tensor, Tensor)| {
         let forward = attention::forward_with(spec, qkv, heads, None)?;
         let grad = grad.reshape(forward.out.shape())?;
         attention::backward_with(spec, qkv, &forward.out, &forward.lse, &grad, heads, None)
     };
     // If a single window takes long, as without a GPU, more windows tell nothing new.
-    let one = inputs(1)?;
-    let seconds = gpu.time(1, 1, || call(&attention::variants::VARIANTS[0], &one).map(|_| ())).await?;
+    let one = inputs(1, context)?;
+    let default = attention::variants::choose(gpu, heads, context, dtype);
+    let seconds = gpu.time(1, 1, || compute(default, &one).map(drop)).await?;
     let windows = ((LONG / seconds.max(1e-9)) as usize).clamp(1, (ROWS / context).max(1));
-    let inputs = if windows == 1 { one } else { inputs(windows)? };
+    let large = if windows == 1 { one } else { inputs(windows, context)? };
+    let few = inputs(1, context.min(140))?;
     let most = if dtype == DType::F16 { LARGEST_HALF_ERROR } else { LARGEST_ERROR };
-    let mut reference: Option<Vec<f32>> = None;
-    let mut contenders: Vec<(_, Option<Call<'_>>)> = Vec::new();
-    for spec in attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
-        let values = call(spec, &inputs)?.to_f32().await?;
-        let passes = reference.as_ref().is_none_or(|reference| normalised_error(&values, reference) < most);
-        reference.get_or_insert(values);
-        let inputs = &inputs;
-        contenders
-            .push((spec.name, if passes { Some(Box::new(move || call(spec, inputs).map(|_| ()))) } else { None }));
-    }
-    race(gpu, rules, contenders).await
+    let candidate = |spec: &'static AttentionVariant| {
+        let (large, few) = (&large, &few);
+        Candidate {
+            name: spec.name,
+            check: Box::new(move || compute(spec, few)),
+            call: Box::new(move || compute(spec, large).map(drop)),
+            unlikely: unlikely(gpu, spec.lanes, spec.rows == Rows::Tiles),
+        }
+    };
+    let fitting = attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
+    Contest::hold(gpu, fitting.map(candidate).collect(), most, pace).await
 }

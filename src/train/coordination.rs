@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use web_time::Instant;
 
 use crate::{
     Error, Result,
@@ -72,8 +73,15 @@ pub fn agree(group: &Group, what: &impl serde::Serialize) -> Result<()> {
     }
 }
 
-/// Calls `rehearse`, which compiles the kernels, and lets the tuner choose variants. All ranks whose adapter is like
-/// the first rank's adopt its choices: the choices are made only once, and equal kernels round alike.
+/// Seconds that a run may spend on timing variants before its first step: more on a processor that plays the GPU, where
+/// everything takes longer.
+fn limit(gpu: &Gpu) -> f64 {
+    if gpu.info().device_type == wgpu::DeviceType::Cpu { 6.0 } else { 4.0 }
+}
+
+/// Calls `rehearse`, which compiles the kernels, and lets the tuner choose variants for a few seconds; then the choices
+/// are settled. All ranks whose adapter is like the first rank's adopt its choices: the choices are made only once, and
+/// equal kernels round alike.
 ///
 /// # Errors
 /// Returns the errors of `rehearse` and of the driver, and [`Error::Rank`].
@@ -83,22 +91,66 @@ pub async fn tune(
     mut rehearse: impl AsyncFnMut() -> Result<()>,
     mut report: impl FnMut(&str, usize, usize),
 ) -> Result<()> {
+    let tuner = gpu.tuner();
+    tuner.begin();
     if group.is_first() {
         rehearse().await?;
-        tuning::answer(gpu, &mut report).await?;
+        // Timing must not begin while the rehearsal still runs.
+        gpu.finish().await?;
+        tuning::answer(gpu, Some(limit(gpu)), &mut report).await?;
+        tuner.settle();
     }
     if group.size() == 1 {
         return Ok(());
     }
-    let own = json!({ "adapter": gpu.tuner().adapter(), "choices": gpu.tuner().choices() });
+    let own = json!({ "adapter": tuner.adapter(), "choices": tuner.choices() });
     let first = group.from_first(own.to_string().into_bytes())?;
     if !group.is_first() {
         let first: Value = serde_json::from_slice(&first).map_err(Error::json("the choices of rank 0"))?;
-        if first["adapter"] == gpu.tuner().adapter() {
-            gpu.tuner().adopt(serde_json::from_value(first["choices"].clone()).unwrap_or_default());
+        if first["adapter"] == tuner.adapter() {
+            tuner.adopt_from_run(serde_json::from_value(first["choices"].clone()).unwrap_or_default());
         }
         rehearse().await?;
-        tuning::answer(gpu, report).await?;
+        gpu.finish().await?;
+        tuning::answer(gpu, Some(limit(gpu)), report).await?;
+        tuner.settle();
     }
     group.meet()
+}
+
+/// Answers the tuner's open questions between the steps of a run, for the runs that begin later: so seldom that nobody
+/// waits for it.
+pub struct Spare {
+    start: Instant,
+    spent: f64,
+}
+
+/// The share of a run's time that may be spent on variants between its steps, and the most seconds.
+const SPARE: (f64, f64) = (0.02, 8.0);
+/// Seconds that a question is expected to take.
+const QUESTION: f64 = 0.5;
+
+impl Spare {
+    /// For a run that begins its steps now.
+    pub fn begin() -> Self {
+        Self { start: Instant::now(), spent: 0.0 }
+    }
+
+    /// Whether enough time has passed for another question. With several ranks all would wait for one, so there it never
+    /// has.
+    pub fn is_due(&self, group: &Group) -> bool {
+        let (share, most) = SPARE;
+        group.size() == 1 && self.spent < most && self.spent + QUESTION < share * self.start.elapsed().as_secs_f64()
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// Returns the driver's errors.
+    pub async fn answer(&mut self, gpu: &Gpu) -> Result<()> {
+        let begun = Instant::now();
+        let any = tuning::answer_next(gpu).await?;
+        self.spent = if any { self.spent + begun.elapsed().as_secs_f64() } else { f64::INFINITY };
+        Ok(())
+    }
 }

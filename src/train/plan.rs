@@ -158,7 +158,7 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
 /// largest operation fits, and the driver's errors.
 pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, usize, usize)) -> Result<Imagined> {
     note(gpu, settings)?;
-    tuning::answer(gpu, report).await?;
+    tuning::answer(gpu, None, report).await?;
     // Again, with the variants that were chosen.
     note(gpu, settings)
 }

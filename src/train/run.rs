@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use web_time::Instant;
 
 use super::{
-    coordination::{self, Log, Vote},
+    coordination::{self, Log, Spare, Vote},
     state::interrupted,
 };
 use crate::{
@@ -291,6 +291,7 @@ async fn train<S: Stage>(
     let (mut first_numbers, mut last_numbers, mut last_validation) = (None, None, None);
     let mut pending: Option<(u64, S::Pending)> = None;
     let mut clock = Instant::now();
+    let mut spare = Spare::begin();
     let mut stopped = false;
     for step in first..steps {
         group.check()?;
@@ -307,7 +308,8 @@ async fn train<S: Stage>(
         let last = done == steps;
         let validates = val_every.is_some_and(|every| done % every == 0 || last);
         let due = stopped || last || done % save_every == 0;
-        let flush = if validates || due || !S::OVERLAPS { pending.take() } else { None };
+        let tunes = spare.is_due(&group);
+        let flush = if validates || due || tunes || !S::OVERLAPS { pending.take() } else { None };
         let mut read = Vec::new();
         for (step, pending) in before.into_iter().chain(flush) {
             read.push((step, stage.numbers(step, pending).await?));
@@ -380,11 +382,14 @@ async fn train<S: Stage>(
                 event(Event::Saved(&folder));
             }
         }
-        if validates || due {
-            clock = Instant::now();
-        }
         if ends {
             break;
+        }
+        if tunes {
+            spare.answer(&gpu).await?;
+        }
+        if validates || due || tunes {
+            clock = Instant::now();
         }
     }
     times.sort_by(f64::total_cmp);

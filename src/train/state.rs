@@ -53,7 +53,7 @@ impl Tuned {
     /// Adopts the choices if they were made on this adapter.
     pub(super) fn adopt(&self, gpu: &Gpu) {
         if self.adapter == gpu.tuner().adapter() {
-            gpu.tuner().adopt(self.choices.clone());
+            gpu.tuner().adopt_from_run(self.choices.clone());
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn compiled(info: &wgpu::AdapterInfo) -> Option<Vec<u8>> {
 
 /// Stores the choices. A read-only home folder must not end a training run, so failures are ignored.
 pub fn save(gpu: &Gpu) {
-    let choices = gpu.tuner().choices();
+    let choices = gpu.tuner().answers();
     if let (Some(file), false, Ok(text)) = (file(gpu), choices.is_empty(), serde_json::to_string_pretty(&choices)) {
         keep(&file, text.as_bytes());
     }

@@ -149,7 +149,7 @@ impl Trainer {
                 let _ = report.call3(&JsValue::NULL, &class.into(), &index.into(), &count.into());
             }
         };
-        tuning::answer(&self.trainer.gpu, tell).await?;
+        tuning::answer(&self.trainer.gpu, Some(4.0), tell).await?;
         Ok(())
     }
 

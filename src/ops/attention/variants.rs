@@ -72,13 +72,11 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static
     let shape = [context, heads.query, heads.key_value, heads.dim, usize::from(half)].map(|number| number as u32);
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
-    let choice = gpu.tuner().choice(&class, &shape, usable);
-    let named = fitting().find(|spec| choice.as_deref() == Some(spec.name));
     // Untuned default: loads shared by subgroups won by far wherever they were measured.
-    named
-        .or_else(|| fitting().rfind(|spec| spec.rows == Rows::Shared))
-        .or_else(|| fitting().next())
-        .unwrap_or(&VARIANTS[0])
+    let shared = || fitting().rfind(|spec| spec.rows == Rows::Shared);
+    let default = || shared().or_else(|| fitting().next()).unwrap_or(&VARIANTS[0]);
+    let choice = gpu.tuner().choice(&class, &shape, usable, || default().name);
+    fitting().find(|spec| spec.name == choice).unwrap_or(&VARIANTS[0])
 }
 
 impl AttentionVariant {

@@ -115,13 +115,11 @@ impl Shape {
 pub fn choose(gpu: &Gpu, shape: Shape) -> &'static MatmulVariant {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), &shape));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
-    let choice = gpu.tuner().choice(&shape.class(), &shape.numbers(), usable);
     let few_rows = |spec: &&MatmulVariant| matches!(spec.vectorization, Vectorization::Rows(_));
-    fitting()
-        .find(|spec| choice.as_deref() == Some(spec.name))
-        .or_else(|| fitting().find(few_rows))
-        .or_else(|| fitting().next())
-        .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
+    let plainest = &VARIANTS[VARIANTS.len() - 1];
+    let default = || fitting().find(few_rows).or_else(|| fitting().next()).unwrap_or(plainest);
+    let choice = gpu.tuner().choice(&shape.class(), &shape.numbers(), usable, || default().name);
+    fitting().find(|spec| spec.name == choice).unwrap_or(plainest)
 }
 
 /// Computes `shape` from `a [batch, m, k]` and `b [batch, k, n]`, or their transposes, into `out [batch, m, n]`. Each

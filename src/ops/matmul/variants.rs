@@ -222,6 +222,15 @@ impl MatmulVariant {
         self.split == 1 || (few && shape.k >= LONG * self.split)
     }
 
+    /// Invocations per workgroup, as far as they may be fewer than 32: 8 lanes unless a variant says otherwise.
+    pub fn lanes_per_workgroup(&self) -> u32 {
+        let lanes = self.constants.iter().find(|(name, _)| *name == "LANES").map(|(_, lanes)| *lanes);
+        match self.kernel.name == MATMUL_REGISTERS.name {
+            true => lanes.unwrap_or(8),
+            false => lanes.unwrap_or(32),
+        }
+    }
+
     /// The length of each range of k, and the number of ranges; ranges begin where loads and tiles begin.
     pub fn ranges(&self, k: usize) -> (usize, usize) {
         let length = if self.split == 1 { k } else { k.div_ceil(self.split).next_multiple_of(16) };

@@ -60,12 +60,10 @@ pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static Pack
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     let class = format!("packed {} {m}x{}x{}", layout.names().0, n.next_power_of_two(), k.next_power_of_two());
     let numbers = [m as u32, n as u32, k as u32, layout as u32];
-    let choice = gpu.tuner().choice(&class, &numbers, usable);
-    let enough = |spec: &&PackedVariant| spec.rows >= m.min(8);
-    fitting()
-        .find(|spec| choice.as_deref() == Some(spec.name))
-        .or_else(|| fitting().find(enough))
-        .unwrap_or(&VARIANTS[VARIANTS.len() - 1])
+    let plainest = &VARIANTS[VARIANTS.len() - 1];
+    let default = || fitting().find(|spec| spec.rows >= m.min(8)).unwrap_or(plainest);
+    let choice = gpu.tuner().choice(&class, &numbers, usable, || default().name);
+    fitting().find(|spec| spec.name == choice).unwrap_or(plainest)
 }
 
 /// `[residual +] activation?(norm?(x) W^T [+ bias])` for `x [.., in]` and packed weights `[out, in]`: `[.., out]`, or

@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Only the classes of shapes whose name contains this
     #[arg(long, requires = "tuner", default_value = "", hide_default_value = true, value_name = "TEXT")]
     classes: String,
+    /// Write the tuner's choices into this file; those for software drivers come with wgpt, in data/choices
+    #[arg(long, requires = "tuner", value_name = "FILE.json")]
+    save: Option<PathBuf>,
     /// Write the report as Markdown
     #[arg(long, value_name = "FILE.md")]
     report: Option<PathBuf>,
@@ -64,7 +67,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         return list(shared).await;
     }
     if arguments.tuner {
-        return tuner::run(shared, &arguments.classes, arguments.report.as_deref()).await;
+        return tuner::run(shared, &arguments.classes, arguments.report.as_deref(), arguments.save.as_deref()).await;
     }
     if arguments.full {
         return full::run(shared, arguments.report.as_deref()).await;

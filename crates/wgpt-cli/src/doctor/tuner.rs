@@ -1,6 +1,6 @@
 //! `wgpt doctor --tuner`
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use wgpt::{
 };
 
 /// Runs the check for the classes whose name contains `wanted`.
-pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) -> Result<()> {
+pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>, save: Option<&Path>) -> Result<()> {
     // Stored choices are not loaded, because the choices are what is checked.
     let gpu = shared.open_untuned().await?;
     let mut cases = audit::cases(&gpu).await?;
@@ -32,6 +32,11 @@ pub(super) async fn run(shared: &Shared, wanted: &str, report: Option<&Path>) ->
         atomic::write(file, markdown(&gpu, wanted, &findings).as_bytes())?;
     }
     let adapter = gpu.description();
+    if let Some(file) = save {
+        let choices: BTreeMap<_, _> = findings.iter().map(|found| (&found.class, found.chosen)).collect();
+        let text = serde_json::to_string_pretty(&json!({ "adapter": adapter, "choices": choices }));
+        atomic::write(file, (text.map_err(Error::json("the choices"))? + "\n").as_bytes())?;
+    }
     let result = json!({ "adapter": adapter, "most": MOST, "worst": worst, "over": over, "findings": findings });
     shared.result(&result, || words(&findings))?;
     if over > 0 {
