@@ -86,7 +86,7 @@ export async function chat(check) {
         await page.waitForSelector(".candidate.ready >> nth=1");
         const texts = await page.evaluate(async () => JSON.parse(localStorage.getItem("wgpt.conversation")).at(-1).answers.map(({ content }) => content));
         await page.keyboard.press("2");
-        await page.waitForSelector("text=Stored, thank you.");
+        await page.waitForSelector("text=Saved, thank you.");
         await page.waitForSelector(".badge");
         const after = await ratings(page, options);
         equal(after.length, before + 1, "ratings");
@@ -143,7 +143,7 @@ export async function chat(check) {
             await route.fulfill({ response, json: { ...await response.json(), chats: false } });
         });
         await page.reload();
-        await page.waitForSelector(".hero >> text=go on with a text");
+        await page.waitForSelector(".hero >> text=continue a text");
         const asked = page.waitForRequest("**/v1/completions");
         await ask(page, "The sea is");
         equal((await asked).postDataJSON().prompt, "The sea is", "the prompt");
