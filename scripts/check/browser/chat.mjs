@@ -48,7 +48,7 @@ export async function chat(check) {
         expect(lengths >= 4, `the text came in ${lengths} pieces`);
         expect(shift < 0.02, `the layout shifted by ${shift}`);
         equal(await page.locator(".send.stops").count(), 0, "the button sends again");
-        await page.click(".told .acts [aria-label='Tokens and what else could have come']");
+        await page.click(".told .acts [aria-label='Tokens and their alternatives']");
         await page.waitForSelector(".tokenview .bars li");
         expect(await page.locator(".tokenview .chip").count() >= 4, "the answer's tokens");
         await page.reload();

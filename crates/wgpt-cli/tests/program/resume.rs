@@ -72,7 +72,7 @@ fn an_interrupted_run_saves_and_says_how_to_go_on() {
 #[test]
 fn a_folder_has_one_run_at_a_time() {
     let place = Place::with_text(english());
-    let settings = ["--steps", "100000", "--save-every", "100000"];
+    let settings = ["--steps", "20000", "--save-every", "20000"];
     let first = place.start(&pretrain("run", &settings));
     place.wait_for_steps("run", 1);
     let resumed: Vec<_> = settings.iter().copied().chain(["--resume"]).collect();
