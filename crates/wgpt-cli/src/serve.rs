@@ -125,7 +125,12 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         true => output::say(serde_json::json!({ "listening": format!("http://{bound}") })),
         false => shared.say(format_args!("listening at http://{bound}; Ctrl-C ends")),
     };
-    let draining = |open| shared.say(format_args!("requests that end first: {open}; Ctrl-C again ends at once"));
+    let draining = |open| {
+        if open > 0 {
+            let open = counted(open, "open request");
+            shared.say(format_args!("waiting for the end of {open}; Ctrl-C again ends at once"));
+        }
+    };
     let log = move |line: &Line| match (json, quiet) {
         (true, _) => output::say(serde_json::to_string(line).unwrap_or_default()),
         (false, false) => output::say(words(line)),
