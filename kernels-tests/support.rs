@@ -34,6 +34,9 @@ fn comparisons_reject_what_they_must() {
     assert!(!passes(&[f32::NAN], &[1.0]));
     assert!(!passes(&[0.0, 0.0], &[f64::NAN, 0.0]), "an oracle that is not a number");
     assert!(!passes(&[f32::INFINITY], &[f64::INFINITY]), "an oracle that overflows");
+    // An error is relative where the oracle is large, absolute where it is small.
+    let found = compare(&[1e8 + 8.0, 0.25], &[1e8, 0.0], 1.0, 1e-4);
+    assert_eq!((found.max_error, found.scaled), (8.0, 0.25));
     let worst = compare(&[0.0, 0.0], &[0.0, f64::NAN], 1e-5, 1e-4).worst;
     assert!(worst.is_some_and(|(index, ..)| index == 1), "the failure is located");
 }

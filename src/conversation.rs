@@ -182,8 +182,12 @@ impl<'a> Conversation<'a> {
             if ids.len() <= room || self.messages.len() <= first + 2 {
                 if dropped > 0 {
                     notes.push(format!(
-                        "the window of {} tokens is full: {dropped} old messages were dropped",
-                        self.window
+                        "the window of {} tokens is full: {} dropped",
+                        self.window,
+                        match dropped {
+                            1 => "an old message was".to_string(),
+                            _ => format!("{dropped} old messages were"),
+                        }
                     ));
                 }
                 return Ok(ids);

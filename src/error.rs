@@ -138,7 +138,10 @@ pub enum Error {
     },
     /// A text that is shorter than one window.
     #[error(
-        "{}: {tokens} tokens, and a window of context {context} takes {}", path.display(), context.saturating_add(1)
+        "{}: {}, and a window of context {context} takes {}",
+        path.display(),
+        counted(tokens, "token"),
+        context.saturating_add(1)
     )]
     TooFewTokens {
         /// The text's file.
@@ -346,6 +349,13 @@ fn kept(saved: Option<&Path>) -> String {
         Some(saved) => format!("; {} is whole", saved.display()),
         None => "; nothing was damaged".to_string(),
     }
+}
+
+/// A number with what it counts, in the plural unless it is 1.
+pub fn counted(number: impl std::fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// The crate's result type.

@@ -81,11 +81,10 @@ impl Capabilities {
     /// [`Error::Usage`] for an unknown word.
     pub fn request(adapter: &wgpu::Adapter, without: &str, limits: &str) -> Result<(Features, Limits)> {
         let features = adapter.features() & wanted(without)?;
-        let mut limits = match limits.trim() {
-            "" => adapter.limits(),
+        let mut limits = match minimum(limits)? {
+            false => adapter.limits(),
             // An adapter that offers even less, as some outside WebGPU do, gives what it has.
-            MINIMUM => Limits::defaults().or_worse_values_from(&adapter.limits()),
-            word => return Err(Error::Usage(format!("WGPT_LIMITS={word}: give {MINIMUM}, or nothing"))),
+            true => Limits::defaults().or_worse_values_from(&adapter.limits()),
         };
         limits.max_immediate_size = if features.contains(Features::IMMEDIATES) { IMMEDIATE_BYTES } else { 0 };
         Ok((features, limits))
@@ -126,8 +125,17 @@ pub fn names(such: impl Fn(Features) -> bool) -> Vec<&'static str> {
     OPTIONAL.iter().filter(|(_, feature)| such(*feature)).map(|(name, _)| *name).collect()
 }
 
+/// Whether `limits` asks for those that WebGPU guarantees everywhere.
+pub(super) fn minimum(limits: &str) -> Result<bool> {
+    match limits.trim() {
+        "" => Ok(false),
+        MINIMUM => Ok(true),
+        word => Err(Error::Usage(format!("WGPT_LIMITS={word}: give {MINIMUM}, or nothing"))),
+    }
+}
+
 /// The optional features except those that `without` names.
-fn wanted(without: &str) -> Result<Features> {
+pub(super) fn wanted(without: &str) -> Result<Features> {
     let mut wanted = OPTIONAL.iter().fold(Features::empty(), |all, (_, feature)| all | *feature);
     for word in without.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let found = OPTIONAL.iter().find(|(name, _)| *name == word);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Capabilities, Storage, Variant, adapter,
+    Capabilities, Storage, Variant, adapter, capabilities,
     fault::Fault,
     imagine::{Ledger, Note},
     kernel::{self, Pipeline},
@@ -57,6 +57,15 @@ impl Options {
             compiled: None,
             nth: 0,
         }
+    }
+
+    /// Refuses options that mean nothing, which [`Gpu::open`] does as well.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the unknown word.
+    pub fn validate(&self) -> Result<()> {
+        capabilities::wanted(&self.without)?;
+        capabilities::minimum(&self.limits).map(|_| ())
     }
 
     /// Describes what the device lacks compared with its adapter; empty if nothing.

@@ -30,6 +30,7 @@ use crate::{
 /// # Errors
 /// [`Error::Checkpoint`] naming the file and what is wrong with it, [`Error::Io`].
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
+    refuse_empty(path)?;
     if GgufFile::is_gguf(path) {
         return Ok(Box::new(gguf::Model::open(path)?));
     }
@@ -50,6 +51,16 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
 /// Returns the errors of [`TextCodec::open`].
 pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
     TextCodec::open(path).map(|codec| codec.tokenizer)
+}
+
+/// Refuses a file without content: it would be taken for a part of the folder that contains it.
+fn refuse_empty(path: &Path) -> Result<()> {
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
+            Err(Error::checkpoint(path, "the file is empty; was its download or copy cut off?"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The folder itself, or the folder that contains the file.

@@ -5,5 +5,6 @@
 
 pub mod atomic;
 pub mod checkpoint;
+pub mod lock;
 pub mod metrics;
 pub mod tensors;

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::error::counted;
+
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 0 auto; padding: 1.5rem; }
@@ -73,7 +75,7 @@ pub fn html(page: &Page<'_>) -> String {
     let facts = rows(page.facts);
     let sample = |sample: &Sample| {
         let loss = sample.val_loss.map_or(String::new(), |loss| format!(" <small>validation loss {loss:.4}</small>"));
-        format!("<h3>After {} steps{loss}</h3>\n<pre>{}</pre>\n", sample.step, escape(&sample.text))
+        format!("<h3>After {}{loss}</h3>\n<pre>{}</pre>\n", counted(sample.step, "step"), escape(&sample.text))
     };
     let mut samples: String = page.samples.iter().map(sample).collect();
     if !samples.is_empty() {

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::{Error, Result, assets::SENTIMENT, text::Message};
+use crate::{Error, Result, assets::SENTIMENT, error::counted, text::Message};
 
 /// An answer to score.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,11 @@ pub trait Judge {
     /// # Errors
     /// [`Error::Judge`] if the judge fails.
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>>;
+
+    /// Whether it can only score answers to prompts whose right answer is known.
+    fn needs_expected(&self) -> bool {
+        false
+    }
 }
 
 /// Judges with a function of one answer, for tests and for users of the crate.
@@ -108,6 +113,43 @@ impl Judge for Lexicon {
 #[derive(Debug)]
 pub struct Script(pub String);
 
+impl Script {
+    /// The script that runs `command`, checked as far as possible without running it: its program must exist and be
+    /// executable.
+    ///
+    /// # Errors
+    /// [`Error::Judge`].
+    pub fn open(command: &str) -> Result<Self> {
+        #[cfg(unix)]
+        missing(command).map_or(Ok(()), |reason| Err(Error::Judge { judge: format!("script:{command}"), reason }))?;
+        Ok(Self(command.to_string()))
+    }
+}
+
+/// Why the shell cannot start a command; `None` if it can, or if only the shell can tell.
+#[cfg(unix)]
+fn missing(command: &str) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let program = command.split_whitespace().next()?;
+    if !program.chars().all(|letter| letter.is_alphanumeric() || "/._-+".contains(letter)) {
+        return None;
+    }
+    if !program.contains('/') {
+        let known = Command::new("sh").args(["-c", "command -v \"$1\"", "sh", program]).stdout(Stdio::null()).status();
+        let beside =
+            if Path::new(program).is_file() { format!("; for the file here write ./{program}") } else { String::new() };
+        return known.is_ok_and(|status| !status.success()).then(|| format!("has no program {program}{beside}"));
+    }
+    match Path::new(program).metadata() {
+        Err(error) => Some(format!("cannot be started: {program}: {error}")),
+        Ok(file) if !file.is_file() => Some(format!("cannot be started: {program} is not a file")),
+        Ok(file) if file.permissions().mode() & 0o111 == 0 => {
+            Some(format!("cannot be started: {program} is not executable (chmod +x {program})"))
+        }
+        Ok(_) => None,
+    }
+}
+
 impl Judge for Script {
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
         let failed = |reason: String| Error::Judge { judge: self.0.clone(), reason };
@@ -139,7 +181,11 @@ impl Judge for Script {
         };
         let scores = text.lines().filter(|line| !line.trim().is_empty()).map(number).collect::<Result<Vec<_>>>()?;
         if scores.len() != said.len() {
-            return Err(failed(format!("wrote {} numbers for {} answers", scores.len(), said.len())));
+            return Err(failed(format!(
+                "wrote {} for {}",
+                counted(scores.len(), "number"),
+                counted(said.len(), "answer")
+            )));
         }
         Ok(scores)
     }
@@ -153,17 +199,22 @@ pub struct Exact;
 impl Judge for Exact {
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
         let right = |said: &ScoredAnswer<'_>| match said.expected {
-            None => Err(Error::Judge {
-                judge: "exact".to_string(),
-                reason: format!(
-                    "needs the right answer to {:?}: give \"answer\" beside every prompt",
-                    said.prompt.chars().take(60).collect::<String>()
-                ),
-            }),
+            None => Err(unanswered(said.prompt)),
             Some(expected) => Ok(if same(said.answer, expected) { 1.0 } else { 0.0 }),
         };
         said.iter().map(right).collect()
     }
+
+    fn needs_expected(&self) -> bool {
+        true
+    }
+}
+
+/// The error about a prompt whose right answer is not known.
+pub(super) fn unanswered(prompt: &str) -> Error {
+    let prompt: String = prompt.chars().take(60).collect();
+    let reason = format!("needs the right answer to {prompt:?}: give \"answer\" beside every prompt");
+    Error::Judge { judge: "exact".to_string(), reason }
 }
 
 fn same(answer: &str, expected: &str) -> bool {
@@ -185,13 +236,14 @@ fn final_number(text: &str) -> Option<f64> {
 /// The judge that `spec` names, for example `lexicon:FILE`; all judges except reward models, which need a GPU.
 ///
 /// # Errors
-/// [`Error::Setting`] listing what is accepted, [`Error::Io`], [`Error::Data`].
+/// [`Error::Setting`] listing what is accepted, [`Error::Io`], [`Error::Data`], and [`Error::Judge`] for a script that cannot
+/// be started.
 pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
     let (kind, rest) = spec.split_once(':').unwrap_or((spec, ""));
     match (kind, rest) {
         ("lexicon", "") => Ok(Box::new(Lexicon::sentiment()?)),
         ("lexicon", file) => Ok(Box::new(Lexicon::open(Path::new(file))?)),
-        ("script", command) if !command.is_empty() => Ok(Box::new(Script(command.to_string()))),
+        ("script", command) if !command.is_empty() => Ok(Box::new(Script::open(command)?)),
         ("exact", "") => Ok(Box::new(Exact)),
         ("length", wanted) if wanted.parse::<usize>().is_ok() => {
             let wanted: f32 = wanted.parse().unwrap_or_default();
@@ -244,8 +296,29 @@ mod tests {
             assert!(error.contains(words), "{error}");
         };
         says("exit 3", "ended with");
-        says("echo 1", "1 numbers for 2 answers");
+        says("echo 1", "wrote 1 number for 2 answers");
         says("echo 1; echo nan", "one number per line");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_script_that_cannot_start_is_refused_before_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("score.sh");
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        let script = script.to_str().unwrap();
+        let says = |command: &str, words: &str| {
+            let error = Script::open(command).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        says(&format!("{script} fast"), "is not executable (chmod +x");
+        says(&format!("{script}x"), "No such file");
+        says(folder.path().to_str().unwrap(), "is not a file");
+        says("no-such-program-at-all 1", "has no program no-such-program-at-all");
+        // The shell's own words, and what only the shell can tell.
+        for command in ["awk '{ print 1 }'", "exit 3", "while read line; do echo 1; done", "A=1 true", "\"$HOME/x\""] {
+            Script::open(command).unwrap();
+        }
     }
 
     #[test]

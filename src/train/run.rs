@@ -19,7 +19,7 @@ use crate::{
     Error, Result,
     error::GuardCause,
     gpu::Gpu,
-    io::{atomic, metrics},
+    io::{atomic, lock::Lock, metrics},
     parallel::{Group, Replica},
 };
 
@@ -248,7 +248,7 @@ pub const METRICS: &str = "metrics.jsonl";
 /// saved, and the run ends.
 ///
 /// # Errors
-/// [`Error::Diverged`], [`Error::Guarded`] if a guard stops it, [`Error::DeviceLost`] and [`Error::Rank`] with the
+/// [`Error::Checkpoint`] if another process trains in the folder, [`Error::Diverged`], [`Error::Guarded`] if a guard stops it, [`Error::DeviceLost`] and [`Error::Rank`] with the
 /// checkpoint to continue from, [`Error::Io`], and the errors of the stage. The last checkpoint remains.
 pub async fn run<S: Stage>(
     stage: &mut S,
@@ -267,6 +267,7 @@ async fn train<S: Stage>(
 ) -> Result<Ended<S::Numbers>> {
     let Schedule { steps, save_every, val_every } = stage.schedule();
     let (gpu, group, first) = (stage.gpu().clone(), stage.replica().group().clone(), stage.done());
+    let _lock = group.is_first().then(|| Lock::take(out)).transpose()?;
     coordination::agree(&group, &(stage.settings(), first))?;
     let prepares = first == 0 && S::PREPARES;
     // A folder with a log has a checkpoint, whenever the run is killed.

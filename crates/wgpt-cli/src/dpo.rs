@@ -12,6 +12,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     interchange::{self, TextCodec},
     parallel::Group,
     train::{
@@ -100,10 +101,12 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
-        "{} parameters, {pairs} pairs to learn from and {held_out_pairs} held out, {answers} tokens of answers, {steps} \
-         steps of {} pairs -> {}",
+        "{} parameters, {} to learn from and {held_out_pairs} held out, {} of answers, {} of {} -> {}",
         trainer.model.size(),
-        settings.batch * settings.accumulate,
+        counted(pairs, "pair"),
+        counted(answers, "token"),
+        counted(steps, "step"),
+        counted(settings.batch * settings.accumulate, "pair"),
         out.display()
     ));
     match (settings.lora.is_some(), tune.resume) {

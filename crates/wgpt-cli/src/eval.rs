@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Shared, output};
 use wgpt::{
     Error, Result,
+    error::counted,
     interchange::load,
     ops::cross_entropy::IGNORED,
     text::{Corpus, batches::Batch},
@@ -60,7 +61,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     }
     let windows = ids.len() / context;
     if windows == 0 {
-        let reason = format!("{} tokens, less than one window of {context}; give --context at most that", ids.len());
+        let reason =
+            format!("{}, less than one window of {context}; give --context at most that", counted(ids.len(), "token"));
         return Err(Error::data(&arguments.text, reason));
     }
     let rows = (4096 / context).clamp(1, 16);
@@ -78,6 +80,10 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let scored = windows * (context - 1);
     let output = Output { tokens: ids.len(), scored, mean_nll, perplexity: mean_nll.exp() };
     shared.result(&output, || {
-        format!("{} tokens, {scored} scored: loss {mean_nll:.4}, perplexity {:.3}", output.tokens, output.perplexity)
+        format!(
+            "{}, {scored} scored: loss {mean_nll:.4}, perplexity {:.3}",
+            counted(output.tokens, "token"),
+            output.perplexity
+        )
     })
 }

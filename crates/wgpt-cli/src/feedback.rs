@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Shared, output, rate::reply};
 use wgpt::{
     Error, Result,
+    error::counted,
     feedback::{Stored, Tally},
     text::date::strftime,
 };
@@ -158,7 +159,12 @@ fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &Import
         all.added += done.added;
         all.duplicates += done.duplicates;
         let Imported { lines, added, duplicates, mistakes } = &done;
-        let counts = format!("{lines} lines, {added} new ratings, {duplicates} known, {} mistakes", mistakes.total());
+        let counts = format!(
+            "{}, {}, {duplicates} known, {}",
+            counted(lines, "line"),
+            counted(added, "new rating"),
+            counted(mistakes.total(), "mistake")
+        );
         shared.say(format_args!("{}: {counts}{}", file.display(), told(mistakes, "line")));
         results.push((file, done));
     }
@@ -192,7 +198,7 @@ fn hand_out(shared: &Shared, ExportArguments { out, format, database }: &ExportA
         shared.say(format_args!("left out:{}", told(&done.left_out, "rating")));
     }
     let output = json!({ "out": out, "written": done.written, "left_out": done.left_out });
-    shared.result(&output, || format!("{} lines written to {}", done.written, out.display()))
+    shared.result(&output, || format!("{} written to {}", counted(done.written, "line"), out.display()))
 }
 
 fn list(shared: &Shared, ListArguments { limit, rater, database }: &ListArguments) -> Result<()> {
@@ -238,7 +244,7 @@ fn row(Stored { id, stored, rating }: &Stored) -> String {
 fn statistics(shared: &Shared, StatsArguments { database }: &StatsArguments) -> Result<()> {
     let all = Store::open(&database.feedback)?.statistics()?;
     shared.result(&all, || {
-        let mut lines = vec![format!("{} ratings", all.ratings)];
+        let mut lines = vec![counted(all.ratings, "rating")];
         if all.damaged > 0 {
             lines.push(format!("{:>7}  damaged", all.damaged));
         }
@@ -254,10 +260,10 @@ fn statistics(shared: &Shared, StatsArguments { database }: &StatsArguments) -> 
         let agreement = &all.agreement;
         lines.push(match agreement.share {
             Some(share) => format!(
-                "agreement: {:.1}% of {} comparisons, on {} pairs of answers judged by two or more",
+                "agreement: {:.1}% of {}, on {} of answers judged by two or more",
                 share * 100.0,
-                agreement.compared,
-                agreement.shared_pairs
+                counted(agreement.compared, "comparison"),
+                counted(agreement.shared_pairs, "pair")
             ),
             None => "agreement: no pair of answers was judged by two raters yet".to_string(),
         });

@@ -12,6 +12,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     infer::{
         generate::{Finish, Limits, generate},
         sampler::top,
@@ -113,12 +114,12 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         shared.say(format_args!("the context of {} tokens was full: older text was dropped", model.config().context));
     }
     shared.say(format_args!(
-        "{} prompt tokens in {:.2} s ({:.1} tokens/s), {} tokens at {:.1} tokens/s",
-        prompt.len(),
+        "{} in {:.2} s ({:.1} tokens/s), {}{}",
+        counted(prompt.len(), "prompt token"),
         generated.prompt_seconds,
         prompt.len() as f64 / generated.prompt_seconds.max(1e-9),
-        generated.tokens.len(),
-        generated.rate(),
+        counted(generated.tokens.len(), "token"),
+        output::rate(&generated),
     ));
     shared.ended(&gpu, shown)?;
     let text = tokenizer.decode(&generated.tokens);

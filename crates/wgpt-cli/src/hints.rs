@@ -1,5 +1,7 @@
 //! Error messages of the command line: the library's message plus the options that help.
 
+use serde_json::Value;
+
 use wgpt::{Error, error::GuardCause};
 
 /// The message of an error, with advice.
@@ -7,8 +9,17 @@ pub(crate) fn words(error: &Error) -> String {
     match error {
         Error::OnRank { rank, source } => format!("rank {rank}: {}", words(source)),
         Error::Setting { name, value, reason } => format!("{} {value}: {reason}", option(name)),
-        Error::OtherSettings { .. } => {
-            format!("--resume: {error}; use the same settings, or another --out for a new run")
+        Error::OtherSettings { name, then, now } => {
+            let what = match set_by(name) {
+                SetBy::Option(option) => {
+                    format!("the run was started with {option} {}, now it is {}", plain(then), plain(now))
+                }
+                SetBy::Switch(option) if then == "true" => format!("the run was started without {option}"),
+                SetBy::Switch(option) => format!("the run was started with {option}"),
+                SetBy::Content(options) => format!("the run was started with other content of {options}"),
+                SetBy::Other => error.to_string(),
+            };
+            format!("--resume: {what}; use the same settings, or another --out for a new run")
         }
         Error::NoTimestamps { .. } => format!("--profile: {error}"),
         _ => match hint(error) {
@@ -21,6 +32,62 @@ pub(crate) fn words(error: &Error) -> String {
 /// The option that sets a setting.
 fn option(name: &str) -> String {
     format!("--{}", name.replace('_', "-"))
+}
+
+/// What sets a setting that a resumed run must share with the run it continues.
+enum SetBy {
+    /// An option whose value it is.
+    Option(String),
+    /// A switch that turns it off.
+    Switch(&'static str),
+    /// The content of what these options name, of which the settings hold a hash.
+    Content(&'static str),
+    /// The command itself, or the model.
+    Other,
+}
+
+/// What sets the setting at this path in a run's settings.
+fn set_by(path: &str) -> SetBy {
+    let named = match path {
+        "data" => return SetBy::Content("--data or --feedback"),
+        "base" => return SetBy::Content("--model"),
+        "prompts" => return SetBy::Content("--prompts"),
+        "config.vocabulary" => return SetBy::Content("--data or --tokenizer"),
+        "algorithm.whiten_rewards" => return SetBy::Switch("--no-whiten-rewards"),
+        "algorithm.whiten_advantages" => return SetBy::Switch("--no-whiten-advantages"),
+        "algorithm.kind" | "optimizer.beta1" | "optimizer.epsilon" | "schedule.decay" => return SetBy::Other,
+        "config.hidden" => "--width",
+        "config.norm" | "config.norm_epsilon" | "config.activation" => "--family",
+        "config.head_dim" | "config.qkv_bias" | "config.qk_norm" => return SetBy::Other,
+        _ if path.starts_with("config.rope_") => return SetBy::Other,
+        "optimizer.clip" => "--clip or --clip-norm",
+        "lora" => "--lora-rank",
+        "controller.beta" => "--kl or --fixed-kl",
+        "controller.kind" => "--fixed-kl",
+        "controller.target" => "--target-kl",
+        "stops" => "--stop",
+        "missing_stop" | "missing_stop.score" => "--missing-stop-score",
+        "missing_stop.penalty" => "--missing-stop-penalty",
+        _ if path.starts_with("lora.") => return SetBy::Option(option(&path.replace('.', "_"))),
+        _ => return SetBy::Option(option(path.rsplit('.').next().unwrap_or(path))),
+    };
+    SetBy::Option(named.to_string())
+}
+
+/// A setting's JSON as an option takes it.
+fn plain(json: &str) -> String {
+    match serde_json::from_str(json) {
+        Ok(Value::Null) => "none".to_string(),
+        Ok(Value::String(text)) => text,
+        // An f32, which JSON writes with the digits of an f64.
+        Ok(Value::Number(number)) => match number.as_f64() {
+            Some(value) if number.is_f64() && f64::from(value as f32) == value => (value as f32).to_string(),
+            _ => number.to_string(),
+        },
+        // Adapters that only one of the two runs has.
+        Ok(Value::Object(fields)) if fields.contains_key("rank") => fields["rank"].to_string(),
+        _ => json.to_string(),
+    }
 }
 
 /// Advice that follows the error's message.
@@ -61,7 +128,18 @@ pub(crate) fn on_guard(cause: &GuardCause) -> &'static str {
 mod tests {
     use std::path::PathBuf;
 
+    use clap::CommandFactory;
+    use serde_json::json;
+
     use super::*;
+    use wgpt::{
+        model::{Config, lora::LoraConfig},
+        train::{
+            Settings,
+            ppo::{self, settings::Algorithm},
+            reward::{Objective, Recipe},
+        },
+    };
 
     #[test]
     fn errors_name_the_options_that_help() {
@@ -73,9 +151,32 @@ mod tests {
         let cases = [
             (Error::setting("min_p", 2, "give 0 to 1"), "--min-p 2: give 0 to 1"),
             (
-                Error::OtherSettings { name: "schedule.lr".into(), then: "1.0".into(), now: "2.0".into() },
-                "--resume: the run was started with schedule.lr = 1.0, now it is 2.0; use the same settings, or \
-                 another --out for a new run",
+                Error::OtherSettings {
+                    name: "schedule.lr".into(),
+                    then: "0.0010000000474974513".into(),
+                    now: "0.5".into(),
+                },
+                "--resume: the run was started with --lr 0.001, now it is 0.5; use the same settings, or another --out for a \
+                 new run",
+            ),
+            (
+                Error::OtherSettings { name: "lora".into(), then: "null".into(), now: "{\"rank\":8}".into() },
+                "--resume: the run was started with --lora-rank none, now it is 8; use the same settings, or another \
+                 --out for a new run",
+            ),
+            (
+                Error::OtherSettings {
+                    name: "algorithm.whiten_rewards".into(),
+                    then: "false".into(),
+                    now: "true".into(),
+                },
+                "--resume: the run was started with --no-whiten-rewards; use the same settings, or another --out for \
+                 a new run",
+            ),
+            (
+                Error::OtherSettings { name: "prompts".into(), then: "\"0f\"".into(), now: "\"f0\"".into() },
+                "--resume: the run was started with other content of --prompts; use the same settings, or another \
+                 --out for a new run",
             ),
             (
                 Error::OnRank { rank: 3, source: Box::new(lost(Some("runs/a"))) },
@@ -100,6 +201,49 @@ mod tests {
         ];
         for (error, expected) in cases {
             assert_eq!(words(&error), expected);
+        }
+    }
+
+    /// Puts the paths of all values in `json` into `paths`.
+    fn paths_of(json: &Value, path: &str, paths: &mut Vec<String>) {
+        match json {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    paths_of(value, &format!("{path}{dot}{name}"), paths);
+                }
+            }
+            _ => paths.push(path.to_string()),
+        }
+    }
+
+    #[test]
+    fn settings_are_named_by_options_that_exist() {
+        let program = crate::Program::command();
+        let exists = |option: &str| {
+            let long = option.trim_start_matches("--");
+            program.get_subcommands().any(|command| command.get_arguments().any(|it| it.get_long() == Some(long)))
+        };
+        let config = Config::llama(5, 4, 1, 2, 8);
+        let lora = LoraConfig { rank: 1, alpha: 1.0, targets: Vec::new(), last: Some(1) };
+        let mut paths = vec!["lora".to_string(), "missing_stop.score".into(), "missing_stop.penalty".into()];
+        let settings = [
+            json!(Settings::dpo(config.clone(), Some(lora))),
+            json!(Settings { data: Some(String::new()), ..Settings::reward(config, Recipe::new(Objective::Pairs)) }),
+            json!(ppo::settings::Settings::recipe(Algorithm::PPO)),
+            json!(ppo::settings::Settings::recipe(Algorithm::GRPO)),
+        ];
+        settings.iter().for_each(|settings| paths_of(settings, "", &mut paths));
+        let free = ["val_every", "save_every", "keep", "checkpoint_activations", "sample_tokens", "sample_every"];
+        for path in paths.iter().filter(|path| !free.contains(&&***path) && !path.starts_with("limits.")) {
+            let options = match set_by(path) {
+                SetBy::Option(options) => options,
+                SetBy::Switch(options) | SetBy::Content(options) => options.to_string(),
+                SetBy::Other => continue,
+            };
+            for option in options.split(" or ") {
+                assert!(exists(option), "{path} is named {option}, which no command has");
+            }
         }
     }
 }

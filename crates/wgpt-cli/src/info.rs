@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Shared, output::mib};
 use wgpt::{
     Result,
+    error::counted,
     formats::Format,
     gpu::Gpu,
     interchange::{self, TextCodec, family::Family},
@@ -157,13 +158,13 @@ async fn need(gpu: &Gpu, weights: &'static str, bytes: u64, beside: u64) -> Resu
 fn words(output: &Output) -> String {
     let config = &output.config;
     let mut text = format!(
-        "{} with {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}, context \
+        "{} with {} parameters: {}, width {}, {} ({} for keys and values) of {}, feed-forward {}, context \
          {}\nvocabulary {}{}{}\n\nstored",
         output.family,
         output.parameters,
-        config.layers,
+        counted(config.layers, "layer"),
         config.width,
-        config.heads,
+        counted(config.heads, "head"),
         config.kv_heads,
         config.head_dim(),
         config.hidden,

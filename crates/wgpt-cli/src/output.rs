@@ -8,7 +8,7 @@ use std::{fmt::Display, io::Write, path::Path};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use wgpt::{Error, Result, gpu::profile::Entry};
+use wgpt::{Error, Result, gpu::profile::Entry, infer::generate::Generated};
 
 /// Writes part of a result to stdout at once.
 ///
@@ -69,6 +69,14 @@ pub(super) fn beginning(text: &str, width: usize) -> String {
     match line.char_indices().nth(width) {
         Some(_) => line.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
         None => line,
+    }
+}
+
+/// How fast a text was generated, in words; nothing for a text without tokens between which time passed.
+pub(super) fn rate(generated: &Generated) -> String {
+    match generated.tokens.len() {
+        0 | 1 => String::new(),
+        _ => format!(" at {:.1} tokens/s", generated.rate()),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     gpu::Gpu,
     model::parameters,
     parallel::{Group, Options},
@@ -199,7 +200,12 @@ fn words(output: &Output) -> String {
         _ => "",
     };
     let mut lines = vec![
-        format!("{} parameters, {} tokens and {} dispatches a step", plan.parameters, plan.tokens, plan.dispatches),
+        format!(
+            "{} parameters, {} and {} dispatches a step",
+            plan.parameters,
+            counted(plan.tokens, "token"),
+            plan.dispatches
+        ),
         format!(
             "memory: {} of weights, {} of gradients and moments, {} of activations; {} are held in all{room}",
             mib(memory.weights),
@@ -208,7 +214,7 @@ fn words(output: &Output) -> String {
             mib(memory.held)
         ),
         format!(
-            "time: {} a step{}, {:.0} tokens/s, {} for {} steps",
+            "time: {} a step{}, {:.0} tokens/s, {} for {}",
             duration(plan.seconds),
             if plan.replayed {
                 ""
@@ -217,7 +223,7 @@ fn words(output: &Output) -> String {
             },
             output.tokens_per_second,
             duration(output.total_seconds),
-            output.steps
+            counted(output.steps, "step")
         ),
     ];
     lines.push("share of the step, of the roofline, dispatches of".to_string());

@@ -3,8 +3,10 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::ranks::Wire;
 use wgpt::{
     Error, Result,
+    error::counted,
     gpu::Gpu,
     parallel::{
         Group,
@@ -42,9 +44,9 @@ pub(super) struct ForecastArguments {
     /// Ranks that share one adapter [default: 1; on a software adapter, whose cores are shared, all]
     #[arg(long, help_heading = HEADING, value_name = "N")]
     sharing: Option<usize>,
-    /// Send gradients as f16
-    #[arg(long, help_heading = HEADING)]
-    wire_f16: bool,
+    /// How gradients are sent: f16 takes half the bytes
+    #[arg(long, help_heading = HEADING, value_enum, default_value_t = Wire::F32)]
+    wire: Wire,
 }
 
 /// One rank's step, measured alone.
@@ -136,7 +138,7 @@ impl ForecastArguments {
             step,
             tokens,
             parameters,
-            bytes_per_number: if self.wire_f16 { 2.0 } else { 4.0 },
+            bytes_per_number: if self.wire == Wire::F16 { 2.0 } else { 4.0 },
             down,
             up,
             link: self.link.map_or(link, |link| link * 1e9),
@@ -163,8 +165,8 @@ pub(super) fn words(ranks: &Ranks) -> Vec<String> {
     };
     let mut lines = vec![
         format!(
-            "{} ranks{shared}: {:.1} ms a step, {:.0} tokens/s, {:.1} MB sent by a rank per step",
-            asked.ranks,
+            "{}{shared}: {:.1} ms a step, {:.0} tokens/s, {:.1} MB sent by a rank per step",
+            counted(asked.ranks, "rank"),
             asked.step_seconds * 1e3,
             asked.tokens_per_second,
             asked.bytes_sent / 1e6

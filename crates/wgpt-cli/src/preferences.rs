@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Shared, output};
 use wgpt::{
     Error, Result,
+    error::counted,
     feedback::{LeftOut, Mistake, Preference, RatingSource, Samples, Tally, preferences_of},
     interchange::TextCodec,
     train::preferences::{Pairs, Unusable},
@@ -72,7 +73,7 @@ impl Source {
             shared.say(format_args!("left out:{lines}"));
         }
         if pairs.truncated > 0 {
-            shared.say(format_args!("{} prompts lost their beginning to fit --context", pairs.truncated));
+            shared.say(format_args!("{} shortened at the front to fit --context", counted(pairs.truncated, "prompt")));
         }
         let unusable = pairs.left_out.clone();
         Ok((pairs, Left { mistakes, no_preference: left_out, unusable }))

@@ -12,6 +12,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     gpu::Gpu,
     interchange::TextCodec,
     io::{atomic, checkpoint},
@@ -136,13 +137,13 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let split = group.first_alone(prepare)?;
     split.check_window(settings.context)?;
     shared.say(format_args!(
-        "{} parameters, {} training and {} validation tokens of {}, {} steps of {} tokens -> {}",
+        "{} parameters, {} training and {} validation tokens of {}, {} of {} -> {}",
         trainer.model.size(),
         split.train.len(),
         split.val.len(),
         settings.config.vocabulary,
-        settings.schedule.steps,
-        settings.tokens_per_step(),
+        counted(settings.schedule.steps, "step"),
+        counted(settings.tokens_per_step(), "token"),
         out.display()
     ));
 

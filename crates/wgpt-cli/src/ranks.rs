@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{Shared, hints};
 use wgpt::{
     Error, Result,
+    error::counted,
     io::atomic,
     parallel::{self, Group, Options},
 };
@@ -31,8 +32,9 @@ pub(super) struct RankArguments {
     shard_optimizer: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Wire {
+/// How gradients are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Wire {
     F32,
     F16,
 }
@@ -79,14 +81,13 @@ pub(super) async fn join(
     let first = group.is_first();
     let shared = Shared { quiet: shared.quiet || !first, silent: !first, nth: group.local(), ..shared.clone() };
     if group.size() > 1 {
-        shared.say(format_args!("{} ranks on {} hosts", group.size(), group.hosts()));
+        shared.say(format_args!("{} on {}", counted(group.size(), "rank"), counted(group.hosts(), "host")));
     }
     let outcome = run(&shared, &group).await;
     group.leave(outcome.as_ref().err());
     outcome.map_err(|error| named(&group, error))
 }
 
-/// An error with the name of the rank, if there are several.
 /// Writes the error of a rank other than the first to a file in the run's folder `out`, because its output may not reach
 /// the terminal of the first.
 pub(super) fn keep_error<T>(out: &Path, group: &Group, result: &Result<T>) {
@@ -99,6 +100,7 @@ pub(super) fn keep_error<T>(out: &Path, group: &Group, result: &Result<T>) {
     }
 }
 
+/// An error with the name of the rank, if there are several.
 fn named(group: &Group, error: Error) -> Error {
     match group.size() {
         1 => error,

@@ -14,6 +14,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     gpu::Gpu,
     interchange::{self, TextCodec, adapter},
     io::checkpoint,
@@ -238,6 +239,9 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     };
     let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
     let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.common.seed)?;
+    if let Ok(judge) = &judge {
+        prompts.suit(&**judge)?;
+    }
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
     // Rows are padded to the longest prompt.
     let settings =
@@ -265,12 +269,12 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     learner.join(group)?;
     std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
     shared.say(format_args!(
-        "{} parameters to train, {} prompts, {} steps of {} answers of up to {} tokens -> {}",
+        "{} parameters to train, {}, {} of {} of up to {} -> {}",
         learner.policy().size(),
-        prompts.count(),
-        settings.steps,
-        settings.batch,
-        settings.max_tokens,
+        counted(prompts.count(), "prompt"),
+        counted(settings.steps, "step"),
+        counted(settings.batch, "answer"),
+        counted(settings.max_tokens, "token"),
         out.display()
     ));
     let (count, left_out) = (prompts.count(), prompts.left_out.values().map(|(count, _)| count).sum());
@@ -324,7 +328,11 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
             }
             Event::Sample(step, Sample { text, score }) if !quiet => {
                 let text = output::harmless(text);
-                let words = format!("--- after {step} steps, score {:.2} ---\n{text}\n---", score.unwrap_or(f32::NAN));
+                let words = format!(
+                    "--- after {}, score {:.2} ---\n{text}\n---",
+                    counted(step, "step"),
+                    score.unwrap_or(f32::NAN)
+                );
                 bar.suspend(|| output::say(words));
             }
             Event::Suspicious(cause) if !quiet => {
@@ -350,7 +358,7 @@ fn words(Output { summary, out, .. }: &Output) -> String {
     let stopped = if summary.stopped { " (stopped; go on with --resume)" } else { "" };
     let hint = Path::new(out).display();
     format!(
-        "{} steps{steps}{stopped}\nthe run is in {out}: checkpoint, metrics.jsonl, curves.svg\ntry: wgpt chat {hint}",
-        summary.steps
+        "{}{steps}{stopped}\nthe run is in {out}: checkpoint, metrics.jsonl, curves.svg\ntry: wgpt chat {hint}",
+        counted(summary.steps, "step")
     )
 }

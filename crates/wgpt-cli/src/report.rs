@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::{Shared, demo};
 use wgpt::{
-    Result,
+    Error, Result,
+    error::counted,
     io::{atomic, checkpoint::Checkpoint, metrics},
     model::{Config, parameters},
     report::{
@@ -32,6 +33,16 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
+    if demo::is_demo(&arguments.run) {
+        let folder = arguments.run.display();
+        let (report, stages) = (arguments.run.join(demo::REPORT), demo::STAGES.join(", "));
+        let own = match report.is_file() {
+            true => format!("its report is {}", report.display()),
+            false => "it writes its own report at its end".to_string(),
+        };
+        let reason = format!("is the folder of a demo: {own}; its runs are {stages}, as in `wgpt report {folder}/ppo`");
+        return Err(Error::data(&arguments.run, reason));
+    }
     let lines = metrics::read(&arguments.run.join("metrics.jsonl"))?;
     let curve_svg = panels::of_run(&lines)?;
     let checkpoint = Checkpoint::open(&arguments.run)?;
@@ -55,11 +66,11 @@ fn facts(lines: &[Value], checkpoint: &Checkpoint) -> Result<Vec<(String, String
     let numbers = |key: &str| lines.iter().filter_map(|line| line[key].as_f64()).collect::<Vec<_>>();
     let losses = numbers("train_loss");
     if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
-        add("training loss", format!("{first:.4} → {last:.4} in {} steps", losses.len()));
+        add("training loss", format!("{first:.4} → {last:.4} in {}", counted(losses.len(), "step")));
     }
     let (scores, kl) = (numbers("score"), numbers("kl"));
     if let (Some(first), Some(last), Some(kl)) = (scores.first(), scores.last(), kl.last()) {
-        add("score", format!("{first:.3} → {last:.3} in {} steps, KL {kl:.2}", scores.len()));
+        add("score", format!("{first:.3} → {last:.3} in {}, KL {kl:.2}", counted(scores.len(), "step")));
     }
     if let Some(best) = numbers("val_loss").into_iter().reduce(f64::min) {
         add("best validation loss", format!("{best:.4}"));

@@ -12,9 +12,11 @@ use serde::Serialize;
 use super::{Shared, cache, feedback::Database, options::LoadArguments, output};
 use wgpt::{
     Error, Result,
+    error::counted,
     gpu::Gpu,
     infer::engine::{Engine, Settings},
     interchange::{TextCodec, load},
+    ops::kv::paged::PAGE,
     train::reward::RewardModel,
 };
 use wgpt_server::{
@@ -105,6 +107,17 @@ struct Output {
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let address = address(arguments)?;
+    for (name, number, least) in [
+        ("sequences", arguments.sequences, 1),
+        ("queue", arguments.queue, 1),
+        ("cache-tokens", arguments.cache_tokens, PAGE),
+        ("max-body", arguments.max_body, 1),
+        ("connections", arguments.connections, 1),
+    ] {
+        if number < least {
+            return Err(Error::Usage(format!("--{name} {number}: give at least {least}")));
+        }
+    }
     let gpu = shared.open().await?;
     let server = server(shared, arguments, &gpu)?;
     let (json, quiet) = (shared.json, shared.quiet);
@@ -112,8 +125,12 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         true => output::say(serde_json::json!({ "listening": format!("http://{bound}") })),
         false => shared.say(format_args!("listening at http://{bound}; Ctrl-C ends")),
     };
-    let draining =
-        |open| shared.say(format_args!("{open} requests are open: they end first; Ctrl-C again ends at once"));
+    let draining = |open| {
+        if open > 0 {
+            let open = counted(open, "open request");
+            shared.say(format_args!("waiting for the end of {open}; Ctrl-C again ends at once"));
+        }
+    };
     let log = move |line: &Line| match (json, quiet) {
         (true, _) => output::say(serde_json::to_string(line).unwrap_or_default()),
         (false, false) => output::say(words(line)),
@@ -130,7 +147,12 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         cancelled: figures.cancelled,
     };
     shared.result(&output, || {
-        format!("{requests} requests, {} tokens read, {} generated", output.prompt_tokens, output.generated_tokens)
+        format!(
+            "{}, {} read, {} generated",
+            counted(requests, "request"),
+            counted(output.prompt_tokens, "token"),
+            output.generated_tokens
+        )
     })
 }
 
@@ -154,13 +176,6 @@ fn address(arguments: &Arguments) -> Result<SocketAddr> {
 
 /// Loads the models and adapters.
 fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
-    for (name, number) in
-        [("sequences", arguments.sequences), ("queue", arguments.queue), ("connections", arguments.connections)]
-    {
-        if number == 0 {
-            return Err(Error::Usage(format!("--{name} 0: give at least 1")));
-        }
-    }
     let base = cache::or_talker(arguments.model.as_ref())?;
     let (model, codec) = shared.load(gpu, &base, &arguments.load)?;
     let mut models = vec![ServedModel::new(name_of(&base), None, codec)?];
@@ -214,7 +229,7 @@ fn words(line: &Line) -> String {
     let [prompt, cached, generated] = line.tokens;
     let tokens = match prompt + generated {
         0 => String::new(),
-        _ => format!(", {prompt} tokens read ({cached} cached), {generated} generated"),
+        _ => format!(", {} read ({cached} cached), {generated} generated", counted(prompt, "token")),
     };
     let broken = if line.broken { ", broken off" } else { "" };
     format!("{} {} {} {} ms{tokens}{broken}", line.method, line.path, line.status, line.milliseconds)

@@ -12,6 +12,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     interchange::{self, TextCodec},
     parallel::Group,
     text::conversations::Found,
@@ -108,10 +109,12 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
-        "{} parameters, {conversations} conversations of {tokens} tokens, {learned_tokens} of them to learn, {steps} \
-         steps of {} rows of {} -> {}",
+        "{} parameters, {} of {}, {learned_tokens} of them to learn, {} of {} of {} -> {}",
         trainer.model.size(),
-        settings.batch * settings.accumulate,
+        counted(conversations, "conversation"),
+        counted(tokens, "token"),
+        counted(steps, "step"),
+        counted(settings.batch * settings.accumulate, "row"),
         settings.context,
         out.display()
     ));

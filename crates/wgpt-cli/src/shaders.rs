@@ -15,6 +15,7 @@ use super::Shared;
 use wgpt::{
     Error, Result,
     doctor::variants::{variants, variants_of},
+    error::counted,
     gpu::{
         Form, Gpu, Variant,
         platform::Platform,
@@ -209,7 +210,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 fn words(sets: &[Set], names: &[&str], each: bool) -> String {
     let mut text = String::new();
     for Set { name, variants } in sets {
-        text += &format!("{name}: {} variants\n", variants.len());
+        text += &format!("{name}: {}\n", counted(variants.len(), "variant"));
         if each {
             variants.iter().for_each(|entry| text += &format!("  {}\n", entry.variant));
         } else {

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::Shared;
 use wgpt::{
-    Error, Result, interchange,
+    Error, Result,
+    error::counted,
+    interchange,
     text::{Corpus, Tokenizer, tokenizer::END_OF_TEXT},
 };
 
@@ -75,7 +77,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let tokens: Vec<_> = ids.iter().map(|&id| tokenizer.token_text(id)).collect();
     shared.result(&json!({ "ids": ids, "tokens": tokens }), || {
         let rows = ids.iter().zip(&tokens).map(|(id, token)| format!("{id:>7} {token:?}\n"));
-        format!("{}{} tokens", rows.collect::<String>(), ids.len())
+        format!("{}{}", rows.collect::<String>(), counted(ids.len(), "token"))
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::{
 use super::{Shared, output, ranks};
 use wgpt::{
     Result,
+    error::counted,
     gpu::Gpu,
     train::{
         run::{Event, Sample, StepReport},
@@ -58,7 +59,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervi
                 bar.suspend(|| output::say(format_args!("step {step}: validation loss {:.4}{more}", found.loss)));
             }
             Event::Sample(step, Sample { text, .. }) if !quiet => {
-                let words = format!("--- the model writes, after {step} steps ---\n{text}\n---");
+                let words = format!("--- the model writes, after {} ---\n{text}\n---", counted(step, "step"));
                 bar.suspend(|| output::say(words));
             }
             _ => {}
@@ -79,7 +80,11 @@ pub(super) fn words(summary: &Summary) -> String {
     let val = summary.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
     let stopped = if summary.stopped { " (stopped; go on with --resume)" } else { "" };
     format!(
-        "{} steps: training loss {:.4} -> {:.4}{val}; {:.0} tokens/s, {:.1} ms per step{stopped}",
-        summary.step, summary.first_loss, summary.train_loss, summary.tokens_per_second, summary.ms_per_step,
+        "{}: training loss {:.4} -> {:.4}{val}; {:.0} tokens/s, {:.1} ms per step{stopped}",
+        counted(summary.step, "step"),
+        summary.first_loss,
+        summary.train_loss,
+        summary.tokens_per_second,
+        summary.ms_per_step,
     )
 }

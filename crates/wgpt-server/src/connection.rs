@@ -50,7 +50,7 @@ pub async fn accept(
         let _ = stream.set_nodelay(true);
         let Ok(place) = room.clone().try_acquire_owned() else {
             metrics.turned_away.fetch_add(1, Relaxed);
-            turn_away(stream);
+            turn_away(stream, limits.connections);
             continue;
         };
         metrics.connections.fetch_add(1, Relaxed);
@@ -83,9 +83,10 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
 }
 
 /// Reports with a single write that the server is full.
-fn turn_away(stream: TcpStream) {
+fn turn_away(stream: TcpStream, most: usize) {
     let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
-    let body = Problem::new(status, "too_many_connections", "too many connections; try again later").json().to_string();
+    let reason = format!("too many connections: this server takes {most}; try again later");
+    let body = Problem::new(status, "too_many_connections", reason).json().to_string();
     let head =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1";
     // The buffer of a new connection is empty, so the response fits without waiting.

@@ -19,6 +19,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     infer::engine::{Engine, EngineStatistics, Inspection, request::Request},
     text::Message,
     train::reward::RewardModel,
@@ -95,14 +96,15 @@ impl Worker {
     pub fn generate(&self, jobs: Vec<Job>) -> std::result::Result<(), Problem> {
         if jobs.len() > self.waiting {
             return Err(Problem::bad(format!(
-                "{} answers in one request; ask for at most {}",
-                jobs.len(),
+                "{} in one request; the queue of this server holds {}",
+                counted(jobs.len(), "answer"),
                 self.waiting
             )));
         }
         let more = |queued: usize| Some(queued + jobs.len()).filter(|queued| *queued <= self.waiting);
         if self.queued.fetch_update(SeqCst, SeqCst, more).is_err() {
-            let reason = format!("{} requests are waiting already; try again later", self.waiting);
+            let reason =
+                format!("the queue is full: it holds {}; try again later", counted(self.waiting, "waiting answer"));
             return Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason));
         }
         for job in jobs {

@@ -12,8 +12,9 @@ export function language() {
     return navigator.language?.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-/** A text by its key; `{name}` in it is replaced by `values.name`. */
+/** A text by its key; `{name}` in it is replaced by `values.name`. For a count of 1 the text with `_one` is used, if any. */
 export function t(key, values = {}) {
+    if (values.count === 1 && `${key}_one` in english) key = `${key}_one`;
     const text = LANGUAGES[language()][key] ?? english[key] ?? key;
     return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }

@@ -48,7 +48,7 @@ export async function chat(check) {
         expect(lengths >= 4, `the text came in ${lengths} pieces`);
         expect(shift < 0.02, `the layout shifted by ${shift}`);
         equal(await page.locator(".send.stops").count(), 0, "the button sends again");
-        await page.click(".told .acts [aria-label='Tokens and what else could have come']");
+        await page.click(".told .acts [aria-label='Tokens and their alternatives']");
         await page.waitForSelector(".tokenview .bars li");
         expect(await page.locator(".tokenview .chip").count() >= 4, "the answer's tokens");
         await page.reload();
@@ -86,7 +86,7 @@ export async function chat(check) {
         await page.waitForSelector(".candidate.ready >> nth=1");
         const texts = await page.evaluate(async () => JSON.parse(localStorage.getItem("wgpt.conversation")).at(-1).answers.map(({ content }) => content));
         await page.keyboard.press("2");
-        await page.waitForSelector("text=Stored, thank you.");
+        await page.waitForSelector("text=Saved, thank you.");
         await page.waitForSelector(".badge");
         const after = await ratings(page, options);
         equal(after.length, before + 1, "ratings");
@@ -143,7 +143,7 @@ export async function chat(check) {
             await route.fulfill({ response, json: { ...await response.json(), chats: false } });
         });
         await page.reload();
-        await page.waitForSelector(".hero >> text=go on with a text");
+        await page.waitForSelector(".hero >> text=continue a text");
         const asked = page.waitForRequest("**/v1/completions");
         await ask(page, "The sea is");
         equal((await asked).postDataJSON().prompt, "The sea is", "the prompt");

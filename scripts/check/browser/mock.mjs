@@ -53,7 +53,7 @@ function told(token, seed, top) {
 async function chat(request, response) {
     const asked = await body(request);
     const text = asked.messages?.at(-1)?.content ?? asked.prompt ?? "";
-    if (text.includes("busy")) return refuse(response, 429, "64 requests are waiting already", "queue_full");
+    if (text.includes("busy")) return refuse(response, 429, "the queue is full: it holds 64 waiting answers; try again later", "queue_full");
     if (text.includes("context is")) return refuse(response, 400, "the prompt has 2100 tokens, the model's context 2048", "context_length_exceeded");
     if (text.includes("defect")) return refuse(response, 500, "the device was lost", "internal");
     response.writeHead(200, { "content-type": "text/event-stream", "content-security-policy": POLICY });

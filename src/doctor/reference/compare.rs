@@ -5,6 +5,9 @@
 pub struct Comparison {
     /// Largest absolute difference; infinite if a value is missing, or if it or its oracle is not finite.
     pub max_error: f64,
+    /// Largest difference, divided by the oracle where that is above 1: a sum of large terms cannot be closer to it than
+    /// f32's resolution at its size.
+    pub scaled: f64,
     /// Mean square difference divided by the mean square of the oracle; 0 if the oracle is zero everywhere and the
     /// values are within 1e-7, because such an oracle has no scale to normalise by.
     pub normalised: f64,
@@ -17,14 +20,15 @@ pub struct Comparison {
 pub fn compare(actual: &[f32], oracle: &[f64], atol: f64, rtol: f64) -> Comparison {
     if actual.len() != oracle.len() {
         let worst = Some((actual.len().min(oracle.len()), f64::NAN, f64::NAN));
-        return Comparison { max_error: f64::INFINITY, normalised: f64::INFINITY, worst };
+        return Comparison { max_error: f64::INFINITY, scaled: f64::INFINITY, normalised: f64::INFINITY, worst };
     }
-    let (mut max_error, mut squares, mut size, mut worst) = (0.0f64, 0.0, 0.0, None);
+    let (mut max_error, mut scaled, mut squares, mut size, mut worst) = (0.0f64, 0.0f64, 0.0, 0.0, None);
     for (index, (&value, &expected)) in actual.iter().zip(oracle).enumerate() {
         let value = f64::from(value);
         let finite = value.is_finite() && expected.is_finite();
         let error = if finite { (value - expected).abs() } else { f64::INFINITY };
         max_error = max_error.max(error);
+        scaled = scaled.max(if finite { error / expected.abs().max(1.0) } else { f64::INFINITY });
         squares += error * error;
         size += expected * expected;
         if (!finite || error > atol + rtol * expected.abs()) && worst.is_none() {
@@ -32,7 +36,7 @@ pub fn compare(actual: &[f32], oracle: &[f64], atol: f64, rtol: f64) -> Comparis
         }
     }
     let normalised = if size == 0.0 && max_error <= 1e-7 { 0.0 } else { squares / size.max(1e-30) };
-    Comparison { max_error, normalised, worst }
+    Comparison { max_error, scaled, normalised, worst }
 }
 
 impl Comparison {

@@ -6,9 +6,11 @@ use serde_json::Value;
 
 use crate::{
     Error, Result,
+    error::counted,
     interchange::TextCodec,
     random,
     text::{ChatTemplate, Message, tokenizer::Hasher},
+    train::judge::{self, Judge},
 };
 
 /// Random streams: the order of listed prompts, and the starts of windows.
@@ -71,7 +73,7 @@ impl Prompts {
                 Err(Error::data(path, format!("no prompt to answer: {reasons}")))
             }
             Source::Windows(ids, width) if ids.len() <= *width => {
-                Err(Error::data(path, format!("the text has {} tokens; a prompt takes {width}", ids.len())))
+                Err(Error::data(path, format!("the text has {}; a prompt takes {width}", counted(ids.len(), "token"))))
             }
             _ => Ok(found),
         }
@@ -110,6 +112,23 @@ impl Prompts {
         hasher.add(bytemuck::cast_slice(&ids));
         let hash = hasher.finish();
         Self { source: Source::Windows(ids, width.max(1)), seed, hash, left_out: BTreeMap::new() }
+    }
+
+    /// Refuses a judge that cannot score answers to these prompts.
+    ///
+    /// # Errors
+    /// [`Error::Judge`] naming the first prompt without a right answer.
+    pub fn suit(&self, judge: &dyn Judge) -> Result<()> {
+        if !judge.needs_expected() {
+            return Ok(());
+        }
+        match &self.source {
+            Source::List(prompts) => match prompts.iter().find(|prompt| prompt.expected.is_none()) {
+                Some(prompt) => Err(judge::unanswered(&prompt.text)),
+                None => Ok(()),
+            },
+            Source::Windows(..) => Err(judge::unanswered("windows of a text")),
+        }
     }
 
     /// Tokens of the longest prompt.

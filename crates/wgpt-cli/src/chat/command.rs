@@ -4,6 +4,7 @@ use super::super::output;
 use wgpt::{
     Result,
     conversation::{Answer, Choice, Conversation},
+    error::counted,
     text::{Message, Tokenizer},
 };
 
@@ -99,7 +100,7 @@ fn tokens(tokenizer: &Tokenizer, answer: &Answer) -> String {
     let visible = |id: u32| tokenizer.token_text(id).replace('\n', "⏎").replace('\t', "⇥");
     let text: String = all.iter().enumerate().map(|(index, &id)| paint(index, &visible(id))).collect();
     let ids: Vec<_> = all.iter().map(|id| id.to_string()).collect();
-    format!("{text}\n{}\n{} tokens", ids.join(" "), all.len())
+    format!("{text}\n{}\n{}", ids.join(" "), counted(all.len(), "token"))
 }
 
 /// What a token was chosen from.

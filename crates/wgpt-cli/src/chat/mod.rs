@@ -23,6 +23,7 @@ use super::{
 use wgpt::{
     Result,
     conversation::{Answer, Conversation},
+    error::counted,
     infer::{generate::Finish, session::Session},
     text::Message,
 };
@@ -167,11 +168,12 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
             for note in &answer.notes {
                 shared.say(format_args!("({note})"));
             }
+            let generated = &answer.generated;
             shared.say(format_args!(
-                "({} tokens at {:.1} tokens/s, the first after {:.2} s)",
-                answer.generated.tokens.len(),
-                answer.generated.rate(),
-                answer.generated.prompt_seconds
+                "({}{}, the first after {:.2} s)",
+                counted(generated.tokens.len(), "token"),
+                output::rate(generated),
+                generated.prompt_seconds
             ));
         }
         last = Some(answer);

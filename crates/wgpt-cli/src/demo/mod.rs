@@ -6,7 +6,10 @@ mod recipe;
 mod stages;
 mod texts;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -102,12 +105,23 @@ struct Output<'a> {
 }
 
 /// The stages in order.
-const STAGES: [&str; 6] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2"];
+pub(super) const STAGES: [&str; 6] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2"];
+
+/// The record of the stages that are done, in the demo's folder.
+const RECORD: &str = "story.json";
+
+/// The page about all stages, in the demo's folder.
+pub(super) const REPORT: &str = "report.html";
+
+/// Whether a folder is that of a demo.
+pub(super) fn is_demo(folder: &Path) -> bool {
+    folder.join(RECORD).is_file()
+}
 
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let out = &arguments.out;
-    let record = out.join("story.json");
+    let record = out.join(RECORD);
     let recipe = match arguments {
         Arguments { smallest: true, .. } => Recipe::smallest(),
         Arguments { long: true, .. } => Recipe::long(),
@@ -134,7 +148,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     judge(&story, &mut told).await?;
     save(&record, arguments, &story.recipe, &told)?;
     shared.close(&gpu)?;
-    let report = out.join("report.html");
+    let report = out.join(REPORT);
     let chapters = told.iter().map(|told| chapter(&story, told)).collect::<Result<Vec<_>>>()?;
     atomic::write(&report, timeline::html("wgpt demo: from letters to manners", &chapters)?.as_bytes())?;
     let model = out.join("ppo2").display().to_string();
@@ -156,7 +170,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 
 /// The stages that an earlier demo in the folder has completed.
 fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<StageResult>> {
-    let (out, record) = (&arguments.out, arguments.out.join("story.json"));
+    let (out, record) = (&arguments.out, arguments.out.join(RECORD));
     if !arguments.resume {
         let used = out.read_dir().is_ok_and(|mut entries| entries.next().is_some());
         if used {
@@ -183,7 +197,7 @@ fn settings(arguments: &Arguments, recipe: &Recipe) -> Value {
     json!({ "seed": arguments.seed, "rate": arguments.rate, "recipe": recipe })
 }
 
-fn save(record: &std::path::Path, arguments: &Arguments, recipe: &Recipe, told: &[StageResult]) -> Result<()> {
+fn save(record: &Path, arguments: &Arguments, recipe: &Recipe, told: &[StageResult]) -> Result<()> {
     let content = json!({ "settings": settings(arguments, recipe), "stages": told });
     atomic::write(record, format!("{content:#}\n").as_bytes())
 }

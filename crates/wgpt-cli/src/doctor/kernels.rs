@@ -9,7 +9,7 @@ use super::{
 use wgpt::{
     Error, Result,
     doctor::{Doctor, FAMILIES, Row},
-    gpu::{Capabilities, Gpu},
+    gpu::{Capabilities, Gpu, Options},
     io::atomic,
 };
 
@@ -48,26 +48,45 @@ pub(super) async fn check(shared: &Shared, doctor: &mut Doctor<'_>) -> Result<()
     Ok(())
 }
 
-/// What could not be checked because the adapter lacks it.
+/// What could not be checked, and why.
 pub(super) fn skipped(capabilities: &Capabilities) -> Vec<String> {
+    let given = Options::from_environment().without;
+    // What a capability is missing for.
+    let why = |name: &str, words: &str| match given.split(',').any(|given| given.trim() == name) {
+        true => format!("left out by WGPT_WITHOUT={given}"),
+        false => format!("the adapter has no {words}"),
+    };
     let mut skipped = Vec::new();
     if !capabilities.subgroups_of(8) {
-        skipped.push("variants that share loads among subgroups of exactly 8 lanes".to_string());
+        let reason = match capabilities.subgroups {
+            None => why("subgroups", "subgroups"),
+            Some((least, most)) if least == most => format!("the adapter's subgroups have {least} lanes"),
+            Some((least, most)) => format!("the adapter's subgroups have {least} to {most} lanes"),
+        };
+        skipped.push(format!("variants for subgroups of exactly 8 lanes: {reason}"));
     }
     for name in &capabilities.unused {
-        skipped.push(format!("{name} (WGPT_WITHOUT_VARIANTS)"));
+        skipped.push(format!("{name}: left out by WGPT_WITHOUT_VARIANTS"));
     }
     if !capabilities.f16 {
-        skipped.push("kernels on activations in f16".to_string());
+        skipped.push(format!("kernels on f16 activations: {}", why("f16", "f16")));
     }
     if capabilities.cooperative.is_none() {
-        skipped.push("variants by cooperative matrices".to_string());
+        // They multiply matrices in f16.
+        let reason = match capabilities.f16 {
+            true => why("cooperative", "cooperative matrices"),
+            false => why("f16", "f16"),
+        };
+        skipped.push(format!("cooperative-matrix variants: {reason}"));
     }
     if !capabilities.timestamps {
-        skipped.push("--profile (no timestamp queries)".to_string());
+        skipped.push(format!("times by the GPU's clock: {}", why("timestamps", "timestamp queries")));
     }
     skipped
 }
+
+/// What the errors in the table measure.
+const ERRORS: &str = "errors: the largest difference from the f64 oracle, divided by the oracle where that is above 1";
 
 fn rate(row: &Row) -> String {
     match (row.gflops, row.gbps) {
@@ -89,6 +108,7 @@ fn words(gpu: &Gpu, rows: &[Row], skipped: &[String]) -> String {
         capabilities.binding >> 20,
         capabilities.workgroup_memory >> 10,
     );
+    text += &format!("     {:<26} {:<16} {:>9}  rate\n", "kernel", "variant", "error");
     for row in rows {
         let mark = if row.pass { "ok  " } else { "FAIL" };
         text += &format!("{mark} {:<26} {:<16} {:>9.1e}  {}\n", row.kernel, row.variant, row.max_error, rate(row));
@@ -96,6 +116,7 @@ fn words(gpu: &Gpu, rows: &[Row], skipped: &[String]) -> String {
             text += &format!("     {failure}\n");
         }
     }
+    text += &format!("{ERRORS}\n");
     for skip in skipped {
         text += &format!("skipped: {skip}\n");
     }
@@ -112,11 +133,12 @@ fn words(gpu: &Gpu, rows: &[Row], skipped: &[String]) -> String {
 
 fn markdown(gpu: &Gpu, rows: &[Row], skipped: &[String]) -> String {
     let mut text = format!("# wgpt doctor\n\nAdapter: {}\n\n", gpu.description());
-    text += "| kernel | variant | result | max error | rate |\n|---|---|---|---|---|\n";
+    text += "| kernel | variant | result | error | rate |\n|---|---|---|---|---|\n";
     for row in rows {
         let result = row.failure.as_deref().unwrap_or("ok");
         text += &format!("| {} | {} | {result} | {:.1e} | {} |\n", row.kernel, row.variant, row.max_error, rate(row));
     }
+    text += &format!("\n{ERRORS}\n");
     for skip in skipped {
         text += &format!("\nSkipped: {skip}\n");
     }

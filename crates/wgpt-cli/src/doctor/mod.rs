@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Shared;
 use wgpt::{
     Error, Result,
-    gpu::{adapter, capabilities},
+    gpu::{Options, adapter, capabilities},
     wgpu,
 };
 
@@ -76,6 +76,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 }
 
 async fn list(shared: &Shared) -> Result<()> {
+    Options::from_environment().validate()?;
     let found = adapter::list().await;
     let adapters: Vec<_> = found.iter().map(|adapter| adapter::describe(&adapter.get_info())).collect();
     let named = |features: wgpu::Features| capabilities::names(|feature| features.contains(feature));

@@ -22,6 +22,7 @@ use super::{
 use wgpt::{
     Error, Result,
     conversation::Conversation,
+    error::counted,
     feedback::{self, Answer, Mistake, Prompt, Rating, Tally, Task, Verdict},
     gpu::Gpu,
     infer::{sampler::Sampling, session},
@@ -138,7 +139,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.result(&output, || {
         let rated: Vec<_> = output.rated.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let rated = if rated.is_empty() { "nothing".to_string() } else { rated.join(", ") };
-        format!("stored in {}: {rated}; {} prompts left", output.feedback.display(), output.left)
+        format!("stored in {}: {rated}; {} left", output.feedback.display(), counted(output.left, "prompt"))
     })
 }
 

@@ -17,6 +17,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
+    error::counted,
     gpu::Gpu,
     interchange::{self, TextCodec, load},
     io::checkpoint,
@@ -299,10 +300,11 @@ async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Re
     trainer.join(group)?;
     std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
     shared.say(format_args!(
-        "{} trained parameters, {comparisons} comparisons of {} prompts ({objective:?}), {held_out} held out, {steps} steps \
-         of {} -> {}",
+        "{} trained parameters, {} of {} ({objective:?}), {held_out} held out, {} of {} -> {}",
         trainer.model.size(),
-        prompts,
+        counted(comparisons, "comparison"),
+        counted(prompts, "prompt"),
+        counted(steps, "step"),
         settings.batch,
         out.display()
     ));

@@ -9,7 +9,7 @@ use super::{
     super::{Shared, options::LoadArguments, output},
     data::unreadable,
 };
-use wgpt::{Result, feedback::answered, train::reward::RewardModel};
+use wgpt::{Result, error::counted, feedback::answered, train::reward::RewardModel};
 
 /// Score answers with a reward model
 #[derive(Debug, Args)]
@@ -64,7 +64,11 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.close(&gpu)?;
     if truncated > 0 {
         let context = judge.reader().context;
-        shared.say(format_args!("{truncated} texts over {context} tokens lost the front of their prompt"));
+        shared.say(format_args!(
+            "{} over {} shortened at the front of the prompt",
+            counted(truncated, "text"),
+            counted(context, "token")
+        ));
     }
     let mut rest = scores.iter();
     let rows: Vec<_> = tasks

@@ -35,6 +35,9 @@ fn six_stages_end_in_a_table_and_a_report() {
     // Everything exists already, so only the table is created again.
     let again = place.json(&["demo", "--smallest", "--out", "story", "--resume", "--json"]);
     assert!(alike(&again["stages"], &output["stages"]), "{}\n{}", again["stages"], output["stages"]);
+    let said = place.failure(&["report", "story"]);
+    let page = place.path("story").join("report.html");
+    assert!(page.exists() && said.contains("its report is story") && said.contains("wgpt report story/ppo"), "{said}");
     let other = place.failure(&["demo", "--out", "story", "--resume"]);
     assert!(other.contains("use the same options"), "{other}");
     let used = place.failure(&demo);

@@ -78,8 +78,10 @@ fn wishes_that_mean_nothing_are_refused() {
         ("WGPT_LIMITS", "tiny", "WGPT_LIMITS=tiny: give minimum"),
     ];
     for (name, value, words) in wishes {
-        let output = place.run_with(&[(name, value)], &["doctor", "--no-times"]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(words), "{said}");
+        for option in ["--no-times", "--list"] {
+            let output = place.run_with(&[(name, value)], &["doctor", option]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && said.contains(words), "{option}: {said}");
+        }
     }
 }

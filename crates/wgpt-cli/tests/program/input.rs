@@ -42,6 +42,14 @@ fn checkpoints_that_cannot_be_read() {
     assert_eq!(place.json(&generate)["prompt_tokens"], 4);
     says(&place, &["generate", "--model", "absent"], &["absent", "no such file"]);
     says(&place, &["generate", "--model", "text.txt"], &["text.txt"]);
+    for name in ["empty", "empty.gguf"] {
+        std::fs::write(place.path(name), "").expect("a file");
+        says(&place, &["generate", "--model", name], &[name, "the file is empty"]);
+        says(&place, &["info", name], &[name, "the file is empty"]);
+    }
+    let none = ["generate", "--model", "out", "--prompt", "Line", "--max-tokens", "0"];
+    let said = String::from_utf8_lossy(&place.run(&none).stderr).into_owned();
+    assert!(said.trim_end().ends_with("tokens/s), 0 tokens"), "{said}");
     says(&place, &["generate", "--model", "out", "--prompt", "Ω"], &["Ω"]);
     says(&place, &["generate", "--model", "out", "--temperature", "-1"], &["--temperature"]);
     says(&place, &["eval", "--model", "out", "--text", "text.txt", "--context", "99"], &["--context 99", "16"]);
@@ -59,9 +67,37 @@ fn runs_are_not_overwritten_nor_continued_with_other_settings() {
     let place = Place::with_text(english());
     place.json(&pretrain("out", &["--steps", "3"]));
     says(&place, &pretrain("out", &["--steps", "3"]), &["already holds a run", "--resume"]);
-    says(&place, &pretrain("out", &["--steps", "3", "--resume", "--lr", "0.5"]), &["schedule.lr", "0.5", "--resume"]);
+    says(
+        &place,
+        &pretrain("out", &["--steps", "3", "--resume", "--lr", "0.5"]),
+        &["started with --lr 0.001, now it is 0.5", "--resume"],
+    );
     says(&place, &pretrain("new", &["--steps", "3", "--resume"]), &["new", "no such file"]);
     assert_eq!(place.json(&pretrain("out", &["--steps", "3", "--resume"]))["step"], 3);
+}
+
+/// What a judge lacks is found before a model is loaded.
+#[test]
+fn judges_that_cannot_judge() {
+    let place = Place::with_text(english());
+    place.json(&pretrain("base", &["--steps", "2"]));
+    std::fs::write(place.path("score.sh"), "#!/bin/sh\n").expect("a file");
+    std::fs::write(place.path("asked.jsonl"), "{\"prompt\": \"Line\"}\n").expect("a file");
+    let learn = |prompts, judge| {
+        let given = ["ppo", "--model", "base", "--out", "out", "--adapter", "none", "--prompt-tokens", "4"];
+        [&given[..], &["--max-tokens", "6", "--prompts", prompts, "--judge", judge]].concat()
+    };
+    says(
+        &place,
+        &learn("asked.jsonl", "exact"),
+        &["`exact`", "the right answer to \"Line\"", "\"answer\" beside every"],
+    );
+    says(&place, &learn("text.txt", "exact"), &["`exact`", "\"answer\" beside every prompt"]);
+    if cfg!(unix) {
+        says(&place, &learn("asked.jsonl", "script:./score.sh"), &["./score.sh is not executable", "chmod +x"]);
+        says(&place, &learn("asked.jsonl", "script:./absent.sh"), &["./absent.sh", "No such file"]);
+    }
+    says(&place, &learn("asked.jsonl", "length:4"), &["no adapter matches 'none'"]);
 }
 
 /// A file system of one mebibyte, if the machine allows creating one.

@@ -70,7 +70,7 @@ fn a_killed_run_goes_on_bit_for_bit() {
         assert!(message.contains(words), "{message}");
     };
     fails("whole", &[], "already holds a run");
-    fails("whole", &["--steps", "10", "--resume"], "steps = 9, now it is 10");
+    fails("whole", &["--steps", "10", "--resume"], "--steps 9, now it is 10");
     fails("other", &["--max-tokens", "60"], "--max-tokens 60: with prompt_tokens");
     fails("other", &["--judge", "oracle"], "--judge oracle: give lexicon");
     fails("other", &["--accumulate", "3"], "--batch 8: give a multiple of minibatches times accumulate, which is 3");

@@ -68,6 +68,23 @@ fn an_interrupted_run_saves_and_says_how_to_go_on() {
     }
 }
 
+/// Refused while the first run lasts; a killed run leaves the folder free.
+#[test]
+fn a_folder_has_one_run_at_a_time() {
+    let place = Place::with_text(english());
+    let settings = ["--steps", "20000", "--save-every", "20000"];
+    let first = place.start(&pretrain("run", &settings));
+    place.wait_for_steps("run", 1);
+    let resumed: Vec<_> = settings.iter().copied().chain(["--resume"]).collect();
+    let said = place.failure(&pretrain("run", &resumed));
+    assert!(said.contains("another process is training in it"), "{said}");
+    kill(first);
+    let second = place.start(&pretrain("run", &resumed));
+    let before = place.steps("run");
+    wait_until(|| place.steps("run") > before, "the run goes on");
+    kill(second);
+}
+
 #[test]
 fn under_nohup_a_closed_terminal_stops_nothing() {
     let place = Place::with_text(english());

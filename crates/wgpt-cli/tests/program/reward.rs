@@ -90,7 +90,7 @@ fn preferences_are_learned_resumed_and_judged_by() {
     place.json(&reward(&["--out", "judge", "--save-every", "10", "--resume"]));
     assert!(before == ["model.safetensors", "head.safetensors", "optimizer.safetensors"].map(last));
     let refused = place.failure(&reward(&["--out", "judge", "--resume", "--margin", "1"]));
-    assert!(refused.contains("margin = 0"), "{refused}");
+    assert!(refused.contains("--margin 0"), "{refused}");
 
     // It scores a policy's answers after the whole question; a model without a head cannot score.
     let ppo = |judge| {

@@ -132,3 +132,14 @@ fn what_would_let_strangers_in_is_refused() {
     assert!(error.contains("--api-key is empty"), "{error}");
     assert!(place.failure(&["serve", "--model", "run", "--host", "nowhere.invalid"]).contains("no such address"));
 }
+
+#[test]
+fn limits_that_let_nothing_through_are_refused() {
+    let place = Place::with_text("");
+    for (option, least) in
+        [("--sequences", 1), ("--queue", 1), ("--cache-tokens", 32), ("--max-body", 1), ("--connections", 1)]
+    {
+        let said = place.failure(&["serve", "--model", "run", option, "0"]);
+        assert!(said.contains(&format!("{option} 0: give at least {least}")), "{said}");
+    }
+}

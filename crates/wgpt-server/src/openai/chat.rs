@@ -76,8 +76,10 @@ fn telling(fields: &Fields) -> Result<Reporting, Problem> {
 /// 400 naming the message.
 pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
     let wrong = |what: String| Problem::field("messages", what);
-    let list = value.as_array().filter(|list| !list.is_empty());
-    let list = list.ok_or_else(|| wrong("must be a list of {\"role\", \"content\"}".to_string()))?;
+    let list = value.as_array().ok_or_else(|| wrong("must be a list of {\"role\", \"content\"}".to_string()))?;
+    if list.is_empty() {
+        return Err(wrong("is empty; it needs at least one {\"role\", \"content\"}".to_string()));
+    }
     let message = |(index, message): (usize, &Value)| {
         let role = match message.get("role").and_then(Value::as_str) {
             Some(role @ ("system" | "user" | "assistant")) => role,
@@ -166,6 +168,8 @@ mod tests {
 
     #[test]
     fn messages_are_texts_by_known_roles() {
+        let none = messages(&json!([])).unwrap_err().message;
+        assert!(none.contains("needs at least one"), "{none}");
         let list = json!([
             {"role": "developer", "content": "Be terse."},
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},

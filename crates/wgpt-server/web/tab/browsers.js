@@ -6,13 +6,13 @@ import { command } from "../notice.js";
 
 const WHERE = [
     ["Chrome and Edge", "version 113 or newer on Windows, macOS and ChromeOS, 121 or newer on Android."],
-    ["Chrome on Linux", "where it is not on by itself, start it with the flags below, or set them in chrome://flags (Unsafe WebGPU Support, Vulkan)."],
+    ["Chrome on Linux", "if it is not on by default, start it with the flags below, or set them in chrome://flags (Unsafe WebGPU Support, Vulkan)."],
     ["Safari", "version 26 or newer, on macOS, iOS and iPadOS."],
     ["Firefox", "version 141 or newer on Windows, 145 or newer on macOS; elsewhere Firefox Nightly, with dom.webgpu.enabled in about:config."],
 ];
 
 const secure = "This page came over plain http. Browsers offer WebGPU only over https and from localhost.";
-const refused = "WebGPU may also be there but switched off: hardware acceleration in the browser's settings, a driver that it does not trust (chrome://gpu tells), or a private window.";
+const refused = "WebGPU may also be there but switched off: hardware acceleration in the browser's settings, a driver that the browser does not trust (see chrome://gpu), or a private window.";
 
 /** Why the engine could not be opened, and what may help. `again` tries once more. */
 export function noGpu(why, again) {

@@ -6,8 +6,8 @@ import { compact } from "../words.js";
 const COMMON = { lr: 1e-3, seed: 1337, tokenizer: "char", vocabulary: 512, family: "gpt2" };
 const SIZES = {
     tiny: { words: "a minute or so, even without a real GPU", layers: 2, heads: 2, width: 64, context: 64, batch: 8, steps: 300, every: 50, tune: false },
-    small: { words: "writes words; minutes on a laptop's GPU", layers: 4, heads: 4, width: 128, context: 128, batch: 12, steps: 1500, every: 150, tune: true },
-    medium: { words: "nanoGPT's size for Shakespeare; wants a real GPU", layers: 6, heads: 6, width: 384, context: 256, batch: 32, steps: 3000, every: 250, tune: true },
+    small: { words: "learns to write words; minutes on a laptop's GPU", layers: 4, heads: 4, width: 128, context: 128, batch: 12, steps: 1500, every: 150, tune: true },
+    medium: { words: "nanoGPT's size for Shakespeare; needs a real GPU", layers: 6, heads: 6, width: 384, context: 256, batch: 32, steps: 3000, every: 250, tune: true },
 };
 
 const FIELDS = [
@@ -98,7 +98,7 @@ export function recipePanel() {
             for (const [name, label, min, max] of FIELDS) {
                 const value = Number(inputs[name].value);
                 const fine = inputs[name].value.trim() !== "" && value >= min && value <= max && (name === "lr" ? value > 0 : Number.isInteger(value));
-                if (!fine && !inputs[name].disabled) throw new Error(`${label}: give a ${name === "lr" ? "number above 0" : `whole number from ${min}`} up to ${max}.`);
+                if (!fine && !inputs[name].disabled) throw new Error(`${label}: enter ${name === "lr" ? `a number above 0, at most ${max}` : `a whole number from ${min} to ${max}`}.`);
                 found[name] = value;
             }
             const { every: samples, ...settings } = found;

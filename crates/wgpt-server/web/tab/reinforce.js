@@ -13,8 +13,8 @@ const QUESTIONS = ["How are you?", "I feel sad today.", "I got the job!", "Tell 
 
 const JUDGES = [
     ["lexicon", "Kind words: a lexicon of feelings", null],
-    ["length", "Length: as near as can be to", { label: "Characters", value: "80" }],
-    ["pattern", "A pattern: how often it comes", { label: "Text to find", value: "!" }],
+    ["length", "Length: close to a number of characters", { label: "Characters", value: "80" }],
+    ["pattern", "A pattern: how often it occurs", { label: "Text to find", value: "!" }],
 ];
 
 /** The view; `talk(key)` opens the conversation with a model. */
@@ -39,7 +39,7 @@ export function reinforceView(talk) {
     };
     const numbers = {
         batch: numberField("rlbatch", "Answers per round", 8, 1, 256),
-        max_tokens: numberField("rltokens", "Most tokens per answer", 24, 1, 512),
+        max_tokens: numberField("rltokens", "Maximum tokens per answer", 24, 1, 512),
         steps: numberField("rlsteps", "Rounds", 20, 1, 100000),
         lr: numberField("rllr", "Learning rate", 0.0002, 0, 1, "any"),
         seed: numberField("rlseed", "Seed", 1337, 0, 2 ** 31),
@@ -65,7 +65,7 @@ export function reinforceView(talk) {
             "div.chooses",
             {},
             el("section.panel", { "aria-label": "Model and judge" }, models.node, el("label.labelled", { for: "judge" }, el("span", {}, "Judge"), judge), detailField, el("details.more", {}, el("summary", {}, "All settings"), el("div.fields", {}, Object.values(numbers).map((one) => one.node)))),
-            el("section.panel", { "aria-label": "Prompts" }, el("label.labelled", { for: "prompts" }, el("span", {}, "Prompts, one a line"), prompts)),
+            el("section.panel", { "aria-label": "Prompts" }, el("label.labelled", { for: "prompts" }, el("span", {}, "Prompts, one per line"), prompts)),
         ),
         problem,
         el("div.row.starts", {}, once, many, stop, anew, chat, file),
@@ -80,15 +80,15 @@ export function reinforceView(talk) {
 
     function settings() {
         const found = { judge: judge.value, prompts: prompts.value.split("\n").filter((line) => line.trim() !== "") };
-        if (found.prompts.length === 0) throw new Error("Prompts: give at least one line.");
+        if (found.prompts.length === 0) throw new Error("Prompts: enter at least one.");
         const more = JUDGES.find(([value]) => value === judge.value)[2];
         if (more) {
-            if (detail.value === "") throw new Error(`${more.label}: give something to judge by.`);
+            if (detail.value === "") throw new Error(`${more.label}: enter what the judge should look for.`);
             found.judge = `${judge.value}:${detail.value}`;
         }
         for (const [name, { input, label, min, max }] of Object.entries(numbers)) {
             const value = Number(input.value);
-            if (input.value === "" || !(value >= min && value <= max)) throw new Error(`${label}: give a number from ${min} to ${max}.`);
+            if (input.value === "" || !(value >= min && value <= max)) throw new Error(`${label}: enter a number from ${min} to ${max}.`);
             found[name] = value;
         }
         return found;
@@ -105,7 +105,7 @@ export function reinforceView(talk) {
             // A model that keeps training meanwhile does not end its rounds; "Start anew" uses its current state.
             const signature = JSON.stringify([wanted, model.key === "file" ? model.stamp() : model.key, machine.times]);
             if (!ppo || signature !== made) await prepare(model, wanted, signature);
-            if (board.count() >= wanted.steps) throw new Error(`All ${wanted.steps} rounds are played. Give more of them, or another seed, to begin anew.`);
+            if (board.count() >= wanted.steps) throw new Error(`All ${wanted.steps} rounds are done. To start over, change the number of rounds or the seed.`);
             const end = Math.min(wanted.steps, board.count() + most);
             going.begin(`Round ${board.count() + 1} of ${wanted.steps}`, end, board.count());
             while (board.count() < end && phase === "playing") {

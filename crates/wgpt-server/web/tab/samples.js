@@ -27,7 +27,7 @@ export function samplePanel(write) {
         "section.panel.samples",
         { "aria-labelledby": "sampletitle" },
         el("h2", { id: "sampletitle" }, "What it writes"),
-        el("label.quieter", { for: "prompt" }, "It goes on with this beginning, every few steps:"),
+        el("label.quieter", { for: "prompt" }, "Every few steps it continues this beginning:"),
         form,
         el("div.samplepick", {}, slider, when),
         sample,
@@ -71,7 +71,7 @@ export function samplePanel(write) {
             draw();
             if (["paused", "done"].includes(run.phase)) write();
         };
-        next.show(run.next, { vocabulary: run.about.vocabulary, title: `After “${run.samples.at(-1).prompt.slice(-24)}” could come`, pick });
+        next.show(run.next, { vocabulary: run.about.vocabulary, title: `After “${run.samples.at(-1).prompt.slice(-24)}” may come`, pick });
     });
     draw();
     return {

@@ -41,14 +41,14 @@ export function talkView() {
     const node = el(
         "section.view.talk",
         { id: "talk", "aria-labelledby": "talktitle", hidden: true },
-        el("header.viewhead", {}, el("div", {}, el("h1", { id: "talktitle" }, "Talk with it"), el("p", {}, "The model answers from this tab. A model that was only trained on a text goes on with what you write."))),
+        el("header.viewhead", {}, el("div", {}, el("h1", { id: "talktitle" }, "Talk with it"), el("p", {}, "The model answers from this tab. A model that was only trained on a text continues what you write."))),
         el("div.row.models", {}, models.node, chooser("Open a .gguf file", ".gguf", take), el("button.quiet", { type: "button", onclick: () => begin() }, icon("plus"), "New conversation")),
         facts,
         problem,
         going.node,
         el("div.panel.talkbox", {}, column, form),
         next.node,
-        el("details.more", {}, el("summary", {}, "Sampling"), el("div.fields", {}, field("Temperature", temperature), field("Most tokens per answer", most), field("Seed", seed))),
+        el("details.more", {}, el("summary", {}, "Sampling"), el("div.fields", {}, field("Temperature", temperature), field("Maximum tokens per answer", most), field("Seed", seed))),
     );
 
     function take(file) {
@@ -121,7 +121,7 @@ export function talkView() {
     }
 
     function introduce({ name, parameters, context, chat }) {
-        const kind = chat ? "It was taught to answer." : "It goes on with what you write.";
+        const kind = chat ? "It was taught to answer." : "It continues what you write.";
         facts.textContent = `${name || models.model().name}: ${compact(parameters)} parameters, context of ${number(context)} tokens. ${kind}`;
     }
 

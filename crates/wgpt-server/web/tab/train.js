@@ -105,7 +105,7 @@ export function trainView() {
     /** What to do after a lost device: the step reached, the step stored, and a button that resumes from there. */
     function lost() {
         const kept = run.kept !== null;
-        const rest = kept ? `The checkpoint of step ${run.kept} is kept in this browser.` : "Nothing was kept yet: start again.";
+        const rest = kept ? `The checkpoint of step ${run.kept} is kept in this browser.` : "Nothing had been kept yet: start again.";
         const words = `The GPU was lost at step ${run.step}. ${rest} (${run.why})`;
         const go = kept && el("button.primary", { type: "button", onclick: () => {
             problem.replaceChildren();

@@ -45,7 +45,7 @@ async function serve({ id, on, method, args, hears }) {
 
 /** Settings are passed as JSON, texts and bytes unchanged; the callback is the last argument. */
 function call(object, on, method, args, hear) {
-    if (!object) throw new Error("This belongs to an engine that has gone.");
+    if (!object) throw new Error("This belongs to an engine that is gone.");
     if (method === "free") {
         objects.delete(on);
         return object.free();

@@ -1,0 +1,49 @@
+//! Keeps two processes from training in the same folder.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+};
+
+use crate::{Error, Result};
+
+/// The file that is locked. It stays in the folder and is empty; only the lock on it matters.
+const NAME: &str = ".lock";
+
+/// A folder that nobody else can take while this exists. The system releases it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] Option<File>);
+
+impl Lock {
+    /// Takes `folder`. On file systems without locks, and where there are no files, nothing is locked.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if another process has it.
+    pub fn take(folder: &Path) -> Result<Self> {
+        let Ok(file) = File::options().create(true).append(true).open(folder.join(NAME)) else { return Ok(Self(None)) };
+        match file.try_lock() {
+            Ok(()) => Ok(Self(Some(file))),
+            Err(TryLockError::WouldBlock) => Err(Error::checkpoint(
+                folder,
+                "another process is training in it; wait for it, or choose another folder",
+            )),
+            Err(TryLockError::Error(_)) => Ok(Self(None)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_taken_once_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
+        assert!(Lock::take(folder.path()).unwrap_err().to_string().contains("another process is training in it"));
+        drop(lock);
+        Lock::take(folder.path()).unwrap();
+        // Where nothing can be locked, nothing is refused.
+        Lock::take(&folder.path().join("absent")).unwrap();
+    }
+}
