@@ -243,6 +243,9 @@ pub enum Error {
         /// The demo's folder.
         out: PathBuf,
     },
+    /// The caller asked the work to stop.
+    #[error("stopped")]
+    Interrupted,
     /// The reader of stdout has closed it, as `head` does, so there is nobody left to write for.
     #[error("nobody reads the output any more")]
     Unread,

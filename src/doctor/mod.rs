@@ -67,7 +67,11 @@ pub struct Doctor<'a> {
     element: DType,
     rows: Vec<Row>,
     seed: u64,
+    watch: Option<Watch<'a>>,
 }
+
+/// Is called with a kernel and a variant before each comparison; returns whether the checks go on.
+pub type Watch<'a> = Box<dyn FnMut(&str, &str) -> bool + 'a>;
 
 /// Work per call, for the rate.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +85,14 @@ enum Work {
 impl<'a> Doctor<'a> {
     /// A doctor for `gpu`; with `times`, every kernel is also timed at a size that keeps the adapter busy.
     pub fn new(gpu: &'a Gpu, times: bool) -> Self {
-        Self { gpu, times, element: DType::F32, rows: Vec::new(), seed: 0 }
+        Self { gpu, times, element: DType::F32, rows: Vec::new(), seed: 0, watch: None }
+    }
+
+    /// Calls `watch` before each comparison. Once it returns false, the checks end with [`Error::Interrupted`]; the rows so
+    /// far remain.
+    #[must_use]
+    pub fn watched(self, watch: Watch<'a>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// Runs one of the [`FAMILIES`], and again with f16 activations if kernels and adapter support them.
@@ -175,6 +186,7 @@ impl<'a> Doctor<'a> {
         if self.notes_only() {
             return Ok(());
         }
+        self.go_on(kernel, variant)?;
         let values = actual.to_f32().await?;
         let terms = (depth as f64).sqrt().max(1.0);
         let (atol, rtol, normalised) = match actual.dtype() {
@@ -205,6 +217,7 @@ impl<'a> Doctor<'a> {
         if self.notes_only() {
             return Ok(());
         }
+        self.go_on(kernel, variant)?;
         let values = actual.to_f32().await?;
         let squares: f64 = values.iter().zip(oracle).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum();
         let error = if values.len() == oracle.len() { squares / oracle.len() as f64 } else { f64::NAN };
@@ -232,6 +245,14 @@ impl<'a> Doctor<'a> {
             self.rows.len() - 1
         });
         &mut self.rows[position]
+    }
+
+    /// Tells who watches what is checked next.
+    fn go_on(&mut self, kernel: &str, variant: &str) -> Result<()> {
+        match self.watch.as_mut().is_none_or(|watch| watch(kernel, variant)) {
+            true => Ok(()),
+            false => Err(Error::Interrupted),
+        }
     }
 
     /// Times `call` if times are wanted.

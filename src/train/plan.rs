@@ -150,6 +150,9 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
     Ok(Imagined { parameters, memory, ledger })
 }
 
+/// Seconds for choosing variants. A large model's products take seconds each in software.
+const TUNING: f64 = 30.0;
+
 /// Records a step of `settings` on an imagined device: its memory, and its work with the variants that the tuner
 /// chooses. `report` is called with what is being tuned, its index and the total.
 ///
@@ -158,7 +161,7 @@ fn note(gpu: &Gpu, settings: &Settings) -> Result<Imagined> {
 /// largest operation fits, and the driver's errors.
 pub async fn imagine(gpu: &Gpu, settings: &Settings, report: impl FnMut(&str, usize, usize)) -> Result<Imagined> {
     note(gpu, settings)?;
-    tuning::answer(gpu, None, report).await?;
+    tuning::answer(gpu, Some(TUNING), report).await?;
     // Again, with the variants that were chosen.
     note(gpu, settings)
 }

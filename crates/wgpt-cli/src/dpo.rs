@@ -131,7 +131,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
             bar.finish_and_clear();
         }
     }
-    let stop = training::stop_on_interrupt();
+    let stop = training::stop_on_interrupt(training::SAVES);
     let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let output = Output { summary, pairs, held_out_pairs, truncated, left };

@@ -280,7 +280,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let (count, left_out) = (prompts.count(), prompts.left_out.values().map(|(count, _)| count).sum());
     let ppo = Ppo { settings, learner, prompts, judge, codec, progress };
     let base = std::path::absolute(&base).map_err(Error::io(&base, "find"))?;
-    let stop = training::stop_on_interrupt();
+    let stop = training::stop_on_interrupt(training::SAVES);
     let summary = show(shared, &gpu, Run { out, base, ppo, stop: &stop }).await?;
     let output = Output { summary, out: out.display().to_string(), prompts: count, left_out };
     shared.result(&output, || words(&output))

@@ -118,7 +118,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
         settings.context,
         out.display()
     ));
-    let stop = training::stop_on_interrupt();
+    let stop = training::stop_on_interrupt(training::SAVES);
     let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
     let (left_out, truncated) = (mistakes.found(), truncated.0);

@@ -19,17 +19,20 @@ use wgpt_server::signals;
 
 /// Becomes true at the first of [`Signals`](signals::Signals). A second signal ends the program immediately; the last
 /// checkpoint is complete at any time.
-pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
+pub(super) fn stop_on_interrupt(promise: &'static str) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     signals::hear(move || {
         if asked.swap(true, Ordering::Relaxed) {
             std::process::exit(signals::INTERRUPTED);
         }
-        output::say("\nfinishing this step and saving; press Ctrl-C again to end at once");
+        output::say(format_args!("\n{promise}; press Ctrl-C again to end at once"));
     });
     stop
 }
+
+/// What a run does when it is asked to stop.
+pub(super) const SAVES: &str = "finishing this step and saving";
 
 /// Runs a stage to its end with a progress bar.
 pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervised<'_, T>) -> Result<Summary> {

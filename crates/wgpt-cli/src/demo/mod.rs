@@ -130,7 +130,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let mut told = begin(arguments, &recipe)?;
     let clock = Instant::now();
     let gpu = shared.open().await?;
-    let stop = training::stop_on_interrupt();
+    let stop = training::stop_on_interrupt(training::SAVES);
     let story = DemoRun::new(shared, &gpu, out, recipe, arguments.seed, arguments.rate, stop)?;
     for (index, stage) in STAGES.iter().enumerate().skip(told.len()) {
         shared.say(format_args!("\n== {} of {}: {}", index + 1, STAGES.len(), story.introduce(stage)));

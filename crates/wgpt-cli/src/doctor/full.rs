@@ -11,7 +11,7 @@ use super::{
 use wgpt::{
     Error, Result,
     doctor::{
-        Doctor, Row,
+        Row,
         known_answers::{self, Answer},
         trajectory::{self, Trajectory},
     },
@@ -68,9 +68,8 @@ fn words(list: &[&str]) -> String {
 
 impl Findings {
     async fn collect(&mut self, shared: &Shared, gpu: &Gpu) -> Result<()> {
-        let mut doctor = Doctor::new(gpu, false);
-        let checked = kernels::check(shared, &mut doctor).await;
-        self.rows = doctor.rows().to_vec();
+        let checked;
+        (self.rows, checked) = kernels::check(shared, gpu, false).await;
         checked?;
         shared.say(format_args!("kernels are done; training {} steps", trajectory::STEPS));
         self.trajectories = trajectory::follow(gpu).await?;

@@ -1,9 +1,14 @@
 //! `wgpt doctor` without further options: every kernel against its oracle.
 
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
 use serde_json::json;
 
 use super::{
-    super::{Shared, cache, output},
+    super::{Shared, cache, output, training},
     Arguments,
 };
 use wgpt::{
@@ -13,39 +18,65 @@ use wgpt::{
     io::atomic,
 };
 
-/// Checks every kernel and reports the results.
+/// Checks every kernel and reports the results, also when it is stopped early.
 pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
-    let mut doctor = Doctor::new(&gpu, !arguments.no_times);
-    check(shared, &mut doctor).await?;
-    let rows = doctor.rows();
-    let skipped = skipped(gpu.capabilities());
+    let (rows, ended) = check(shared, &gpu, !arguments.no_times).await;
+    if !matches!(ended, Ok(()) | Err(Error::Interrupted)) {
+        return ended;
+    }
+    let mut skipped = skipped(gpu.capabilities());
+    if ended.is_err() {
+        skipped.push("everything after the last line above: stopped on request".to_string());
+    }
     let failed = rows.iter().filter(|row| !row.pass).count();
     if let Some(file) = &arguments.report {
-        atomic::write(file, markdown(&gpu, rows, &skipped).as_bytes())?;
+        atomic::write(file, markdown(&gpu, &rows, &skipped).as_bytes())?;
     }
     let result = json!({
         "adapter": gpu.description(), "passed": rows.len() - failed, "failed": failed, "skipped": skipped.len(),
-        "capabilities": gpu.capabilities(), "choices": gpu.tuner().choices(), "skips": skipped, "kernels": rows,
+        "stopped": ended.is_err(), "capabilities": gpu.capabilities(), "choices": gpu.tuner().choices(),
+        "skips": skipped, "kernels": rows,
     });
-    shared.result(&result, || words(&gpu, rows, &skipped))?;
+    shared.result(&result, || words(&gpu, &rows, &skipped))?;
     shared.close(&gpu)?;
     if failed > 0 {
         return Err(Error::WrongKernels { wrong: failed, checked: rows.len() });
     }
-    Ok(())
+    ended
 }
 
-/// Checks every family of kernels, with a progress bar.
-pub(super) async fn check(shared: &Shared, doctor: &mut Doctor<'_>) -> Result<()> {
+/// Without a terminal, a line tells this often which kernel is being checked.
+const OFTEN: Duration = Duration::from_secs(5);
+
+/// Checks every family of kernels, and shows which kernel is being checked; returns the rows so far and how it ended.
+/// Ctrl-C ends it.
+pub(super) async fn check(shared: &Shared, gpu: &Gpu, times: bool) -> (Vec<Row>, Result<()>) {
+    let stop = training::stop_on_interrupt("finishing this check");
     let bar = output::bar(FAMILIES.len() as u64, shared.quiet);
+    let mut told = Instant::now();
+    let watch = |kernel: &str, variant: &str| {
+        bar.set_message(format!("{kernel} {variant}"));
+        if bar.is_hidden() && !shared.quiet && told.elapsed() > OFTEN {
+            told = Instant::now();
+            let (done, all) = (bar.position() + 1, FAMILIES.len());
+            output::say(format_args!("checking {kernel} {variant} (family {done} of {all})"));
+        }
+        !stop.load(Ordering::Relaxed)
+    };
+    let mut doctor = Doctor::new(gpu, times).watched(Box::new(watch));
+    let mut ended = Ok(());
     for family in FAMILIES {
-        bar.set_message(*family);
-        doctor.check(family).await?;
+        ended = doctor.check(family).await;
+        if ended.is_err() {
+            break;
+        }
         bar.inc(1);
     }
+    let rows = doctor.rows().to_vec();
+    drop(doctor);
     bar.finish_and_clear();
-    Ok(())
+    (rows, ended)
 }
 
 /// What could not be checked, and why.

@@ -20,7 +20,7 @@ use wgpt::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Runs every kernel in every variant that could be chosen here, and compares it with an f64 oracle. \
-The exit status is not 0 if one is wrong.
+The exit status is not 0 if one is wrong. Ctrl-C ends it with what was found so far.
 
 --full also takes twenty training steps of two models, in f16 too if the adapter has it, whose losses must equal those of an
 independent program, and decodes answers of the model that comes with wgpt with a contiguous cache, with a paged cache, and

@@ -308,7 +308,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Re
         settings.batch,
         out.display()
     ));
-    let stop = training::stop_on_interrupt();
+    let stop = training::stop_on_interrupt(training::SAVES);
     let codec = reader.codec().clone();
     let mut stage = Supervised { out: &out, settings, task, codec, trainer, best_val_loss, stop: &stop };
     let summary = training::run(shared, &gpu, &mut stage).await?;
