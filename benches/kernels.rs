@@ -85,7 +85,7 @@ fn attentions(criterion: &mut Criterion, gpu: &Gpu) {
         let qkv = data(gpu, &[batch, context, heads.qkv_width()]);
         let grad = data(gpu, &[batch, context, query * dim]);
         let product = (batch * query * context * context * dim) as u64;
-        for spec in attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities())) {
+        for spec in attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), dim)) {
             let name = format!("{batch}x{context} {query}x{dim} {}", spec.name);
             group.throughput(Throughput::Elements(2 * product));
             group.bench_function(format!("forward {name}"), |bencher| {

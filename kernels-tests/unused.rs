@@ -63,7 +63,11 @@ fn with_everything_named_the_last_resorts_are_chosen() {
     let odd = matmul::Shape::new(3, 5, 7).trans_a();
     let fitting = [
         matmul::variants::VARIANTS.iter().filter(|spec| spec.fits(&rest, &odd)).map(|spec| spec.name).collect(),
-        attention::variants::VARIANTS.iter().filter(|spec| spec.fits(&rest)).map(|spec| spec.name).collect::<Vec<_>>(),
+        attention::variants::VARIANTS
+            .iter()
+            .filter(|spec| spec.fits(&rest, 8))
+            .map(|spec| spec.name)
+            .collect::<Vec<_>>(),
         packed::variants::VARIANTS.iter().filter(|spec| spec.fits(&rest)).map(|spec| spec.name).collect(),
         decode::VARIANTS.iter().filter(|spec| spec.fits(&rest)).map(|spec| spec.name).collect(),
         PLANS.iter().filter(|plan| plan.fits(&gpu, 4099)).map(|plan| plan.name).collect(),

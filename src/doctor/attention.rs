@@ -27,7 +27,7 @@ const SIZES: &[[usize; 5]] = &[
 ];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
-    for &[batch, context, query, key_value, dim] in SIZES {
+    for (size, &[batch, context, query, key_value, dim]) in SIZES.iter().enumerate() {
         let heads = Heads { query, key_value, dim };
         let sizes = oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim };
         let (qkv, grad) = (doctor.data(batch * context * sizes.row()), doctor.data(batch * context * query * dim));
@@ -36,7 +36,10 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let qkv = doctor.store(&[batch, context, sizes.row()], &qkv)?;
         let grad = doctor.store(&[batch, context, query * dim], &grad)?;
         let what = format!("{sizes:?}");
-        for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
+        for (turn, spec) in VARIANTS.iter().enumerate().filter(|(_, spec)| spec.fits(doctor.gpu.capabilities(), dim)) {
+            if !doctor.takes(turn + size, SIZES.len()) {
+                continue;
+            }
             let forward = attention::forward_with(spec, &qkv, heads, None)?;
             doctor.compare(("attention_forward", spec.name), &what, &forward.out, &out, context + dim).await?;
             doctor.compare(("attention_forward", spec.name), &what, &forward.lse, &lse, context + dim).await?;
@@ -45,11 +48,11 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         }
         // Every variant, but not every width, because each means more kernels to compile.
         if batch > 1 || context > 64 || doctor.notes_only() {
-            segments(doctor, sizes).await?;
+            segments(doctor, sizes, size).await?;
         }
         // Caches have their own f16 form, checked with f32 activations.
         if !doctor.half() {
-            cached(doctor, sizes).await?;
+            cached(doctor, sizes, size).await?;
         }
     }
     time(doctor).await
@@ -71,7 +74,7 @@ fn random_segments(seed: u64, batch: usize, context: usize, longest: u64) -> Vec
 }
 
 /// Several texts per row: of one token each, short ones, and some longer than tiles and workgroups.
-async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
+async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes, size: usize) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
     for longest in [1, 5, 90] {
@@ -83,7 +86,10 @@ async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
         let grad = doctor.store(&[batch, context, query * dim], &grad)?;
         let starts = Some(Tensor::from_u32(doctor.gpu, &[batch, context], &starts)?);
         let what = format!("{sizes:?} in segments of up to {longest}");
-        for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
+        for (turn, spec) in VARIANTS.iter().enumerate().filter(|(_, spec)| spec.fits(doctor.gpu.capabilities(), dim)) {
+            if !doctor.takes(turn + size, 3) {
+                continue;
+            }
             let forward = attention::forward_with(spec, &qkv, heads, starts.as_ref())?;
             doctor.compare(("attention_forward", spec.name), &what, &forward.out, &out, context + dim).await?;
             doctor.compare(("attention_forward", spec.name), &what, &forward.lse, &lse, context + dim).await?;
@@ -96,7 +102,7 @@ async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
 }
 
 /// Attention through a cache: a prompt of all but two tokens, then one token at a time.
-async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
+async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes, size: usize) -> Result<()> {
     let oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim } = sizes;
     let heads = Heads { query, key_value, dim };
     let qkv = doctor.data(batch * context * sizes.row());
@@ -111,7 +117,11 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes) -> Result<()> {
     };
     let prompt = context.saturating_sub(2).max(1);
     let variants = decode::VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities()));
-    for (spec, precision) in variants.flat_map(|spec| [(spec, Precision::Single), (spec, Precision::Half)]) {
+    let both = variants.flat_map(|spec| [(spec, Precision::Single), (spec, Precision::Half)]);
+    for (turn, (spec, precision)) in both.enumerate() {
+        if !doctor.takes(turn + size, 3) {
+            continue;
+        }
         let cache = Cached::new(doctor.gpu, [batch, key_value, context + 3, dim], precision)?;
         let chunks = std::iter::once((0, prompt)).chain((prompt..context).map(|first| (first, 1)));
         for (first, count) in chunks {
@@ -160,7 +170,7 @@ async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let grad = doctor.store(&[batch, context, 128], &values[..batch * context * 128])?;
     // Forward takes two products of context^2 / 2 dot products each, backward five.
     let product = (batch * heads.query * context * context * heads.dim) as f64;
-    for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
+    for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities(), heads.dim)) {
         let forward = attention::forward_with(spec, &qkv, heads, None)?;
         let call = || attention::forward_with(spec, &qkv, heads, None).map(|_| ());
         doctor.time(("attention_forward", spec.name), Work::Flops(2.0 * product), call).await?;

@@ -56,6 +56,9 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         // The sizes of each form that the variant is for.
         let forms: Vec<_> = FORMS.iter().map(of).filter(|shapes| !shapes.is_empty()).collect();
         for (form, shapes) in forms.iter().enumerate() {
+            if !doctor.takes(index + form, forms.len()) {
+                continue;
+            }
             // Each is a kernel to compile: every variant meets every mixture and every epilogue, but not in every form. Those of
             // one form alone, and mixtures, share the epilogues with the others of their kernel.
             let mixture = |turn: usize| if half { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };

@@ -38,6 +38,9 @@ pub const FAMILIES: &[&str] =
 /// The families whose kernels also work on f16 activations.
 const HALF_FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position"];
 
+/// Seconds of a call that is timed only once.
+const LONG: f64 = 0.05;
+
 /// The result for one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -68,6 +71,8 @@ pub struct Doctor<'a> {
     rows: Vec<Row>,
     seed: u64,
     watch: Option<Watch<'a>>,
+    /// Whether every variant is checked in every form, rather than in some of them.
+    thorough: bool,
 }
 
 /// Is called with a kernel and a variant before each comparison; returns whether the checks go on.
@@ -85,7 +90,7 @@ enum Work {
 impl<'a> Doctor<'a> {
     /// A doctor for `gpu`; with `times`, every kernel is also timed at a size that keeps the adapter busy.
     pub fn new(gpu: &'a Gpu, times: bool) -> Self {
-        Self { gpu, times, element: DType::F32, rows: Vec::new(), seed: 0, watch: None }
+        Self { gpu, times, element: DType::F32, rows: Vec::new(), seed: 0, watch: None, thorough: true }
     }
 
     /// Calls `watch` before each comparison. Once it returns false, the checks end with [`Error::Interrupted`]; the rows so
@@ -93,6 +98,18 @@ impl<'a> Doctor<'a> {
     #[must_use]
     pub fn watched(self, watch: Watch<'a>) -> Self {
         Self { watch: Some(watch), ..self }
+    }
+
+    /// Checks every variant in some of its forms only: other widths of heads, transpositions and fused operations are other
+    /// kernels to compile, which takes a driver in software half a second each.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        Self { thorough: false, ..self }
+    }
+
+    /// Whether a form is checked; without being thorough, every `every`-th is.
+    fn takes(&self, turn: usize, every: usize) -> bool {
+        self.thorough || turn % every == 0
     }
 
     /// Runs one of the [`FAMILIES`], and again with f16 activations if kernels and adapter support them.
@@ -260,12 +277,15 @@ impl<'a> Doctor<'a> {
         &mut self,
         (kernel, variant): (&str, &str),
         work: Work,
-        call: impl FnMut() -> Result<()>,
+        mut call: impl FnMut() -> Result<()>,
     ) -> Result<()> {
         if !self.times {
             return Ok(());
         }
-        let seconds = self.gpu.time(3, 3, call).await?;
+        self.go_on(kernel, variant)?;
+        let once = self.gpu.time(1, 1, &mut call).await?;
+        // What takes long is not interrupted often enough to matter.
+        let seconds = if once > LONG { once } else { self.gpu.time(3, 3, call).await? };
         let name = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
         let row = self.row(&name, variant);
         match work {

@@ -22,9 +22,12 @@ const HEADS: &[[usize; 3]] = &[[1, 1, 4], [6, 2, 12], [4, 1, 64]];
 const LENGTHS: &[usize] = &[1, 31, 64, 301];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
-    for &[query, key_value, dim] in HEADS {
-        for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
-            for precision in [Precision::Single, Precision::Half] {
+    for (size, &[query, key_value, dim]) in HEADS.iter().enumerate() {
+        for (turn, spec) in VARIANTS.iter().enumerate().filter(|(_, spec)| spec.fits(doctor.gpu.capabilities())) {
+            for (half, precision) in [Precision::Single, Precision::Half].into_iter().enumerate() {
+                if !doctor.takes(turn + size + half, HEADS.len()) {
+                    continue;
+                }
                 texts(doctor, *spec, Heads { query, key_value, dim }, precision).await?;
             }
         }

@@ -1,7 +1,7 @@
 //! Answers the tuner's questions: the variants that fit are checked and timed, and the fastest is remembered.
 //!
 //! Timing must not keep anybody waiting, so the largest problems come first, a variant is checked on a small problem, one
-//! that is hopeless there or in its first call is not called again, and those that are [`unlikely`] on an adapter's kind
+//! that is hopeless there or in its first call is not called again, and those that are unlikely to win on an adapter's kind
 //! are not even compiled while the others are few enough to choose from and time is limited.
 
 use web_time::{Duration, Instant};
@@ -155,7 +155,7 @@ fn work(class: &str, numbers: &[u32]) -> f64 {
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     rules: Rules,
-    /// When no other variant is begun. Variants that are [`unlikely`] are only tried if nothing else fits.
+    /// When no other variant is begun. Unlikely variants are only tried if nothing else fits.
     until: Option<Instant>,
 }
 
@@ -286,11 +286,11 @@ impl Contest {
 }
 
 /// Whether a variant with this many invocations per workgroup is unlikely to be the fastest on the adapter: on a processor
-/// that plays the GPU, workgroup memory is memory like any other, and barriers cost; on a GPU, a workgroup smaller than
-/// a subgroup leaves lanes idle.
+/// that plays the GPU, sharing loads in workgroup memory is slower than sharing them in subgroups, where those fit; on a
+/// GPU, a workgroup smaller than a subgroup leaves lanes idle.
 fn unlikely(gpu: &Gpu, invocations: u32, workgroup_memory: bool) -> bool {
     if gpu.info().device_type == wgpu::DeviceType::Cpu {
-        workgroup_memory
+        workgroup_memory && gpu.capabilities().subgroups_of(8)
     } else {
         invocations < gpu.capabilities().subgroups.map_or(32, |(least, _)| least)
     }
@@ -469,6 +469,6 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, p
             unlikely: unlikely(gpu, spec.lanes, spec.rows == Rows::Tiles),
         }
     };
-    let fitting = attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
+    let fitting = attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), heads.dim));
     Contest::hold(gpu, fitting.map(candidate).collect(), most, pace).await
 }

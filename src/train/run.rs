@@ -179,12 +179,16 @@ pub struct Sample {
 /// What happens during a run, for the caller to show.
 #[derive(Debug)]
 pub enum Event<'a, N> {
+    /// The kernels of a step are compiled.
+    Compiling,
     /// The tuner times variants of a class: the class, its index, and the number of classes.
     Tuning(&'a str, usize, usize),
     /// The stage computes what it needs before its first step.
     Preparing,
     /// A step is done.
     Step(&'a StepReport<N>),
+    /// Validation begins after so many steps.
+    Validating(u64),
     /// A validation is done: the step, and the result.
     Validated(u64, &'a Validation),
     /// A sample was drawn after this many steps.
@@ -279,6 +283,7 @@ async fn train<S: Stage>(
     let log = out.join(METRICS);
     let open_log = || Log::open(&group, &log, first);
     let opened = if prepares { None } else { Some(open_log()?) };
+    event(Event::Compiling);
     let report = |class: &str, index, count| event(Event::Tuning(class, index, count));
     coordination::tune(&gpu, &group, async || stage.rehearse().await, report).await?;
     if prepares {
@@ -339,6 +344,9 @@ async fn train<S: Stage>(
         let (ends, due) = (stopped || last, stopped || due);
         if validates || due {
             stage.replica_mut().meet()?;
+        }
+        if validates {
+            event(Event::Validating(done));
         }
         let validation = if validates { stage.validate().await? } else { None };
         if let Some(found) = &validation {

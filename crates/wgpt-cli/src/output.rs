@@ -4,7 +4,13 @@
 //! The reader may go away at any time (`| head`, a closed terminal). Results then end the command without an error
 //! message; messages that cannot be written are dropped, so that training outlives its terminal.
 
-use std::{fmt::Display, io::Write, path::Path};
+use std::{
+    fmt::Display,
+    io::Write,
+    path::Path,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -36,16 +42,46 @@ pub(super) fn say(text: impl Display) {
 
 /// Like [`say`], without a line end.
 pub(super) fn talk(text: impl Display) {
+    *SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Instant::now());
     // There is no way to report that stderr is closed.
     let _ = write!(std::io::stderr().lock(), "{text}");
 }
 
-/// A bar of `length` steps with the time left; hidden when `quiet` or when stderr is not a terminal.
+/// When something was last said on stderr.
+static SAID: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Without a terminal, somebody who reads the log learns at least this often that work goes on.
+const OFTEN: Duration = Duration::from_secs(5);
+
+/// Says where a hidden bar is whenever nothing was said for a while, as long as the bar exists.
+fn say_often(bar: &ProgressBar) {
+    let bar = bar.downgrade();
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(OFTEN / 5);
+            let Some(bar) = bar.upgrade().filter(|bar| !bar.is_finished()) else { break };
+            let silent =
+                SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_none_or(|at| at.elapsed() >= OFTEN);
+            if silent && bar.elapsed() >= OFTEN {
+                let (done, all, message) = (bar.position(), bar.length().unwrap_or_default(), bar.message());
+                let left = if done == 0 { String::new() } else { format!(" (left {} s)", bar.eta().as_secs()) };
+                say(format_args!("{message} {done}/{all}{left}").to_string().trim_start());
+            }
+        }
+    });
+}
+
+/// A bar of `length` steps with the time left; hidden when `quiet` or when stderr is not a terminal. In the latter case,
+/// lines replace it.
 pub(super) fn bar(length: u64, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
     let style = ProgressStyle::with_template("{bar:32.cyan/blue} {pos}/{len} {msg} {elapsed} (left {eta})")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(length), target).with_style(style)
+    let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+    if bar.is_hidden() && !quiet {
+        say_often(&bar);
+    }
+    bar
 }
 
 /// A horizontal bar for a share between 0 and 1, `width` cells wide, by eighths of a cell.

@@ -314,6 +314,7 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
     let (quiet, out, group) = (shared.quiet, run.out, run.ppo.learner.group());
     let summary = run
         .run(|event| match event {
+            Event::Compiling => bar.set_message("compiling kernels"),
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
             Event::Preparing => bar.set_message("scoring the reference"),
             Event::Step(StepReport { step, seconds, numbers }) => {

@@ -43,6 +43,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervi
     let (quiet, group) = (shared.quiet, stage.trainer.group());
     let summary = stage
         .run(|event| match event {
+            Event::Compiling => bar.set_message("compiling kernels"),
             Event::Tuning(class, index, count) => bar.set_message(format!("tuning {}/{count}: {class}", index + 1)),
             Event::Step(progress) => {
                 let StepReport { step, seconds, numbers } = progress;
@@ -56,6 +57,7 @@ pub(super) async fn run<T: Task>(shared: &Shared, gpu: &Gpu, stage: &mut Supervi
                     output::say(format_args!("step {step}: loss {loss:.4}, {ms:.0} ms"));
                 }
             }
+            Event::Validating(_) => bar.set_message("validating"),
             Event::Validated(step, found) if !quiet => {
                 let more: String =
                     found.metrics.iter().map(|(name, value)| format!(", {} {value:.4}", named(name))).collect();

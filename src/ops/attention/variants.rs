@@ -31,6 +31,9 @@ pub enum Rows {
     Tiles,
 }
 
+/// The widest head.
+const WIDEST: usize = 128;
+
 /// Rows per tile.
 pub const TILE: u32 = 16;
 
@@ -70,7 +73,7 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static
     let suffix = if half { " f16" } else { "" };
     let class = format!("attention {}x{}{suffix}", context.next_power_of_two(), heads.dim);
     let shape = [context, heads.query, heads.key_value, heads.dim, usize::from(half)].map(|number| number as u32);
-    let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
+    let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), heads.dim));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
     // Untuned default: loads shared by subgroups won by far wherever they were measured.
     let shared = || fitting().rfind(|spec| spec.rows == Rows::Shared);
@@ -80,15 +83,16 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static
 }
 
 impl AttentionVariant {
-    /// Whether the variant may run on an adapter with these capabilities.
-    pub fn fits(&self, capabilities: &Capabilities) -> bool {
-        let widest = 128; // head
+    /// Whether the variant may run on an adapter with these capabilities, for heads of width `dim`: several wide rows per
+    /// invocation do not fit its registers anywhere.
+    pub fn fits(&self, capabilities: &Capabilities, dim: usize) -> bool {
         capabilities.allows(self.name)
+            && self.queries as usize * dim <= WIDEST
             && self.lanes * self.queries <= capabilities.invocations
             && match self.rows {
                 Rows::Plain => true,
                 Rows::Shared | Rows::Shuffled => capabilities.subgroups_of(self.lanes),
-                Rows::Tiles => 2 * TILE * widest * 4 <= capabilities.workgroup_memory,
+                Rows::Tiles => 2 * TILE * WIDEST as u32 * 4 <= capabilities.workgroup_memory,
             }
     }
 

@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Train a larger model on more data for longer: about fifteen minutes without a GPU
     #[arg(long)]
     long: bool,
+    /// Cut every stage's steps down if the whole would take longer than this on the adapter, to three tenths at most
+    #[arg(long, value_name = "MINUTES", default_value_t = 5.0, conflicts_with = "long", allow_negative_numbers = true)]
+    minutes: f64,
     /// For tests: runs everything without learning anything
     #[arg(long, hide = true)]
     smallest: bool,
@@ -127,11 +130,18 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         Arguments { long: true, .. } => Recipe::long(),
         _ => Recipe::short(),
     };
-    let mut told = begin(arguments, &recipe)?;
+    if arguments.minutes <= 0.0 || arguments.minutes.is_nan() {
+        return Err(Error::Usage(format!("--minutes {}: give a number above 0", arguments.minutes)));
+    }
+    let (mut told, recipe) = begin(arguments, recipe)?;
     let clock = Instant::now();
     let gpu = shared.open().await?;
     let stop = training::stop_on_interrupt(training::SAVES);
-    let story = DemoRun::new(shared, &gpu, out, recipe, arguments.seed, arguments.rate, stop)?;
+    let mut story = DemoRun::new(shared, &gpu, out, recipe, arguments.seed, arguments.rate, stop)?;
+    if !arguments.resume && !arguments.long && !arguments.smallest {
+        story.fit(60.0 * arguments.minutes).await?;
+        save(&record, arguments, &story.recipe, &told)?;
+    }
     for (index, stage) in STAGES.iter().enumerate().skip(told.len()) {
         shared.say(format_args!("\n== {} of {}: {}", index + 1, STAGES.len(), story.introduce(stage)));
         let begun = Instant::now();
@@ -168,8 +178,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     })
 }
 
-/// The stages that an earlier demo in the folder has completed.
-fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<StageResult>> {
+/// The stages that an earlier demo in the folder has completed, and the recipe: an earlier demo may have cut it down.
+fn begin(arguments: &Arguments, recipe: Recipe) -> Result<(Vec<StageResult>, Recipe)> {
     let (out, record) = (&arguments.out, arguments.out.join(RECORD));
     if !arguments.resume {
         let used = out.read_dir().is_ok_and(|mut entries| entries.next().is_some());
@@ -178,18 +188,21 @@ fn begin(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<StageResult>> {
             return Err(Error::checkpoint(out, reason));
         }
         std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
-        save(&record, arguments, recipe, &[])?;
-        return Ok(Vec::new());
+        save(&record, arguments, &recipe, &[])?;
+        return Ok((Vec::new(), recipe));
     }
     let text = std::fs::read_to_string(&record).map_err(Error::io(&record, "read"))?;
     let found: Value = serde_json::from_str(&text).map_err(|error| Error::data(&record, error.to_string()))?;
-    let wanted = settings(arguments, recipe);
+    let kept = serde_json::from_value::<Recipe>(found["settings"]["recipe"].clone());
+    let recipe = kept.ok().filter(|kept| kept.is_cut_from(&recipe)).unwrap_or(recipe);
+    let wanted = settings(arguments, &recipe);
     if found["settings"] != wanted {
         let reason =
             format!("the demo was started with {}, now it is {wanted}: use the same options", found["settings"]);
         return Err(Error::Config(format!("--resume: {reason}")));
     }
-    serde_json::from_value(found["stages"].clone()).map_err(|error| Error::data(&record, error.to_string()))
+    let told = serde_json::from_value(found["stages"].clone());
+    Ok((told.map_err(|error| Error::data(&record, error.to_string()))?, recipe))
 }
 
 /// The settings that must be the same when a demo is resumed.

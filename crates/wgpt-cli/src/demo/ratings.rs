@@ -2,7 +2,6 @@
 
 use super::{
     super::rate,
-    answers::{self, Drawn},
     stages::DemoRun,
     texts::{Preference, asking},
 };
@@ -10,7 +9,7 @@ use wgpt::{Error, Result, infer::sampler::Sampling, io::atomic};
 use wgpt_server::feedback::{Store, import};
 
 /// The random stream of the answers that are rated.
-pub(super) const STREAM: u64 = u64::from_le_bytes(*b"demo rat");
+const STREAM: u64 = u64::from_le_bytes(*b"demo rat");
 
 /// The shipped ratings, or those of an `earlier` stage, extended by ratings of new models' answers: where a model's
 /// answer differs from the preferred shipped answer, the shipped one is preferred. `policies` are the stages of these
@@ -19,7 +18,6 @@ pub(super) async fn shipped(
     story: &DemoRun<'_>,
     (stage, earlier): (&str, Option<&str>),
     policies: &[&str],
-    drawn: Drawn,
 ) -> Result<Store> {
     let of = |stage: &str| story.path(&format!("{stage}-ratings.jsonl"));
     let path = of(stage);
@@ -28,8 +26,7 @@ pub(super) async fn shipped(
         Some(earlier) => std::fs::read_to_string(&earlier).map_err(Error::io(&earlier, "read"))?,
     };
     for policy in policies {
-        let said =
-            answers::draw(story.gpu, &story.folder(policy), story.codec(), &story.prompts(), drawn, |_| ()).await?;
+        let said = story.draw(policy, &story.prompts(), STREAM).await?;
         let others = story.preferences().iter().zip(&said).filter_map(|(preference, answer)| other(preference, answer));
         let others: Vec<String> = others.collect();
         let (count, of) = (others.len(), said.len());

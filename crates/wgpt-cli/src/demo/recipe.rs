@@ -1,9 +1,9 @@
 //! The sizes and durations of the demo's stages.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Sizes, steps and rates of all stages.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Recipe {
     /// Number of prompts, each with a good and a poor answer.
     pub prompts: usize,
@@ -76,6 +76,23 @@ impl Recipe {
         }
     }
 
+    /// The same with a share of the steps.
+    pub fn cut(&self, share: f64) -> Self {
+        let cut = |steps: u64| ((steps as f64 * share).round() as u64).max(1);
+        Self {
+            pretrain_steps: cut(self.pretrain_steps),
+            sft_epochs: cut(self.sft_epochs as u64) as usize,
+            ppo_steps: self.ppo_steps.map(cut),
+            ..self.clone()
+        }
+    }
+
+    /// Whether only the numbers of steps differ from those of `whole`.
+    pub fn is_cut_from(&self, whole: &Self) -> bool {
+        let Self { pretrain_steps, sft_epochs, ppo_steps, .. } = *self;
+        *self == Self { pretrain_steps, sft_epochs, ppo_steps, ..whole.clone() }
+    }
+
     /// Takes seconds and learns nothing, for tests.
     pub fn smallest() -> Self {
         Self {
@@ -113,5 +130,18 @@ impl Recipe {
             ppo_steps: [50, 30],
             ..Self::short()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Recipe;
+
+    #[test]
+    fn a_demo_cut_down_is_the_same_demo() {
+        let cut = Recipe::short().cut(0.3);
+        assert_eq!((cut.pretrain_steps, cut.sft_epochs, cut.ppo_steps), (60, 13, [7, 5]));
+        assert!(cut.is_cut_from(&Recipe::short()) && !cut.is_cut_from(&Recipe::long()));
+        assert_eq!(Recipe::smallest().cut(0.1).ppo_steps, [1, 1]);
     }
 }

@@ -25,7 +25,7 @@ use wgpt::{
     optim::Schedule,
     text::shards,
     train::{
-        Settings,
+        Settings, plan,
         ppo::{
             Ppo, Progress,
             prompts::Prompts,
@@ -45,6 +45,12 @@ use wgpt::{
 
 /// The random stream of the answers after each stage.
 const ANSWERS: u64 = u64::from_le_bytes(*b"demo ans");
+
+/// How many times as long as a step of pretraining the whole demo takes, with everything that is not a step.
+const STEPS: f64 = 1100.0;
+
+/// The smallest share of the steps with which answers still improve.
+const LEAST: f64 = 0.3;
 
 /// Maximum number of tokens of the words around a prompt.
 const ROLES: usize = 16;
@@ -120,12 +126,15 @@ impl<'a> DemoRun<'a> {
     /// One answer to each of the prompts that are asked after every stage.
     pub async fn answers(&self, stage: &str) -> Result<Vec<String>> {
         let prompts: Vec<_> = self.asked().map(|preference| preference.prompt.as_str()).collect();
+        self.draw(stage, &prompts, ANSWERS).await
+    }
+
+    /// One answer of a stage's model to each prompt.
+    pub async fn draw(&self, stage: &str, prompts: &[&str], stream: u64) -> Result<Vec<String>> {
         let bar = output::bar(prompts.len() as u64, self.shared.quiet);
-        bar.set_message("answers");
-        let drawn = self.drawn(ANSWERS);
-        let (folder, codec) = (self.folder(stage), &self.codec);
-        let found =
-            answers::draw(self.gpu, &folder, codec, &prompts, drawn, |done| bar.set_position(done as u64)).await;
+        bar.set_message(format!("answers of {stage}"));
+        let (folder, codec, drawn) = (self.folder(stage), &self.codec, self.drawn(stream));
+        let found = answers::draw(self.gpu, &folder, codec, prompts, drawn, |done| bar.set_position(done as u64)).await;
         bar.finish_and_clear();
         found
     }
@@ -152,16 +161,13 @@ impl<'a> DemoRun<'a> {
         Drawn { max_tokens, temperature, seed: self.seed ^ stream, rows: ppo_batch }
     }
 
-    async fn pretrain(&self) -> Result<Option<StageResult>> {
-        let (recipe, out) = (&self.recipe, self.folder("pretrain"));
-        std::fs::create_dir_all(&out).map_err(wgpt::Error::io(&out, "create"))?;
-        let text = self.out.join("shakespeare.txt");
-        atomic::write(&text, pretrain::SHAKESPEARE.as_bytes())?;
-        let tokenizer = &self.codec.tokenizer;
+    /// The settings of pretraining.
+    fn pretraining(&self) -> Settings {
+        let recipe = &self.recipe;
         let config = Config::llama(recipe.vocabulary, recipe.context, recipe.layers, recipe.heads, recipe.width);
-        let config = Config { vocabulary: tokenizer.vocab_size(), tied: true, ..config };
+        let config = Config { vocabulary: self.codec.tokenizer.vocab_size(), tied: true, ..config };
         let base = Settings::recipe(config.clone());
-        let settings = Settings {
+        Settings {
             batch: recipe.batch,
             schedule: base.schedule.rescaled(recipe.pretrain_lr, recipe.pretrain_steps),
             dropout: recipe.dropout,
@@ -170,7 +176,37 @@ impl<'a> DemoRun<'a> {
             val_every: recipe.pretrain_steps.div_ceil(3),
             sample_tokens: 60,
             ..base
-        };
+        }
+    }
+
+    /// Cuts the recipe down, if it would take longer than `seconds` here.
+    pub async fn fit(&mut self, seconds: f64) -> Result<()> {
+        let settings = self.pretraining();
+        let bar = output::bar(1, self.shared.quiet);
+        bar.set_message("compiling, and timing a step");
+        let step = || plan::rehearse(self.gpu, Gpt::new(self.gpu, &settings.config, self.seed)?, &settings);
+        let taken = self.gpu.time(1, 2, step).await?;
+        bar.finish_and_clear();
+        let share = seconds / (STEPS * taken);
+        if share < 1.0 {
+            let share = share.max(LEAST);
+            let (percent, minutes) = (100.0 * share, STEPS * taken * share / 60.0);
+            self.shared.say(format_args!(
+                "a step takes {:.0} ms here: every stage takes {percent:.0} % of its steps, about {minutes:.0} minutes in all",
+                1e3 * taken
+            ));
+            self.recipe = self.recipe.cut(share);
+        }
+        Ok(())
+    }
+
+    async fn pretrain(&self) -> Result<Option<StageResult>> {
+        let out = self.folder("pretrain");
+        std::fs::create_dir_all(&out).map_err(wgpt::Error::io(&out, "create"))?;
+        let text = self.out.join("shakespeare.txt");
+        atomic::write(&text, pretrain::SHAKESPEARE.as_bytes())?;
+        let (tokenizer, settings) = (&self.codec.tokenizer, self.pretraining());
+        let config = settings.config.clone();
         let split = shards::prepare(&text, tokenizer, &out, settings.val_fraction, &mut |_, _| {})?;
         split.check_window(settings.context)?;
         let fresh = || Trainer::new(self.gpu, Gpt::new(self.gpu, &config, self.seed)?, &settings);
@@ -212,7 +248,7 @@ impl<'a> DemoRun<'a> {
         let reader = Reader::new(&self.codec, config.context)?;
         let store = match self.rate {
             Some(pairs) => ratings::ask(self, stage, policies[policies.len() - 1], pairs).await?,
-            None => ratings::shipped(self, (stage, earlier), policies, self.drawn(ratings::STREAM)).await?,
+            None => ratings::shipped(self, (stage, earlier), policies).await?,
         };
         let data = Data::load(&store, None, &reader, |_, _| ())?;
         let objective = data.objective;
@@ -227,7 +263,7 @@ impl<'a> DemoRun<'a> {
             ..base_settings
         };
         // All rewards are on one scale: that of the fine-tuned model's answers before any were rated.
-        let talked = answers::draw(self.gpu, &base, &self.codec, &self.prompts(), self.drawn(ANSWERS), |_| ()).await?;
+        let talked = self.draw("sft", &self.prompts(), ANSWERS).await?;
         let read = |(preference, answer): (&Preference, &String)| {
             let messages = [wgpt::text::Message::new("user", preference.prompt.as_str())];
             Some(reader.read(&messages, answer).ok()?.ids)
@@ -299,10 +335,6 @@ impl<'a> DemoRun<'a> {
 
     pub fn preferences(&self) -> &[Preference] {
         &self.preferences
-    }
-
-    pub fn codec(&self) -> &TextCodec {
-        &self.codec
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

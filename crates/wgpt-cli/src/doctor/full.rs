@@ -11,7 +11,7 @@ use super::{
 use wgpt::{
     Error, Result,
     doctor::{
-        Row,
+        Doctor, Row,
         known_answers::{self, Answer},
         trajectory::{self, Trajectory},
     },
@@ -69,7 +69,7 @@ fn words(list: &[&str]) -> String {
 impl Findings {
     async fn collect(&mut self, shared: &Shared, gpu: &Gpu) -> Result<()> {
         let checked;
-        (self.rows, checked) = kernels::check(shared, gpu, false).await;
+        (self.rows, checked) = kernels::check(shared, Doctor::new(gpu, false)).await;
         checked?;
         shared.say(format_args!("kernels are done; training {} steps", trajectory::STEPS));
         self.trajectories = trajectory::follow(gpu).await?;

@@ -1,9 +1,6 @@
 //! `wgpt doctor` without further options: every kernel against its oracle.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -16,16 +13,25 @@ use wgpt::{
     doctor::{Doctor, FAMILIES, Row},
     gpu::{Capabilities, Gpu, Options},
     io::atomic,
+    wgpu,
 };
 
 /// Checks every kernel and reports the results, also when it is stopped early.
 pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
-    let (rows, ended) = check(shared, &gpu, !arguments.no_times).await;
+    let brief = gpu.info().device_type == wgpu::DeviceType::Cpu;
+    let doctor = Doctor::new(&gpu, !arguments.no_times);
+    let (rows, ended) = check(shared, if brief { doctor.brief() } else { doctor }).await;
     if !matches!(ended, Ok(()) | Err(Error::Interrupted)) {
         return ended;
     }
     let mut skipped = skipped(gpu.capabilities());
+    if brief {
+        let reason = "compiling takes long on a driver in software; wgpt doctor --full checks them all";
+        skipped.push(format!(
+            "some widths of heads, transpositions, formats and fused operations of each variant: {reason}"
+        ));
+    }
     if ended.is_err() {
         skipped.push("everything after the last line above: stopped on request".to_string());
     }
@@ -46,25 +52,16 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     ended
 }
 
-/// Without a terminal, a line tells this often which kernel is being checked.
-const OFTEN: Duration = Duration::from_secs(5);
-
 /// Checks every family of kernels, and shows which kernel is being checked; returns the rows so far and how it ended.
 /// Ctrl-C ends it.
-pub(super) async fn check(shared: &Shared, gpu: &Gpu, times: bool) -> (Vec<Row>, Result<()>) {
+pub(super) async fn check(shared: &Shared, doctor: Doctor<'_>) -> (Vec<Row>, Result<()>) {
     let stop = training::stop_on_interrupt("finishing this check");
     let bar = output::bar(FAMILIES.len() as u64, shared.quiet);
-    let mut told = Instant::now();
     let watch = |kernel: &str, variant: &str| {
         bar.set_message(format!("{kernel} {variant}"));
-        if bar.is_hidden() && !shared.quiet && told.elapsed() > OFTEN {
-            told = Instant::now();
-            let (done, all) = (bar.position() + 1, FAMILIES.len());
-            output::say(format_args!("checking {kernel} {variant} (family {done} of {all})"));
-        }
         !stop.load(Ordering::Relaxed)
     };
-    let mut doctor = Doctor::new(gpu, times).watched(Box::new(watch));
+    let mut doctor = doctor.watched(Box::new(watch));
     let mut ended = Ok(());
     for family in FAMILIES {
         ended = doctor.check(family).await;
