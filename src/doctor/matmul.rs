@@ -48,7 +48,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             }
             continue;
         }
-        let half = doctor.half();
+        let (half, thorough) = (doctor.half(), doctor.thorough);
         let of = |&(trans_a, trans_b): &(bool, bool)| {
             let shapes = SIZES.iter().map(|&(m, n, k, batch)| Shape { m, n, k, batch, trans_a, trans_b, half });
             shapes.filter(|shape| spec.fits(doctor.gpu.capabilities(), shape)).collect::<Vec<_>>()
@@ -62,12 +62,14 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             // Each is a kernel to compile: every variant meets every mixture and every epilogue, but not in every form. Those of
             // one form alone, and mixtures, share the epilogues with the others of their kernel.
             let mixture = |turn: usize| if half { HALF[(index + form + turn) % HALF.len()] } else { Types::SINGLE };
-            let here = |turn: &usize| match half || forms.len() == 1 {
+            let here = |turn: &usize| match half || forms.len() == 1 || !thorough {
                 true => *turn == (index + form) % FUSED.len(),
                 false => turn % forms.len() == form,
             };
             for &shape in shapes {
-                plain(doctor, spec, shape, mixture(0)).await?;
+                if thorough || !half {
+                    plain(doctor, spec, shape, mixture(0)).await?;
+                }
                 for turn in (0..FUSED.len()).filter(here) {
                     fused(doctor, spec, shape, mixture(2), FUSED[turn]).await?;
                 }

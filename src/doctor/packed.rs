@@ -35,7 +35,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         for [m, n, k] in sizes {
             tables(doctor, format, n, k).await?;
             for (index, spec) in VARIANTS.iter().enumerate().filter(|(_, spec)| spec.fits(doctor.gpu.capabilities())) {
-                if format != FUSED && !doctor.takes(turn + index, 4) {
+                if format != FUSED && !doctor.takes(turn + index, 6) {
                     continue;
                 }
                 each(doctor, spec, format, [m, n, k]).await?;
