@@ -50,12 +50,14 @@ need_adapter() {
     if "$wgpt" doctor --list >/dev/null 2>&1; then return; fi
     say "no GPU adapter found: a software Vulkan driver (llvmpipe) will do, slowly"
     # The newest that this system's package sources have.
-    local backports newest=()
-    backports="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")-backports"
-    if command -v apt-get >/dev/null && as_root apt-get update -qq && apt-cache policy | grep -q "n=$backports,"; then
+    local backports=the-newest-backports newest=()
+    if [ -r /etc/os-release ]; then
+        backports="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")-backports"
+    fi
+    if command -v apt-get >/dev/null && as_root apt-get update -qq && [[ "$(apt-cache policy)" == *"n=$backports,"* ]]; then
         newest=(-t "$backports")
     fi
-    install_packages "${newest[@]}" mesa-vulkan-drivers libvulkan1
+    install_packages ${newest[@]+"${newest[@]}"} mesa-vulkan-drivers libvulkan1
     "$wgpt" doctor --list
     case $("$wgpt" doctor --list 2>/dev/null) in *"Mesa 22."* | *"Mesa 23."*)
         say "this driver is old: on processors without AVX-512 a newer one (Debian: $backports) computes twice as fast" ;;

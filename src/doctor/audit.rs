@@ -67,6 +67,8 @@ pub struct Case {
 /// Returns the driver's errors.
 pub async fn cases(gpu: &Gpu) -> Result<Vec<Case>> {
     let (training, decoding) = (gpu.imagine(), gpu.imagine());
+    training.tuner().clear();
+    decoding.tuner().clear();
     for settings in trainings() {
         plan::rehearse(&training, Gpt::new(&training, &settings.config, 1)?, &settings)?;
         let model = Gpt::new(&decoding, &settings.config, 1)?;

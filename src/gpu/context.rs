@@ -176,8 +176,7 @@ impl Gpu {
     /// [`Gpu::imagine`] for an adapter with other capabilities than this one.
     pub fn imagine_as(&self, capabilities: Capabilities) -> Self {
         let Inner { device, queue, info, fault, checked, .. } = &*self.0;
-        let tuner = Tuner::new(self.tuner().adapter().to_string());
-        tuner.adopt(self.tuner().choices());
+        let tuner = self.tuner().copy();
         Self(Arc::new(Inner {
             fault: fault.clone(),
             pool: Arc::new(Pool::imagined(device)),

@@ -1,5 +1,5 @@
 //! The choices that come with the library for drivers that everybody has: those that run kernels on the processor. There
-//! compiling variants to time them takes longest, and the same variants win on every machine.
+//! compiling variants to time them takes longest. Where one was timed, its time counts.
 //!
 //! The files are written by `wgpt doctor --tuner --save`.
 

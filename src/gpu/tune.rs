@@ -23,41 +23,24 @@ pub struct Tuner {
 /// A class of shapes, and the shapes in it that were asked for.
 pub type Question = (String, Vec<Vec<u32>>);
 
-/// Where a choice comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// Variants were timed on this adapter.
-    Timed,
-    /// It comes with the library.
-    Shipped,
-    /// The checkpoint that a run continues from.
-    Checkpoint,
-    /// Nothing was known when the run began.
-    Default,
-}
-
 #[derive(Default)]
 struct State {
-    choices: BTreeMap<String, (String, Source)>,
+    /// What timing on this adapter found out: worth keeping for other runs.
+    timed: BTreeMap<String, String>,
+    /// The same, found out after the run's choices were settled: for the runs that begin later.
+    later: BTreeMap<String, String>,
+    /// What comes with the library.
+    shipped: BTreeMap<String, String>,
+    /// What the current run uses, whatever is found out meanwhile.
+    run: BTreeMap<String, String>,
+    /// Whether every class that is used from now on keeps its variant to the run's end.
+    settled: bool,
+    /// Whether `run` comes from a checkpoint, which also knew everything that was timed when the run began.
+    continued: bool,
+    /// Whether `run` was adopted for a run that has not begun yet.
+    adopted: bool,
     /// The shapes that were asked for, the first one first.
     open: BTreeMap<String, Vec<Vec<u32>>>,
-    /// The variants that are used while a question is open.
-    defaults: BTreeMap<String, &'static str>,
-    settled: bool,
-    /// Answers found while choices are settled.
-    later: BTreeMap<String, String>,
-}
-
-impl State {
-    /// Takes `choices` in place of earlier ones, if `all`, or where there are none yet.
-    fn adopt(&mut self, choices: BTreeMap<String, String>, source: Source, all: bool) {
-        for (class, variant) in choices {
-            if all || !self.choices.contains_key(&class) {
-                self.open.remove(&class);
-                self.choices.insert(class, (variant, source));
-            }
-        }
-    }
 }
 
 impl Tuner {
@@ -86,51 +69,59 @@ impl Tuner {
         default: impl FnOnce() -> &'static str,
     ) -> String {
         let mut state = self.state();
-        if let Some((variant, _)) = state.choices.get(class).filter(|(variant, _)| usable(variant)) {
-            return variant.clone();
+        let timed = if state.continued { None } else { Some(&state.timed) };
+        let known = [Some(&state.run), timed, Some(&state.shipped)];
+        let known = known.into_iter().flatten().find_map(|choices| choices.get(class).filter(|name| usable(name)));
+        let variant = match known {
+            Some(variant) => variant.clone(),
+            None => {
+                let shapes = state.open.entry(class.to_string()).or_default();
+                if !shapes.iter().any(|other| other == shape) {
+                    shapes.push(shape.to_vec());
+                }
+                default().to_string()
+            }
+        };
+        if !state.run.contains_key(class) {
+            state.run.insert(class.to_string(), variant.clone());
         }
-        let shapes = state.open.entry(class.to_string()).or_default();
-        if !shapes.iter().any(|other| other == shape) {
-            shapes.push(shape.to_vec());
-        }
-        let default = default();
-        state.defaults.insert(class.to_string(), default);
-        if state.settled {
-            state.choices.entry(class.to_string()).or_insert((default.to_string(), Source::Default));
-        }
-        default.to_string()
+        variant
     }
 
     /// Answers a question: at once or, once choices are settled, for the runs that begin later.
     pub fn remember(&self, class: &str, variant: &str) {
         let mut state = self.state();
         state.open.remove(class);
-        if state.settled {
+        if state.settled || state.continued {
             state.later.insert(class.to_string(), variant.to_string());
         } else {
-            state.choices.insert(class.to_string(), (variant.to_string(), Source::Timed));
+            state.run.remove(class);
+            state.timed.insert(class.to_string(), variant.to_string());
         }
     }
 
-    /// A run begins: it uses what was found out during earlier runs, and does not have to use their defaults.
+    /// A run begins. If [`Tuner::adopt_from_run`] was called for it, it continues with those choices, and otherwise with
+    /// what was found out before.
     pub fn begin(&self) {
         let mut state = self.state();
+        if !std::mem::take(&mut state.adopted) {
+            state.run.clear();
+            state.continued = false;
+        }
         state.settled = false;
-        state.choices.retain(|_, (_, source)| *source != Source::Default);
         let later = std::mem::take(&mut state.later);
-        state.adopt(later, Source::Timed, true);
+        state.timed.extend(later);
+    }
+
+    /// Whether the current run continues an earlier one, so that timing is of no use to it.
+    pub fn continues(&self) -> bool {
+        self.state().continued
     }
 
     /// From now on every class keeps its choice or default. Open questions stay open, for the runs that begin later.
     pub fn settle(&self) {
         let mut state = self.state();
-        state.settled = true;
-        let open: Vec<_> = state.open.keys().cloned().collect();
-        for class in open {
-            if let Some(default) = state.defaults.get(&class).copied() {
-                state.choices.entry(class).or_insert((default.to_string(), Source::Default));
-            }
-        }
+        (state.settled, state.adopted) = (true, false);
     }
 
     /// The unanswered questions: each class with the shapes that were asked for. The first shape stands for its class.
@@ -141,7 +132,7 @@ impl Tuner {
     /// Notes questions that were asked on another device.
     pub fn ask(&self, questions: Vec<Question>) {
         let mut state = self.state();
-        let new: Vec<_> = questions.into_iter().filter(|(class, _)| !state.choices.contains_key(class)).collect();
+        let new: Vec<_> = questions.into_iter().filter(|(class, _)| !state.timed.contains_key(class)).collect();
         state.open.extend(new);
     }
 
@@ -150,33 +141,61 @@ impl Tuner {
         self.state().open.clear();
     }
 
-    /// What is used now, by class.
+    /// A tuner that knows what this one would choose.
+    pub fn copy(&self) -> Self {
+        let copy = Self::new(self.adapter.clone());
+        copy.adopt(self.choices());
+        copy.adopt_shipped(self.state().shipped.clone());
+        copy
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        *self.state() = State::default();
+    }
+
+    /// What is used now or would be if it was asked for, by class.
     pub fn choices(&self) -> BTreeMap<String, String> {
-        self.state().choices.iter().map(|(class, (variant, _))| (class.clone(), variant.clone())).collect()
+        let state = self.state();
+        let mut choices = if state.continued { BTreeMap::new() } else { state.timed.clone() };
+        choices.extend(state.run.clone());
+        choices
+    }
+
+    /// What a checkpoint has to know, so that the run continues with the same variants: nothing before choices are settled.
+    pub fn settled_choices(&self) -> BTreeMap<String, String> {
+        let settled = self.state().settled;
+        if settled { self.choices() } else { BTreeMap::new() }
     }
 
     /// What was found out by timing, by class: what is worth keeping for other runs on this adapter.
     pub fn answers(&self) -> BTreeMap<String, String> {
         let state = self.state();
-        let timed = state.choices.iter().filter(|(_, (_, source))| *source == Source::Timed);
-        let mut answers: BTreeMap<_, _> = timed.map(|(class, (variant, _))| (class.clone(), variant.clone())).collect();
+        let mut answers = state.timed.clone();
         answers.extend(state.later.clone());
         answers
     }
 
     /// Adopts answers that were kept from earlier runs.
     pub fn adopt(&self, answers: BTreeMap<String, String>) {
-        self.state().adopt(answers, Source::Timed, true);
+        let mut state = self.state();
+        for class in answers.keys() {
+            state.open.remove(class);
+            state.run.remove(class);
+        }
+        state.timed.extend(answers);
     }
 
-    /// Adopts the choices of the run that is continued.
+    /// Adopts the [settled choices](Tuner::settled_choices) of the run that is continued; without any, it begins afresh.
     pub fn adopt_from_run(&self, choices: BTreeMap<String, String>) {
-        self.state().adopt(choices, Source::Checkpoint, true);
+        let mut state = self.state();
+        (state.continued, state.adopted) = (!choices.is_empty(), !choices.is_empty());
+        state.run = choices;
     }
 
-    /// Adopts choices that come with the library, for classes without any.
+    /// Adopts choices that come with the library, which count where nothing was timed.
     pub fn adopt_shipped(&self, choices: BTreeMap<String, String>) {
-        self.state().adopt(choices, Source::Shipped, false);
+        self.state().shipped = choices;
     }
 }
 
@@ -220,25 +239,50 @@ mod tests {
         tuner.begin();
         assert_eq!(choice(&tuner, "a"), "default");
         assert_eq!(choice(&tuner, "b"), "default");
+        assert_eq!(tuner.settled_choices(), pairs(&[]));
         tuner.remember("a", "fast");
+        assert_eq!(choice(&tuner, "a"), "fast");
         tuner.settle();
         tuner.remember("b", "fast");
         assert_eq!((choice(&tuner, "a"), choice(&tuner, "b")), ("fast".into(), "default".into()));
         assert_eq!(choice(&tuner, "asked for late"), "default");
-        assert_eq!(tuner.choices(), pairs(&[("a", "fast"), ("asked for late", "default"), ("b", "default")]));
+        let settled = tuner.settled_choices();
+        assert_eq!(settled, pairs(&[("a", "fast"), ("asked for late", "default"), ("b", "default")]));
         assert_eq!(tuner.answers(), pairs(&[("a", "fast"), ("b", "fast")]));
 
+        // The continuation knows better by now, also about a class that the run has not asked for yet.
         let continued = Tuner::new("adapter".into());
         continued.adopt(tuner.answers());
-        continued.adopt_from_run(tuner.choices());
+        continued.adopt(pairs(&[("later still", "fast")]));
+        continued.adopt_from_run(settled);
         continued.begin();
-        assert_eq!(choice(&continued, "b"), "default");
-        // What the earlier run made do with is not worth keeping.
-        assert_eq!(continued.answers(), pairs(&[]));
+        assert!(continued.continues());
+        assert_eq!((choice(&continued, "b"), choice(&continued, "later still")), ("default".into(), "default".into()));
+        continued.remember("later still", "faster");
+        continued.settle();
+        assert_eq!((choice(&continued, "b"), choice(&continued, "later still")), ("default".into(), "default".into()));
+        assert_eq!(continued.answers(), pairs(&[("a", "fast"), ("b", "fast"), ("later still", "faster")]));
 
+        // A run that begins afterwards is bound by nothing.
+        for tuner in [&tuner, &continued] {
+            tuner.begin();
+            assert!(!tuner.continues());
+            assert_eq!((choice(tuner, "b"), choice(tuner, "asked for late")), ("fast".into(), "default".into()));
+        }
+        assert_eq!(choice(&continued, "later still"), "faster");
+    }
+
+    /// A recorded choice that one shape of its class cannot use is not replaced for the others.
+    #[test]
+    fn an_unusable_choice_stays_for_other_shapes() {
+        let tuner = Tuner::new("adapter".into());
+        tuner.adopt_from_run(pairs(&[("a", "for four")]));
         tuner.begin();
-        assert_eq!((choice(&tuner, "b"), choice(&tuner, "asked for late")), ("fast".into(), "default".into()));
-        assert_eq!(tuner.open().len(), 1);
+        let odd = |tuner: &Tuner| tuner.choice("a", &[3], |name| name != "for four", || "default");
+        assert_eq!(odd(&tuner), "default");
+        tuner.remember("a", "other");
+        tuner.settle();
+        assert_eq!((odd(&tuner), choice(&tuner, "a")), ("default".into(), "for four".into()));
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use std::{
     fs::{File, TryLockError},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use crate::{Error, Result};
 
 /// The file that is locked. It stays in the folder and is empty; only the lock on it matters.
 const NAME: &str = ".lock";
+
+/// How long to wait for a process that is about to end, such as the other ranks of a job in which one has died.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A folder that nobody else can take while this exists. The system releases it when the process ends, however it ends.
 #[derive(Debug)]
@@ -21,13 +25,17 @@ impl Lock {
     /// [`Error::Checkpoint`] if another process has it.
     pub fn take(folder: &Path) -> Result<Self> {
         let Ok(file) = File::options().create(true).append(true).open(folder.join(NAME)) else { return Ok(Self(None)) };
-        match file.try_lock() {
-            Ok(()) => Ok(Self(Some(file))),
-            Err(TryLockError::WouldBlock) => Err(Error::checkpoint(
-                folder,
-                "another process is training in it; wait for it, or choose another folder",
-            )),
-            Err(TryLockError::Error(_)) => Ok(Self(None)),
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(Some(file))),
+                Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 50),
+                Err(TryLockError::WouldBlock) => {
+                    let reason = "another process is training in it; wait for it, or choose another folder";
+                    return Err(Error::checkpoint(folder, reason));
+                }
+                Err(TryLockError::Error(_)) => return Ok(Self(None)),
+            }
         }
     }
 }
@@ -41,8 +49,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lock = Lock::take(folder.path()).unwrap();
         assert!(Lock::take(folder.path()).unwrap_err().to_string().contains("another process is training in it"));
-        drop(lock);
-        Lock::take(folder.path()).unwrap();
+        // Somebody who comes a moment too early waits.
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(PATIENCE / 10);
+                drop(lock);
+            });
+            Lock::take(folder.path()).unwrap();
+        });
         // Where nothing can be locked, nothing is refused.
         Lock::take(&folder.path().join("absent")).unwrap();
     }

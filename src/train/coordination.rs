@@ -73,8 +73,8 @@ pub fn agree(group: &Group, what: &impl serde::Serialize) -> Result<()> {
     }
 }
 
-/// Seconds that a run may spend on timing variants before its first step: more on a processor that plays the GPU, where
-/// everything takes longer.
+/// Seconds that a run may spend on timing variants before its first step: more with a software driver, where everything
+/// takes longer.
 fn limit(gpu: &Gpu) -> f64 {
     if gpu.info().device_type == wgpu::DeviceType::Cpu { 6.0 } else { 4.0 }
 }
@@ -97,7 +97,9 @@ pub async fn tune(
         rehearse().await?;
         // Timing must not begin while the rehearsal still runs.
         gpu.finish().await?;
-        tuning::answer(gpu, Some(limit(gpu)), &mut report).await?;
+        if !tuner.continues() {
+            tuning::answer(gpu, Some(limit(gpu)), &mut report).await?;
+        }
         tuner.settle();
     }
     if group.size() == 1 {
@@ -112,7 +114,9 @@ pub async fn tune(
         }
         rehearse().await?;
         gpu.finish().await?;
-        tuning::answer(gpu, Some(limit(gpu)), report).await?;
+        if !tuner.continues() {
+            tuning::answer(gpu, Some(limit(gpu)), report).await?;
+        }
         tuner.settle();
     }
     group.meet()
@@ -146,11 +150,15 @@ impl Spare {
     /// Answers a question.
     ///
     /// # Errors
-    /// Returns the driver's errors.
+    /// [`Error::DeviceLost`].
     pub async fn answer(&mut self, gpu: &Gpu) -> Result<()> {
         let begun = Instant::now();
-        let any = tuning::answer_next(gpu).await?;
-        self.spent = if any { self.spent + begun.elapsed().as_secs_f64() } else { f64::INFINITY };
+        self.spent = match tuning::answer_next(gpu).await {
+            Ok(true) => self.spent + begun.elapsed().as_secs_f64(),
+            Err(error @ Error::DeviceLost { .. }) => return Err(error),
+            // The run goes on without: there may not be enough memory beside it.
+            Ok(false) | Err(_) => f64::INFINITY,
+        };
         Ok(())
     }
 }

@@ -252,8 +252,9 @@ pub const METRICS: &str = "metrics.jsonl";
 /// saved, and the run ends.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] if another process trains in the folder, [`Error::Diverged`], [`Error::Guarded`] if a guard stops it, [`Error::DeviceLost`] and [`Error::Rank`] with the
-/// checkpoint to continue from, [`Error::Io`], and the errors of the stage. The last checkpoint remains.
+/// [`Error::Checkpoint`] if another process trains in the folder, [`Error::Diverged`], [`Error::Guarded`] if a guard stops
+/// it, [`Error::DeviceLost`] and [`Error::Rank`] with the checkpoint to continue from, [`Error::Io`], and the errors of
+/// the stage. The last checkpoint remains.
 pub async fn run<S: Stage>(
     stage: &mut S,
     out: &Path,

@@ -47,7 +47,7 @@ pub struct Tuned {
 impl Tuned {
     /// The tuner's choices on `gpu`.
     pub(super) fn of(gpu: &Gpu) -> Self {
-        Self { adapter: gpu.tuner().adapter().to_string(), choices: gpu.tuner().choices() }
+        Self { adapter: gpu.tuner().adapter().to_string(), choices: gpu.tuner().settled_choices() }
     }
 
     /// Adopts the choices if they were made on this adapter.

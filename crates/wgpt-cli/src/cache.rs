@@ -34,10 +34,12 @@ pub fn place(gpu: &Gpu) -> String {
 
 /// Loads stored choices. If the file is missing or broken, the only consequence is tuning again.
 pub fn load(gpu: &Gpu) {
+    gpu.tuner().adopt(stored(gpu));
+}
+
+fn stored(gpu: &Gpu) -> BTreeMap<String, String> {
     let text = file(gpu).and_then(|file| std::fs::read_to_string(file).ok());
-    if let Some(choices) = text.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(&text).ok()) {
-        gpu.tuner().adopt(choices);
-    }
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// The file of an adapter's compiled pipelines.
@@ -52,7 +54,10 @@ pub fn compiled(info: &wgpu::AdapterInfo) -> Option<Vec<u8>> {
 
 /// Stores the choices. A read-only home folder must not end a training run, so failures are ignored.
 pub fn save(gpu: &Gpu) {
-    let choices = gpu.tuner().answers();
+    let answers = gpu.tuner().answers();
+    // Other processes may have stored theirs meanwhile.
+    let mut choices = stored(gpu);
+    choices.extend(answers);
     if let (Some(file), false, Ok(text)) = (file(gpu), choices.is_empty(), serde_json::to_string_pretty(&choices)) {
         keep(&file, text.as_bytes());
     }

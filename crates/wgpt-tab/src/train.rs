@@ -143,13 +143,18 @@ impl Trainer {
 
     /// Times the variants of every kernel; `report(name, index, count)` is called for each kernel.
     pub async fn tune(&mut self, report: Option<Function>) -> Result<()> {
+        let gpu = self.trainer.gpu.clone();
+        gpu.tuner().begin();
         self.task.rehearse(&mut self.trainer, &self.settings)?;
         let tell = |class: &str, index: usize, count: usize| {
             if let Some(report) = &report {
                 let _ = report.call3(&JsValue::NULL, &class.into(), &index.into(), &count.into());
             }
         };
-        tuning::answer(&self.trainer.gpu, Some(4.0), tell).await?;
+        if !gpu.tuner().continues() {
+            tuning::answer(&gpu, Some(4.0), tell).await?;
+        }
+        gpu.tuner().settle();
         Ok(())
     }
 

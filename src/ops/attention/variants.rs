@@ -87,7 +87,7 @@ impl AttentionVariant {
     /// invocation do not fit its registers anywhere.
     pub fn fits(&self, capabilities: &Capabilities, dim: usize) -> bool {
         capabilities.allows(self.name)
-            && self.queries as usize * dim <= WIDEST
+            && (self.queries == 1 || self.queries as usize * dim <= WIDEST)
             && self.lanes * self.queries <= capabilities.invocations
             && match self.rows {
                 Rows::Plain => true,

@@ -51,7 +51,8 @@ pub(crate) struct Arguments {
     /// Train a larger model on more data for longer: about fifteen minutes without a GPU
     #[arg(long)]
     long: bool,
-    /// Cut every stage's steps down if the whole would take longer than this on the adapter, to three tenths at most
+    /// Cut every stage's steps down if the whole would take longer than this on the adapter, to three tenths
+    /// at most; measured when the demo begins
     #[arg(long, value_name = "MINUTES", default_value_t = 5.0, conflicts_with = "long", allow_negative_numbers = true)]
     minutes: f64,
     /// For tests: runs everything without learning anything
@@ -138,7 +139,9 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
     let stop = training::stop_on_interrupt(training::SAVES);
     let mut story = DemoRun::new(shared, &gpu, out, recipe, arguments.seed, arguments.rate, stop)?;
-    if !arguments.resume && !arguments.long && !arguments.smallest {
+    let begins = told.is_empty() && !story.folder("pretrain").exists();
+    if begins && !arguments.long && !arguments.smallest {
+        story.recipe = Recipe::short();
         story.fit(60.0 * arguments.minutes).await?;
         save(&record, arguments, &story.recipe, &told)?;
     }

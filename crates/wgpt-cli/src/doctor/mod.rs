@@ -26,7 +26,7 @@ The exit status is not 0 if one is wrong. Ctrl-C ends it with what was found so 
 independent program, and decodes answers of the model that comes with wgpt with a contiguous cache, with a paged cache, and
 by running whole texts. It ends with a short report to paste into an issue.
 
---tuner tunes from scratch for two typical training runs and for decoding, and compares every choice with the times of all
+--tuner tunes from scratch for three typical training runs and for decoding, and compares every choice with the times of all
 variants; the exit status is not 0 if one takes more than 5 % longer than the best. Stored choices are not changed.
 
 Examples:
