@@ -45,7 +45,7 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    /// About five minutes on two cores without a GPU.
+    /// Three to five minutes on two cores without a GPU; cut down where it would take longer.
     pub fn short() -> Self {
         Self {
             prompts: 64,
