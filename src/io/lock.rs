@@ -16,7 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A folder that nobody else can take while this exists. The system releases it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] Option<File>);
+pub struct Lock {
+    /// The lock lasts as long as the file is open.
+    _file: Option<File>,
+}
 
 impl Lock {
     /// Takes `folder`. On file systems without locks, and where there are no files, nothing is locked.
@@ -24,17 +27,19 @@ impl Lock {
     /// # Errors
     /// [`Error::Checkpoint`] if another process has it.
     pub fn take(folder: &Path) -> Result<Self> {
-        let Ok(file) = File::options().create(true).append(true).open(folder.join(NAME)) else { return Ok(Self(None)) };
+        let Ok(file) = File::options().create(true).append(true).open(folder.join(NAME)) else {
+            return Ok(Self { _file: None });
+        };
         let start = Instant::now();
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self(Some(file))),
+                Ok(()) => return Ok(Self { _file: Some(file) }),
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 50),
                 Err(TryLockError::WouldBlock) => {
                     let reason = "another process is training in it; wait for it, or choose another folder";
                     return Err(Error::checkpoint(folder, reason));
                 }
-                Err(TryLockError::Error(_)) => return Ok(Self(None)),
+                Err(TryLockError::Error(_)) => return Ok(Self { _file: None }),
             }
         }
     }
