@@ -47,7 +47,7 @@ use wgpt::{
 const ANSWERS: u64 = u64::from_le_bytes(*b"demo ans");
 
 /// How many times as long as a step of pretraining the whole demo takes, with everything that is not a step.
-const STEPS: f64 = 1100.0;
+const STEPS: f64 = 1300.0;
 
 /// The smallest share of the steps with which answers still improve.
 const LEAST: f64 = 0.3;
@@ -192,7 +192,7 @@ impl<'a> DemoRun<'a> {
             let share = share.max(LEAST);
             let (percent, minutes) = (100.0 * share, STEPS * taken * share / 60.0);
             self.shared.say(format_args!(
-                "a step takes {:.0} ms here: every stage takes {percent:.0} % of its steps, about {minutes:.0} minutes in all",
+                "a step takes {:.0} ms here: every stage takes {percent:.0} % of its steps, about {minutes:.1} minutes in all",
                 1e3 * taken
             ));
             self.recipe = self.recipe.cut(share);
