@@ -140,21 +140,16 @@ const LONG: f64 = 0.05;
 
 impl Gpu {
     /// Seconds per call of `repeat` calls.
-    async fn clock(&self, call: &Call<'_>, repeat: usize) -> Result<f64> {
+    ///
+    /// # Errors
+    /// Returns the errors of the call and of the driver.
+    pub async fn clock(&self, call: &Call<'_>, repeat: usize) -> Result<f64> {
         let start = Instant::now();
         for _ in 0..repeat {
             call()?;
         }
         self.finish().await?;
         Ok(start.elapsed().as_secs_f64() / repeat as f64)
-    }
-
-    /// Seconds of one call that has run before.
-    ///
-    /// # Errors
-    /// Returns the errors of the call and of the driver.
-    pub async fn glance(&self, call: &Call<'_>) -> Result<f64> {
-        self.clock(call, 1).await
     }
 
     /// Seconds per call of each, measured under `rules`. For those dropped early it is only a rough figure. The calls'

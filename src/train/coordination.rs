@@ -79,9 +79,25 @@ fn limit(gpu: &Gpu) -> f64 {
     if gpu.info().device_type == wgpu::DeviceType::Cpu { 6.0 } else { 4.0 }
 }
 
-/// Calls `rehearse`, which compiles the kernels, and lets the tuner choose variants for a few seconds; then the choices
-/// are settled. All ranks whose adapter is like the first rank's adopt its choices: the choices are made only once, and
-/// equal kernels round alike.
+/// Compiles the kernels of a step by `rehearse`, times variants for a few seconds unless an earlier run is continued, and
+/// settles the choices.
+async fn choose(
+    gpu: &Gpu,
+    rehearse: &mut impl AsyncFnMut() -> Result<()>,
+    report: &mut impl FnMut(&str, usize, usize),
+) -> Result<()> {
+    rehearse().await?;
+    // The rehearsal may still be running on the device, which would disturb the timing.
+    gpu.finish().await?;
+    if !gpu.tuner().continues() {
+        tuning::answer(gpu, Some(limit(gpu)), report).await?;
+    }
+    gpu.tuner().settle();
+    Ok(())
+}
+
+/// Chooses the variants that a run uses to its end. All ranks whose adapter is like the first rank's adopt its choices: the
+/// choices are made only once, and equal kernels round alike.
 ///
 /// # Errors
 /// Returns the errors of `rehearse` and of the driver, and [`Error::Rank`].
@@ -94,13 +110,7 @@ pub async fn tune(
     let tuner = gpu.tuner();
     tuner.begin();
     if group.is_first() {
-        rehearse().await?;
-        // Timing must not begin while the rehearsal still runs.
-        gpu.finish().await?;
-        if !tuner.continues() {
-            tuning::answer(gpu, Some(limit(gpu)), &mut report).await?;
-        }
-        tuner.settle();
+        choose(gpu, &mut rehearse, &mut report).await?;
     }
     if group.size() == 1 {
         return Ok(());
@@ -112,12 +122,7 @@ pub async fn tune(
         if first["adapter"] == tuner.adapter() {
             tuner.adopt_from_run(serde_json::from_value(first["choices"].clone()).unwrap_or_default());
         }
-        rehearse().await?;
-        gpu.finish().await?;
-        if !tuner.continues() {
-            tuning::answer(gpu, Some(limit(gpu)), report).await?;
-        }
-        tuner.settle();
+        choose(gpu, &mut rehearse, &mut report).await?;
     }
     group.meet()
 }

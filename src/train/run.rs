@@ -187,7 +187,7 @@ pub enum Event<'a, N> {
     Preparing,
     /// A step is done.
     Step(&'a StepReport<N>),
-    /// Validation begins after so many steps.
+    /// The validation after this many steps begins.
     Validating(u64),
     /// A validation is done: the step, and the result.
     Validated(u64, &'a Validation),

@@ -51,8 +51,8 @@ pub(crate) struct Arguments {
     /// Train a larger model on more data for longer: about fifteen minutes without a GPU
     #[arg(long)]
     long: bool,
-    /// Cut every stage's steps down if the whole would take longer than this on the adapter, to three tenths
-    /// at most; measured when the demo begins
+    /// Cut every stage's steps down if the whole would take longer than this on the adapter, but not below three
+    /// tenths; measured when the demo begins
     #[arg(long, value_name = "MINUTES", default_value_t = 5.0, conflicts_with = "long", allow_negative_numbers = true)]
     minutes: f64,
     /// For tests: runs everything without learning anything

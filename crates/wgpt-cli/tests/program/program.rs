@@ -1,4 +1,4 @@
-//! Runs `wgpt` in a folder of its own, with a cache of its own that starts with what earlier tests have tuned.
+//! Runs `wgpt` in its own folder and with its own cache, which starts as a copy of what earlier tests tuned.
 
 use std::{
     path::{Path, PathBuf},
