@@ -44,6 +44,19 @@ need_toolchain() {
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
+# Builds the program. Where cargo draws no bar it can be silent for half a minute, so this says that work goes on.
+build_wgpt() {
+    local beat='' status=0
+    say "building wgpt: two to four minutes on two cores"
+    if ! [ -t 2 ]; then
+        (while sleep 4; do say "building wgpt"; done) &
+        beat=$!
+    fi
+    cargo build --release --locked --bin wgpt || status=$?
+    [ -z "$beat" ] || kill "$beat"
+    return "$status"
+}
+
 # An adapter that wgpu can use; installs a software Vulkan driver if there is none.
 need_adapter() {
     local wgpt=${WGPT_BIN:-./target/release/wgpt}

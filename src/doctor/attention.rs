@@ -26,7 +26,11 @@ const SIZES: &[[usize; 5]] = &[
     [1, 300, 4, 1, 16],
 ];
 
+/// The width at which every variant is checked, since it is timed there too: each width is another kernel to compile.
+const TIMED: usize = 32;
+
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
+    let mut segmented = 0;
     for (size, &[batch, context, query, key_value, dim]) in SIZES.iter().enumerate() {
         let heads = Heads { query, key_value, dim };
         let sizes = oracle::Sizes { batch, context, heads: query, kv_heads: key_value, dim };
@@ -36,8 +40,11 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let qkv = doctor.store(&[batch, context, sizes.row()], &qkv)?;
         let grad = doctor.store(&[batch, context, query * dim], &grad)?;
         let what = format!("{sizes:?}");
-        for (turn, spec) in VARIANTS.iter().enumerate().filter(|(_, spec)| spec.fits(doctor.gpu.capabilities(), dim)) {
-            if !doctor.takes(turn + size, SIZES.len()) {
+        let fitting: Vec<_> = VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities(), dim)).collect();
+        for (turn, spec) in fitting.iter().enumerate() {
+            // Storage has nothing to do with widths, nor with segments.
+            let chosen = !doctor.half() && turn == size % fitting.len();
+            if !doctor.thorough && dim != TIMED && !chosen {
                 continue;
             }
             let forward = attention::forward_with(spec, &qkv, heads, None)?;
@@ -47,15 +54,16 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
             doctor.compare(("attention_backward", spec.name), &what, &actual, &grad_qkv, context + dim).await?;
         }
         // Every variant, but not every width, because each means more kernels to compile.
-        if batch > 1 || context > 64 || doctor.notes_only() {
-            segments(doctor, sizes, size).await?;
+        if (batch > 1 || context > 64 || doctor.notes_only()) && (doctor.thorough || !doctor.half()) {
+            segments(doctor, sizes, segmented).await?;
+            segmented += 1;
         }
         // Caches have their own f16 form, checked with f32 activations.
         if !doctor.half() {
             cached(doctor, sizes, size).await?;
         }
     }
-    time(doctor).await
+    time(doctor)
 }
 
 /// Where each token's segment begins in rows of `context` tokens: lengths drawn from 1 to `longest`.
@@ -87,7 +95,7 @@ async fn segments(doctor: &mut Doctor<'_>, sizes: oracle::Sizes, size: usize) ->
         let starts = Some(Tensor::from_u32(doctor.gpu, &[batch, context], &starts)?);
         let what = format!("{sizes:?} in segments of up to {longest}");
         for (turn, spec) in VARIANTS.iter().enumerate().filter(|(_, spec)| spec.fits(doctor.gpu.capabilities(), dim)) {
-            if !doctor.takes(turn + size, 3) {
+            if !doctor.takes(turn + size, 4) {
                 continue;
             }
             let forward = attention::forward_with(spec, &qkv, heads, starts.as_ref())?;
@@ -119,7 +127,7 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes, size: usize) -> R
     let variants = decode::VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities()));
     let both = variants.flat_map(|spec| [(spec, Precision::Single), (spec, Precision::Half)]);
     for (turn, (spec, precision)) in both.enumerate() {
-        if !doctor.takes(turn + size, 3) {
+        if !doctor.takes(turn + size, 6) {
             continue;
         }
         let cache = Cached::new(doctor.gpu, [batch, key_value, context + 3, dim], precision)?;
@@ -163,8 +171,8 @@ async fn starts(doctor: &mut Doctor<'_>, spec: decode::DecodeVariant, sizes: ora
     doctor.compare(("attention_decode", spec.name), &what, &actual, &expected, context + dim).await
 }
 
-async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
-    let (batch, context, heads) = (4, 256, Heads { query: 4, key_value: 4, dim: 32 });
+fn time(doctor: &mut Doctor<'_>) -> Result<()> {
+    let (batch, context, heads) = (4, 256, Heads { query: 4, key_value: 4, dim: TIMED });
     let values: Vec<f64> = (0..batch * context * heads.qkv_width()).map(|i| (i % 97) as f64 / 97.0 - 0.4).collect();
     let qkv = doctor.store(&[batch, context, heads.qkv_width()], &values)?;
     let grad = doctor.store(&[batch, context, 128], &values[..batch * context * 128])?;
@@ -172,10 +180,13 @@ async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let product = (batch * heads.query * context * context * heads.dim) as f64;
     for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities(), heads.dim)) {
         let forward = attention::forward_with(spec, &qkv, heads, None)?;
-        let call = || attention::forward_with(spec, &qkv, heads, None).map(|_| ());
-        doctor.time(("attention_forward", spec.name), Work::Flops(2.0 * product), call).await?;
-        let call = || attention::backward_with(spec, &qkv, &forward.out, &forward.lse, &grad, heads, None).map(|_| ());
-        doctor.time(("attention_backward", spec.name), Work::Flops(5.0 * product), call).await?;
+        let (x, grad) = (qkv.clone(), grad.clone());
+        let call = move || attention::forward_with(spec, &x, heads, None).map(|_| ());
+        doctor.time(("attention_forward", spec.name), Work::Flops(2.0 * product), call);
+        let x = qkv.clone();
+        let call =
+            move || attention::backward_with(spec, &x, &forward.out, &forward.lse, &grad, heads, None).map(|_| ());
+        doctor.time(("attention_backward", spec.name), Work::Flops(5.0 * product), call);
     }
     Ok(())
 }

@@ -118,7 +118,7 @@ pub async fn audit(gpu: &Gpu, case: &Case) -> Result<Vec<Finding>> {
     let (class, shapes) = &case.question;
     let mut findings = Vec::new();
     let Some(first) = shapes.first() else { return Ok(findings) };
-    let Some(timed) = tuning::time(gpu, class, first, Use::Plain, Rules::CHOOSE).await? else { return Ok(findings) };
+    let Some(timed) = tuning::time_as_a_run(gpu, class, first).await? else { return Ok(findings) };
     let (chosen, _) = fastest(class, &timed)?;
     let others: Vec<_> = shapes.iter().flat_map(|shape| siblings(class, shape)).collect();
     let mut seen: Vec<&[u32]> = Vec::new();

@@ -71,7 +71,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         return Ok(());
     }
     rate(doctor).await?;
-    time(doctor).await
+    time(doctor)
 }
 
 /// The chains of multiply-adds that measure the adapter's roofline: with the factor 1/2, each converges to twice its
@@ -137,7 +137,7 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
     Ok(())
 }
 
-async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
+fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let length = 1 << 20;
     let (bytes, tape) = (4.0 * f64::from(1 << 20), Tape::off(doctor.gpu));
     let x = doctor.upload(&[length], &vec![0.5; length])?;
@@ -146,12 +146,17 @@ async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
         doctor.upload(&[length], &vec![0.1; length])?,
         doctor.upload(&[length], &vec![0.1; length])?,
     ];
-    doctor.time(("fill", "flat"), Work::Bytes(bytes), || out[0].fill(1.0)).await?;
-    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), || x.scale_into(&out[0], 1.5, false)).await?;
-    doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), || elementwise::add(&tape, &x, &x).map(|_| ())).await?;
-    doctor.time(("gelu", "flat"), Work::Bytes(2.0 * bytes), || activation::gelu(&x).map(|_| ())).await?;
-    let call = || activation::gelu_backward(&x, &x).map(|_| ());
-    doctor.time(("gelu_backward", "flat"), Work::Bytes(3.0 * bytes), call).await?;
+    let to = out[0].clone();
+    doctor.time(("fill", "flat"), Work::Bytes(bytes), move || to.fill(1.0));
+    let (from, to) = (x.clone(), out[0].clone());
+    doctor.time(("scale", "flat"), Work::Bytes(2.0 * bytes), move || from.scale_into(&to, 1.5, false));
+    let from = x.clone();
+    doctor.time(("add", "flat"), Work::Bytes(3.0 * bytes), move || elementwise::add(&tape, &from, &from).map(|_| ()));
+    let from = x.clone();
+    doctor.time(("gelu", "flat"), Work::Bytes(2.0 * bytes), move || activation::gelu(&from).map(|_| ()));
+    let from = x.clone();
+    let call = move || activation::gelu_backward(&from, &from).map(|_| ());
+    doctor.time(("gelu_backward", "flat"), Work::Bytes(3.0 * bytes), call);
     let step = optimizer::Step {
         lr: 1e-3,
         beta1: 0.9,
@@ -166,6 +171,6 @@ async fn time(doctor: &mut Doctor<'_>) -> Result<()> {
     let norm = doctor.upload(&[1], &[1.0])?;
     let [weight, m, v] = out;
     let state = optimizer::State { weight, gradient: x, m, v, half: None };
-    let call = || optimizer::adamw(step, &state, &norm);
-    doctor.time(("adamw", "flat"), Work::Bytes(7.0 * bytes), call).await
+    doctor.time(("adamw", "flat"), Work::Bytes(7.0 * bytes), move || optimizer::adamw(step, &state, &norm));
+    Ok(())
 }

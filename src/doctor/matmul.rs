@@ -41,6 +41,9 @@ const HALF: &[Types] = &[
 const FORMS: &[(bool, bool)] = &[(false, false), (false, true), (true, false), (true, true)];
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
+    let side = 512;
+    let (a, b) = (doctor.store(&[side * side], &doctor_data(1))?, doctor.store(&[side * side], &doctor_data(2))?);
+    let operands = (a, b, doctor.poisoned(&[side * side])?);
     for (index, spec) in VARIANTS.iter().enumerate() {
         if doctor.notes_only() {
             for &(trans_a, trans_b) in FORMS {
@@ -75,11 +78,10 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
                 }
             }
             let Some(&Shape { trans_a, trans_b, .. }) = shapes.first() else { continue };
-            let busy = Shape { m: 512, n: 512, k: 512, batch: 1, trans_a, trans_b, half };
-            let (a, b) = (doctor.store(&[512 * 512], &doctor_data(1)), doctor.store(&[512 * 512], &doctor_data(2)));
-            let (a, b, out) = (a?, b?, doctor.poisoned(&[512 * 512])?);
-            let call = || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
-            doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call).await?;
+            let busy = Shape { m: side, n: side, k: side, batch: 1, trans_a, trans_b, half };
+            let (a, b, out) = operands.clone();
+            let call = move || matmul_with(spec, busy, &a, &b, &out, Epilogue::default());
+            doctor.time((&name(shape_form(&busy)), spec.name), Work::Flops(busy.flops()), call);
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 mod attention;
 pub mod audit;
 mod flat;
+mod gate;
 pub mod known_answers;
 mod losses;
 mod matmul;
@@ -19,16 +20,19 @@ pub mod variants;
 
 pub mod reference;
 
+pub use gate::Gate;
+
 use serde::Serialize;
 
 use half::f16;
 
 use crate::{
     Error, Result,
-    gpu::Gpu,
+    gpu::{Gpu, race::Call},
     random,
     tensor::{DType, Tensor},
 };
+use gate::Working;
 use reference::compare::compare;
 
 /// The families of checks, by name.
@@ -37,6 +41,14 @@ pub const FAMILIES: &[&str] =
 
 /// The families whose kernels also work on f16 activations.
 const HALF_FAMILIES: &[&str] = &["matmul", "attention", "rows", "flat", "position"];
+
+/// How a family's kernels can store activations on an adapter.
+pub fn elements(gpu: &Gpu, family: &str) -> &'static [DType] {
+    match HALF_FAMILIES.contains(&family) && gpu.capabilities().f16 {
+        true => &[DType::F32, DType::F16],
+        false => &[DType::F32],
+    }
+}
 
 /// Seconds of a call that is timed only once.
 const LONG: f64 = 0.05;
@@ -73,10 +85,21 @@ pub struct Doctor<'a> {
     watch: Option<Watch<'a>>,
     /// Whether every variant is checked in every form, rather than in some of them.
     thorough: bool,
+    /// What it shares with the doctors of other devices.
+    working: Option<Working<'a>>,
+    timings: Vec<Timing>,
 }
 
 /// Is called with a kernel and a variant before each comparison; returns whether the checks go on.
 pub type Watch<'a> = Box<dyn FnMut(&str, &str) -> bool + 'a>;
+
+/// A kernel to be timed.
+struct Timing {
+    kernel: String,
+    variant: String,
+    work: Work,
+    call: Call<'static>,
+}
 
 /// Work per call, for the rate.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +113,17 @@ enum Work {
 impl<'a> Doctor<'a> {
     /// A doctor for `gpu`; with `times`, every kernel is also timed at a size that keeps the adapter busy.
     pub fn new(gpu: &'a Gpu, times: bool) -> Self {
-        Self { gpu, times, element: DType::F32, rows: Vec::new(), seed: 0, watch: None, thorough: true }
+        Self {
+            gpu,
+            times,
+            element: DType::F32,
+            rows: Vec::new(),
+            seed: 0,
+            watch: None,
+            thorough: true,
+            working: None,
+            timings: Vec::new(),
+        }
     }
 
     /// Calls `watch` before each comparison. Once it returns false, the checks end with [`Error::Interrupted`]; the rows so
@@ -107,6 +140,13 @@ impl<'a> Doctor<'a> {
         Self { thorough: false, ..self }
     }
 
+    /// Lets doctors on other devices that pass `gate` too work at the same time, in threads of their own, but not while a
+    /// kernel is timed.
+    #[must_use]
+    pub fn beside(self, gate: &'a Gate) -> Self {
+        Self { working: Some(gate.enter()), ..self }
+    }
+
     /// Whether a form is checked; without being thorough, every `every`-th is.
     fn takes(&self, turn: usize, every: usize) -> bool {
         self.thorough || turn % every == 0
@@ -115,17 +155,12 @@ impl<'a> Doctor<'a> {
     /// Runs one of the [`FAMILIES`], and again with f16 activations if kernels and adapter support them.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a family that there is not; those of the driver. A wrong result is no error here but a row that does
-    /// not pass.
+    /// As [`Doctor::check_stored`].
     pub async fn check(&mut self, family: &str) -> Result<()> {
-        self.check_stored(family).await?;
-        if !HALF_FAMILIES.contains(&family) || !self.gpu.capabilities().f16 {
-            return Ok(());
+        for element in elements(self.gpu, family) {
+            self.check_stored(family, *element).await?;
         }
-        self.element = DType::F16;
-        let checked = self.check_stored(family).await;
-        self.element = DType::F32;
-        checked
+        Ok(())
     }
 
     /// Whether activations are f16 in the current checks.
@@ -138,7 +173,13 @@ impl<'a> Doctor<'a> {
         self.gpu.is_imagined()
     }
 
-    async fn check_stored(&mut self, family: &str) -> Result<()> {
+    /// Runs one of the [`FAMILIES`] with activations stored as one of its [`elements`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a family that does not exist; the driver's errors. A wrong result is not an error here but a row
+    /// that does not pass.
+    pub async fn check_stored(&mut self, family: &str, element: DType) -> Result<()> {
+        self.element = element;
         match family {
             "matmul" => matmul::check(self).await,
             "attention" => attention::check(self).await,
@@ -150,7 +191,8 @@ impl<'a> Doctor<'a> {
             "position" => position::check(self).await,
             "sample" => sample::check(self).await,
             _ => Err(Error::Usage(format!("there are no checks '{family}'; known are {}", FAMILIES.join(", ")))),
-        }
+        }?;
+        self.make_timings().await
     }
 
     /// The rows so far.
@@ -203,8 +245,7 @@ impl<'a> Doctor<'a> {
         if self.notes_only() {
             return Ok(());
         }
-        self.go_on(kernel, variant)?;
-        let values = actual.to_f32().await?;
+        let values = self.result(kernel, variant, actual).await?;
         let terms = (depth as f64).sqrt().max(1.0);
         let (atol, rtol, normalised) = match actual.dtype() {
             DType::F16 => (1e-3, 1e-3, 1e-6),
@@ -234,8 +275,7 @@ impl<'a> Doctor<'a> {
         if self.notes_only() {
             return Ok(());
         }
-        self.go_on(kernel, variant)?;
-        let values = actual.to_f32().await?;
+        let values = self.result(kernel, variant, actual).await?;
         let squares: f64 = values.iter().zip(oracle).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum();
         let error = if values.len() == oracle.len() { squares / oracle.len() as f64 } else { f64::NAN };
         let row = self.row(kernel, variant);
@@ -264,6 +304,16 @@ impl<'a> Doctor<'a> {
         &mut self.rows[position]
     }
 
+    /// Reads the result of a check, and lets others time their kernels before the next check.
+    async fn result(&mut self, kernel: &str, variant: &str, actual: &Tensor) -> Result<Vec<f32>> {
+        self.go_on(kernel, variant)?;
+        let values = actual.to_f32().await?;
+        if let Some(working) = &self.working {
+            working.step_aside();
+        }
+        Ok(values)
+    }
+
     /// Tells who watches what is checked next.
     fn go_on(&mut self, kernel: &str, variant: &str) -> Result<()> {
         match self.watch.as_mut().is_none_or(|watch| watch(kernel, variant)) {
@@ -272,25 +322,42 @@ impl<'a> Doctor<'a> {
         }
     }
 
-    /// Times `call` if times are wanted.
-    async fn time(
-        &mut self,
-        (kernel, variant): (&str, &str),
-        work: Work,
-        mut call: impl FnMut() -> Result<()>,
-    ) -> Result<()> {
-        if !self.times {
-            return Ok(());
+    /// Times `call` once the checks of its family are done, if times are wanted.
+    fn time(&mut self, (kernel, variant): (&str, &str), work: Work, call: impl Fn() -> Result<()> + 'static) {
+        // Software drivers compute with f32 alone.
+        if self.times && (self.thorough || !self.half()) {
+            let kernel = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
+            self.timings.push(Timing { kernel, variant: variant.to_string(), work, call: Box::new(call) });
         }
-        self.go_on(kernel, variant)?;
-        let once = self.gpu.time(1, 1, &mut call).await?;
-        // What takes long is not interrupted often enough to matter.
-        let seconds = if once > LONG { once } else { self.gpu.time(3, 3, call).await? };
-        let name = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
-        let row = self.row(&name, variant);
-        match work {
-            Work::Flops(flops) => row.gflops = Some(flops / seconds * 1e-9),
-            Work::Bytes(bytes) => row.gbps = Some(bytes / seconds * 1e-9),
+    }
+
+    /// Makes the timings that [`Doctor::time`] asked for, one after the other: others have to wait for all of them only once.
+    async fn make_timings(&mut self) -> Result<()> {
+        let timings = std::mem::take(&mut self.timings);
+        for Timing { kernel, variant, call, .. } in &timings {
+            self.go_on(kernel, variant)?;
+            // Compiles it.
+            self.gpu.clock(call, 1).await?;
+        }
+        let working = self.working.take();
+        let alone = working.as_ref().filter(|_| !timings.is_empty()).map(Working::alone);
+        let made = self.make_timings_alone(timings).await;
+        drop(alone);
+        self.working = working;
+        made
+    }
+
+    async fn make_timings_alone(&mut self, timings: Vec<Timing>) -> Result<()> {
+        for Timing { kernel, variant, work, call } in timings {
+            self.go_on(&kernel, &variant)?;
+            let once = self.gpu.clock(&call, 1).await?;
+            // What takes long is not interrupted often enough to matter.
+            let seconds = if once > LONG { once } else { self.gpu.time(3, 3, &*call).await? };
+            let row = self.row(&kernel, &variant);
+            match work {
+                Work::Flops(flops) => row.gflops = Some(flops / seconds * 1e-9),
+                Work::Bytes(bytes) => row.gbps = Some(bytes / seconds * 1e-9),
+            }
         }
         Ok(())
     }

@@ -31,28 +31,36 @@ const FUSED: Format = Format::Q4_1;
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     for (turn, format) in Format::ALL.into_iter().enumerate() {
-        let sizes = SIZES.iter().copied().chain([ODD]).filter(|size| size[2] % format.block() == 0);
-        for [m, n, k] in sizes {
+        let variants: Vec<_> = VARIANTS
+            .iter()
+            .enumerate()
+            .filter(|(index, spec)| {
+                spec.fits(doctor.gpu.capabilities()) && (format == FUSED || doctor.takes(turn + index, 6))
+            })
+            .collect();
+        for [m, n, k] in SIZES.iter().copied().chain([ODD]).filter(|size| size[2] % format.block() == 0) {
             tables(doctor, format, n, k).await?;
-            for (index, spec) in VARIANTS.iter().enumerate().filter(|(_, spec)| spec.fits(doctor.gpu.capabilities())) {
-                if format != FUSED && !doctor.takes(turn + index, 6) {
-                    continue;
-                }
-                each(doctor, spec, format, [m, n, k]).await?;
+            for &(index, spec) in &variants {
+                each(doctor, spec, format, [m, n, k], index).await?;
             }
         }
-        for spec in VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities())) {
-            if !doctor.times {
-                break;
-            }
-            let (n, k) = (2048, 1024);
-            let (packed, _) = weights(doctor, format, n, k)?;
-            let x = doctor.data(spec.rows * k);
-            let x = doctor.upload(&[spec.rows, k], &x)?;
-            let flops = Work::Flops((2 * spec.rows * n * k) as f64);
-            let call = || product_with(|_, _| spec, &x, &packed, Fused::default()).map(|_| ());
-            doctor.time((&kernel(format), spec.name), flops, call).await?;
+        if doctor.times {
+            time(doctor, format, &variants)?;
         }
+    }
+    Ok(())
+}
+
+fn time(doctor: &mut Doctor<'_>, format: Format, variants: &[(usize, &'static PackedVariant)]) -> Result<()> {
+    let (n, k) = (2048, 1024);
+    let (packed, _) = weights(doctor, format, n, k)?;
+    for &(_, spec) in variants {
+        let x = doctor.data(spec.rows * k);
+        let x = doctor.upload(&[spec.rows, k], &x)?;
+        let flops = Work::Flops((2 * spec.rows * n * k) as f64);
+        let packed = packed.clone();
+        let call = move || product_with(|_, _| spec, &x, &packed, Fused::default()).map(|_| ());
+        doctor.time((&kernel(format), spec.name), flops, call);
     }
     Ok(())
 }
@@ -126,6 +134,7 @@ async fn each(
     spec: &'static PackedVariant,
     format: Format,
     [m, n, k]: [usize; 3],
+    turn: usize,
 ) -> Result<()> {
     let (packed, values) = weights(doctor, format, n, k)?;
     let [x, norm_weight, norm_bias, bias] = [m * k, k, k, n].map(|len| doctor.data(len));
@@ -144,6 +153,9 @@ async fn each(
     }
 
     for center in [false, true] {
+        if !doctor.takes(turn + usize::from(center), 2) {
+            continue;
+        }
         let norm_bias = center.then_some(&norm_bias[..]);
         let normal: Vec<f64> = x
             .chunks_exact(k)

@@ -176,6 +176,17 @@ impl Pace {
     }
 }
 
+/// Times the variants for a class as a run does between its steps, where there is time: those that are unlikely to win on the
+/// adapter's kind are left out. `None` for classes that are not tuned.
+///
+/// # Errors
+/// Returns the driver's errors.
+pub async fn time_as_a_run(gpu: &Gpu, class: &str, numbers: &[u32]) -> Result<Option<Timed>> {
+    Ok(contest(gpu, class, numbers, Use::Plain, Pace::quick(3600.0, Rules::CHOOSE.seconds))
+        .await?
+        .map(|contest| contest.timed))
+}
+
 /// Variants with their seconds; `None` for one that failed its check.
 pub type Timed = Vec<(&'static str, Option<f64>)>;
 

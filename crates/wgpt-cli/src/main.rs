@@ -180,10 +180,15 @@ impl Shared {
         Ok(gpu)
     }
 
+    /// Opens a device of the requested adapter, and says nothing.
+    async fn open_device(&self) -> Result<Gpu> {
+        let (adapter, compiled) = (self.adapter.clone(), Some(cache::compiled as _));
+        Gpu::open(&Options { adapter, compiled, nth: self.nth, ..Options::from_environment() }).await
+    }
+
     /// Opens the requested adapter without tuned choices.
     async fn open_untuned(&self) -> Result<Gpu> {
-        let (adapter, compiled) = (self.adapter.clone(), Some(cache::compiled as _));
-        let gpu = Gpu::open(&Options { adapter, compiled, nth: self.nth, ..Options::from_environment() }).await?;
+        let gpu = self.open_device().await?;
         let names = ops::variant_names();
         if let Some(name) = gpu.capabilities().unused.iter().find(|name| !names.contains(&name.as_str())) {
             return Err(Error::Usage(format!(

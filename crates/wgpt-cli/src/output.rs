@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use wgpt::{Error, Result, gpu::profile::Entry, infer::generate::Generated};
 
@@ -50,21 +50,22 @@ pub(super) fn talk(text: impl Display) {
 /// When something was last said on stderr.
 static SAID: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Without a terminal, somebody who reads the log learns at least this often that work goes on.
-const OFTEN: Duration = Duration::from_secs(5);
+/// After this long without a word, somebody who reads the log instead of a terminal learns that work goes on: at least every
+/// five seconds, however busy the machine is.
+const OFTEN: Duration = Duration::from_secs(4);
 
 /// Says where a hidden bar is whenever nothing was said for a while, as long as the bar exists.
-fn say_often(bar: &ProgressBar) {
+fn say_often(bar: &ProgressBar, left: fn(&ProgressBar) -> Duration) {
     let bar = bar.downgrade();
     std::thread::spawn(move || {
         loop {
-            std::thread::sleep(OFTEN / 5);
+            std::thread::sleep(OFTEN / 8);
             let Some(bar) = bar.upgrade().filter(|bar| !bar.is_finished()) else { break };
             let silent =
                 SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_none_or(|at| at.elapsed() >= OFTEN);
             if silent && bar.elapsed() >= OFTEN {
                 let (done, all, message) = (bar.position(), bar.length().unwrap_or_default(), bar.message());
-                let left = if done == 0 { String::new() } else { format!(" (left {} s)", bar.eta().as_secs()) };
+                let left = if done == 0 { String::new() } else { format!(" (left {} s)", left(&bar).as_secs()) };
                 say(format_args!("{message} {done}/{all}{left}").to_string().trim_start());
             }
         }
@@ -74,12 +75,34 @@ fn say_often(bar: &ProgressBar) {
 /// A bar of `length` steps with the time left; hidden when `quiet` or when stderr is not a terminal. In the latter case,
 /// lines replace it.
 pub(super) fn bar(length: u64, quiet: bool) -> ProgressBar {
+    bar_with(length, quiet, "{bar:32.cyan/blue} {pos}/{len} {msg} {elapsed} (left {eta})", ProgressBar::eta)
+}
+
+/// The same for steps of a percent, several of which come at once and rarely: there the time left follows from the average
+/// so far.
+pub(super) fn coarse_bar(quiet: bool) -> ProgressBar {
+    bar_with(100, quiet, "{bar:32.cyan/blue} {pos} % {msg} {elapsed} (left {left})", |bar| {
+        average_left(bar.elapsed(), bar.position(), bar.length())
+    })
+}
+
+fn average_left(elapsed: Duration, done: u64, all: Option<u64>) -> Duration {
+    elapsed.mul_f64(all.unwrap_or_default().saturating_sub(done) as f64 / done.max(1) as f64)
+}
+
+fn bar_with(length: u64, quiet: bool, template: &str, left: fn(&ProgressBar) -> Duration) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
-    let style = ProgressStyle::with_template("{bar:32.cyan/blue} {pos}/{len} {msg} {elapsed} (left {eta})")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let average = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+        let seconds = average_left(state.elapsed(), state.pos(), state.len()).as_secs();
+        // There is no way to report that the terminal is gone.
+        let _ = if state.pos() == 0 { write!(to, "?") } else { write!(to, "{seconds} s") };
+    };
+    let style = ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("left", average);
     let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
     if bar.is_hidden() && !quiet {
-        say_often(&bar);
+        say_often(&bar, left);
     }
     bar
 }

@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::{
     super::{Shared, cache, hints},
-    kernels,
+    kernels::{self, Manner},
 };
 use wgpt::{
     Error, Result,
     doctor::{
-        Doctor, Row,
+        Row,
         known_answers::{self, Answer},
         trajectory::{self, Trajectory},
     },
@@ -69,7 +69,7 @@ fn words(list: &[&str]) -> String {
 impl Findings {
     async fn collect(&mut self, shared: &Shared, gpu: &Gpu) -> Result<()> {
         let checked;
-        (self.rows, checked) = kernels::check(shared, Doctor::new(gpu, false)).await;
+        (self.rows, checked) = kernels::check(shared, gpu, Manner { times: false, brief: false }).await;
         checked?;
         shared.say(format_args!("kernels are done; training {} steps", trajectory::STEPS));
         self.trajectories = trajectory::follow(gpu).await?;

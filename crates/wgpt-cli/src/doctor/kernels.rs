@@ -1,6 +1,11 @@
 //! `wgpt doctor` without further options: every kernel against its oracle.
 
-use std::sync::atomic::Ordering;
+use std::{
+    cmp::Reverse,
+    panic::resume_unwind,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    thread,
+};
 
 use serde_json::json;
 
@@ -10,7 +15,7 @@ use super::{
 };
 use wgpt::{
     Error, Result,
-    doctor::{Doctor, FAMILIES, Row},
+    doctor::{Doctor, FAMILIES, Gate, Row, elements},
     gpu::{Capabilities, Gpu, Options},
     io::atomic,
     wgpu,
@@ -19,9 +24,8 @@ use wgpt::{
 /// Checks every kernel and reports the results, also when it is stopped early.
 pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
-    let brief = gpu.info().device_type == wgpu::DeviceType::Cpu;
-    let doctor = Doctor::new(&gpu, !arguments.no_times);
-    let (rows, ended) = check(shared, if brief { doctor.brief() } else { doctor }).await;
+    let brief = in_software(&gpu);
+    let (rows, ended) = check(shared, &gpu, Manner { times: !arguments.no_times, brief }).await;
     if !matches!(ended, Ok(()) | Err(Error::Interrupted)) {
         return ended;
     }
@@ -52,28 +56,93 @@ pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     ended
 }
 
+/// How the kernels are checked.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    /// Whether to time them.
+    pub(super) times: bool,
+    /// Whether to leave out some forms of each variant.
+    pub(super) brief: bool,
+}
+
+/// The results of one family with activations of one type, and how the check ended.
+type Checked = (Vec<Row>, Result<()>);
+
 /// Checks every family of kernels, and shows which kernel is being checked; returns the rows so far and how it ended.
 /// Ctrl-C ends it.
-pub(super) async fn check(shared: &Shared, doctor: Doctor<'_>) -> (Vec<Row>, Result<()>) {
+///
+/// A driver in software compiles with one thread, and compiling takes most of the time: there a second device in a second
+/// thread takes half of the checks.
+pub(super) async fn check(shared: &Shared, gpu: &Gpu, manner: Manner) -> Checked {
     let stop = training::stop_on_interrupt("finishing this check");
-    let bar = output::bar(FAMILIES.len() as u64, shared.quiet);
-    let watch = |kernel: &str, variant: &str| {
-        bar.set_message(format!("{kernel} {variant}"));
-        !stop.load(Ordering::Relaxed)
-    };
-    let mut doctor = doctor.watched(Box::new(watch));
-    let mut ended = Ok(());
-    for family in FAMILIES {
-        ended = doctor.check(family).await;
-        if ended.is_err() {
-            break;
+    let mut checks: Vec<_> = FAMILIES
+        .iter()
+        .flat_map(|family| elements(gpu, family).iter().map(|element| (*family, *element)))
+        .enumerate()
+        .collect();
+    // What takes long comes first, so that the devices end at about the same time.
+    checks.sort_by_key(|(_, (family, _))| Reverse(share(family)));
+    let all: u64 = checks.iter().map(|(_, (family, _))| share(family)).sum();
+    let several =
+        in_software(gpu) && !shared.profile && thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+    // Without a second device, the first does everything.
+    let second = if several { shared.open_device().await.ok() } else { None };
+    let bar = output::coarse_bar(shared.quiet);
+    let done = AtomicU64::new(0);
+    let (gate, next, ended) = (Gate::default(), AtomicUsize::new(0), AtomicBool::new(false));
+    let work = |gpu: &Gpu| {
+        let mut results = Vec::new();
+        while let Some(&(index, (family, element))) = checks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let watch = |kernel: &str, variant: &str| {
+                bar.set_message(format!("{kernel} {variant}"));
+                !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed)
+            };
+            let doctor = Doctor::new(gpu, manner.times).beside(&gate).watched(Box::new(watch));
+            let mut doctor = if manner.brief { doctor.brief() } else { doctor };
+            let outcome = pollster::block_on(doctor.check_stored(family, element));
+            let over = outcome.is_err();
+            ended.fetch_or(over, Ordering::Relaxed);
+            results.push((index, (doctor.rows().to_vec(), outcome)));
+            if over {
+                break;
+            }
+            let done = done.fetch_add(share(family), Ordering::Relaxed) + share(family);
+            bar.set_position(100 * done / all);
         }
-        bar.inc(1);
-    }
-    let rows = doctor.rows().to_vec();
-    drop(doctor);
+        results
+    };
+    let mut results = thread::scope(|scope| {
+        let second = second.as_ref().map(|gpu| scope.spawn(move || work(gpu)));
+        let mut results = work(gpu);
+        results.extend(
+            second.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).unwrap_or_default(),
+        );
+        results
+    });
     bar.finish_and_clear();
-    (rows, ended)
+    results.sort_by_key(|(index, _)| *index);
+    let (rows, outcomes): (Vec<_>, Vec<_>) = results.into_iter().map(|(_, checked)| checked).unzip();
+    // The cause, not that the other device's checks ended for it.
+    let (stopped, failed): (Vec<_>, Vec<_>) =
+        outcomes.into_iter().filter_map(Result::err).partition(|error| matches!(error, Error::Interrupted));
+    (rows.concat(), failed.into_iter().chain(stopped).next().map_or(Ok(()), Err))
+}
+
+/// About how long the checks of a family take beside the others, most of which is compiling.
+fn share(family: &str) -> u64 {
+    match family {
+        "packed" => 14,
+        "matmul" => 12,
+        "attention" => 10,
+        "rows" => 4,
+        "sample" => 3,
+        _ => 1,
+    }
+}
+
+/// Whether the driver runs kernels on the processor.
+fn in_software(gpu: &Gpu) -> bool {
+    gpu.info().device_type == wgpu::DeviceType::Cpu
 }
 
 /// What could not be checked, and why.
