@@ -83,7 +83,8 @@ fn translates(platform: Platform) {
     let found = platform_variants(platform);
     let most = platform.adapters().iter().map(|adapter| adapter.workgroup_memory).max().unwrap_or_default();
     check_each(found, |variant| {
-        for form in [Form::native(true), Form::native(false)] {
+        let native = Form::native(true);
+        for form in [native, Form::native(false), Form { pairs: true, ..native }] {
             let shader = shader(variant, form);
             if shader.interface.bindings.len() > 8 || shader.interface.params_bytes > 128 {
                 return Some(format!("{variant}: {} bindings", shader.interface.bindings.len()));
@@ -129,7 +130,7 @@ fn nothing_else_is_missing() {
     for platform in Platform::ALL {
         check_each(platform_variants(platform), |variant| {
             let shader = shader(variant, Form::native(true));
-            let Needs { f16, subgroups, cooperative } = shader.needs;
+            let Needs { f16, subgroups, cooperative, .. } = shader.needs;
             let missing = |language| shader.missing(language).is_some();
             let fine = !missing(Language::SpirV)
                 && missing(Language::Msl) == (cooperative == 16)

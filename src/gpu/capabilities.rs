@@ -15,6 +15,7 @@ pub const OPTIONAL: &[(&str, Features)] = &[
     ("immediates", Features::IMMEDIATES),
     ("timestamps", Features::TIMESTAMP_QUERY),
     ("pipeline-cache", Features::PIPELINE_CACHE),
+    ("int64", Features::SHADER_INT64),
 ];
 
 /// The value of `WGPT_LIMITS`.
@@ -32,6 +33,9 @@ pub struct Capabilities {
     pub cooperative: Option<u32>,
     /// Parameters in the command stream instead of a uniform buffer.
     pub immediates: bool,
+    /// Whether vectors are loaded as pairs of 64-bit integers: where the driver runs kernels on the processor, see
+    /// [`Form::pairs`](super::compose::Form::pairs).
+    pub pairs: bool,
     /// Timestamps at the beginning and end of a compute pass.
     pub timestamps: bool,
     /// Bytes of workgroup memory per workgroup.
@@ -63,6 +67,7 @@ impl Capabilities {
             subgroups: None,
             cooperative: None,
             immediates: false,
+            pairs: false,
             timestamps: false,
             workgroup_memory: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,
@@ -80,7 +85,12 @@ impl Capabilities {
     /// # Errors
     /// [`Error::Usage`] for an unknown word.
     pub fn request(adapter: &wgpu::Adapter, without: &str, limits: &str) -> Result<(Features, Limits)> {
-        let features = adapter.features() & wanted(without)?;
+        let mut features = adapter.features() & wanted(without)?;
+        // Nothing but loads on the processor uses it.
+        features.set(
+            Features::SHADER_INT64,
+            features.contains(Features::SHADER_INT64) && on_processor(&adapter.get_info()),
+        );
         let mut limits = match minimum(limits)? {
             false => adapter.limits(),
             // An adapter that offers even less, as some outside WebGPU do, gives what it has.
@@ -103,6 +113,7 @@ impl Capabilities {
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             cooperative: if matrices { matrix_side(&adapter.cooperative_matrix_properties()) } else { None },
             immediates: features.contains(Features::IMMEDIATES),
+            pairs: features.contains(Features::SHADER_INT64) && on_processor(&info),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
             unused: unused.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect(),
             ..Self::within(&device.limits())
@@ -118,6 +129,11 @@ impl Capabilities {
     pub fn subgroups_of(&self, lanes: u32) -> bool {
         self.subgroups == Some((lanes, lanes))
     }
+}
+
+/// Whether the driver runs kernels on the processor.
+fn on_processor(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu
 }
 
 /// The names of the optional features that `such` selects.

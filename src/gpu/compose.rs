@@ -1,5 +1,7 @@
 //! Composes kernel text: includes, replaced constants, and the form that an adapter's compiler accepts.
 
+use super::Capabilities;
+
 /// Why a kernel's text could not be composed.
 pub type Reason = String;
 
@@ -11,16 +13,24 @@ pub struct Form {
     /// Whether a text that uses subgroups begins with `enable subgroups;`. The WGSL standard and browsers require it;
     /// naga 30 does not know it and accepts subgroups without.
     pub subgroup_line: bool,
+    /// Whether vectors of four that are only read are loaded as two 64-bit integers each. Drivers that run kernels on the
+    /// processor load lane by lane and element by element, so this takes half as long there.
+    pub pairs: bool,
 }
 
 impl Form {
     /// The form that naga compiles, for an adapter with or without immediates.
     pub const fn native(immediates: bool) -> Self {
-        Self { immediates, subgroup_line: false }
+        Self { immediates, subgroup_line: false, pairs: false }
+    }
+
+    /// The form that naga compiles for an adapter with these capabilities.
+    pub fn of(capabilities: &Capabilities) -> Self {
+        Self { pairs: capabilities.pairs, ..Self::native(capabilities.immediates) }
     }
 
     /// The form that a browser compiles.
-    pub const BROWSER: Self = Self { immediates: false, subgroup_line: true };
+    pub const BROWSER: Self = Self { immediates: false, subgroup_line: true, pairs: false };
 }
 
 /// The files below `shaders/lib`, by the name that an `// @include` line uses.
@@ -95,12 +105,71 @@ pub fn compose(source: &str, replacements: &[(&str, String)], form: Form) -> Res
     if !form.immediates {
         text = text.replace("var<immediate> p: Params;", "@group(1) @binding(0) var<uniform> p: Params;");
     }
+    if form.pairs {
+        text = load_pairs(text);
+    }
     for (extension, word, wanted) in [("subgroups", "subgroup", form.subgroup_line), ("f16", "f16", true)] {
         if wanted && says(&text, word) {
             text.insert_str(0, &format!("enable {extension};\n"));
         }
     }
     Ok(text)
+}
+
+/// What [`load_pairs`] adds: the vectors that two 64-bit integers hold.
+const PAIRS: &str = "
+fn u32_pairs(x: vec2<u64>) -> vec4<u32> {
+    return vec4<u32>(u32(x.x), u32(x.x >> 32u), u32(x.y), u32(x.y >> 32u));
+}
+fn f32_pairs(x: vec2<u64>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(u32_pairs(x));
+}";
+
+/// Declares the arrays of four f32 or u32 that are only read as arrays of two u64, and converts what is loaded from them.
+fn load_pairs(mut text: String) -> String {
+    let declared = |line: &str| {
+        let (_, declaration) = line.split_once("var<storage, read> ")?;
+        let (name, kind) = declaration.split_once(": ")?;
+        let element =
+            kind.strip_prefix("array<vec4<")?.strip_suffix(">>;").filter(|kind| ["f32", "u32"].contains(kind))?;
+        Some((line.to_string(), name.to_string(), element.to_string()))
+    };
+    let arrays: Vec<_> = text.lines().filter_map(declared).collect();
+    for (line, name, element) in &arrays {
+        text = text.replace(line, &line.replace(&format!("vec4<{element}>"), "vec2<u64>"));
+        text = convert_loads(&text, name, &format!("{element}_pairs"));
+    }
+    if !arrays.is_empty() {
+        text += PAIRS;
+    }
+    text
+}
+
+/// `text` with every `array[index]` replaced by `convert(array[index])`.
+fn convert_loads(text: &str, array: &str, convert: &str) -> String {
+    let (mut written, mut rest) = (String::new(), text);
+    let start = format!("{array}[");
+    while let Some(at) = rest.find(&start) {
+        let inside = at + start.len();
+        let whole = !rest[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric() || "_.".contains(letter));
+        let mut depth = 1;
+        let closing = rest[inside..].find(|letter: char| {
+            depth += i32::from(letter == '[') - i32::from(letter == ']');
+            depth == 0
+        });
+        written += &rest[..at];
+        let (index, after) = match closing.filter(|_| whole) {
+            Some(length) => (&rest[inside..inside + length], &rest[inside + length + 1..]),
+            None => {
+                written += &start;
+                rest = &rest[inside..];
+                continue;
+            }
+        };
+        written += &format!("{convert}({start}{}])", convert_loads(index, array, convert));
+        rest = after;
+    }
+    written + rest
 }
 
 /// Substitutes the types that `alias` lines name. To naga an alias is a type of its own, and its HLSL back end would
@@ -181,6 +250,31 @@ mod tests {
         assert_eq!(text, "const TILE: u32 = 8u; // rows\n// alias elem = u32;\nfn f() { let TILE_M = 1; }");
         assert!(compose(source, &[("TILE_M", "2u".into())], NATIVE).is_err());
         assert!(compose("// @include \"lib/nothing.wgsl\"", &[], NATIVE).is_err());
+    }
+
+    #[test]
+    fn vectors_that_are_only_read_are_loaded_as_pairs() {
+        let declared = "alias e = vec4<f32>;\nvar<storage, read> x: array<e>;\nvar<storage, read> at: array<vec4<u32>>;\n\
+            var<storage, read_write> y: array<e>;\nvar<storage, read> z: array<f32>;\n";
+        let used = "y[0] = x[at[i[j]].x] + max[1] + s.x[2] + vec4<f32>(x[1]) + z[x[x[0].y].z];";
+        let form = Form { pairs: true, ..NATIVE };
+        let text = compose(&format!("{declared}{used}"), &[], form).expect("nothing to resolve");
+        let lines: Vec<_> = text.lines().take(6).collect();
+        assert_eq!(
+            lines,
+            [
+                "// alias e = vec4<f32>;",
+                "var<storage, read> x: array<vec2<u64>>;",
+                "var<storage, read> at: array<vec2<u64>>;",
+                "var<storage, read_write> y: array<vec4<f32>>;",
+                "var<storage, read> z: array<f32>;",
+                "y[0] = f32_pairs(x[u32_pairs(at[i[j]]).x]) + max[1] + s.x[2] + vec4<f32>(f32_pairs(x[1])) + \
+                 z[f32_pairs(x[f32_pairs(x[0]).y]).z];",
+            ]
+        );
+        assert!(text.ends_with(super::PAIRS.trim_end()), "{text}");
+        let none = "var<storage, read> z: array<f32>;\nz[0];";
+        assert_eq!(compose(none, &[], form).expect("nothing to resolve"), none);
     }
 
     #[test]

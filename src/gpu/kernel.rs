@@ -198,7 +198,7 @@ impl Pipeline {
     pub(super) fn new(gpu: &Gpu, variant: &Variant) -> Result<Arc<Self>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let immediates = gpu.capabilities().immediates;
-        let text = variant.text(Form::native(immediates))?;
+        let text = variant.text(Form::of(gpu.capabilities()))?;
         let (module, info) = reflect::parse(&text).map_err(|reason| variant.error(reason))?;
         let interface = reflect::interface(&module, &info).map_err(|reason| variant.error(reason))?;
         let label = variant.to_string();

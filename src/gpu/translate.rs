@@ -65,6 +65,8 @@ pub struct Needs {
     pub subgroups: bool,
     /// Side of the square matrices that a subgroup multiplies as a whole; 0 for none.
     pub cooperative: u32,
+    /// 64-bit integers.
+    pub int64: bool,
 }
 
 /// A kernel's text, parsed and validated.
@@ -86,7 +88,8 @@ impl Shader {
     pub fn new(text: &str) -> Result<Self, String> {
         let side = if says(text, "coop_mat16x16") { 16 } else { 8 };
         let cooperative = if says(text, "coop_mat") { side } else { 0 };
-        let needs = Needs { f16: says(text, "f16"), subgroups: says(text, "subgroup"), cooperative };
+        let (f16, subgroups, int64) = (says(text, "f16"), says(text, "subgroup"), says(text, "u64"));
+        let needs = Needs { f16, subgroups, cooperative, int64 };
         let module = naga::front::wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
         // Packing two f16 into a word is part of WGSL.
         let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -94,6 +97,7 @@ impl Shader {
             (needs.f16, Capabilities::SHADER_FLOAT16),
             (needs.subgroups, Capabilities::SUBGROUP),
             (needs.cooperative > 0, Capabilities::COOPERATIVE_MATRIX),
+            (needs.int64, Capabilities::SHADER_INT64),
             (says(text, "var<immediate>"), Capabilities::IMMEDIATES),
         ] {
             allowed.set(capability, wanted);
@@ -113,13 +117,14 @@ impl Shader {
 
     /// Why the kernel has no translation into a language; `None` if it has one.
     pub fn missing(&self, language: Language) -> Option<&'static str> {
-        let Needs { f16, subgroups, cooperative } = self.needs;
+        let Needs { f16, subgroups, cooperative, int64 } = self.needs;
         match language {
             Language::SpirV => None,
             Language::Msl => (cooperative > 8).then_some("Metal multiplies matrices of 8 by 8 only"),
             Language::Hlsl51 | Language::Hlsl62 if cooperative > 0 => Some("HLSL has no cooperative matrices"),
             Language::Hlsl51 if f16 => Some("f16 needs shader model 6.2"),
             Language::Hlsl51 if subgroups => Some("subgroups need shader model 6.0"),
+            Language::Hlsl51 if int64 => Some("64-bit integers need shader model 6.0"),
             Language::Hlsl51 | Language::Hlsl62 => None,
         }
     }

@@ -123,7 +123,7 @@ async fn wanted(gpu: &Gpu, target: Target) -> Result<Vec<Wanted>> {
     let platforms = match target {
         Target::Adapter => {
             let capabilities = gpu.capabilities().clone();
-            let form = Form::native(capabilities.immediates);
+            let form = Form::of(&capabilities);
             return Ok(vec![("adapter", form, &Language::ALL, variants(gpu, capabilities).await?)]);
         }
         Target::Browser => vec![Platform::Browser],
