@@ -54,18 +54,26 @@ static SAID: Mutex<Option<Instant>> = Mutex::new(None);
 /// five seconds, however busy the machine is.
 const OFTEN: Duration = Duration::from_secs(4);
 
-/// Says where a hidden bar is whenever nothing was said for a while, as long as the bar exists.
+/// Says where a hidden bar is whenever nothing was said for a while, as long as the bar exists. The time left counts down
+/// from what it was when the bar last moved.
 fn say_often(bar: &ProgressBar, left: fn(&ProgressBar) -> Duration) {
     let bar = bar.downgrade();
     std::thread::spawn(move || {
+        let (mut moved, mut then, mut done) = (Instant::now(), Duration::ZERO, 0);
         loop {
             std::thread::sleep(OFTEN / 8);
             let Some(bar) = bar.upgrade().filter(|bar| !bar.is_finished()) else { break };
+            if bar.position() != done {
+                (moved, then, done) = (Instant::now(), left(&bar), bar.position());
+            }
             let silent =
                 SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_none_or(|at| at.elapsed() >= OFTEN);
             if silent && bar.elapsed() >= OFTEN {
-                let (done, all, message) = (bar.position(), bar.length().unwrap_or_default(), bar.message());
-                let left = if done == 0 { String::new() } else { format!(" (left {} s)", left(&bar).as_secs()) };
+                let (all, message) = (bar.length().unwrap_or_default(), bar.message());
+                let left = match then.saturating_sub(moved.elapsed()).as_secs() {
+                    0 => String::new(),
+                    seconds => format!(" (left {seconds} s)"),
+                };
                 say(format_args!("{message} {done}/{all}{left}").to_string().trim_start());
             }
         }

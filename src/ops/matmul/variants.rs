@@ -142,7 +142,8 @@ const WIDE: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8
 const DEEP: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16)];
 const SMALL: &[(&str, u32); 3] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 16)];
 
-/// Every variant, the plainest last. Until the tuner knows better, the first that fits is used.
+/// Every variant, the plainest last. Until the tuner knows better, the first that fits is used: on GPUs one that no known
+/// compiler spills.
 pub static VARIANTS: &[MatmulVariant] = &[
     MatmulVariant {
         vectorization: Vectorization::All,
@@ -171,6 +172,11 @@ pub static VARIANTS: &[MatmulVariant] = &[
     vector("vector 4, 32 lanes", &[("M", 4), ("LANES", 32)], 4),
     vector("vector 8, 8 lanes", &[("M", 8), ("LANES", 8)], 8),
     vector("vector 8, 32 lanes", &[("M", 8), ("LANES", 32)], 8),
+    buffered("buffered 128x128x16", DEEP, 1),
+    buffered("buffered 128x128x8", WIDE, 1),
+    buffered("buffered 128x128x8 split 8", WIDE, 8),
+    buffered("buffered 64x64x16", SMALL, 1),
+    buffered("buffered 64x64x16 split 4", SMALL, 4),
     scalar(
         "tiled 128x128x8",
         &MATMUL_TILED,
@@ -183,11 +189,6 @@ pub static VARIANTS: &[MatmulVariant] = &[
     cooperative("cooperative 16, 64x128 split 4", &[("SIZE", 16), ("DOWN", 2), ("ACROSS", 2)], 4),
     cooperative("cooperative 8, 64x64", &[("SIZE", 8), ("DOWN", 4), ("ACROSS", 2)], 1),
     cooperative("cooperative 8, 32x64", &[("SIZE", 8), ("DOWN", 2), ("ACROSS", 2)], 1),
-    buffered("buffered 128x128x16", DEEP, 1),
-    buffered("buffered 128x128x8", WIDE, 1),
-    buffered("buffered 128x128x8 split 8", WIDE, 8),
-    buffered("buffered 64x64x16", SMALL, 1),
-    buffered("buffered 64x64x16 split 4", SMALL, 4),
     MatmulVariant { vectorization: Vectorization::Odd, ..scalar("tiled 64x64x16", &MATMUL_TILED, &[], (64, 64), 0) },
     scalar("registers 8x8", &MATMUL_REGISTERS, &[], (8, 64), 0),
 ];
