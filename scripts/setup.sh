@@ -47,13 +47,14 @@ need_toolchain() {
 # Builds the program. Where cargo draws no bar it can be silent for half a minute, so this says that work goes on.
 build_wgpt() {
     local beat='' status=0
-    say "building wgpt: two to four minutes on two cores"
+    say "building wgpt (two to four minutes on two cores, if nothing is built yet)"
     if ! [ -t 2 ]; then
-        (while sleep 4; do say "building wgpt"; done) &
+        # It ends with this script, however that ends.
+        (while sleep 4 && kill -0 $$ 2>/dev/null; do say "building wgpt"; done) &
         beat=$!
     fi
     cargo build --release --locked --bin wgpt || status=$?
-    [ -z "$beat" ] || kill "$beat"
+    [ -z "$beat" ] || kill "$beat" 2>/dev/null || true
     return "$status"
 }
 

@@ -2,11 +2,11 @@
 //! flash attention), tied head.
 
 use burn::{
-    backend::{Autodiff, Wgpu, wgpu::WgpuDevice},
+    backend::CubeDevice,
     module::Module,
     nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, loss::CrossEntropyLossConfig},
-    optim::{AdamWConfig, GradientsParams, Optimizer},
-    tensor::{Int, Tensor, activation, backend::Backend, module, ops::AttentionModuleOptions},
+    optim::{AdamWConfig, GradientsParams},
+    tensor::{Device, Int, Tensor, activation, module, ops::AttentionModuleOptions},
 };
 
 use crate::{
@@ -14,29 +14,27 @@ use crate::{
     cases::{Gpt, VOCABULARY, Work},
 };
 
-type Auto = Autodiff<Wgpu>;
-
 #[derive(Module, Debug)]
-struct Block<B: Backend> {
-    norm1: LayerNorm<B>,
-    qkv: Linear<B>,
-    out: Linear<B>,
-    norm2: LayerNorm<B>,
-    up: Linear<B>,
-    down: Linear<B>,
+struct Block {
+    norm1: LayerNorm,
+    qkv: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    up: Linear,
+    down: Linear,
     heads: usize,
 }
 
 #[derive(Module, Debug)]
-struct Model<B: Backend> {
-    tokens: Embedding<B>,
-    positions: Embedding<B>,
-    blocks: Vec<Block<B>>,
-    norm: LayerNorm<B>,
+struct Model {
+    tokens: Embedding,
+    positions: Embedding,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
 }
 
-impl<B: Backend> Block<B> {
-    fn new(size: Gpt, device: &B::Device) -> Self {
+impl Block {
+    fn new(size: Gpt, device: &Device) -> Self {
         let linear = |from, to| LinearConfig::new(from, to).with_bias(false).init(device);
         let norm = || LayerNormConfig::new(size.width).with_bias(false).init(device);
         let width = size.width;
@@ -51,13 +49,13 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, context, width] = x.dims();
         let qkv = self.qkv.forward(self.norm1.forward(x.clone()));
         let [q, k, v] = qkv
             .chunk(3, 2)
             .try_into()
-            .map(|parts: [Tensor<B, 3>; 3]| {
+            .map(|parts: [Tensor<3>; 3]| {
                 parts.map(|part| part.reshape([batch, context, self.heads, width / self.heads]).swap_dims(1, 2))
             })
             .expect("three parts");
@@ -69,8 +67,8 @@ impl<B: Backend> Block<B> {
     }
 }
 
-impl<B: Backend> Model<B> {
-    fn new(size: Gpt, device: &B::Device) -> Self {
+impl Model {
+    fn new(size: Gpt, device: &Device) -> Self {
         Self {
             tokens: EmbeddingConfig::new(VOCABULARY, size.width).init(device),
             positions: EmbeddingConfig::new(size.context, size.width).init(device),
@@ -79,9 +77,9 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    fn loss(&self, inputs: Tensor<B, 2, Int>, targets: Tensor<B, 1, Int>, device: &B::Device) -> Tensor<B, 1> {
+    fn loss(&self, inputs: Tensor<2, Int>, targets: Tensor<1, Int>, device: &Device) -> Tensor<1> {
         let [batch, context] = inputs.dims();
-        let places = Tensor::<B, 1, Int>::arange(0..context as i64, device).reshape([1, context]);
+        let places = Tensor::<1, Int>::arange(0..context as i64, device).reshape([1, context]);
         let mut x = self.tokens.forward(inputs) + self.positions.forward(places);
         for block in &self.blocks {
             x = block.forward(x);
@@ -94,11 +92,12 @@ impl<B: Backend> Model<B> {
 }
 
 /// A training step: forward, backward, AdamW, and reading the loss.
-pub fn step(size: Gpt, device: &WgpuDevice) -> Work {
+pub fn step(size: Gpt, device: &CubeDevice) -> Work {
+    let device = Device::new(device.clone()).autodiff();
     let rows = size.batch * size.context;
-    let inputs = tokens::<Auto, 2>([size.batch, size.context], VOCABULARY, device);
-    let targets = tokens::<Auto, 1>([rows], VOCABULARY - 1, device);
-    let mut model = Some(Model::<Auto>::new(size, device));
+    let inputs = Tensor::<2, Int>::from_data(tokens([size.batch, size.context], VOCABULARY), &device);
+    let targets = Tensor::<1, Int>::from_data(tokens([rows], VOCABULARY - 1), &device);
+    let mut model = Some(Model::new(size, &device));
     let mut optimizer = AdamWConfig::new().with_weight_decay(0.1).init();
     let own = device.clone();
     let mut call = move || {
@@ -106,9 +105,9 @@ pub fn step(size: Gpt, device: &WgpuDevice) -> Work {
         let loss = current.loss(inputs.clone(), targets.clone(), &own);
         let gradients = GradientsParams::from_grads(loss.backward(), &current);
         model = Some(optimizer.step(1e-3, current, gradients));
-        loss.into_scalar();
+        loss.into_scalar::<f32>();
     };
     // Its autotuning decides during the first steps.
     (0..3).for_each(|_| call());
-    timed::<Auto>(device, call)
+    timed(move || device.sync().expect("burn's device works"), call)
 }

@@ -1,8 +1,8 @@
-//! Lets doctors on several devices check kernels at once, while whoever times a kernel has the machine to himself.
+//! Lets doctors on several devices check kernels at once, while whoever times a kernel has the machine to itself.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// Counts who works. A doctor works from its first check to its last, except where it steps aside.
+/// Counts who works. A doctor works from the beginning of a check to its end, except where it steps aside.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<State>,

@@ -8,7 +8,7 @@ use std::{
     fmt::Display,
     io::Write,
     path::Path,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -54,26 +54,41 @@ static SAID: Mutex<Option<Instant>> = Mutex::new(None);
 /// five seconds, however busy the machine is.
 const OFTEN: Duration = Duration::from_secs(4);
 
-/// Says where a hidden bar is whenever nothing was said for a while, as long as the bar exists. The time left counts down
-/// from what it was when the bar last moved.
-fn say_often(bar: &ProgressBar, left: fn(&ProgressBar) -> Duration) {
+/// The time left: what it was when the bar last moved, counting down since.
+struct Countdown {
+    moved: Instant,
+    left: Duration,
+    done: u64,
+}
+
+impl Countdown {
+    fn new() -> Self {
+        Self { moved: Instant::now(), left: Duration::ZERO, done: 0 }
+    }
+
+    /// The time left with `done` steps done, if `estimate` is right.
+    fn left(&mut self, done: u64, estimate: Duration) -> Duration {
+        if done != self.done {
+            *self = Self { moved: Instant::now(), left: estimate, done };
+        }
+        self.left.saturating_sub(self.moved.elapsed())
+    }
+}
+
+/// Says where a hidden bar is whenever nothing was said for a while, as long as the bar exists.
+fn say_often(bar: &ProgressBar, estimate: fn(&ProgressBar) -> Duration) {
     let bar = bar.downgrade();
     std::thread::spawn(move || {
-        let (mut moved, mut then, mut done) = (Instant::now(), Duration::ZERO, 0);
+        let mut countdown = Countdown::new();
         loop {
             std::thread::sleep(OFTEN / 8);
             let Some(bar) = bar.upgrade().filter(|bar| !bar.is_finished()) else { break };
-            if bar.position() != done {
-                (moved, then, done) = (Instant::now(), left(&bar), bar.position());
-            }
+            let left = countdown.left(bar.position(), estimate(&bar)).as_secs();
             let silent =
                 SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_none_or(|at| at.elapsed() >= OFTEN);
             if silent && bar.elapsed() >= OFTEN {
-                let (all, message) = (bar.length().unwrap_or_default(), bar.message());
-                let left = match then.saturating_sub(moved.elapsed()).as_secs() {
-                    0 => String::new(),
-                    seconds => format!(" (left {seconds} s)"),
-                };
+                let (done, all, message) = (bar.position(), bar.length().unwrap_or_default(), bar.message());
+                let left = if left == 0 { String::new() } else { format!(" (left {left} s)") };
                 say(format_args!("{message} {done}/{all}{left}").to_string().trim_start());
             }
         }
@@ -100,10 +115,12 @@ fn average_left(elapsed: Duration, done: u64, all: Option<u64>) -> Duration {
 
 fn bar_with(length: u64, quiet: bool, template: &str, left: fn(&ProgressBar) -> Duration) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
-    let average = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
-        let seconds = average_left(state.elapsed(), state.pos(), state.len()).as_secs();
+    let countdown = Arc::new(Mutex::new(Countdown::new()));
+    let average = move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+        let mut countdown = countdown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let left = countdown.left(state.pos(), average_left(state.elapsed(), state.pos(), state.len())).as_secs();
         // There is no way to report that the terminal is gone.
-        let _ = if state.pos() == 0 { write!(to, "?") } else { write!(to, "{seconds} s") };
+        let _ = if left == 0 { write!(to, "?") } else { write!(to, "{left} s") };
     };
     let style = ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())

@@ -142,8 +142,8 @@ const WIDE: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8
 const DEEP: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16)];
 const SMALL: &[(&str, u32); 3] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 16)];
 
-/// Every variant, the plainest last. Until the tuner knows better, the first that fits is used: on GPUs one that no known
-/// compiler spills.
+/// Every variant, the plainest last. Until the tuner knows better, the first that fits is used: on GPUs the
+/// largest tiles that are loaded as vectors.
 pub static VARIANTS: &[MatmulVariant] = &[
     MatmulVariant {
         vectorization: Vectorization::All,

@@ -59,7 +59,10 @@ fn system() -> String {
 /// The optional features with which the device was opened or, if not `has`, without which.
 fn features(gpu: &Gpu, has: bool) -> Vec<&'static str> {
     let features = gpu.device().features();
-    capabilities::names(|feature| features.contains(feature) == has)
+    let mut names = capabilities::names(|feature| features.contains(feature) == has);
+    // Only drivers on the processor are asked for them.
+    names.retain(|name| *name != "int64" || kernels::in_software(gpu));
+    names
 }
 
 fn words(list: &[&str]) -> String {
@@ -68,9 +71,9 @@ fn words(list: &[&str]) -> String {
 
 impl Findings {
     async fn collect(&mut self, shared: &Shared, gpu: &Gpu) -> Result<()> {
-        let checked;
-        (self.rows, checked) = kernels::check(shared, gpu, Manner { times: false, brief: false }).await;
-        checked?;
+        let checked = kernels::check(shared, gpu, Manner { times: false, brief: false }).await;
+        self.rows = checked.rows;
+        checked.ended?;
         shared.say(format_args!("kernels are done; training {} steps", trajectory::STEPS));
         self.trajectories = trajectory::follow(gpu).await?;
         self.answers = known_answers::ask(gpu, &cache::or_talker(None)?).await?;

@@ -18,6 +18,7 @@ use wgpt::{
     doctor::{Doctor, FAMILIES, Gate, Row, elements},
     gpu::{Capabilities, Gpu, Options},
     io::atomic,
+    tensor::DType,
     wgpu,
 };
 
@@ -25,19 +26,18 @@ use wgpt::{
 pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
     let brief = in_software(&gpu);
-    let (rows, ended) = check(shared, &gpu, Manner { times: !arguments.no_times, brief }).await;
+    let Checked { rows, ended, unfinished } = check(shared, &gpu, Manner { times: !arguments.no_times, brief }).await;
     if !matches!(ended, Ok(()) | Err(Error::Interrupted)) {
         return ended;
     }
     let mut skipped = skipped(gpu.capabilities());
     if brief {
         let reason = "compiling takes long on a driver in software; wgpt doctor --full checks them all";
-        skipped.push(format!(
-            "some widths of heads, transpositions, formats and fused operations of each variant: {reason}"
-        ));
+        let forms = "some widths of heads, transpositions, formats, norms and fused operations of each variant";
+        skipped.push(format!("{forms}, segments in f16, and f16's times: {reason}"));
     }
     if ended.is_err() {
-        skipped.push("everything after the last line above: stopped on request".to_string());
+        skipped.push(format!("all or part of {}: stopped on request", unfinished.join(", ")));
     }
     let failed = rows.iter().filter(|row| !row.pass).count();
     if let Some(file) = &arguments.report {
@@ -65,11 +65,17 @@ pub(super) struct Manner {
     pub(super) brief: bool,
 }
 
-/// The results of one family with activations of one type, and how the check ended.
-type Checked = (Vec<Row>, Result<()>);
+/// The results so far.
+pub(super) struct Checked {
+    /// By family.
+    pub(super) rows: Vec<Row>,
+    /// How the checks ended.
+    pub(super) ended: Result<()>,
+    /// The families whose checks did not come to their end.
+    pub(super) unfinished: Vec<String>,
+}
 
-/// Checks every family of kernels, and shows which kernel is being checked; returns the rows so far and how it ended.
-/// Ctrl-C ends it.
+/// Checks every family of kernels, and shows which kernel is being checked. Ctrl-C ends it.
 ///
 /// A driver in software compiles with one thread, and compiling takes most of the time: there a second device in a second
 /// thread takes half of the checks.
@@ -85,7 +91,8 @@ pub(super) async fn check(shared: &Shared, gpu: &Gpu, manner: Manner) -> Checked
     let all: u64 = checks.iter().map(|(_, (family, _))| share(family)).sum();
     let several =
         in_software(gpu) && !shared.profile && thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-    // Without a second device, the first does everything.
+    // Without a second device, the first does everything. What the second compiled is not kept: those drivers keep it
+    // themselves.
     let second = if several { shared.open_device().await.ok() } else { None };
     let bar = output::coarse_bar(shared.quiet);
     let done = AtomicU64::new(0);
@@ -121,11 +128,20 @@ pub(super) async fn check(shared: &Shared, gpu: &Gpu, manner: Manner) -> Checked
     });
     bar.finish_and_clear();
     results.sort_by_key(|(index, _)| *index);
+    let mut unfinished = checks.clone();
+    unfinished.sort_by_key(|(index, _)| *index);
+    unfinished.retain(|(index, _)| !results.iter().any(|(done, (_, outcome))| done == index && outcome.is_ok()));
+    let name = |(_, (family, element)): (usize, (&str, DType))| match element {
+        DType::F16 => format!("{family} f16"),
+        _ => family.to_string(),
+    };
+    let unfinished = unfinished.into_iter().map(name).collect();
     let (rows, outcomes): (Vec<_>, Vec<_>) = results.into_iter().map(|(_, checked)| checked).unzip();
     // The cause, not that the other device's checks ended for it.
     let (stopped, failed): (Vec<_>, Vec<_>) =
         outcomes.into_iter().filter_map(Result::err).partition(|error| matches!(error, Error::Interrupted));
-    (rows.concat(), failed.into_iter().chain(stopped).next().map_or(Ok(()), Err))
+    let ended = failed.into_iter().chain(stopped).next().map_or(Ok(()), Err);
+    Checked { rows: rows.concat(), ended, unfinished }
 }
 
 /// About how long the checks of a family take beside the others, most of which is compiling.
@@ -141,7 +157,7 @@ fn share(family: &str) -> u64 {
 }
 
 /// Whether the driver runs kernels on the processor.
-fn in_software(gpu: &Gpu) -> bool {
+pub(super) fn in_software(gpu: &Gpu) -> bool {
     gpu.info().device_type == wgpu::DeviceType::Cpu
 }
 
