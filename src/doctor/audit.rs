@@ -105,9 +105,7 @@ fn siblings(class: &str, shape: &[u32]) -> Vec<Vec<u32>> {
 
 /// The fastest of timed variants.
 fn fastest(class: &str, timed: &tuning::Timed) -> Result<(&'static str, f64)> {
-    let passed = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
-    let best = passed.min_by(|left, right| left.1.total_cmp(&right.1));
-    best.ok_or_else(|| Error::NoVariant { class: class.to_string() })
+    tuning::fastest(timed).ok_or_else(|| Error::NoVariant { class: class.to_string() })
 }
 
 /// Answers a question from scratch, and times everything that the choice is used for.

@@ -1,8 +1,9 @@
-//! Lets doctors on several devices check kernels at once, while whoever times a kernel has the machine to itself.
+//! Lets doctors on several devices check kernels at the same time, and gives the one that times a kernel the machine to
+//! itself.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// Counts who works. A doctor works from the beginning of a check to its end, except where it steps aside.
+/// Counts the doctors at work. A doctor is at work from the beginning of a check to its end, except where it steps aside.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<State>,
@@ -30,10 +31,18 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Begins to work, when nobody times.
+    /// Begins to work, once no doctor times a kernel.
     pub(super) fn enter(&self) -> Working<'_> {
         self.wait(|state| state.timing == 0).working += 1;
         Working(self)
+    }
+
+    /// Steps aside while another doctor times a kernel. The caller is at work, and has nothing in flight on its device.
+    pub(super) fn step_aside(&self) {
+        if self.wait(|_| true).timing > 0 {
+            self.change(|state| state.working -= 1);
+            self.wait(|state| state.timing == 0).working += 1;
+        }
     }
 }
 
@@ -41,15 +50,7 @@ impl Gate {
 pub(super) struct Working<'a>(&'a Gate);
 
 impl Working<'_> {
-    /// Steps aside while somebody times; the caller has nothing in flight on its device.
-    pub(super) fn step_aside(&self) {
-        if self.0.wait(|_| true).timing > 0 {
-            self.0.change(|state| state.working -= 1);
-            self.0.wait(|state| state.timing == 0).working += 1;
-        }
-    }
-
-    /// Waits until everybody else has stepped aside, and keeps them there until the result is dropped.
+    /// Waits until all other doctors have stepped aside, and holds them there until the result is dropped.
     pub(super) fn alone(&self) -> Alone<'_> {
         self.0.change(|state| {
             state.working -= 1;
@@ -66,7 +67,7 @@ impl Drop for Working<'_> {
     }
 }
 
-/// The right to have the machine alone.
+/// The right to have the machine to oneself.
 pub(super) struct Alone<'a>(&'a Gate);
 
 impl Drop for Alone<'_> {
@@ -88,9 +89,9 @@ mod tests {
 
     use super::*;
 
-    /// Three threads check and time in turns: whoever times finds nobody else at work.
+    /// Three threads check and time in turn; the one that times finds no other at work.
     #[test]
-    fn whoever_times_is_alone() {
+    fn the_one_that_times_is_alone() {
         let (gate, at_work, timed) = (Gate::default(), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..3 {
@@ -100,7 +101,7 @@ mod tests {
                         at_work.fetch_add(1, Ordering::SeqCst);
                         thread::yield_now();
                         at_work.fetch_sub(1, Ordering::SeqCst);
-                        working.step_aside();
+                        gate.step_aside();
                         if turn % 3 == 0 {
                             let alone = working.alone();
                             assert_eq!(at_work.fetch_add(1, Ordering::SeqCst), 0);

@@ -28,7 +28,10 @@ use half::f16;
 
 use crate::{
     Error, Result,
-    gpu::{Gpu, race::Call},
+    gpu::{
+        Gpu,
+        race::{Call, LONG},
+    },
     random,
     tensor::{DType, Tensor},
 };
@@ -49,9 +52,6 @@ pub fn elements(gpu: &Gpu, family: &str) -> &'static [DType] {
         false => &[DType::F32],
     }
 }
-
-/// Seconds of a call that is timed only once.
-const LONG: f64 = 0.05;
 
 /// The result for one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -85,9 +85,9 @@ pub struct Doctor<'a> {
     watch: Option<Watch<'a>>,
     /// Whether every variant is checked in every form, rather than in some of them.
     thorough: bool,
-    /// What it shares with the doctors of other devices, and its right to work during a check.
+    /// What it shares with the doctors of other devices.
     gate: Option<&'a Gate>,
-    working: Option<Working<'a>>,
+    /// What is timed once the checks of its family are done.
     timings: Vec<Timing>,
 }
 
@@ -123,7 +123,6 @@ impl<'a> Doctor<'a> {
             watch: None,
             thorough: true,
             gate: None,
-            working: None,
             timings: Vec::new(),
         }
     }
@@ -182,12 +181,10 @@ impl<'a> Doctor<'a> {
     /// that does not pass.
     pub async fn check_stored(&mut self, family: &str, element: DType) -> Result<()> {
         self.element = element;
-        self.working = self.gate.map(Gate::enter);
-        let checked = self.check_family(family).await;
-        let timed = if checked.is_ok() { self.make_timings().await } else { checked };
         self.timings.clear();
-        self.working = None;
-        timed
+        let working = self.gate.map(Gate::enter);
+        self.check_family(family).await?;
+        self.make_timings(working.as_ref()).await
     }
 
     async fn check_family(&mut self, family: &str) -> Result<()> {
@@ -262,7 +259,7 @@ impl<'a> Doctor<'a> {
             _ => (1e-5, 1e-4, 1e-7),
         };
         let found = compare(&values, oracle, atol * terms, rtol);
-        let name = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
+        let name = self.name(kernel);
         let row = self.row(&name, variant);
         row.max_error = row.max_error.max(found.scaled);
         if !found.passes_within(normalised) && row.failure.is_none() {
@@ -297,6 +294,11 @@ impl<'a> Doctor<'a> {
         Ok(())
     }
 
+    /// The name under which a kernel's results are listed.
+    fn name(&self, kernel: &str) -> String {
+        if self.half() { format!("{kernel} f16") } else { kernel.to_string() }
+    }
+
     fn row(&mut self, kernel: &str, variant: &str) -> &mut Row {
         let position = self.rows.iter().position(|row| row.kernel == kernel && row.variant == variant);
         let position = position.unwrap_or_else(|| {
@@ -318,8 +320,8 @@ impl<'a> Doctor<'a> {
     async fn result(&mut self, kernel: &str, variant: &str, actual: &Tensor) -> Result<Vec<f32>> {
         self.go_on(kernel, variant)?;
         let values = actual.to_f32().await?;
-        if let Some(working) = &self.working {
-            working.step_aside();
+        if let Some(gate) = self.gate {
+            gate.step_aside();
         }
         Ok(values)
     }
@@ -336,33 +338,28 @@ impl<'a> Doctor<'a> {
     fn time(&mut self, (kernel, variant): (&str, &str), work: Work, call: impl Fn() -> Result<()> + 'static) {
         // Brief checks leave f16 untimed: on the processor nobody chooses it for speed.
         if self.times && (self.thorough || !self.half()) {
-            let kernel = if self.half() { format!("{kernel} f16") } else { kernel.to_string() };
-            self.timings.push(Timing { kernel, variant: variant.to_string(), work, call: Box::new(call) });
+            self.timings.push(Timing {
+                kernel: self.name(kernel),
+                variant: variant.to_string(),
+                work,
+                call: Box::new(call),
+            });
         }
     }
 
-    /// Makes the timings that [`Doctor::time`] asked for, one after the other: others have to wait for all of them only once.
-    async fn make_timings(&mut self) -> Result<()> {
+    /// Makes the timings that [`Doctor::time`] asked for, one after the other, so that others have to wait only once.
+    async fn make_timings(&mut self, working: Option<&Working<'_>>) -> Result<()> {
         let mut timings = std::mem::take(&mut self.timings);
         // Nothing that was not checked gets a row.
-        let checked = |timing: &Timing| {
+        timings.retain(|timing| {
             self.rows.iter().any(|row| (&row.kernel, &row.variant) == (&timing.kernel, &timing.variant))
-        };
-        timings.retain(checked);
+        });
         for Timing { kernel, variant, call, .. } in &timings {
             self.go_on(kernel, variant)?;
             // Compiles it.
             self.gpu.clock(call, 1).await?;
         }
-        let working = self.working.take();
-        let alone = working.as_ref().filter(|_| !timings.is_empty()).map(Working::alone);
-        let made = self.make_timings_alone(timings).await;
-        drop(alone);
-        self.working = working;
-        made
-    }
-
-    async fn make_timings_alone(&mut self, timings: Vec<Timing>) -> Result<()> {
+        let _alone = working.filter(|_| !timings.is_empty()).map(Working::alone);
         for Timing { kernel, variant, work, call } in timings {
             self.go_on(&kernel, &variant)?;
             let once = self.gpu.clock(&call, 1).await?;

@@ -26,6 +26,11 @@ fn rank(kind: DeviceType) -> u8 {
     }
 }
 
+/// Whether the driver runs kernels on the processor.
+pub fn on_processor(info: &AdapterInfo) -> bool {
+    info.device_type == DeviceType::Cpu
+}
+
 /// Every adapter that can compute, best first.
 pub async fn list() -> Vec<Adapter> {
     let mut descriptor = InstanceDescriptor::new_without_display_handle();

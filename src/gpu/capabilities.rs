@@ -2,6 +2,7 @@
 
 use wgpu::{Features, Limits};
 
+use super::adapter::on_processor;
 use crate::{Error, Result};
 
 /// Bytes of immediates that every native backend supports.
@@ -87,10 +88,9 @@ impl Capabilities {
     pub fn request(adapter: &wgpu::Adapter, without: &str, limits: &str) -> Result<(Features, Limits)> {
         let mut features = adapter.features() & wanted(without)?;
         // Nothing but loads on the processor uses it.
-        features.set(
-            Features::SHADER_INT64,
-            features.contains(Features::SHADER_INT64) && on_processor(&adapter.get_info()),
-        );
+        if !on_processor(&adapter.get_info()) {
+            features.remove(Features::SHADER_INT64);
+        }
         let mut limits = match minimum(limits)? {
             false => adapter.limits(),
             // An adapter that offers even less, as some outside WebGPU do, gives what it has.
@@ -113,7 +113,7 @@ impl Capabilities {
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             cooperative: if matrices { matrix_side(&adapter.cooperative_matrix_properties()) } else { None },
             immediates: features.contains(Features::IMMEDIATES),
-            pairs: features.contains(Features::SHADER_INT64) && on_processor(&info),
+            pairs: features.contains(Features::SHADER_INT64),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
             unused: unused.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_string).collect(),
             ..Self::within(&device.limits())
@@ -129,11 +129,6 @@ impl Capabilities {
     pub fn subgroups_of(&self, lanes: u32) -> bool {
         self.subgroups == Some((lanes, lanes))
     }
-}
-
-/// Whether the driver runs kernels on the processor.
-fn on_processor(info: &wgpu::AdapterInfo) -> bool {
-    info.device_type == wgpu::DeviceType::Cpu
 }
 
 /// The names of the optional features that `such` selects.

@@ -128,8 +128,7 @@ fn f32_pairs(x: vec2<u64>) -> vec4<f32> {
 /// Declares the arrays of four f32 or u32 that are only read as arrays of two u64, and converts what is loaded from them.
 /// Comments go, so that nothing in them is taken for code.
 fn load_pairs(text: &str) -> String {
-    let code = |line: &str| line.split("//").next().unwrap_or_default().trim_end().to_string();
-    let mut text = text.lines().map(code).collect::<Vec<_>>().join("\n");
+    let mut text = text.lines().map(|line| split_comment(line).0.trim_end()).collect::<Vec<_>>().join("\n");
     let declared = |line: &str| {
         let (_, declaration) = line.split_once("var<storage, read> ")?;
         let (name, kind) = declaration.split_once(": ")?;
@@ -154,7 +153,7 @@ fn convert_loads(text: &str, array: &str, convert: &str) -> String {
     let start = format!("{array}[");
     while let Some(at) = rest.find(&start) {
         let inside = at + start.len();
-        let whole = !rest[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric() || "_.".contains(letter));
+        let whole = begins_word(&rest[..at]);
         let mut depth = 1;
         let closing = rest[inside..].find(|letter: char| {
             depth += i32::from(letter == '[') - i32::from(letter == ']');
@@ -187,15 +186,27 @@ fn write_out(lines: &mut [String]) {
     }
 }
 
+/// The code of a line, and its comment.
+fn split_comment(line: &str) -> (&str, &str) {
+    line.split_at(line.find("//").unwrap_or(line.len()))
+}
+
+fn part_of_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
+}
+
+/// Whether a name of its own, not a member's, begins after `before`.
+fn begins_word(before: &str) -> bool {
+    !before.ends_with(|letter| part_of_word(letter) || letter == '.')
+}
+
 /// `line` with every word `old` of its code replaced by `new`, except where it is a member's name.
 fn replace_word(line: &str, old: &str, new: &str) -> String {
-    let (code, comment) = line.split_at(line.find("//").unwrap_or(line.len()));
-    let part_of_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let (code, comment) = split_comment(line);
     let (mut written, mut rest) = (String::new(), code);
     while let Some(at) = rest.find(old) {
         let (before, after) = (&rest[..at], &rest[at + old.len()..]);
-        let begins = !before.ends_with(|letter| part_of_word(letter) || letter == '.');
-        let whole = begins && !after.starts_with(part_of_word);
+        let whole = begins_word(before) && !after.starts_with(part_of_word);
         written += before;
         // Skip the whole longer word, so that no part of it is taken for a word of its own.
         if whole {
@@ -212,7 +223,7 @@ fn replace_word(line: &str, old: &str, new: &str) -> String {
 
 /// Whether `word` occurs in the code of `text`, not only in its comments.
 pub fn says(text: &str, word: &str) -> bool {
-    text.lines().any(|line| line.split("//").next().is_some_and(|code| code.contains(word)))
+    text.lines().any(|line| split_comment(line).0.contains(word))
 }
 
 fn include(source: &str, seen: &mut Vec<String>, lines: &mut Vec<String>) -> Result<(), Reason> {
@@ -275,7 +286,7 @@ mod tests {
                  z[f32_pairs(x[f32_pairs(x[0]).y]).z];",
             ]
         );
-        assert!(text.ends_with(super::PAIRS.trim_end()), "{text}");
+        assert!(text.ends_with(super::PAIRS), "{text}");
         let none = "var<storage, read> z: array<f32>;\nz[0];";
         assert_eq!(compose(none, &[], form).expect("nothing to resolve"), none);
     }

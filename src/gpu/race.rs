@@ -136,7 +136,7 @@ impl Race {
 }
 
 /// A call that takes longer is not repeated only to measure it better.
-const LONG: f64 = 0.05;
+pub(crate) const LONG: f64 = 0.05;
 
 impl Gpu {
     /// Seconds per call of `repeat` calls.

@@ -19,6 +19,7 @@ use crate::{
     Error, Result,
     gpu::{
         Gpu,
+        adapter::on_processor,
         race::{Call, Rules},
         tune::Question,
     },
@@ -125,9 +126,7 @@ async fn answer_one(gpu: &Gpu, class: &str, shape: &[u32], pace: Pace) -> Result
         return Ok(Vec::new());
     };
     if complete {
-        let best = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
-        let best = best.min_by(|left, right| left.1.total_cmp(&right.1));
-        let (best, _) = best.ok_or_else(|| Error::Kernel {
+        let (best, _) = fastest(&timed).ok_or_else(|| Error::Kernel {
             kernel: class.to_string(),
             reason: "no variant passes its check on this adapter; see wgpt doctor".to_string(),
         })?;
@@ -154,21 +153,23 @@ fn work(class: &str, numbers: &[u32]) -> f64 {
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     rules: Rules,
-    /// When no other variant is begun. Unlikely variants are only tried if nothing else fits.
+    /// When no other variant is begun.
     until: Option<Instant>,
+    /// Whether unlikely variants are only tried if nothing else fits.
+    likely: bool,
 }
 
 impl Pace {
     /// Tries every variant.
     fn thorough(rules: Rules) -> Self {
-        Self { rules, until: None }
+        Self { rules, until: None, likely: false }
     }
 
     /// Tries what is likely to win: no variant is begun after `limit` seconds, and those that were begun are timed for
     /// about `seconds`.
     fn quick(limit: f64, seconds: f64) -> Self {
         let rules = Rules { seconds: seconds.min(Rules::CHOOSE.seconds), ..Rules::CHOOSE };
-        Self { rules, until: Some(Instant::now() + Duration::from_secs_f64(limit)) }
+        Self { rules, until: Some(Instant::now() + Duration::from_secs_f64(limit)), likely: true }
     }
 
     fn is_over(&self) -> bool {
@@ -182,13 +183,18 @@ impl Pace {
 /// # Errors
 /// Returns the driver's errors.
 pub async fn time_as_a_run(gpu: &Gpu, class: &str, numbers: &[u32]) -> Result<Option<Timed>> {
-    Ok(contest(gpu, class, numbers, Use::Plain, Pace::quick(3600.0, Rules::CHOOSE.seconds))
-        .await?
-        .map(|contest| contest.timed))
+    let pace = Pace { likely: true, ..Pace::thorough(Rules::CHOOSE) };
+    Ok(contest(gpu, class, numbers, Use::Plain, pace).await?.map(|contest| contest.timed))
 }
 
 /// Variants with their seconds; `None` for one that failed its check.
 pub type Timed = Vec<(&'static str, Option<f64>)>;
+
+/// The fastest variant that passed its check, with its seconds.
+pub fn fastest(timed: &Timed) -> Option<(&'static str, f64)> {
+    let passed = timed.iter().filter_map(|(name, seconds)| seconds.map(|seconds| (*name, seconds)));
+    passed.min_by(|left, right| left.1.total_cmp(&right.1))
+}
 
 /// Checks the variants that fit a shape of a class, and times those that pass. `None` for classes that are not tuned.
 ///
@@ -259,8 +265,8 @@ impl Contest {
         candidates[1..].sort_by_key(|candidate| candidate.unlikely);
         let enough = candidates.iter().filter(|candidate| !candidate.unlikely).count() > 1;
         for candidate in candidates {
-            if pace.until.is_some() && reference.is_some() {
-                if candidate.unlikely && enough {
+            if reference.is_some() {
+                if pace.likely && candidate.unlikely && enough {
                     break;
                 }
                 if pace.is_over() {
@@ -302,7 +308,7 @@ impl Contest {
 /// software driver, sharing loads in workgroup memory is slower than sharing them in subgroups, where those fit; on a
 /// GPU, a workgroup smaller than a subgroup leaves lanes idle.
 fn unlikely(gpu: &Gpu, invocations: u32, workgroup_memory: bool) -> bool {
-    if gpu.info().device_type == wgpu::DeviceType::Cpu {
+    if on_processor(gpu.info()) {
         workgroup_memory && gpu.capabilities().subgroups_of(8)
     } else {
         invocations < gpu.capabilities().subgroups.map_or(32, |(least, _)| least)
@@ -449,10 +455,10 @@ impl RowOperands {
     }
 }
 
-/// A call of attention is timed over at most this many rows, and over fewer if they take longer than [`LONG`].
+/// A call of attention is timed over at most this many rows, and over fewer if they take longer than [`ENOUGH`].
 const ROWS: usize = 2048;
 /// Seconds per call that are enough to tell variants apart.
-const LONG: f64 = 0.1;
+const ENOUGH: f64 = 0.1;
 
 async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, pace: Pace) -> Result<Contest> {
     let inputs = |batch: usize, context: usize| -> Result<(Tensor, Tensor)> {
@@ -469,7 +475,7 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, p
     let one = inputs(1, context)?;
     let default = attention::variants::choose(gpu, heads, context, dtype);
     let seconds = gpu.time(1, 1, || compute(default, &one).map(drop)).await?;
-    let windows = ((LONG / seconds.max(1e-9)) as usize).clamp(1, (ROWS / context).max(1));
+    let windows = ((ENOUGH / seconds.max(1e-9)) as usize).clamp(1, (ROWS / context).max(1));
     let large = if windows == 1 { one } else { inputs(windows, context)? };
     let few = inputs(1, context.min(140))?;
     let most = if dtype == DType::F16 { LARGEST_HALF_ERROR } else { LARGEST_ERROR };

@@ -10,7 +10,7 @@ use web_time::Instant;
 
 use crate::{
     Error, Result,
-    gpu::Gpu,
+    gpu::{Gpu, adapter::on_processor},
     io::metrics::Metrics,
     ops::tuning,
     parallel::{Group, Reply, Wire},
@@ -76,18 +76,18 @@ pub fn agree(group: &Group, what: &impl serde::Serialize) -> Result<()> {
 /// Seconds that a run may spend on timing variants before its first step: more with a software driver, where everything
 /// takes longer.
 fn limit(gpu: &Gpu) -> f64 {
-    if gpu.info().device_type == wgpu::DeviceType::Cpu { 6.0 } else { 4.0 }
+    if on_processor(gpu.info()) { 6.0 } else { 4.0 }
 }
 
-/// Compiles the kernels of a step by `rehearse`, times variants for a few seconds unless an earlier run is continued, and
-/// settles the choices.
+/// Runs `rehearse` to compile the kernels of a step, spends a few seconds timing variants unless the run continues an
+/// earlier one, and settles the choices.
 async fn choose(
     gpu: &Gpu,
     rehearse: &mut impl AsyncFnMut() -> Result<()>,
     report: &mut impl FnMut(&str, usize, usize),
 ) -> Result<()> {
     rehearse().await?;
-    // The rehearsal may still be running on the device, which would disturb the timing.
+    // The device may still be busy with the rehearsal, which would distort the times.
     gpu.finish().await?;
     if !gpu.tuner().continues() {
         tuning::answer(gpu, Some(limit(gpu)), report).await?;

@@ -98,36 +98,37 @@ fn say_often(bar: &ProgressBar, estimate: fn(&ProgressBar) -> Duration) {
 /// A bar of `length` steps with the time left; hidden when `quiet` or when stderr is not a terminal. In the latter case,
 /// lines replace it.
 pub(super) fn bar(length: u64, quiet: bool) -> ProgressBar {
-    bar_with(length, quiet, "{bar:32.cyan/blue} {pos}/{len} {msg} {elapsed} (left {eta})", ProgressBar::eta)
+    let style = style("{bar:32.cyan/blue} {pos}/{len} {msg} {elapsed} (left {eta})");
+    bar_with(length, quiet, style, ProgressBar::eta)
 }
 
 /// The same for steps of a percent, several of which come at once and rarely: there the time left follows from the average
 /// so far.
 pub(super) fn coarse_bar(quiet: bool) -> ProgressBar {
-    bar_with(100, quiet, "{bar:32.cyan/blue} {pos} % {msg} {elapsed} (left {left})", |bar| {
-        average_left(bar.elapsed(), bar.position(), bar.length())
-    })
+    let countdown = Arc::new(Mutex::new(Countdown::new()));
+    let left = move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+        let mut countdown = countdown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let left = countdown.left(state.pos(), average_left(state.elapsed(), state.pos(), state.len())).as_secs();
+        // There is no way to report that the terminal is gone.
+        let _ = if left == 0 { write!(to, "?") } else { write!(to, "{left} s") };
+    };
+    let style = style("{bar:32.cyan/blue} {pos} % {msg} {elapsed} (left {left})").with_key("left", left);
+    bar_with(100, quiet, style, |bar| average_left(bar.elapsed(), bar.position(), bar.length()))
 }
 
 fn average_left(elapsed: Duration, done: u64, all: Option<u64>) -> Duration {
     elapsed.mul_f64(all.unwrap_or_default().saturating_sub(done) as f64 / done.max(1) as f64)
 }
 
-fn bar_with(length: u64, quiet: bool, template: &str, left: fn(&ProgressBar) -> Duration) -> ProgressBar {
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn bar_with(length: u64, quiet: bool, style: ProgressStyle, estimate: fn(&ProgressBar) -> Duration) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
-    let countdown = Arc::new(Mutex::new(Countdown::new()));
-    let average = move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
-        let mut countdown = countdown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let left = countdown.left(state.pos(), average_left(state.elapsed(), state.pos(), state.len())).as_secs();
-        // There is no way to report that the terminal is gone.
-        let _ = if left == 0 { write!(to, "?") } else { write!(to, "{left} s") };
-    };
-    let style = ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("left", average);
     let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
     if bar.is_hidden() && !quiet {
-        say_often(&bar, left);
+        say_often(&bar, estimate);
     }
     bar
 }

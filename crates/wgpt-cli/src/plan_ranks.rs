@@ -7,13 +7,12 @@ use super::ranks::Wire;
 use wgpt::{
     Error, Result,
     error::counted,
-    gpu::Gpu,
+    gpu::{Gpu, adapter::on_processor},
     parallel::{
         Group,
         forecast::{Forecast, Rates},
     },
     train::{Settings, bandwidth, plan::Plan},
-    wgpu,
 };
 
 /// Heading in the help. It is repeated for each option, because a common heading would also apply to later options.
@@ -75,7 +74,7 @@ impl Rank {
             tokens: plan.tokens,
             parameters: plan.parameters,
             copies: bandwidth::copies(gpu).await?,
-            software: gpu.info().device_type == wgpu::DeviceType::Cpu,
+            software: on_processor(gpu.info()),
         })
     }
 }

@@ -10,9 +10,9 @@ use wgpt::{
     infer::{generate::Limits, sampler::Sampling},
     interchange::TextCodec,
     model::{Config, Gpt},
-    ops::tuning,
+    parallel::Group,
     text::{Tokenizer, shards, tokenizer::END_OF_TEXT},
-    train::{self, Settings, portable, pretrain::Pretrain, settings::Common, supervised::Task},
+    train::{self, Settings, coordination, portable, pretrain::Pretrain, settings::Common, supervised::Task},
 };
 
 use crate::{
@@ -144,18 +144,13 @@ impl Trainer {
     /// Times the variants of every kernel; `report(name, index, count)` is called for each kernel.
     pub async fn tune(&mut self, report: Option<Function>) -> Result<()> {
         let gpu = self.trainer.gpu.clone();
-        gpu.tuner().begin();
-        self.task.rehearse(&mut self.trainer, &self.settings)?;
         let tell = |class: &str, index: usize, count: usize| {
             if let Some(report) = &report {
                 let _ = report.call3(&JsValue::NULL, &class.into(), &index.into(), &count.into());
             }
         };
-        if !gpu.tuner().continues() {
-            tuning::answer(&gpu, Some(4.0), tell).await?;
-        }
-        gpu.tuner().settle();
-        Ok(())
+        let rehearse = async || self.task.rehearse(&mut self.trainer, &self.settings);
+        Ok(coordination::tune(&gpu, &Group::alone(), rehearse, tell).await?)
     }
 
     /// Runs one step: `{"step", "loss", "norm", "lr", "seconds"}`; steps count from 1.

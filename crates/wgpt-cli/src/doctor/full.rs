@@ -15,7 +15,7 @@ use wgpt::{
         known_answers::{self, Answer},
         trajectory::{self, Trajectory},
     },
-    gpu::{Gpu, Options, capabilities},
+    gpu::{Gpu, Options, adapter::on_processor, capabilities},
     io::atomic,
 };
 
@@ -61,7 +61,7 @@ fn features(gpu: &Gpu, has: bool) -> Vec<&'static str> {
     let features = gpu.device().features();
     let mut names = capabilities::names(|feature| features.contains(feature) == has);
     // Only drivers on the processor are asked for them.
-    names.retain(|name| *name != "int64" || kernels::in_software(gpu));
+    names.retain(|name| *name != "int64" || on_processor(gpu.info()));
     names
 }
 

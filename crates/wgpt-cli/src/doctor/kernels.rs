@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Reverse,
+    collections::BTreeMap,
     panic::resume_unwind,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     thread,
@@ -16,16 +17,15 @@ use super::{
 use wgpt::{
     Error, Result,
     doctor::{Doctor, FAMILIES, Gate, Row, elements},
-    gpu::{Capabilities, Gpu, Options},
+    gpu::{Capabilities, Gpu, Options, adapter::on_processor},
     io::atomic,
     tensor::DType,
-    wgpu,
 };
 
 /// Checks every kernel and reports the results, also when it is stopped early.
 pub(super) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gpu = shared.open().await?;
-    let brief = in_software(&gpu);
+    let brief = on_processor(gpu.info());
     let Checked { rows, ended, unfinished } = check(shared, &gpu, Manner { times: !arguments.no_times, brief }).await;
     if !matches!(ended, Ok(()) | Err(Error::Interrupted)) {
         return ended;
@@ -89,8 +89,9 @@ pub(super) async fn check(shared: &Shared, gpu: &Gpu, manner: Manner) -> Checked
     // What takes long comes first, so that the devices end at about the same time.
     checks.sort_by_key(|(_, (family, _))| Reverse(share(family)));
     let all: u64 = checks.iter().map(|(_, (family, _))| share(family)).sum();
-    let several =
-        in_software(gpu) && !shared.profile && thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+    let several = on_processor(gpu.info())
+        && !shared.profile
+        && thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
     // Without a second device, the first does everything. What the second compiled is not kept: those drivers keep it
     // themselves.
     let second = if several { shared.open_device().await.ok() } else { None };
@@ -98,7 +99,7 @@ pub(super) async fn check(shared: &Shared, gpu: &Gpu, manner: Manner) -> Checked
     let done = AtomicU64::new(0);
     let (gate, next, ended) = (Gate::default(), AtomicUsize::new(0), AtomicBool::new(false));
     let work = |gpu: &Gpu| {
-        let mut results = Vec::new();
+        let mut results = BTreeMap::new();
         while let Some(&(index, (family, element))) = checks.get(next.fetch_add(1, Ordering::Relaxed)) {
             let watch = |kernel: &str, variant: &str| {
                 bar.set_message(format!("{kernel} {variant}"));
@@ -109,7 +110,7 @@ pub(super) async fn check(shared: &Shared, gpu: &Gpu, manner: Manner) -> Checked
             let outcome = pollster::block_on(doctor.check_stored(family, element));
             let over = outcome.is_err();
             ended.fetch_or(over, Ordering::Relaxed);
-            results.push((index, (doctor.rows().to_vec(), outcome)));
+            results.insert(index, (doctor.rows().to_vec(), outcome));
             if over {
                 break;
             }
@@ -127,21 +128,20 @@ pub(super) async fn check(shared: &Shared, gpu: &Gpu, manner: Manner) -> Checked
         results
     });
     bar.finish_and_clear();
-    results.sort_by_key(|(index, _)| *index);
-    let mut unfinished = checks.clone();
-    unfinished.sort_by_key(|(index, _)| *index);
-    unfinished.retain(|(index, _)| !results.iter().any(|(done, (_, outcome))| done == index && outcome.is_ok()));
-    let name = |(_, (family, element)): (usize, (&str, DType))| match element {
-        DType::F16 => format!("{family} f16"),
-        _ => family.to_string(),
-    };
-    let unfinished = unfinished.into_iter().map(name).collect();
-    let (rows, outcomes): (Vec<_>, Vec<_>) = results.into_iter().map(|(_, checked)| checked).unzip();
-    // The cause, not that the other device's checks ended for it.
-    let (stopped, failed): (Vec<_>, Vec<_>) =
-        outcomes.into_iter().filter_map(Result::err).partition(|error| matches!(error, Error::Interrupted));
-    let ended = failed.into_iter().chain(stopped).next().map_or(Ok(()), Err);
-    Checked { rows: rows.concat(), ended, unfinished }
+    checks.sort_by_key(|(index, _)| *index);
+    let (mut rows, mut unfinished, mut ended) = (Vec::new(), Vec::new(), Ok(()));
+    for (index, (family, element)) in checks {
+        let (found, outcome) = results.remove(&index).unwrap_or((Vec::new(), Err(Error::Interrupted)));
+        rows.extend(found);
+        if let Err(error) = outcome {
+            unfinished.push(if element == DType::F16 { format!("{family} f16") } else { family.to_string() });
+            // The cause counts, not that the other device's checks ended for it.
+            if matches!(ended, Ok(()) | Err(Error::Interrupted)) {
+                ended = Err(error);
+            }
+        }
+    }
+    Checked { rows, ended, unfinished }
 }
 
 /// About how long the checks of a family take beside the others, most of which is compiling.
@@ -154,11 +154,6 @@ fn share(family: &str) -> u64 {
         "sample" => 3,
         _ => 1,
     }
-}
-
-/// Whether the driver runs kernels on the processor.
-pub(super) fn in_software(gpu: &Gpu) -> bool {
-    gpu.info().device_type == wgpu::DeviceType::Cpu
 }
 
 /// What could not be checked, and why.
