@@ -9,7 +9,9 @@ PYTORCH is the output of benches/peers/pytorch.py. `<training step>.plan.json` f
 
 import json
 import os
+import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +27,32 @@ def unit(group, name, kind):
             return "FLOP/s"
         return "tokens/s" if group in ("training step", "decode") else "/s"
     return "B/s"
+
+
+def processor():
+    """The processor's name, as far as the system knows it, its family, and whether it has AVX-512."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    first = dict(re.findall(r"^(.*?)\s*: (.*)$", text.split("\n\n")[0], re.M))
+    name = first.get("model name") or platform.machine()
+    family = f"family {first['cpu family']}, " if "cpu family" in first else ""
+    flags = first.get("flags", "").split()
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
+    return f"{os.cpu_count()} threads of {name} ({family}{vectors})" if flags else f"{os.cpu_count()} threads of {name}"
+
+
+def versions(peers):
+    """The compiler, and the libraries that are compared."""
+    found = [subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.split(" (")[0]]
+    if peers:
+        lock = Path("benches/peers/Cargo.lock").read_text()
+        for name in ("burn", "forge-ml"):
+            found += [f"{name} {version}" for version in re.findall(rf'name = "{name}"\nversion = "(.*)"', lock)]
+        torch = [row["version"] for row in peers if "version" in row]
+        found += [f"PyTorch {torch[0]}"] if torch else []
+    return ", ".join(found)
 
 
 def order(row):
@@ -113,7 +141,7 @@ report = {"adapter": adapter, "command": command, "roofline": roofs, "benches": 
 (results / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
 lines = [f"# {adapter}", "", f"Medians of `{command}`. The last column is the share of the roofline measured in the same run: the rate of",
          "multiply-adds in registers for kernels that count FLOP, of a copying kernel for those that count bytes (above 100 %",
-         "where the data stays in a cache).", ""]
+         "where the data stays in a cache).", "", f"Processor: {processor()}. Compiled with {versions(peers)}.", ""]
 if peers:
     lines += peers_table(peers)
 for group in dict.fromkeys(row["group"] for row in rows):

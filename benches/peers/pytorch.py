@@ -145,4 +145,5 @@ def seconds(call):
     return statistics.median(samples)
 
 
-print(json.dumps([{"group": group, "name": f"PyTorch {DEVICE}", "seconds": seconds(call)} for group, call in cases()]))
+name, version = f"PyTorch {DEVICE}", torch.__version__
+print(json.dumps([{"group": group, "name": name, "version": version, "seconds": seconds(call)} for group, call in cases()]))
