@@ -33,7 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("text", &["trusted", "content", "random", "io::atomic"]),
     // Ratings know texts, and neither models nor GPUs.
     ("feedback", &["text"]),
-    ("interchange", &["hash", "formats", "gpu", "io", "model", "text"]),
+    ("interchange", &["content", "hash", "formats", "gpu", "io", "model", "text"]),
     ("infer", &["gpu", "tensor", "tape", "ops", "model", "random"]),
     ("conversation", &["infer", "interchange", "text"]),
     (

@@ -136,6 +136,14 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: String,
     },
+    /// A database that other programs have been writing to for too long.
+    #[error("{}: cannot {action}: other programs are writing to it; try again", path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// What cannot be done, as in "cannot {action}".
+        action: &'static str,
+    },
     /// A text that is shorter than one window.
     #[error(
         "{}: {}, and a window of context {context} takes {}",

@@ -9,14 +9,25 @@ use crate::{Error, Result, hash};
 /// Maps a file into memory, read-only.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be opened or mapped.
+/// [`Error::Io`] when the file cannot be opened or mapped; [`Error::Data`] for a folder, a pipe or a device.
 pub fn map(path: &Path) -> Result<memmap2::Mmap> {
-    let file = File::open(path).map_err(Error::io(path, "open"))?;
-    // SAFETY: wgpt never shortens or overwrites in place what it maps: token files, checkpoints and models are written
-    // under a temporary name that is renamed (`io::atomic`), so the pages stay valid. Another program that truncates the
-    // file while it is mapped can end this process; the alternative, reading whole shards into memory, would rule out large
-    // data sets.
-    unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io(path, "map"))
+    // Opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(Error::io(path, "open"))?.is_file() {
+        return Err(Error::data(path, "not a regular file"));
+    }
+    map_file(&File::open(path).map_err(Error::io(path, "open"))?, path)
+}
+
+/// Maps an open file, which messages call `path`, into memory, read-only.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be mapped.
+pub fn map_file(file: &File, path: &Path) -> Result<memmap2::Mmap> {
+    // SAFETY: wgpt never shortens or overwrites in place what it maps: checkpoints and models are written under a temporary
+    // name that is renamed (`io::atomic`), and temporary files have no name, so the pages stay valid. Another program that
+    // truncates the file while it is mapped can end this process; the alternative, reading whole models into memory, would
+    // rule out large ones. Token files, which change more often, are read and not mapped.
+    unsafe { memmap2::Mmap::map(file) }.map_err(Error::io(path, "map"))
 }
 
 /// Tells the system that the pages of a range of a mapped file need not stay in memory. Only a hint: a page that is read

@@ -1,41 +1,49 @@
-//! Reads prompts and answers from JSONL files for scoring by a reward model; any verdicts in them are ignored.
+//! Reads prompts and answers from data files for scoring by a reward model; any verdicts in them are ignored.
 
 use std::path::Path;
 
 use super::{
     lines::{self, Task},
-    tally::{Mistake, Tally},
+    tally::{Mistake, Refusal, Tally},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, text::DataFile};
 
-/// A line's number, from 1, and its content.
-pub type Line = (usize, Task);
+/// The prompts and answers of a data file.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Each with the number of its record.
+    pub tasks: Vec<(u64, Task)>,
+    /// The records that are none.
+    pub mistakes: Tally<Mistake>,
+    /// What the numbers of records count, such as "line".
+    pub unit: &'static str,
+}
 
-/// Reads the prompts and answers of a JSONL file with their line numbers. A line is `{"prompt", "answer"}`, `{"prompt",
-/// "answers"}` or a pair in one of the forms that an import accepts ([`super::read`]), chosen before rejected. Lines
-/// with mistakes are counted.
+/// Reads the prompts and answers of a data file. A record is `{"prompt", "answer"}`, `{"prompt", "answers"}` or a pair in one
+/// of the forms that an import accepts ([`super::read`]), chosen before rejected. Records with mistakes are counted.
 ///
 /// # Errors
-/// [`Error::Data`] with all reasons if no line can be used, [`Error::Io`].
-pub fn answered(path: &Path) -> Result<(Vec<Line>, Tally<Mistake>)> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+/// [`Error::Data`] with all reasons if no record can be used; the errors of [`DataFile::open`] and [`DataFile::records`].
+pub fn answered(path: &Path) -> Result<Answered> {
+    let file = DataFile::open(path)?;
+    let unit = file.layout().unit();
     let (mut tasks, mut mistakes) = (Vec::new(), Tally::default());
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match lines::answered(line) {
-            Ok(task) => tasks.push((index + 1, task)),
-            Err(refusal) => mistakes.add(refusal.mistake, index as u64 + 1, refusal.detail),
-        }
-    }
+    file.records(
+        |_| (),
+        |number, record| {
+            match record.map_err(Refusal::from).and_then(|record| lines::answered(&record)) {
+                Ok(task) => tasks.push((number, task)),
+                Err(refusal) => mistakes.add(refusal.mistake, number, refusal.detail),
+            }
+            Ok(())
+        },
+    )?;
     if tasks.is_empty() {
-        let reason = "no answers: give lines of {\"prompt\": ..., \"answer\": ...} or \"answers\": [...]".to_string();
-        let all: Vec<_> = std::iter::once(reason).chain(mistakes.lines("line")).collect();
+        let reason = "no answers: give records of {\"prompt\": ..., \"answer\": ...} or \"answers\": [...]".to_string();
+        let all: Vec<_> = std::iter::once(reason).chain(mistakes.lines(unit)).collect();
         return Err(Error::data(path, all.join("\n")));
     }
-    Ok((tasks, mistakes))
+    Ok(Answered { tasks, mistakes, unit })
 }
 
 #[cfg(test)]
@@ -54,7 +62,8 @@ mod tests {
 {"prompt": "Why?"}
 "#;
         std::fs::write(&path, text).unwrap();
-        let (tasks, mistakes) = answered(&path).unwrap();
+        let Answered { tasks, mistakes, unit } = answered(&path).unwrap();
+        assert_eq!(unit, "line");
         let counts: Vec<_> = tasks.iter().map(|(line, task)| (*line, task.answers.len())).collect();
         assert_eq!(counts, [(1, 1), (2, 3), (4, 2)]);
         assert_eq!(mistakes.count(Mistake::AnswerCount), 1);

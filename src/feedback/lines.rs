@@ -1,4 +1,4 @@
-//! Parses one line of a JSONL file as a rating, or as a prompt to rate.
+//! Parses a JSON record as a rating, or as a prompt to rate.
 
 use serde_json::{Map, Value, json};
 
@@ -7,6 +7,13 @@ use super::{
     rating::{Answer, Rating, Verdict, check_answers},
     tally::{Mistake, Refusal},
     transcript,
+};
+use crate::{
+    error::counted,
+    text::{
+        Message,
+        data_file::{LONGEST, Unreadable},
+    },
 };
 
 /// A prompt to rate.
@@ -23,12 +30,12 @@ pub struct Task {
 ///
 /// # Errors
 /// Returns a [`Refusal`].
-pub fn task(line: &[u8]) -> Result<Task, Refusal> {
-    let object = object(line)?;
-    let prompt = Prompt::from_json(field(&object, "prompt")?)?;
+pub fn task(record: &Value) -> Result<Task, Refusal> {
+    let object = object(record)?;
+    let prompt = prompt(object)?;
     let answers = match object.get("answers") {
         None | Some(Value::Null) => Vec::new(),
-        Some(_) => answers(&object)?,
+        Some(_) => answers(&prompt, object)?,
     };
     if !answers.is_empty() {
         check_answers(&answers)?;
@@ -38,51 +45,66 @@ pub fn task(line: &[u8]) -> Result<Task, Refusal> {
 
 /// Parses a prompt with at least one answer, ignoring any verdict: `{"prompt", "answer"}`, `{"prompt", "answers"}`, or
 /// a pair.
-pub(super) fn answered(line: &[u8]) -> Result<Task, Refusal> {
-    let object = object(line)?;
+pub(super) fn answered(record: &Value) -> Result<Task, Refusal> {
+    let object = object(record)?;
     let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
     let (prompt, answers) = if has("chosen") && has("rejected") {
-        let (prompt, chosen, rejected) = pair(&object)?;
-        (prompt, vec![chosen, rejected])
+        preferred(object)?
     } else {
-        let prompt = Prompt::from_json(field(&object, "prompt")?)?;
-        let one = || Ok(vec![Answer::text(answer_text(field(&object, "answer")?, "answer")?)]);
-        (prompt, if has("answer") { one()? } else { answers(&object)? })
+        let prompt = prompt(object)?;
+        let one = |name| answer_text(&prompt, field(object, name)?, name).map(|text| vec![Answer::text(text)]);
+        let answers = match ["answer", "completion"].into_iter().find(|name| has(name)) {
+            Some(name) => one(name)?,
+            None => answers(&prompt, object)?,
+        };
+        (prompt, answers)
     };
     check_answers(&answers)?;
     Ok(Task { prompt, answers })
 }
 
-/// Parses a rating in one of the forms listed at [`super::read::read`]. `rater` is used if the line does not name one.
-pub(super) fn rating(line: &[u8], rater: &str) -> Result<Rating, Refusal> {
-    let object = object(line)?;
+/// Parses a rating in one of the forms listed at [`super::read::read`]. `rater` is used if the record does not name one.
+pub(super) fn rating(record: &Value, rater: &str) -> Result<Rating, Refusal> {
+    let object = object(record)?;
     let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
     let (prompt, answers, verdict) = if has("kind") {
-        whole(&object)?
+        whole(object)?
     } else if has("chosen") && has("rejected") {
-        let (prompt, chosen, rejected) = pair(&object)?;
-        (prompt, vec![chosen, rejected], Verdict::Ranking(vec![1, 2]))
+        let (prompt, answers) = preferred(object)?;
+        let ranks = (0..answers.len()).map(|index| if index == 0 { 1 } else { 2 }).collect();
+        (prompt, answers, Verdict::Ranking(ranks))
     } else if has("answers") && has("best") {
-        let best = field(&object, "best")?;
+        let best = field(object, "best")?;
         let best = best.as_u64().and_then(|best| usize::try_from(best).ok());
         let best = best.ok_or_else(|| wrong("best", "the number of an answer, from 0"))?;
-        (Prompt::from_json(field(&object, "prompt")?)?, answers(&object)?, Verdict::Best(best))
+        let prompt = prompt(object)?;
+        let answers = answers(&prompt, object)?;
+        (prompt, answers, Verdict::Best(best))
     } else if has("answer") && object.contains_key("score") {
-        let score = match field(&object, "score")? {
+        let score = match field(object, "score")? {
             Value::Number(score) => score.as_f64().unwrap_or(f64::NAN),
             other => return Err(Refusal::new(Mistake::NotFinite, other.to_string())),
         };
-        let answer = answer_text(field(&object, "answer")?, "answer")?;
-        let answer = Answer { model: text(&object, "model"), ..Answer::text(answer) };
-        (Prompt::from_json(field(&object, "prompt")?)?, vec![answer], Verdict::Scores(vec![Some(score)]))
+        let prompt = prompt(object)?;
+        let answer = answer_text(&prompt, field(object, "answer")?, "answer")?;
+        let answer = Answer { model: text(object, "model"), ..Answer::text(answer) };
+        (prompt, vec![answer], Verdict::Scores(vec![Some(score)]))
+    } else if has("completion") && has("label") {
+        let label = field(object, "label")?;
+        let label = label.as_bool().or_else(|| label.as_u64().filter(|label| *label < 2).map(|label| label == 1));
+        let good = label.ok_or_else(|| wrong("label", "true or false"))?;
+        let prompt = prompt(object)?;
+        let answer = Answer::text(answer_text(&prompt, field(object, "completion")?, "completion")?);
+        (prompt, vec![answer], Verdict::Scores(vec![Some(f64::from(u8::from(good)))]))
     } else {
         let names: Vec<_> = object.keys().map(String::as_str).collect();
         let detail = format!(
-            "it has {names:?}; known are prompt, chosen, rejected; chosen, rejected; prompt, answer, score; prompt, answers, best"
+            "it has {names:?}; known are prompt, chosen, rejected; chosen, rejected; prompt, answer, score; prompt, answers, best; \
+             prompt, completion, label"
         );
         return Err(Refusal::new(Mistake::UnknownForm, detail));
     };
-    let rater = text(&object, "rater").filter(|name| !name.trim().is_empty()).unwrap_or_else(|| rater.to_string());
+    let rater = text(object, "rater").filter(|name| !name.trim().is_empty()).unwrap_or_else(|| rater.to_string());
     // A time that does not fit in an i64 is not a valid time.
     let time = object.get("time").and_then(Value::as_u64).filter(|time| i64::try_from(*time).is_ok());
     Rating::new(prompt, answers, verdict, rater, time)
@@ -118,59 +140,104 @@ fn whole(object: &Map<String, Value>) -> Result<(Prompt, Vec<Answer>, Verdict), 
     let values: Vec<_> = values.map(|answer| answer.get("value").and_then(Value::as_f64)).collect();
     let kind = text(object, "kind").ok_or_else(|| wrong("kind", "a string"))?;
     let verdict = Verdict::from_values(&kind, &values)?;
-    Ok((Prompt::from_json(field(object, "prompt")?)?, answers(object)?, verdict))
+    let prompt = prompt(object)?;
+    let answers = answers(&prompt, object)?;
+    Ok((prompt, answers, verdict))
 }
 
-/// With a "prompt", "chosen" and "rejected" are answers; without one they are two conversations with a common
-/// beginning.
-fn pair(object: &Map<String, Value>) -> Result<(Prompt, Answer, Answer), Refusal> {
+/// The prompt of a record: `"prompt"` or, as some data sets call it, `"question"`, after a `"system"` message if there is one.
+fn prompt(object: &Map<String, Value>) -> Result<Prompt, Refusal> {
+    let name = if filled(object, "prompt") { "prompt" } else { "question" };
+    let prompt = Prompt::from_json(field(object, if filled(object, name) { name } else { "prompt" })?)?;
+    match object.get("system").and_then(Value::as_str).filter(|text| !text.trim().is_empty()) {
+        Some(text) => {
+            let system = std::iter::once(Message::new("system", text));
+            Prompt::conversation(system.chain(prompt.messages().iter().cloned()).collect())
+        }
+        None => Ok(prompt),
+    }
+}
+
+fn filled(object: &Map<String, Value>, name: &str) -> bool {
+    object.get(name).is_some_and(|value| !value.is_null())
+}
+
+/// The prompt of a preference, the chosen answer, and the rejected one, or several. With a prompt, "chosen" and "rejected" are
+/// answers to it; without one they are two conversations with a common beginning.
+fn preferred(object: &Map<String, Value>) -> Result<(Prompt, Vec<Answer>), Refusal> {
     let (chosen, rejected) = (field(object, "chosen")?, field(object, "rejected")?);
-    if let Some(prompt) = object.get("prompt").filter(|prompt| !prompt.is_null()) {
-        let (chosen, rejected) = (answer_text(chosen, "chosen")?, answer_text(rejected, "rejected")?);
-        return Ok((Prompt::from_json(prompt)?, Answer::text(chosen), Answer::text(rejected)));
+    if filled(object, "prompt") || filled(object, "question") {
+        let prompt = prompt(object)?;
+        let several = rejected.as_array().filter(|list| list.iter().all(|one| one.is_string() || one.is_array()));
+        let rejected = several.map_or(std::slice::from_ref(rejected), Vec::as_slice).iter();
+        let answers = std::iter::once((chosen, "chosen")).chain(rejected.map(|one| (one, "rejected")));
+        let answers = answers.map(|(value, name)| answer_text(&prompt, value, name).map(Answer::text));
+        let answers = answers.collect::<Result<Vec<_>, _>>()?;
+        return Ok((prompt, answers));
     }
     let turns = |value: &Value, name| match value {
         Value::String(text) => transcript::parse(text),
         other => prompt::messages(other, name),
     };
     let (prompt, chosen, rejected) = transcript::common(turns(chosen, "chosen")?, turns(rejected, "rejected")?)?;
-    Ok((prompt, Answer::text(chosen), Answer::text(rejected)))
+    Ok((prompt, vec![Answer::text(chosen), Answer::text(rejected)]))
 }
 
-/// A string, or a list of one assistant message, the form that trl writes.
-fn answer_text(value: &Value, name: &str) -> Result<String, Refusal> {
-    if let Value::String(text) = value {
-        return Ok(text.clone());
+/// An answer to `prompt`: a string, an object with a "text" or a "content", a list of one assistant message (the form that trl
+/// writes), or the whole conversation.
+fn answer_text(prompt: &Prompt, value: &Value, name: &str) -> Result<String, Refusal> {
+    match value {
+        Value::String(text) => return Ok(text.clone()),
+        Value::Object(object) if !object.contains_key("role") => {
+            let said = text(object, "text").or_else(|| text(object, "content"));
+            return said.ok_or_else(|| wrong(name, "a string, or an object with a \"text\""));
+        }
+        _ => {}
     }
-    match &prompt::messages(value, name)?[..] {
-        [only] if only.role == "assistant" => Ok(only.content.clone()),
-        [only] => Err(Refusal::new(Mistake::UnknownRole, format!("\"{name}\" is by {:?}", only.role))),
-        _ => Err(wrong(name, "a string or a list of one message")),
+    let list = if value.is_object() { &Value::Array(vec![value.clone()]) } else { value };
+    let mut turns = prompt::messages(list, name)?;
+    match turns.pop() {
+        None => return Err(wrong(name, "a string or a list of messages")),
+        Some(last) if last.role != "assistant" => {
+            return Err(Refusal::new(Mistake::UnknownRole, format!("\"{name}\" is by {:?}", last.role)));
+        }
+        // A conversation may leave out the system message, and a prompt that is a text is its last question.
+        Some(last) if prompt.messages().ends_with(&turns) => return Ok(last.content),
+        Some(_) => {}
     }
+    Err(Refusal::new(
+        Mistake::NoCommonPrompt,
+        format!("\"{name}\" has {} before its last answer", counted(turns.len(), "message")),
+    ))
 }
 
-fn answers(object: &Map<String, Value>) -> Result<Vec<Answer>, Refusal> {
+fn answers(prompt: &Prompt, object: &Map<String, Value>) -> Result<Vec<Answer>, Refusal> {
     let answer = |value: &Value| match value {
-        Value::Object(object) => {
+        Value::Object(object) if object.contains_key("text") => {
             let sampling = object.get("sampling").filter(|sampling| sampling.is_object()).cloned();
             let said = text(object, "text").ok_or_else(|| wrong("text", "a string"))?;
             Ok(Answer { text: said, model: text(object, "model"), sampling })
         }
-        other => answer_text(other, "answers").map(Answer::text),
+        other => answer_text(prompt, other, "answers").map(Answer::text),
     };
     let list = field(object, "answers")?.as_array().ok_or_else(|| wrong("answers", "a list"))?;
     list.iter().map(answer).collect()
 }
 
-fn object(line: &[u8]) -> Result<Map<String, Value>, Refusal> {
-    match serde_json::from_slice(line) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Refusal::new(Mistake::NotJson, "another JSON value")),
-        Err(error) if error.to_string().starts_with("number out of range") => {
-            Err(Refusal::new(Mistake::NotFinite, "a number beyond all floats"))
+impl From<Unreadable> for Refusal {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::TooLong => Self::new(Mistake::TooLong, format!("more than {LONGEST} bytes")),
+            Unreadable::NotJson(error) if error.starts_with("number out of range") => {
+                Self::new(Mistake::NotFinite, "a number beyond all floats")
+            }
+            Unreadable::NotJson(error) => Self::new(Mistake::NotJson, error),
         }
-        Err(error) => Err(Refusal::new(Mistake::NotJson, error.to_string())),
     }
+}
+
+fn object(record: &Value) -> Result<&Map<String, Value>, Refusal> {
+    record.as_object().ok_or_else(|| Refusal::new(Mistake::NotJson, "another JSON value"))
 }
 
 fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, Refusal> {
@@ -190,7 +257,7 @@ mod tests {
     use super::*;
 
     fn read(value: Value) -> Result<Rating, Mistake> {
-        rating(value.to_string().as_bytes(), "file").map_err(|refusal| refusal.mistake)
+        rating(&value, "file").map_err(|refusal| refusal.mistake)
     }
 
     #[test]
@@ -214,6 +281,38 @@ mod tests {
         }
     }
 
+    /// The layouts of data sets that many people train on.
+    #[test]
+    fn published_layouts_are_read() {
+        let said = |role: &str, text: &str| json!({"role": role, "content": text});
+        let (ask, good, bad) = (said("user", "Why?"), said("assistant", "So."), said("assistant", "No."));
+        let pair = read(json!({"prompt": "Why?", "chosen": "So.", "rejected": "No."})).unwrap();
+        for other in [
+            // A text as prompt beside whole conversations, as in ultrafeedback_binarized.
+            json!({"prompt": "Why?", "chosen": [ask, good], "rejected": [ask, bad], "score_chosen": 8.0, "score_rejected": 3.5}),
+            // trl, conversational, with an explicit prompt.
+            json!({"prompt": [ask], "chosen": [good], "rejected": [bad]}),
+            json!({"chosen": [ask, good], "rejected": [ask, bad]}),
+            json!({"prompt": "Why?", "chosen": good, "rejected": bad}),
+            json!({"prompt": "Why?", "chosen": {"text": "So."}, "rejected": {"content": "No."}}),
+            json!({"question": "Why?", "chosen": "So.", "rejected": "No."}),
+            json!({"prompt": null, "question": "Why?", "chosen": "So.", "rejected": "No."}),
+        ] {
+            assert_eq!(read(other.clone()), Ok(pair.clone()), "{other}");
+        }
+        let system =
+            read(json!({"system": "Be terse.", "question": "Why?", "chosen": "So.", "rejected": "No."})).unwrap();
+        assert_eq!(system.prompt().messages(), [Message::new("system", "Be terse."), Message::new("user", "Why?")]);
+        let several = read(json!({"prompt": "Why?", "chosen": "So.", "rejected": ["No.", "Oh."]})).unwrap();
+        assert_eq!((several.verdict(), several.answers().len()), (&Verdict::Ranking(vec![1, 2, 2]), 3));
+        for (label, score) in [(json!(true), 1.0), (json!(false), 0.0), (json!(1), 1.0)] {
+            let labelled = read(json!({"prompt": [ask], "completion": [good], "label": label})).unwrap();
+            assert_eq!(labelled.verdict(), &Verdict::Scores(vec![Some(score)]));
+        }
+        let asked = task(&json!({"question": "Why?", "answers": ["So.", "No."]})).unwrap();
+        assert_eq!((asked.prompt.last(), asked.answers.len()), ("Why?", 2));
+    }
+
     #[test]
     fn mistakes_are_told_apart() {
         for (value, mistake) in [
@@ -221,6 +320,16 @@ mod tests {
             (json!({"question": "Why?"}), Mistake::UnknownForm),
             (json!({"prompt": "Why?", "chosen": "So.", "rejected": null}), Mistake::UnknownForm),
             (json!({"prompt": "Why?", "chosen": 3, "rejected": "So."}), Mistake::WrongField),
+            (
+                json!({"prompt": "Why?", "chosen": [{"role": "user", "content": "How?"}, {"role": "assistant", "content": "So."}], "rejected": "No."}),
+                Mistake::NoCommonPrompt,
+            ),
+            (
+                json!({"prompt": "Why?", "chosen": {"role": "assistant", "content": "So.", "tool_calls": [1]}, "rejected": "No."}),
+                Mistake::Meaning,
+            ),
+            (json!({"prompt": "Why?", "completion": "So.", "label": "good"}), Mistake::WrongField),
+            (json!({"question": 3, "chosen": "So.", "rejected": "No."}), Mistake::WrongField),
             (json!({"prompt": "Why?", "chosen": "So.", "rejected": "So."}), Mistake::EqualAnswers),
             (json!({"prompt": "Why?", "chosen": "So.", "rejected": " \n"}), Mistake::EmptyAnswer),
             (
@@ -238,15 +347,18 @@ mod tests {
             assert_eq!(read(value.clone()), Err(mistake), "{value}");
         }
         let line = br#"{"prompt": "Why?", "answer": "So.", "score": 1e999}"#;
-        assert_eq!(rating(line, "file").unwrap_err().mistake, Mistake::NotFinite);
-        assert_eq!(rating(b"\xff", "file").unwrap_err().mistake, Mistake::NotJson);
+        let refusal = |bytes: &[u8]| {
+            Refusal::from(Unreadable::NotJson(serde_json::from_slice::<Value>(bytes).unwrap_err().to_string()))
+        };
+        assert_eq!(refusal(line).mistake, Mistake::NotFinite);
+        assert_eq!(refusal(b"\xff").mistake, Mistake::NotJson);
     }
 
     #[test]
     fn tasks_with_and_without_answers() {
-        assert!(task(br#"{"prompt": "Why?"}"#).unwrap().answers.is_empty());
-        assert_eq!(task(br#"{"prompt": "Why?", "answers": ["a", "b"]}"#).unwrap().answers.len(), 2);
-        assert_eq!(task(br#"{"prompt": "Why?", "answers": ["a", ""]}"#).unwrap_err().mistake, Mistake::EmptyAnswer);
-        assert_eq!(task(br#"{"text": "Why?"}"#).unwrap_err().mistake, Mistake::WrongField);
+        assert!(task(&json!({"prompt": "Why?"})).unwrap().answers.is_empty());
+        assert_eq!(task(&json!({"prompt": "Why?", "answers": ["a", "b"]})).unwrap().answers.len(), 2);
+        assert_eq!(task(&json!({"prompt": "Why?", "answers": ["a", ""]})).unwrap_err().mistake, Mistake::EmptyAnswer);
+        assert_eq!(task(&json!({"text": "Why?"})).unwrap_err().mistake, Mistake::WrongField);
     }
 }

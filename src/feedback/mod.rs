@@ -13,10 +13,10 @@ mod samples;
 pub mod tally;
 pub mod transcript;
 
-pub use answered::answered;
+pub use answered::{Answered, answered};
 pub use lines::{Task, task};
 pub use prompt::Prompt;
 pub use rating::{Answer, MOST_ANSWERS, Rating, Verdict};
-pub use read::read;
+pub use read::{Records, read};
 pub use samples::{BestOf, LeftOut, Preference, RatingSource, Samples, Scored, Stored, preferences_of};
 pub use tally::{Mistake, Refusal, Tally};

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::tally::{Mistake, Refusal};
-use crate::text::Message;
+use crate::text::{
+    Message,
+    messages::{self, Unclear},
+};
 
 /// A checked conversation: roles are system (first message only), user and assistant; no message is empty; the last one
 /// is the user's. A plain text is one user message: a model without a chat template continues just that text, so base
@@ -84,17 +87,24 @@ impl Prompt {
     }
 }
 
-/// Parses a list of `{"role", "content"}`; other fields are ignored. `name` is the field's name in errors.
+/// Parses a list of `{"role", "content"}`; see [`messages::turns`]. `name` is the field's name in errors.
 pub fn messages(value: &Value, name: &str) -> Result<Vec<Message>, Refusal> {
-    let wrong = || {
-        let detail = format!("\"{name}\" is neither a string nor a list of {{\"role\", \"content\"}}");
-        Refusal::new(Mistake::WrongField, detail)
+    let refusal = |unclear| match unclear {
+        Unclear::NoList => {
+            let detail = format!("\"{name}\" is neither a string nor a list of {{\"role\", \"content\"}}");
+            Refusal::new(Mistake::WrongField, detail)
+        }
+        Unclear::Role(role) => {
+            Refusal::new(Mistake::UnknownRole, format!("{role:?}; known are system, user, assistant"))
+        }
+        Unclear::Content(content) => {
+            Refusal::new(Mistake::WrongField, format!("a content of \"{name}\" is not a text: {content}"))
+        }
+        Unclear::Field(field) => Refusal::new(Mistake::Meaning, format!("{field:?} in \"{name}\"")),
+        Unclear::Weight(weight) => Refusal::new(Mistake::WrongField, format!("a weight in \"{name}\" is {weight}")),
     };
-    let message = |item: &Value| {
-        let text = |key: &str| item.get(key).and_then(Value::as_str).ok_or_else(wrong);
-        Ok(Message::new(text("role")?, text("content")?))
-    };
-    value.as_array().ok_or_else(wrong)?.iter().map(message).collect()
+    let turns = messages::turns(value).map_err(refusal)?;
+    Ok(turns.into_iter().map(|turn| turn.message).collect())
 }
 
 #[cfg(test)]
@@ -125,7 +135,7 @@ mod tests {
             (json!([robot]), Mistake::UnknownRole),
             (json!([user, assistant]), Mistake::PromptEnd),
             (json!([user, system, user]), Mistake::SystemNotFirst),
-            (json!([{"role": "user"}]), Mistake::WrongField),
+            (json!([{"role": "user"}]), Mistake::EmptyPrompt),
             (json!(null), Mistake::WrongField),
             (json!(17), Mistake::WrongField),
         ] {

@@ -85,14 +85,17 @@ pub struct Samples<T> {
     pub left_out: Tally<LeftOut>,
 }
 
-/// The pairs ordered by the ratings of a JSONL file, without storing them, and the lines that are not ratings; see
-/// [`read::read`]. Positions in the tallies are line numbers. `progress` is called with the number of bytes read.
+/// The pairs ordered by the ratings of a data file, without storing them, the records that are not ratings, and what the
+/// positions in the tallies count, such as "line"; see [`read::read`]. `progress` is called with the number of bytes read.
 ///
 /// # Errors
-/// [`crate::Error::Io`].
-pub fn preferences_of(path: &Path, progress: impl FnMut(u64)) -> Result<(Samples<Preference>, Tally<Mistake>)> {
+/// Returns the errors of [`read::read`].
+pub fn preferences_of(
+    path: &Path,
+    progress: impl FnMut(u64),
+) -> Result<(Samples<Preference>, Tally<Mistake>, &'static str)> {
     let (mut samples, mut left_out, mut mistakes) = (Vec::new(), Tally::default(), Tally::default());
-    read::read(path, "", progress, |line, rating| {
+    let records = read::read(path, "", progress, |line, rating| {
         match rating {
             Ok(rating) if rating.verdict() == &Verdict::Skip => left_out.add(LeftOut::Skipped, line, ""),
             Ok(rating) => pairs(line, &rating, &mut samples, &mut left_out),
@@ -101,7 +104,7 @@ pub fn preferences_of(path: &Path, progress: impl FnMut(u64)) -> Result<(Samples
         Ok(())
     })?;
     let samples = samples.into_iter().map(|(_, pair)| pair).collect();
-    Ok((Samples { samples, left_out }, mistakes))
+    Ok((Samples { samples, left_out }, mistakes, records.unit))
 }
 
 /// Adds the pairs ordered by the rating at `id`.

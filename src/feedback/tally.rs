@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Kinds of mistakes in a prompt, an answer or a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mistake {
-    /// Not a JSON object in UTF-8.
+    /// Not a JSON object.
     NotJson,
     /// Longer than the longest line accepted.
     TooLong,
@@ -15,6 +15,8 @@ pub enum Mistake {
     UnknownForm,
     /// A field that is missing or has another type.
     WrongField,
+    /// A field that changes what a message means, and that a text cannot express.
+    Meaning,
     /// A role other than system, user, assistant.
     UnknownRole,
     /// A system message that is not the first.
@@ -48,6 +50,7 @@ impl fmt::Display for Mistake {
             Self::TooLong => "the line is too long",
             Self::UnknownForm => "none of the known sets of fields",
             Self::WrongField => "a field is missing or has another type",
+            Self::Meaning => "a field changes what a message means, and a text cannot express that",
             Self::UnknownRole => "unknown role",
             Self::SystemNotFirst => "a system message is not the first",
             Self::EmptyPrompt => "empty prompt or message",

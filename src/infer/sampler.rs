@@ -65,9 +65,9 @@ impl Sampling {
         if !(0.0..=1.0).contains(&self.min_p) {
             return Err(Error::setting("min_p", self.min_p, "give 0 to 1"));
         }
-        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
+        if !(0.01..=100.0).contains(&self.repetition_penalty) {
             let penalty = self.repetition_penalty;
-            return Err(Error::setting("repetition_penalty", penalty, "give more than 0; 1 is none"));
+            return Err(Error::setting("repetition_penalty", penalty, "give 0.01 to 100; 1 is none"));
         }
         Ok(())
     }

@@ -13,12 +13,13 @@ pub mod layout;
 pub mod load;
 pub mod text_codec;
 
-use std::{fs, path::Path};
+use std::{fs, io::Read, path::Path};
 
 pub use text_codec::TextCodec;
 
 use crate::{
     Error, Result,
+    content::{GZIP, foreign, web_page, without_mark},
     formats::{Format, gguf::GgufFile, quantise},
     model::{Source, parameters::ParameterSpec},
     text::Tokenizer,
@@ -30,7 +31,7 @@ use crate::{
 /// # Errors
 /// [`Error::Checkpoint`] naming the file and what is wrong with it, [`Error::Io`].
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
-    refuse_empty(path)?;
+    refuse_others(path)?;
     if GgufFile::is_gguf(path) {
         return Ok(Box::new(gguf::Model::open(path)?));
     }
@@ -53,13 +54,29 @@ pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
     TextCodec::open(path).map(|codec| codec.tokenizer)
 }
 
-/// Refuses a file without content: it would be taken for a part of the folder that contains it.
-fn refuse_empty(path: &Path) -> Result<()> {
-    match path.metadata() {
-        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
-            Err(Error::checkpoint(path, "the file is empty; was its download or copy cut off?"))
-        }
-        _ => Ok(()),
+/// Refuses a file that cannot be a model, or part of one, by its kind and its first bytes: it would be taken for a part of the
+/// folder that contains it.
+fn refuse_others(path: &Path) -> Result<()> {
+    // What is missing is reported by whoever looks for it.
+    let Ok(metadata) = path.metadata() else { return Ok(()) };
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    if !metadata.is_file() {
+        return Err(Error::checkpoint(path, "not a regular file"));
+    }
+    let mut head = [0; 512];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut head)).map_err(Error::io(path, "read"))?;
+    let head = &head[..read];
+    if head.is_empty() {
+        return Err(Error::checkpoint(path, "the file is empty; was its download or copy cut off?"));
+    }
+    if head.starts_with(GZIP) {
+        return Err(Error::checkpoint(path, "it is compressed with gzip; decompress it first, as with `gzip -d`"));
+    }
+    match foreign(head).or(web_page(head)).filter(|_| !GgufFile::is_gguf(path)) {
+        Some(what) => Err(Error::checkpoint(path, what)),
+        None => Ok(()),
     }
 }
 
@@ -74,7 +91,11 @@ fn folder_of(path: &Path) -> &Path {
 
 fn read_json(path: &Path) -> Result<serde_json::Value> {
     let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::checkpoint(path, format!("not valid JSON: {error}")))
+    let not_json = |error| match foreign(&bytes).or(web_page(&bytes)) {
+        Some(what) => Error::checkpoint(path, what),
+        None => Error::checkpoint(path, format!("not valid JSON: {error}")),
+    };
+    serde_json::from_slice(without_mark(&bytes)).map_err(not_json)
 }
 
 /// The bytes to store for a piece of `source`'s parameter `spec` in a format; zeros for a bias that the source lacks.

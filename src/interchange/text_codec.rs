@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{adapter::Adapters, folder_of, gguf, huggingface, refuse_empty};
+use super::{adapter::Adapters, folder_of, gguf, huggingface, refuse_others};
 use crate::{
     Result,
     formats::gguf::GgufFile,
@@ -58,7 +58,7 @@ impl TextCodec {
     /// [`crate::Error::Tokenizer`], [`crate::Error::Checkpoint`], [`crate::Error::Data`] or [`crate::Error::Io`] if
     /// there is none, or none that wgpt can read.
     pub fn open(path: &Path) -> Result<Self> {
-        refuse_empty(path)?;
+        refuse_others(path)?;
         if GgufFile::is_gguf(path) {
             return Self::of_gguf(&GgufFile::open(path)?);
         }

@@ -39,15 +39,16 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
     fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let prefix = format!("{TEMPORARY}{}-", name.to_string_lossy());
     remove_stale(folder, &prefix);
-    let unique = format!("{prefix}{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-    let temporary = Temporary(folder.join(unique));
-
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&temporary.0)
-        .map_err(Error::io(path, "create"))?;
+    let (temporary, file) = loop {
+        let unique = format!("{prefix}{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let unique = folder.join(unique);
+        // What has this name already is not ours, or was left by a dead process of the same number.
+        match OpenOptions::new().write(true).create_new(true).open(&unique) {
+            Ok(file) => break (Temporary(unique), file),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io(path, "create")(error)),
+        }
+    };
     let mut buffered = BufWriter::with_capacity(1 << 20, file);
     fill(&mut buffered)?;
     let file = buffered.into_inner().map_err(|e| Error::io(path, "write")(e.into_error()))?;
@@ -55,6 +56,19 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
     drop(file);
     fs::rename(&temporary.0, path).map_err(Error::io(path, "replace"))?;
     sync_folder(folder)
+}
+
+/// Creates a folder, and missing parents, that only its owner can read: what is written there are people's texts. A folder that
+/// exists stays as it is.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn private_folder(path: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(Error::io(path, "create"))
 }
 
 /// Creates the folder `parent/name` with `fill`, which gets a temporary folder to write into. Every file in it is
@@ -66,11 +80,9 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
 /// [`Error::Io`], or the error of `fill`; an existing `parent/name` is then intact and no temporary folder is left.
 pub fn publish_folder(parent: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
-    let own = format!("-{}", process::id());
-    let temporary = Temporary(parent.join(format!("{TEMPORARY}{name}{own}")));
+    let temporary = Temporary(parent.join(format!("{TEMPORARY}{name}-{}", process::id())));
     for (path, entry) in entries(parent)? {
-        let others = entry.starts_with(TEMPORARY) && path.is_dir() && !entry.ends_with(&own);
-        if others || path == temporary.0 {
+        if path.is_dir() && is_left_over(&entry, name) {
             fs::remove_dir_all(&path).map_err(Error::io(&path, "remove"))?;
         }
     }
@@ -88,6 +100,15 @@ pub fn publish_folder(parent: &Path, name: &str, fill: impl FnOnce(&Path) -> Res
     sync_folder(parent)?;
     remove_folder(&old)?;
     Ok(last)
+}
+
+/// Whether a folder's name is that of a temporary folder for `name`, or for a folder of the same name with another number.
+fn is_left_over(entry: &str, name: &str) -> bool {
+    let digits = |c: char| c.is_ascii_digit();
+    let process = |rest: &str| rest.strip_prefix('-').is_some_and(|id| !id.is_empty() && id.chars().all(digits));
+    let rest = entry.strip_prefix(TEMPORARY).and_then(|rest| rest.strip_prefix(name.trim_end_matches(digits)));
+    let rest = rest.map(|rest| rest.trim_start_matches(digits));
+    rest.is_some_and(|rest| process(rest.strip_prefix(".old").unwrap_or(rest)))
 }
 
 /// Removes a folder. It disappears at once, even if the process dies while its files are being removed. Does nothing if
@@ -196,16 +217,19 @@ mod tests {
     #[test]
     fn folders_are_published_whole_and_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join(".tmp-ten-1x")).unwrap();
+        for name in [".tmp-ten-1", ".tmp-ten.old-12", ".tmp-ten", ".tmp-ten-x", ".tmp-tennis-1", ".tmp-"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
         let put = |text: &'static str| move |tmp: &Path| write(&tmp.join("f"), text.as_bytes());
         publish_folder(dir.path(), "ten", put("one")).unwrap();
         assert!(publish_folder(dir.path(), "ten", |_| Err(Error::Usage("no".into()))).is_err());
         assert_eq!(fs::read(dir.path().join("ten/f")).unwrap(), b"one");
         let at = publish_folder(dir.path(), "ten", put("two")).unwrap();
         assert_eq!(fs::read(at.join("f")).unwrap(), b"two");
-        assert_eq!(names(dir.path()), ["ten"]);
+        let others = [".tmp-", ".tmp-ten", ".tmp-ten-x", ".tmp-tennis-1"];
+        assert_eq!(names(dir.path()), [&others[..], &["ten"]].concat(), "what is not ours stays");
         remove_folder(&at).unwrap();
         remove_folder(&at).unwrap();
-        assert!(names(dir.path()).is_empty());
+        assert_eq!(names(dir.path()), others);
     }
 }

@@ -273,7 +273,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let one = put(dir.path(), 1, 1);
         // As if killed while the next checkpoint was being written, and while step 1 was being replaced.
-        fs::create_dir(dir.path().join(".tmp-checkpoint-00000002-1x")).unwrap();
+        fs::create_dir(dir.path().join(".tmp-checkpoint-00000002-1")).unwrap();
         fs::rename(&one, dir.path().join("checkpoint-00000001.old")).unwrap();
         assert_eq!(Checkpoint::open(dir.path()).unwrap().state().unwrap(), json!({"step": 1}));
         assert_eq!(put(dir.path(), 1, 1), resolve(dir.path()).unwrap());

@@ -1,8 +1,8 @@
 //! `metrics.jsonl`: one JSON object per line, readable while training runs and after a crash.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
 };
 
@@ -29,15 +29,22 @@ impl Metrics {
     }
 
     /// Continues a file at `step`. Lines whose `"step"` is `step` or later (from an attempt that was lost) and an
-    /// incomplete last line are dropped. A missing file is created.
+    /// incomplete last line are dropped; the others stay as they are. A missing file is created.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] for a line that is not JSON.
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
         let earlier = |line: &Value| line["step"].as_u64().is_none_or(|s| s < step);
-        let kept = if path.exists() { read(path)? } else { Vec::new() };
-        let text: String = kept.iter().filter(|line| earlier(line)).map(|line| format!("{line}\n")).collect();
-        atomic::write(path, text.as_bytes())?;
+        let mut kept = Vec::new();
+        if path.exists() {
+            each(path, |line, value| {
+                if earlier(&value) {
+                    kept.extend_from_slice(line.trim_ascii_end());
+                    kept.push(b'\n');
+                }
+            })?;
+        }
+        atomic::write(path, &kept)?;
         Self::append_to(path)
     }
 
@@ -61,21 +68,38 @@ impl Metrics {
 /// # Errors
 /// [`Error::Io`], or [`Error::Data`] for any other line that is not JSON.
 pub fn read(path: &Path) -> Result<Vec<Value>> {
-    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
     let mut lines = Vec::new();
-    for (index, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
-        match serde_json::from_slice(line) {
-            Ok(value) => lines.push(value),
+    each(path, |_, value| lines.push(value))?;
+    Ok(lines)
+}
+
+/// Calls `each` with every line, as it is and parsed, except a last line that a crash cut short. Only one line is in memory at a
+/// time.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Data`] for any other line that is not JSON.
+pub fn each(path: &Path, mut each: impl FnMut(&[u8], Value)) -> Result<()> {
+    let mut reader = BufReader::new(File::open(path).map_err(Error::io(path, "open"))?);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).map_err(Error::io(path, "read"))? == 0 {
+            break;
+        }
+        match serde_json::from_slice(&line) {
+            Ok(value) => each(&line, value),
             Err(_) if !line.ends_with(b"\n") || line.trim_ascii().is_empty() => {}
-            Err(e) => return Err(Error::data(path, format!("line {} is not JSON: {e}", index + 1))),
+            Err(e) => return Err(Error::data(path, format!("line {number} is not JSON: {e}"))),
         }
     }
-    Ok(lines)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use std::fs;
 
     use super::*;
 
@@ -84,13 +108,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/metrics.jsonl");
         let mut metrics = Metrics::create(&path).unwrap();
-        metrics.append(&json!({"note": "start"})).unwrap();
-        (0..5).for_each(|s| metrics.append(&json!({"step": s, "train_loss": 0.1})).unwrap());
+        // Parsing and printing would change this number's last digit.
+        let note = "{\"note\": \"start\",  \"x\": 8.988465674311578e307}\n";
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(note.as_bytes()).unwrap();
+        (0..5).for_each(|s| metrics.append(&json!({"step": s, "train_loss": 0.1_f32})).unwrap());
         assert_eq!(read(&path).unwrap().len(), 6);
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 1, \"tr").unwrap();
         assert_eq!(read(&path).unwrap().len(), 6);
 
+        let before = fs::read(&path).unwrap();
         let mut metrics = Metrics::resume(&path, 3).unwrap();
+        assert!(before.starts_with(&fs::read(&path).unwrap()), "what is kept is kept byte for byte");
         metrics.append(&json!({"step": 3})).unwrap();
         let steps: Vec<_> = read(&path).unwrap().iter().map(|l| l["step"].as_u64()).collect();
         assert_eq!(steps, [None, Some(0), Some(1), Some(2), Some(3)]);

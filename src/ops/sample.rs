@@ -26,6 +26,10 @@ pub struct Rule {
     pub min_p: f32,
 }
 
+/// The largest factor of the scores. At a lower temperature than its inverse only the greatest score is ever chosen, and with an
+/// infinite factor its distance to itself would be no number.
+const SHARPEST: f32 = 1e30;
+
 /// How rows are divided: they are few and wide, and a lane must not loop over too much of a row (see [`Plan::fits`]).
 pub const PLAN: Plan = Plan::plain("256x1", 256, 1);
 
@@ -47,8 +51,8 @@ pub fn sample(logits: &Tensor, keys: &Tensor, rule: Rule) -> Result<Tensor> {
         .set("TOP_K", draw && rule.top_k > 0 && rule.top_k < width)
         .set("TOP_P", draw && rule.top_p < 1.0);
     let params = params![
-        rows: rows, width: width, sharpness: if draw { 1.0 / rule.temperature } else { 1.0 },
-        top_k: rule.top_k, top_p: rule.top_p, min_p: rule.min_p,
+        rows: rows, width: width, sharpness: if draw { (1.0 / rule.temperature).min(SHARPEST) } else { 1.0 },
+        top_k: rule.top_k, top_p: rule.top_p.max(f32::MIN_POSITIVE), min_p: rule.min_p,
     ];
     let binds = binds![logits: logits.bind(), keys: keys.bind(), out: out.bind()];
     gpu.run(&variant, binds, params, PLAN.grid(gpu, rows))?;

@@ -3,13 +3,9 @@
 //! Models come with a Jinja template for this. It is run as `transformers` runs it, but with a limit on its work,
 //! because model files are not trusted.
 
-use std::time::Duration;
+use minijinja::{Environment, ErrorKind, Value, context, syntax::SyntaxConfig};
 
-use minijinja::{Environment, ErrorKind, Value, context, syntax::SyntaxConfig, value::Kwargs};
-use serde::Serialize;
-use web_time::{SystemTime, UNIX_EPOCH};
-
-use super::date::strftime;
+use super::python;
 use crate::{Error, Result};
 
 /// A template's budget: an instruction costs one unit, and so do 64 bytes of text. Real templates need some hundreds
@@ -36,6 +32,18 @@ pub(super) const LINES: &str = "{% for m in messages %}{{ (m['role'] | title) ~ 
 
 pub(super) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
+const LLAMA3: &str = "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + (m['content'] | trim) + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
+
+const GEMMA: &str = "{{ bos_token }}{% set ns = namespace(system='') %}{% for m in messages %}{% if m['role'] == 'system' %}{% set ns.system = (m['content'] | trim) + '\n\n' %}{% else %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + ns.system + (m['content'] | trim) + '<end_of_turn>\n' }}{% set ns.system = '' %}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}";
+
+const ZEPHYR: &str = "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}";
+
+/// A well-known template, for a model that was taught one and does not say so.
+pub fn named(name: &str) -> Option<&'static str> {
+    let known = [("chatml", CHATML), ("llama3", LLAMA3), ("gemma", GEMMA), ("zephyr", ZEPHYR)];
+    known.into_iter().find(|(known, _)| *known == name).map(|(_, template)| template)
+}
+
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -56,19 +64,33 @@ impl Message {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    tokens: SpecialTokens,
+}
+
+/// The texts of a model's special tokens, by the names under which templates know them; empty if the model has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// `bos_token`: begins a text.
+    pub bos: String,
+    /// `eos_token`: ends a text.
+    pub eos: String,
+    /// `unk_token`: what the tokenizer does not know.
+    pub unknown: String,
+    /// `pad_token`: fills up a batch.
+    pub padding: String,
 }
 
 impl ChatTemplate {
-    /// Parses a Jinja template. `bos` and `eos` are the texts of those tokens, empty if the model has none.
+    /// Parses a Jinja template.
     ///
     /// # Errors
     /// [`Error::Template`] with the line of the error.
-    pub fn new(template: &str, bos: &str, eos: &str) -> Result<Self> {
+    pub fn new(template: &str, tokens: SpecialTokens) -> Result<Self> {
         if template.len() > LONGEST {
             return Err(Error::Template(format!("{} bytes are too long", template.len())));
         }
+        // As Jinja2 does.
+        let template = &template.replace("\r\n", "\n").replace('\r', "\n");
         let joins = template.bytes().filter(|byte| b"~+".contains(byte)).count();
         if joins > JOINS {
             return Err(Error::Template(format!("{joins} of ~ and + are too many")));
@@ -77,17 +99,9 @@ impl ChatTemplate {
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(error)?);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(100);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", to_json);
-        environment.add_function("raise_exception", |reason: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason))
-        });
-        environment.add_function("strftime_now", |format: String| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            strftime(&format, now.as_secs())
-        });
+        python::extend(&mut environment);
         on_large_stack(|| environment.add_template_owned("chat", without_generation_tags(template)))?;
-        Ok(Self { environment, bos: bos.into(), eos: eos.into() })
+        Ok(Self { environment, tokens })
     }
 
     /// The ChatML template, with `<|im_start|>role`, a newline, the content and `<|im_end|>`: the default for models
@@ -96,7 +110,7 @@ impl ChatTemplate {
     /// # Errors
     /// None.
     pub fn chatml() -> Result<Self> {
-        Self::new(CHATML, "", "")
+        Self::new(CHATML, SpecialTokens::default())
     }
 
     /// The text of a conversation. With `add_generation_prompt` it ends where the assistant's answer begins. The text
@@ -108,10 +122,12 @@ impl ChatTemplate {
     /// much work.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let turn = |m: &Message| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]);
+        let SpecialTokens { bos, eos, unknown, padding } = &self.tokens;
         on_large_stack(|| {
             let known = context! {
                 messages => messages.iter().map(turn).collect::<Vec<_>>(), add_generation_prompt,
-                bos_token => self.bos.as_str(), eos_token => self.eos.as_str(), tools => Value::from(()),
+                bos_token => bos.as_str(), eos_token => eos.as_str(), unk_token => unknown.as_str(),
+                pad_token => padding.as_str(), tools => Value::from(()),
                 documents => Value::from(()),
             };
             self.environment.get_template("chat")?.render(known)
@@ -165,45 +181,16 @@ fn without_generation_tags(template: &str) -> String {
     out + rest
 }
 
-/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
-    let wrong = |e: serde_json::Error| minijinja::Error::new(ErrorKind::InvalidOperation, e.to_string());
-    let indent: Option<usize> = options.get("indent")?;
-    let mut out = Vec::new();
-    if let Some(indent) = indent {
-        let indent = " ".repeat(indent.min(16));
-        let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty)).map_err(wrong)?;
-    } else {
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, SpacedFormatter)).map_err(wrong)?;
-    }
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
-}
-
-/// JSON on one line with a space after commas and colons.
-struct SpacedFormatter;
-
-impl serde_json::ser::Formatter for SpacedFormatter {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
-        self.begin_array_value(w, first)
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W) -> std::io::Result<()> {
-        w.write_all(b": ")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn render(template: &str) -> Result<String> {
         let messages = [Message::new("user", " Hi <b> "), Message::new("assistant", "好")];
-        ChatTemplate::new(template, "<s>", "</s>")?.render(&messages, true)
+        let text = String::from;
+        let tokens =
+            SpecialTokens { bos: text("<s>"), eos: text("</s>"), unknown: text("<unk>"), padding: text("<pad>") };
+        ChatTemplate::new(template, tokens)?.render(&messages, true)
     }
 
     #[test]
@@ -216,6 +203,29 @@ mod tests {
         let namespace = "{% set ns = namespace(n=0) %}{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}{{ tools is none }}{{ x is defined }}{{ messages[-1].role.title() }}";
         assert_eq!(render(namespace).unwrap(), "1TrueFalseAssistant");
         assert_eq!(render("{{ strftime_now('%Y')|length }}").unwrap(), "4");
+        assert_eq!(
+            render("{{ unk_token + pad_token }}\r\n{{ bos_token }}\r{{ eos_token }}").unwrap(),
+            "<unk><pad>\n<s>\n</s>"
+        );
+    }
+
+    #[test]
+    fn well_known_templates_have_their_models_form() {
+        let messages =
+            [Message::new("system", "Be brief."), Message::new("user", " Hi "), Message::new("assistant", "Yes?")];
+        let of = |name: &str| {
+            let tokens = SpecialTokens { bos: "<s>".into(), eos: "</s>".into(), ..Default::default() };
+            ChatTemplate::new(named(name).unwrap(), tokens).unwrap().render(&messages, true).unwrap()
+        };
+        let llama3 = "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nYes?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
+        assert_eq!(of("llama3"), llama3);
+        let gemma = "<s><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\nYes?<end_of_turn>\n<start_of_turn>model\n";
+        assert_eq!(of("gemma"), gemma);
+        assert_eq!(
+            of("zephyr"),
+            "<|system|>\nBe brief.</s>\n<|user|>\n Hi </s>\n<|assistant|>\nYes?</s>\n<|assistant|>\n"
+        );
+        assert!(of("chatml").starts_with("<|im_start|>system\nBe brief.<|im_end|>\n") && named("none").is_none());
     }
 
     #[test]

@@ -4,8 +4,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{ChatTemplate, Tokenizer, Vocabulary, chat};
-use crate::{Error, Result};
+use super::{
+    ChatTemplate, DataFile, Tokenizer, Vocabulary,
+    chat::{self, SpecialTokens},
+};
+use crate::{Error, Result, content::without_mark};
 
 /// Tokens that end an answer in well-known models, whether or not their files list them.
 const ENDS: &[&str] = &[
@@ -22,6 +25,11 @@ const ENDS: &[&str] = &[
     "_<EOT>",
     "<|EOT|>",
     "<turn|>",
+    "<end_of_utterance>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
+    "[EOT]",
 ];
 
 /// What a model expects around texts.
@@ -37,6 +45,10 @@ pub struct Conventions {
     pub add_bos: bool,
     /// The chat template, in Jinja.
     pub template: Option<String>,
+    /// The token for what the tokenizer does not know; some templates write it.
+    pub unknown: Option<u32>,
+    /// The token that fills up batches; some templates write it.
+    pub padding: Option<u32>,
 }
 
 /// The token that begins a turn in ChatML.
@@ -49,7 +61,15 @@ impl Conventions {
         let (bos, eos) = (vocabulary.bos.filter(valid), vocabulary.eos.filter(valid));
         let add_bos = bos.is_some() && vocabulary.adds_bos();
         let template = vocabulary.chat_template.clone();
-        Self { bos, eos, stops: stops(eos, tokenizer), add_bos, template }
+        let stated = vocabulary.ends.iter().copied().filter(valid);
+        let stops = BTreeSet::from_iter(stops(eos, tokenizer).into_iter().chain(stated)).into_iter().collect();
+        let (unknown, padding) = (vocabulary.unknown.filter(valid), vocabulary.padding.filter(valid));
+        Self { bos, eos, stops, add_bos, template, unknown, padding }
+    }
+
+    /// Whether a token of this name ends an answer, whether or not a file lists it.
+    pub fn ends_by_name(name: &str) -> bool {
+        ENDS.contains(&name)
     }
 
     /// The conventions of a Hugging Face folder, from whichever of `tokenizer_config.json`, `special_tokens_map.json`,
@@ -76,10 +96,11 @@ impl Conventions {
             config["add_bos_token"].as_bool().unwrap_or_else(|| bos.is_some_and(|bos| tokenizer.begins_with(bos)));
         let beside = folder.join("chat_template.jinja");
         let template = match beside.exists() {
-            true => Some(fs::read_to_string(&beside).map_err(Error::io(&beside, "read"))?),
+            true => Some(DataFile::open(&beside)?.text()?),
             false => template(&config["chat_template"]),
         };
-        Ok(Self { bos, eos, stops, add_bos: add_bos && bos.is_some(), template })
+        let (unknown, padding) = (token("unk_token"), token("pad_token"));
+        Ok(Self { bos, eos, stops, add_bos: add_bos && bos.is_some(), template, unknown, padding })
     }
 
     /// The chat template, ready to render; ChatML if the model has none.
@@ -89,7 +110,13 @@ impl Conventions {
     pub fn chat(&self, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
         let name = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();
         match &self.template {
-            Some(template) => ChatTemplate::new(template, &name(self.bos), &name(self.eos)),
+            Some(template) => {
+                let (unknown, padding) = (name(self.unknown), name(self.padding));
+                ChatTemplate::new(
+                    template,
+                    SpecialTokens { bos: name(self.bos), eos: name(self.eos), unknown, padding },
+                )
+            }
             None => ChatTemplate::chatml(),
         }
     }
@@ -135,7 +162,9 @@ impl Conventions {
         let ends: Vec<u32> =
             self.eos.into_iter().chain(self.stops.iter().copied().filter(|id| Some(*id) != self.eos)).collect();
         let about = json!({ "chat_template": self.template, "add_bos_token": self.add_bos });
-        let ids = json!({ "bos_token_id": self.bos, "eos_token_id": ends });
+        let ids = json!({
+            "bos_token_id": self.bos, "eos_token_id": ends, "unk_token_id": self.unknown, "pad_token_id": self.padding,
+        });
         [("tokenizer_config.json", about), ("generation_config.json", ids)]
     }
 }
@@ -150,8 +179,8 @@ fn json(path: &Path) -> Result<Value> {
     if !path.exists() {
         return Ok(Value::Null);
     }
-    let content = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    serde_json::from_str(&content).map_err(|e| Error::data(path, format!("not JSON: {e}")))
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    serde_json::from_slice(without_mark(&bytes)).map_err(|e| Error::data(path, format!("not JSON: {e}")))
 }
 
 /// A token's text, given directly or as the content of an object.
@@ -174,6 +203,26 @@ fn template(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_gguf_file_states_ends_an_answer() {
+        let special = ["<bos>", "<eos>", "<end_of_utterance>", "<my end>", "<pad>"];
+        let tokenizer = Tokenizer::train_bpe(["abc abd"].into_iter(), 270, &special).unwrap();
+        let id = |name: &str| tokenizer.token_id(name).unwrap();
+        let stated = Vocabulary {
+            tokens: vec![String::new(); tokenizer.vocab_size()],
+            bos: Some(id("<bos>")),
+            eos: Some(id("<eos>")),
+            ends: vec![id("<my end>"), u32::MAX],
+            padding: Some(id("<pad>")),
+            unknown: Some(u32::MAX),
+            ..Default::default()
+        };
+        let conventions = Conventions::of_gguf(&stated, &tokenizer);
+        // By its name, by what the file states, and the end of texts; not what is no token.
+        assert_eq!(conventions.stops, [id("<eos>"), id("<end_of_utterance>"), id("<my end>")]);
+        assert_eq!((conventions.padding, conventions.unknown), (Some(id("<pad>")), None));
+    }
 
     #[test]
     fn a_taught_model_reads_its_conventions_again() {

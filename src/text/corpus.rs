@@ -1,68 +1,169 @@
-//! A corpus: one UTF-8 text file, or all `.txt` files of a folder in order of their names.
+//! A corpus: the texts of a data file, or of the data files of a folder in order of their names.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
-use super::tokenizer::Hasher;
+use serde_json::Value;
+
+use super::{
+    DataFile,
+    data_file::{Layout, not_utf8},
+    tokenizer::Hasher,
+};
 use crate::{Error, Result, trusted};
+
+/// The files of a folder that belong to a corpus end in one of these.
+const ENDINGS: &[&str] = &[".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet"];
 
 /// Memory-mapped, checked texts.
 #[derive(Debug)]
 pub struct Corpus {
-    files: Vec<(PathBuf, memmap2::Mmap)>,
+    files: Vec<Source>,
+}
+
+/// The texts of a file.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    /// UTF-8 with LF at the ends of lines: the file itself or, if it holds something else, a temporary file made of it.
+    content: memmap2::Mmap,
+    /// Where each document ends in `content`.
+    ends: Vec<usize>,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self> {
+        let file = DataFile::open(path)?;
+        let layout = file.layout();
+        if layout == Layout::Text && file.is_plain() {
+            let content = trusted::map(path)?;
+            if !content.windows(2).any(|pair| pair == b"\r\n") {
+                return Ok(Self { path: path.to_path_buf(), ends: vec![content.len()], content });
+            }
+        }
+        let (content, ends) = match layout {
+            Layout::Text => decoded(path, |out| copy_lines(file.into_reader(), out).map_err(Error::io(path, "read")))?,
+            _ => decoded(path, |out| documents(file, path, out))?,
+        };
+        Ok(Self { path: path.to_path_buf(), content, ends })
+    }
+}
+
+/// A temporary file with what `write` writes and returns the ends of.
+fn decoded(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> Result<Vec<usize>>,
+) -> Result<(memmap2::Mmap, Vec<usize>)> {
+    let failed = || Error::io(path, "decode into a temporary file");
+    let file = tempfile::tempfile().map_err(failed())?;
+    let mut out = BufWriter::new(&file);
+    let ends = write(&mut out)?;
+    out.flush().map_err(failed())?;
+    drop(out);
+    Ok((trusted::map_file(&file, path)?, ends))
+}
+
+/// Copies a text, with every CR LF as LF.
+fn copy_lines(mut reader: impl Read, out: &mut impl Write) -> std::io::Result<Vec<usize>> {
+    let (mut buffer, mut written, mut held) = (vec![0; 1 << 16], 0, false);
+    loop {
+        let count = reader.read(&mut buffer)?;
+        for &byte in &buffer[..count] {
+            if held && byte != b'\n' {
+                out.write_all(b"\r")?;
+                written += 1;
+            }
+            held = byte == b'\r';
+            if !held {
+                out.write_all(&[byte])?;
+                written += 1;
+            }
+        }
+        if count == 0 {
+            out.write_all(if held { b"\r" } else { b"" })?;
+            return Ok(vec![written + usize::from(held)]);
+        }
+    }
+}
+
+/// Writes the texts of records, `{"text": ..}` or `{"content": ..}`, one after the other.
+fn documents(file: DataFile, path: &Path, out: &mut impl Write) -> Result<Vec<usize>> {
+    let (unit, mut ends, mut written) = (file.layout().unit(), Vec::new(), 0);
+    file.records(
+        |_| (),
+        |number, record| {
+            let wrong = |what: &str| Error::data(path, format!("{unit} {number} {what}"));
+            let record = record.map_err(|_| wrong("is not JSON"))?;
+            let text = ["text", "content"].iter().find_map(|name| record.get(name)).and_then(Value::as_str);
+            let text = text.or_else(|| record.as_str());
+            let text = text.ok_or_else(|| match record.get("messages") {
+                Some(_) => wrong("is a conversation, and a text is wanted: conversations are for fine-tuning"),
+                None => wrong("has no \"text\" or \"content\""),
+            })?;
+            let text = text.replace("\r\n", "\n");
+            out.write_all(text.as_bytes()).map_err(Error::io(path, "decode into a temporary file"))?;
+            written += text.len();
+            ends.push(written);
+            Ok(())
+        },
+    )?;
+    Ok(ends)
 }
 
 impl Corpus {
-    /// Maps the text at `path`, a file or a folder of `.txt` files (hidden files and subfolders are ignored).
+    /// Maps the text at `path`: a data file (see [`DataFile`]) whose records, if it has any, are documents `{"text": ..}`, or a
+    /// folder of such files ending in `.txt`, `.jsonl` or `.parquet`, the first two also with `.gz` (hidden files and subfolders
+    /// are ignored).
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] if there is nothing at `path` or all files are empty.
+    /// [`Error::Io`], or [`Error::Data`] if there is nothing at `path`, all files are empty, or a record is not a document.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.exists() {
-            return Err(Error::data(path, "no such file or folder; give a UTF-8 text file or a folder of .txt files"));
+            return Err(Error::data(path, "no such file or folder; give a text, or a folder of .txt files"));
         }
         let paths = if path.is_dir() { text_files(path)? } else { vec![path.to_path_buf()] };
-        let mut files = Vec::new();
-        for path in paths {
-            let map = trusted::map(&path)?;
-            files.push((path, map));
-        }
+        let files = paths.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>>>()?;
         if files.is_empty() {
-            return Err(Error::data(path, "no .txt file in this folder"));
+            return Err(Error::data(path, "no .txt, .jsonl or .parquet file in this folder"));
         }
-        if files.iter().all(|(_, map)| map.is_empty()) {
+        if files.iter().all(|file| file.content.is_empty()) {
             return Err(Error::data(path, "the text is empty"));
         }
         Ok(Self { files })
     }
 
-    /// The texts, one per file. Reads every file once to check it.
+    /// The texts, one per document: a file that is a text is one document. Reads every file once to check it.
     ///
     /// # Errors
     /// [`Error::Data`] naming the file and the position of the first invalid UTF-8 byte.
     pub fn texts(&self) -> Result<Vec<Text<'_>>> {
-        let check = |(path, map): &'_ (PathBuf, memmap2::Mmap)| {
-            std::str::from_utf8(map).map(|_| ()).map_err(|e| {
-                let reason = format!("not UTF-8 at byte {}; convert it first, as with iconv -t UTF-8", e.valid_up_to());
-                Error::data(path, reason)
-            })
-        };
-        self.files.iter().try_for_each(check)?;
-        let text = |(path, map)| Text { path, text: str::from_utf8(map).unwrap_or_default() };
-        Ok(self.files.iter().map(|(path, map)| text((path.as_path(), &map[..]))).collect())
+        let mut texts = Vec::new();
+        for Source { path, content, ends } in &self.files {
+            let whole = str::from_utf8(content).map_err(|error| not_utf8(path, error.valid_up_to()))?;
+            let starts = std::iter::once(&0).chain(ends);
+            texts.extend(starts.zip(ends).map(|(&start, &end)| Text { path, text: &whole[start..end] }));
+        }
+        Ok(texts)
     }
 
     /// Total bytes in all files.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|(_, map)| map.len() as u64).sum()
+        self.files.iter().map(|file| file.content.len() as u64).sum()
     }
 
-    /// A hash of the content, computed at memory speed; it depends on the text only, not on where it is stored.
+    /// A hash of the content, computed at memory speed; it depends on the texts only, not on where they are stored.
     pub fn content_hash(&self) -> u64 {
         let mut hasher = Hasher::default();
-        self.files.iter().for_each(|(_, map)| hasher.add(map));
+        for file in &self.files {
+            hasher.add(&file.content);
+            // The ends of documents are part of what is learned.
+            if file.ends.len() > 1 {
+                file.ends.iter().for_each(|&end| hasher.add(&(end as u64).to_le_bytes()));
+            }
+        }
         hasher.finish()
     }
 }
@@ -81,8 +182,9 @@ fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(Error::io(folder, "list"))?.path();
-        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        if !hidden && path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("txt")) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let belongs = !name.starts_with('.') && ENDINGS.iter().any(|ending| name.ends_with(ending));
+        if belongs && path.is_file() {
             paths.push(path);
         }
     }
@@ -142,7 +244,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let open = |name: &str| Corpus::open(&dir.path().join(name)).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(open("none").contains("no such file"));
-        assert!(open("").contains("no .txt"));
+        assert!(open("").contains("no .txt, .jsonl or .parquet"));
         fs::write(dir.path().join("a.txt"), "").unwrap();
         assert!(open("").contains("empty") && open("a.txt").contains("empty"));
         fs::write(dir.path().join("b.txt"), b"abc\xff").unwrap();
@@ -160,5 +262,30 @@ mod tests {
         let texts: Vec<_> = corpus.texts().unwrap().iter().map(|t| t.text).collect();
         assert_eq!(texts, ["a.txt", "b.txt"]);
         assert_eq!(corpus.bytes(), 10);
+    }
+
+    /// What is learned is the text, whatever form it has on disk.
+    #[test]
+    fn texts_and_records_give_the_same_documents() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        let open = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let corpus = Corpus::open(&path)?;
+            let texts = corpus.texts()?.iter().map(|text| text.text.to_string()).collect::<Vec<_>>();
+            Ok::<_, Error>((texts, corpus.content_hash()))
+        };
+        let (text, hash) = open("a\n永\r!\n".as_bytes()).unwrap();
+        assert_eq!(text, ["a\n永\r!\n"]);
+        for bytes in ["\u{feff}a\n永\r!\n", "a\r\n永\r!\r\n", "{\"text\": \"a\\n永\\r!\\n\"}"] {
+            assert_eq!(open(bytes.as_bytes()).unwrap(), (text.clone(), hash), "{bytes:?}");
+        }
+        assert_eq!(open(b"a\r\n\r").unwrap().0, ["a\n\r"]);
+        let (two, other) = open(b"[{\"text\": \"a\\r\\n\"}, {\"content\": \"b\"}]").unwrap();
+        assert_eq!(two, ["a\n", "b"]);
+        assert_ne!(other, open(b"a\nb").unwrap().1);
+        let error = |bytes: &[u8]| open(bytes).unwrap_err().to_string();
+        assert!(error(b"{\"text\": \"a\"}\n{\"title\": \"b\"}").contains("line 2 has no \"text\""));
+        assert!(error(b"{\"messages\": []}").contains("fine-tuning"));
     }
 }

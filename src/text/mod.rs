@@ -2,6 +2,7 @@
 
 mod bpe;
 mod char;
+mod python;
 mod sentencepiece;
 
 pub mod batches;
@@ -9,8 +10,10 @@ pub mod chat;
 pub mod conventions;
 pub mod conversations;
 pub mod corpus;
-pub mod date;
+pub mod data_file;
+pub mod messages;
 pub mod packing;
+mod parquet;
 pub mod pretokenizer;
 pub mod shards;
 pub mod spans;
@@ -22,6 +25,7 @@ pub use batches::Batch;
 pub use chat::{ChatTemplate, Message};
 pub use conventions::Conventions;
 pub use corpus::Corpus;
+pub use data_file::DataFile;
 pub use shards::{Split, TokenFile};
 pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;

@@ -1,10 +1,11 @@
-//! Token files: a text encoded once and memory-mapped for training, or held in memory where there are no files.
+//! Token files: a text encoded once, from which training reads windows, or held in memory where there are no files.
 //!
 //! Layout, little-endian: `wgtk`, version u16, bytes per token u16, number of tokens u64, tokenizer fingerprint u64,
 //! source key u64, then the tokens as u16 (vocabularies up to 65,536) or u32.
 
 use std::{
-    io::{Seek, SeekFrom, Write},
+    fs::File,
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +14,7 @@ use super::{
     corpus::{Text, pieces},
     tokenizer::Hasher,
 };
-use crate::{Error, Result, content::Content, io::atomic};
+use crate::{Error, Result, io::atomic};
 
 const MAGIC: &[u8; 4] = b"wgtk";
 const VERSION: u16 = 1;
@@ -25,7 +26,7 @@ const BLOCK: usize = 4 << 20;
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
-    content: Content,
+    tokens: Tokens,
     width: usize,
     count: usize,
     fingerprint: u64,
@@ -38,26 +39,33 @@ impl TokenFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] if it is truncated or not a token file.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(path, Content::map(path)?)
+        let file = File::open(path).map_err(Error::io(path, "open"))?;
+        let length = file.metadata().map_err(Error::io(path, "open"))?.len();
+        Self::of(path, Tokens::File(file), length)
     }
 
-    fn of(path: &Path, content: Content) -> Result<Self> {
-        if content.len() < HEADER || &content[..4] != MAGIC {
+    fn of(path: &Path, tokens: Tokens, length: u64) -> Result<Self> {
+        let mut header = [0; HEADER];
+        if length < HEADER as u64 {
             return Err(Error::data(path, "not a token file"));
         }
-        let short = |at: usize| u16::from_le_bytes([content[at], content[at + 1]]);
-        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| content[at + i]));
+        tokens.read(&mut header, 0).map_err(Error::io(path, "read"))?;
+        if &header[..4] != MAGIC {
+            return Err(Error::data(path, "not a token file"));
+        }
+        let short = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
         let (version, width, count) = (short(4), usize::from(short(6)), long(8));
         if version != VERSION || !matches!(width, 2 | 4) {
             return Err(Error::data(path, format!("token file of version {version} with {width}-byte tokens")));
         }
         let expected = u128::from(count) * width as u128 + HEADER as u128;
-        if content.len() as u128 != expected {
-            let reason = format!("truncated token file: {} bytes, and {count} tokens take {expected}", content.len());
+        if u128::from(length) != expected {
+            let reason = format!("truncated token file: {length} bytes, and {count} tokens take {expected}");
             return Err(Error::data(path, reason));
         }
         let (count, fingerprint, source) = (count as usize, long(16), long(24));
-        Ok(Self { path: path.to_path_buf(), width, count, fingerprint, source, content })
+        Ok(Self { path: path.to_path_buf(), width, count, fingerprint, source, tokens })
     }
 
     /// The path of the file.
@@ -82,25 +90,28 @@ impl TokenFile {
 
     /// Tokens `start..start + len`.
     ///
-    /// # Panics
-    /// If the range extends beyond [`TokenFile::len`].
-    pub fn slice(&self, start: usize, len: usize) -> Vec<u32> {
+    /// # Errors
+    /// Returns the errors of [`TokenFile::extend`].
+    pub fn slice(&self, start: usize, len: usize) -> Result<Vec<u32>> {
         let mut ids = Vec::with_capacity(len);
-        self.extend(&mut ids, start, len);
-        ids
+        self.extend(&mut ids, start, len)?;
+        Ok(ids)
     }
 
     /// Appends tokens `start..start + len` to `ids`.
     ///
-    /// # Panics
-    /// If the range extends beyond [`TokenFile::len`].
-    pub fn extend(&self, ids: &mut Vec<u32>, start: usize, len: usize) {
-        let bytes = &self.content[HEADER + start * self.width..HEADER + (start + len) * self.width];
+    /// # Errors
+    /// [`Error::Io`] if they cannot be read, as when the file was shortened meanwhile, or are beyond [`TokenFile::len`].
+    pub fn extend(&self, ids: &mut Vec<u32>, start: usize, len: usize) -> Result<()> {
+        let mut bytes = vec![0; len * self.width];
+        let read = self.tokens.read(&mut bytes, (HEADER + start * self.width) as u64);
+        read.map_err(Error::io(&self.path, "read tokens"))?;
         if self.width == 2 {
             ids.extend(bytes.as_chunks::<2>().0.iter().map(|&b| u32::from(u16::from_le_bytes(b))));
         } else {
             ids.extend(bytes.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)));
         }
+        Ok(())
     }
 
     /// Returns [`Error::TooFewTokens`] if the file is too short for one window of `context` inputs and their targets.
@@ -110,6 +121,49 @@ impl TokenFile {
         }
         Err(Error::TooFewTokens { path: self.path.clone(), tokens: self.count, context })
     }
+}
+
+/// Where the bytes of a token file are. A file is read and not mapped: if another program shortens it, reading fails, where
+/// touching a mapped page would end the process.
+#[derive(Debug)]
+enum Tokens {
+    File(File),
+    Bytes(Vec<u8>),
+}
+
+impl Tokens {
+    /// Fills `buffer` with the bytes from `at` on.
+    fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => read_at(file, buffer, at),
+            Self::Bytes(bytes) => {
+                let part = usize::try_from(at).ok().and_then(|at| bytes.get(at..)?.get(..buffer.len()));
+                buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => (buffer, at) = (&mut buffer[read..], at + read as u64),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(any(unix, windows)))]
+fn read_at(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A text's tokens in two parts.
@@ -192,7 +246,8 @@ pub fn in_memory(text: &str, tokenizer: &Tokenizer, val_fraction: f64) -> Result
             Ok(())
         })?;
         bytes[..HEADER].copy_from_slice(&encoder.header(count));
-        TokenFile::of(whole.path, Content::Bytes(bytes))
+        let length = bytes.len() as u64;
+        TokenFile::of(whole.path, Tokens::Bytes(bytes), length)
     };
     Ok(Split { train: part(&head)?, val: part(&tail)? })
 }
@@ -313,7 +368,7 @@ mod tests {
         let file = prepare(&data, &tokenizer, dir.path(), 0.1, &mut |_, _| {}).unwrap();
         let memory = in_memory(&text, &tokenizer, 0.1).unwrap();
         for (file, memory) in [(&file.train, &memory.train), (&file.val, &memory.val)] {
-            assert!(!file.is_empty() && file.slice(0, file.len()) == memory.slice(0, memory.len()));
+            assert!(!file.is_empty() && file.slice(0, file.len()).unwrap() == memory.slice(0, memory.len()).unwrap());
         }
         assert!(in_memory("", &tokenizer, 0.1).is_err() && in_memory("a", &tokenizer, 1.0).is_err());
     }
@@ -325,9 +380,9 @@ mod tests {
         fs::write(&data, "話話話話話話話話ab").unwrap();
         let t = Tokenizer::chars_of(["話ab"]).unwrap();
         let split = quiet(&data, &t, dir.path(), 0.25).unwrap();
-        assert_eq!(split.train.slice(0, split.train.len()), [2; 7]);
-        assert_eq!(split.val.slice(0, 3), [2, 0, 1]);
-        assert_eq!(split.val.slice(1, 1), [0]);
+        assert_eq!(split.train.slice(0, split.train.len()).unwrap(), [2; 7]);
+        assert_eq!(split.val.slice(0, 3).unwrap(), [2, 0, 1]);
+        assert_eq!(split.val.slice(1, 1).unwrap(), [0]);
         split.check_window(2).unwrap();
         let text = split.check_window(3).unwrap_err().to_string();
         assert!(text.contains("3 tokens") && text.contains("takes 4") && text.contains("val"), "{text}");
@@ -357,8 +412,12 @@ mod tests {
         assert!(encoded("abcabb", &t, 0.4));
         let train = dir.path().join("train.tokens");
         let bytes = fs::read(&train).unwrap();
+        let open = TokenFile::open(&train).unwrap();
+        let last = open.len() - 1;
         fs::write(&train, &bytes[..bytes.len() - 1]).unwrap();
         assert!(TokenFile::open(&train).unwrap_err().to_string().contains("truncated"));
+        // Also while it was open: an error, not a signal.
+        assert!(open.slice(last, 1).unwrap_err().to_string().contains("read tokens"));
         assert!(encoded("abcabb", &t, 0.4));
     }
 
@@ -373,7 +432,7 @@ mod tests {
             .for_each(|(i, s)| fs::write(data.join(format!("{i}.txt")), s).unwrap());
         let t = Tokenizer::train_bpe(["x"].into_iter(), 257, &["<|endoftext|>"]).unwrap();
         let split = quiet(&data, &t, dir.path(), 0.5).unwrap();
-        let text = |f: &TokenFile| t.decode(&f.slice(0, f.len()));
+        let text = |f: &TokenFile| t.decode(&f.slice(0, f.len()).unwrap());
         assert_eq!(
             (text(&split.train), text(&split.val)),
             ("ab<|endoftext|>c".into(), "d<|endoftext|>ef<|endoftext|>".into())
@@ -389,6 +448,6 @@ mod tests {
         let data = dir.path().join("t.txt");
         fs::write(&data, "\u{10fff}a").unwrap();
         let split = quiet(&data, &Tokenizer::chars_of([chars.as_str()]).unwrap(), dir.path(), 0.0).unwrap();
-        assert_eq!(split.train.slice(0, 2), [0x11000 - 0x20 - 0x800 - 1, 0x41]);
+        assert_eq!(split.train.slice(0, 2).unwrap(), [0x11000 - 0x20 - 0x800 - 1, 0x41]);
     }
 }

@@ -7,7 +7,7 @@
 //! last) and for tokens that merge across the border. In those cases the answer's own text is searched for, after the
 //! previous answer, and the token that ends it is included if it follows immediately.
 
-use super::{ChatTemplate, Message, Tokenizer, conversations::Mistake};
+use super::{ChatTemplate, Message, Tokenizer, conversations::Mistake, messages::Turn};
 use crate::Error;
 
 /// A conversation to train on.
@@ -19,6 +19,21 @@ pub struct Example {
     pub said: Vec<bool>,
 }
 
+/// Encodes a conversation and marks the tokens of the assistant's messages that are learned, including the one of `stops`
+/// that ends each of them.
+///
+/// # Errors
+/// Returns the errors of [`encode`].
+pub fn encode_turns(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    stops: &[u32],
+    turns: &[Turn],
+) -> Result<Example, (Mistake, String)> {
+    let messages: Vec<_> = turns.iter().map(|turn| turn.message.clone()).collect();
+    marked(tokenizer, template, stops, &messages, |index| turns[index].learned)
+}
+
 /// Encodes `messages` and marks the assistant's tokens, including the one of `stops` that ends each answer.
 ///
 /// # Errors
@@ -28,6 +43,17 @@ pub fn encode(
     template: &ChatTemplate,
     stops: &[u32],
     messages: &[Message],
+) -> Result<Example, (Mistake, String)> {
+    marked(tokenizer, template, stops, messages, |_| true)
+}
+
+/// Encodes `messages` and marks the answers whose index is `learned`.
+fn marked(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    stops: &[u32],
+    messages: &[Message],
+    learned: impl Fn(usize) -> bool,
 ) -> Result<Example, (Mistake, String)> {
     let render = |messages: &[Message], prompt| template.render(messages, prompt).map_err(mistake);
     let tokens = |text: &str| tokenizer.encode_special(text).map_err(mistake);
@@ -49,7 +75,7 @@ pub fn encode(
                 .ok_or_else(|| (Mistake::Untraceable, message.content.chars().take(40).collect()))?,
         };
         done = span.end;
-        said[span].fill(true);
+        said[span].fill(learned(index));
     }
     Ok(Example { ids, said })
 }
@@ -83,7 +109,7 @@ fn by_text(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::chat::SpecialTokens, *};
 
     fn said(tokenizer: &Tokenizer, template: &str, eos: &str, stops: &[u32]) -> Vec<String> {
         let messages = [
@@ -93,7 +119,8 @@ mod tests {
             Message::new("user", "ab"),
             Message::new("assistant", "ab"),
         ];
-        let template = ChatTemplate::new(template, "", eos).unwrap();
+        let template =
+            ChatTemplate::new(template, SpecialTokens { eos: eos.to_string(), ..Default::default() }).unwrap();
         let example = encode(tokenizer, &template, stops, &messages).unwrap();
         let mut spans: Vec<Vec<u32>> = Vec::new();
         for t in 0..example.ids.len() {
@@ -127,19 +154,36 @@ mod tests {
     }
 
     #[test]
+    fn answers_of_weight_0_are_not_learned() {
+        let chars = Tokenizer::chars_of([TEXT, "UAS"]).unwrap();
+        let template = ChatTemplate::new(super::super::chat::LINES, SpecialTokens::default()).unwrap();
+        let turn = |role: &str, text: &str, learned| Turn { message: Message::new(role, text), learned };
+        let turns = [
+            turn("user", "ab", true),
+            turn("assistant", "cd", false),
+            turn("user", "ab", true),
+            turn("assistant", "ab cd", true),
+        ];
+        let example = encode_turns(&chars, &template, &[chars.token_id("\n").unwrap()], &turns).unwrap();
+        let said: Vec<_> =
+            example.ids.iter().zip(&example.said).filter(|(_, said)| **said).map(|(id, _)| *id).collect();
+        assert_eq!(chars.decode(&said), "ab cd\n");
+    }
+
+    #[test]
     fn answers_are_found_by_text_where_a_template_is_not_stable() {
         let special = ["<|im_start|>", "<|im_end|>"];
         let bpe = Tokenizer::train_bpe([TEXT; 4].into_iter(), 300, &special).unwrap();
         // The generation prompt opens a thought that no finished answer shows, and the template counts the messages.
         let odd = "[{{ messages|length }}]{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {think}{% endif %}";
         assert_eq!(said(&bpe, odd, "", &[1]), [" cd ab<|im_end|>", " ab<|im_end|>"]);
-        let hides = ChatTemplate::new("{{ messages[0].content }}", "", "").unwrap();
+        let hides = ChatTemplate::new("{{ messages[0].content }}", SpecialTokens::default()).unwrap();
         let messages = [Message::new("user", "ab"), Message::new("assistant", "cd")];
         assert_eq!(encode(&bpe, &hides, &[], &messages).unwrap_err(), (Mistake::Untraceable, "cd".to_string()));
-        let strict = ChatTemplate::new("{{ raise_exception('no') }}", "", "").unwrap();
+        let strict = ChatTemplate::new("{{ raise_exception('no') }}", SpecialTokens::default()).unwrap();
         assert_eq!(encode(&bpe, &strict, &[], &messages).unwrap_err().0, Mistake::Refused);
         let few = Tokenizer::chars_of(["abc"]).unwrap();
-        let plain = ChatTemplate::new("{{ messages[1].content }}", "", "").unwrap();
+        let plain = ChatTemplate::new("{{ messages[1].content }}", SpecialTokens::default()).unwrap();
         assert_eq!(encode(&few, &plain, &[], &messages).unwrap_err().0, Mistake::UnknownCharacter);
     }
 }

@@ -54,7 +54,14 @@ impl Tokenizer {
     /// [`Error::Io`], or [`Error::Tokenizer`] if it is not such a file.
     pub fn load(path: &Path) -> Result<Self> {
         let file = file_in(path);
+        let beside = file.with_file_name("tokenizer.model");
+        if !file.exists() && beside.exists() {
+            let reason = "a SentencePiece model without a tokenizer.json, which transformers writes with \
+                AutoTokenizer.from_pretrained(..).save_pretrained(..)";
+            return Err(Error::data(&beside, reason));
+        }
         let json = fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
+        let json = json.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(json);
         Self::from_json(json).map_err(|e| match e {
             Error::Tokenizer(reason) => Error::Tokenizer(format!("{}: {reason}", file.display())),
             other => other,

@@ -34,8 +34,9 @@ impl NextToken for Pretrain {
         (!self.split.val.is_empty()).then(|| Box::new(windows()) as _)
     }
 
-    /// Starts with the first token of the held-out text.
+    /// Starts with the first token of the held-out text or, if nothing is held out, of the other.
     fn prompt(&self) -> (Vec<u32>, Vec<u32>) {
-        (self.split.val.slice(0, 1), Vec::new())
+        let first = self.split.val.slice(0, 1).or_else(|_| self.split.train.slice(0, 1));
+        (first.unwrap_or_default(), Vec::new())
     }
 }

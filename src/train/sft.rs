@@ -22,24 +22,24 @@ pub struct Data {
     /// What was left out.
     pub mistakes: Mistakes,
     /// How many were cut at the window's end, and the line of the first.
-    pub truncated: (usize, usize),
+    pub truncated: (usize, u64),
 }
 
 impl Data {
     /// Reads `path` and encodes every conversation with the model's chat template. A conversation longer than `context`
-    /// keeps its beginning, and is left out if no answer begins there. `progress` is called with the number of lines
+    /// keeps its beginning, and is left out if no answer begins there. `progress` is called with the number of records
     /// read.
     ///
     /// # Errors
     /// [`Error::Data`] with every mistake if nothing is left, [`Error::Template`], [`Error::Io`].
-    pub fn load(path: &Path, codec: &TextCodec, context: usize, mut progress: impl FnMut(usize)) -> Result<Self> {
+    pub fn load(path: &Path, codec: &TextCodec, context: usize, mut progress: impl FnMut(u64)) -> Result<Self> {
         let TextCodec { tokenizer, conventions } = codec;
         let template = conventions.chat(tokenizer)?;
         let mut data = Self::default();
         let (examples, truncated) = (&mut data.examples, &mut data.truncated);
-        conversations::read(path, &mut data.mistakes, |messages, line, mistakes| {
+        conversations::read(path, &mut data.mistakes, |turns, line, mistakes| {
             progress(line);
-            let mut example = match spans::encode(tokenizer, &template, &conventions.stops, messages) {
+            let mut example = match spans::encode_turns(tokenizer, &template, &conventions.stops, turns) {
                 Ok(example) => example,
                 Err((mistake, words)) => {
                     mistakes.add(mistake, line, words);
@@ -76,7 +76,8 @@ impl Data {
         let mut remarks: Vec<_> = self.mistakes.found().iter().map(ToString::to_string).collect();
         if let (count @ 1.., line) = self.truncated {
             remarks.push(format!(
-                "{count} cut at the window's end (first in line {line}): their last turns are not learned"
+                "{count} cut at the window's end (first in {} {line}): their last turns are not learned",
+                self.mistakes.unit()
             ));
         }
         remarks

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wgpt::{Error, Result, assets::TALKER, gpu::Gpu, io::atomic, wgpu};
+use wgpt::{Result, assets::TALKER, gpu::Gpu, io::atomic, wgpu};
 
 /// Increased when variants or classes change their names or meaning, so that old choices are not used for new ones.
 const VERSION: u32 = 3;
@@ -72,7 +72,7 @@ fn keep(file: &Path, bytes: &[u8]) {
         return;
     }
     if let Some(folder) = file.parent() {
-        let _ = std::fs::create_dir_all(folder);
+        let _ = atomic::private_folder(folder);
     }
     let _ = atomic::write(file, bytes);
 }
@@ -81,7 +81,7 @@ fn keep(file: &Path, bytes: &[u8]) {
 /// user's cache folder, or where that cannot be written to the folder for temporary files, if it is not there yet.
 ///
 /// # Errors
-/// [`Error::Io`] if neither can be written.
+/// [`wgpt::Error::Io`] if neither can be written.
 pub(super) fn or_talker(named: Option<&PathBuf>) -> Result<PathBuf> {
     if let Some(path) = named {
         return Ok(path.clone());
@@ -100,7 +100,7 @@ fn talker_in(folder: &Path) -> Result<PathBuf> {
     if std::fs::read(&path).is_ok_and(|found| found == TALKER) {
         return Ok(path);
     }
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    atomic::private_folder(folder)?;
     atomic::write(&path, TALKER)?;
     Ok(path)
 }

@@ -11,9 +11,10 @@ use super::{
     ranks, training,
 };
 use wgpt::{
-    Error, Result,
+    Result,
     error::counted,
     interchange::{self, TextCodec},
+    io::atomic,
     parallel::Group,
     train::{
         Settings, coordination,
@@ -99,7 +100,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let gpu = shared.open().await?;
     let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
     trainer.join(group)?;
-    std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
+    atomic::private_folder(&out)?;
     shared.say(format_args!(
         "{} parameters, {} to learn from and {held_out_pairs} held out, {} of answers, {} of {} -> {}",
         trainer.model.size(),

@@ -9,6 +9,7 @@ use super::{Shared, options::LoadArguments, output};
 use wgpt::{
     Error, Result,
     infer::embed::{self, cosine},
+    text::{Corpus, DataFile, data_file::Layout},
 };
 
 /// Compute embeddings of texts
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
     /// A text; may be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Vec<String>,
-    /// A file of texts, one per line
+    /// A file of texts: one per line, or records with a "text"
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Which hidden states each vector is made from
@@ -58,8 +59,13 @@ struct Output {
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let mut texts = arguments.text.clone();
     if let Some(file) = &arguments.file {
-        let content = std::fs::read_to_string(file).map_err(Error::io(file, "read"))?;
-        texts.extend(content.lines().filter(|line| !line.trim().is_empty()).map(str::to_string));
+        let data = DataFile::open(file)?;
+        if data.layout() == Layout::Text {
+            texts.extend(data.text()?.lines().filter(|line| !line.trim().is_empty()).map(str::to_string));
+        } else {
+            let corpus = Corpus::open(file)?;
+            texts.extend(corpus.texts()?.iter().map(|text| text.text.to_string()));
+        }
     }
     if texts.is_empty() {
         return Err(Error::Usage("nothing to embed: give --text TEXT or --file FILE".to_string()));

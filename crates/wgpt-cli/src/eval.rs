@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     /// Checkpoint or run folder, Hugging Face folder, or GGUF file
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// UTF-8 text file
+    /// Text, or JSON lines or a Parquet table with a "text" each
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
     /// Tokens per window [default: the model's context]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::DateTime;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -10,7 +11,6 @@ use wgpt::{
     Error, Result,
     error::counted,
     feedback::{Stored, Tally},
-    text::date::strftime,
 };
 use wgpt_server::feedback::{
     Store,
@@ -48,27 +48,30 @@ enum Command {
     Stats(StatsArguments),
 }
 
-/// Store the ratings of JSONL files
+/// Store the ratings of data files
 #[derive(Debug, Args)]
-#[command(after_help = "Each line is one of
-  {\"prompt\": P, \"chosen\": A, \"rejected\": B}
+#[command(
+    after_help = "A file holds JSON lines, a JSON list or a Parquet table, compressed with gzip or not. Each record is one of
+  {\"prompt\": P, \"chosen\": A, \"rejected\": B}                            or several: \"rejected\": [B, C]
   {\"chosen\": \"\\n\\nHuman: ...\\n\\nAssistant: ...\", \"rejected\": ...}        hh-rlhf, with a common prompt
   {\"prompt\": P, \"answer\": A, \"score\": 4}
   {\"prompt\": P, \"answers\": [A, B, C], \"best\": 0}
+  {\"prompt\": P, \"completion\": A, \"label\": true}
   a complete rating, as written by wgpt feedback export --format ratings
 where P is a text or a list of {\"role\", \"content\"}. \"rater\" and \"time\" (milliseconds since 1970) may be added.
-Ratings that are already stored are not stored again. Lines with mistakes are left out, counted and explained.
+Ratings that are already stored are not stored again. Records with mistakes are left out, counted and explained.
 
 Examples:
   wgpt feedback import pairs.jsonl
-  wgpt feedback import hh-rlhf.jsonl --rater anthropic --feedback hh.sqlite")]
+  wgpt feedback import hh-rlhf.jsonl --rater anthropic --feedback hh.sqlite"
+)]
 struct ImportArguments {
-    /// JSONL files
+    /// Data files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     database: Database,
-    /// Rater's name for lines without one
+    /// Rater's name for records without one
     #[arg(long, default_value = "imported", value_name = "NAME")]
     rater: String,
 }
@@ -155,26 +158,26 @@ fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &Import
         bar.set_message("bytes");
         let done = import(&mut store, file, rater, |bytes| bar.set_position(bytes))?;
         bar.finish_and_clear();
-        all.lines += done.lines;
+        all.records += done.records;
         all.added += done.added;
         all.duplicates += done.duplicates;
-        let Imported { lines, added, duplicates, mistakes } = &done;
+        let Imported { records, unit, added, duplicates, mistakes } = &done;
         let counts = format!(
             "{}, {}, {duplicates} known, {}",
-            counted(lines, "line"),
+            counted(records, unit),
             counted(added, "new rating"),
             counted(mistakes.total(), "mistake")
         );
-        shared.say(format_args!("{}: {counts}{}", file.display(), told(mistakes, "line")));
+        shared.say(format_args!("{}: {counts}{}", file.display(), told(mistakes, unit)));
         results.push((file, done));
     }
     let mistakes: u64 = results.iter().map(|(_, done)| done.mistakes.total()).sum();
     let file = |(file, done): &(&PathBuf, Imported)| {
-        let Imported { lines, added, duplicates, mistakes } = done;
-        json!({ "file": file, "lines": lines, "added": added, "duplicates": duplicates, "mistakes": mistakes })
+        let Imported { records, unit, added, duplicates, mistakes } = done;
+        json!({ "file": file, "lines": records, "unit": unit, "added": added, "duplicates": duplicates, "mistakes": mistakes })
     };
     let output = json!({
-        "feedback": database.feedback, "lines": all.lines, "added": all.added, "duplicates": all.duplicates,
+        "feedback": database.feedback, "lines": all.records, "added": all.added, "duplicates": all.duplicates,
         "mistakes": mistakes, "files": results.iter().map(file).collect::<Vec<_>>(),
     });
     shared.result(&output, || format!("{} new ratings in {}", all.added, database.feedback.display()))
@@ -232,7 +235,8 @@ fn list(shared: &Shared, ListArguments { limit, rater, database }: &ListArgument
 fn row(Stored { id, stored, rating }: &Stored) -> String {
     match rating {
         Ok(rating) => {
-            let time = strftime("%Y-%m-%d %H:%M", rating.time.unwrap_or(*stored) / 1000);
+            let time = i64::try_from(rating.time.unwrap_or(*stored)).ok().and_then(DateTime::from_timestamp_millis);
+            let time = time.map_or_else(|| "?".to_string(), |time| time.format("%Y-%m-%d %H:%M").to_string());
             let (who, said) = (output::beginning(&rating.rater, 12), reply::typed(rating.verdict()));
             let prompt = output::beginning(rating.prompt().last(), 56);
             format!("{id:>7}  {time}  {who:<12}  {:<7}  {said:<9}  {prompt}", rating.verdict().kind())

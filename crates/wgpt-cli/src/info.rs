@@ -9,9 +9,9 @@ use super::{Shared, output::mib};
 use wgpt::{
     Result,
     error::counted,
-    formats::Format,
+    formats::{Format, gguf::GgufFile},
     gpu::Gpu,
-    interchange::{self, TextCodec, family::Family},
+    interchange::{self, TextCodec, family::Family, gguf},
     model::{
         Config, Source,
         parameters::{self, ParameterSpec},
@@ -55,6 +55,10 @@ struct Output {
     cache: [u64; 2],
     training: Need,
     adapter: String,
+    /// What the file has that is not used, and what is assumed where it has nothing.
+    remarks: Vec<String>,
+    /// The texts of the tokens that end an answer.
+    stops: Vec<String>,
 }
 
 #[derive(Default, Serialize)]
@@ -111,6 +115,11 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         cache,
         training: need(&gpu, "training", parameters * 16, 0).await?,
         adapter: gpu.description(),
+        remarks: match GgufFile::is_gguf(&arguments.model) {
+            true => gguf::remarks(&GgufFile::open(&arguments.model)?),
+            false => Vec::new(),
+        },
+        stops: codec.conventions.stops.iter().map(|&id| codec.tokenizer.token_text(id)).collect(),
         config,
     };
     shared.result(&output, || words(&output))?;
@@ -191,6 +200,12 @@ fn words(output: &Output) -> String {
         mib(output.cache[0]),
         mib(output.cache[1])
     );
+    if !output.stops.is_empty() {
+        text += &format!("\n\nan answer ends with {}", output.stops.join(" "));
+    }
+    for remark in &output.remarks {
+        text += &format!("\n{remark}");
+    }
     for tensor in &output.tensors {
         text += &format!(
             "\n{:<36} {:<16} {:<10} {:>12}",

@@ -19,6 +19,7 @@ use wgpt::{
     },
     ops::kv::decode,
     optim::{AdamW, Schedule},
+    text::{DataFile, chat},
     train::{
         Settings,
         settings::{Common, Precision},
@@ -94,6 +95,31 @@ impl LoadArguments {
     /// The precision of the key-value cache.
     pub fn precision(&self) -> decode::Precision {
         if self.cache_f16 { decode::Precision::Half } else { decode::Precision::Single }
+    }
+}
+
+/// The chat template, where the model's own is missing or wrong.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct TemplateArgument {
+    /// Chat template to use instead of the model's own: a file in Jinja, or chatml, llama3, gemma or zephyr
+    #[arg(long, value_name = "FILE|NAME")]
+    chat_template: Option<String>,
+}
+
+impl TemplateArgument {
+    /// Replaces the template of `codec`, if one was given.
+    pub fn apply(&self, codec: &mut TextCodec) -> Result<()> {
+        let Some(given) = &self.chat_template else { return Ok(()) };
+        let template = match chat::named(given) {
+            Some(template) => template.to_string(),
+            None if Path::new(given).exists() => DataFile::open(Path::new(given))?.text()?,
+            None => {
+                let reason = "no such file; give one, or chatml, llama3, gemma or zephyr";
+                return Err(Error::Usage(format!("--chat-template {given}: {reason}")));
+            }
+        };
+        codec.conventions.template = Some(template);
+        codec.conventions.chat(&codec.tokenizer).map(drop)
     }
 }
 

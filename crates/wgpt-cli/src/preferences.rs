@@ -1,4 +1,4 @@
-//! Preferences from a feedback database or from JSONL, for every command that trains on them.
+//! Preferences from a feedback database or a data file, for every command that trains on them.
 
 use std::path::{Path, PathBuf};
 
@@ -22,15 +22,15 @@ pub(super) struct Source {
     /// Ratings: the database of `wgpt rate` and `wgpt feedback`
     #[arg(long, value_name = "FILE.sqlite")]
     feedback: Option<PathBuf>,
-    /// Preferences, one JSON object per line, in the forms of `wgpt feedback import`; - for standard input
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Preferences: JSON lines, a JSON list or a Parquet table, in the forms of `wgpt feedback import`; - for standard input
+    #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
 }
 
 /// What was left out, and why.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Left {
-    /// Lines that are not ratings.
+    /// Records that are not ratings.
     mistakes: Tally<Mistake>,
     /// Ratings that do not order any answers.
     no_preference: Tally<LeftOut>,
@@ -54,9 +54,9 @@ impl Source {
             None => {
                 let bar = output::bar(std::fs::metadata(self.path()).map_or(0, |data| data.len()), shared.quiet);
                 bar.set_message("bytes");
-                let (samples, mistakes) = preferences_of(self.path(), |bytes| bar.set_position(bytes))?;
+                let read = preferences_of(self.path(), |bytes| bar.set_position(bytes))?;
                 bar.finish_and_clear();
-                (samples, mistakes, "line")
+                read
             }
         };
         let pairs = rows(shared, &samples, codec, limit)?;

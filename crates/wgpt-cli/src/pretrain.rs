@@ -35,7 +35,7 @@ pub(super) use wgpt::assets::SHAKESPEARE;
   wgpt pretrain --data shakespeare.txt --out runs/shakespeare --resume
   mpirun -n 4 wgpt pretrain --data book.txt       four GPUs (a build with --features mpi)")]
 pub(crate) struct Arguments {
-    /// UTF-8 text file, or folder of .txt files [default: eight plays of Shakespeare]
+    /// Text, or JSON lines or a Parquet table with a "text" each, or folder of such files [default: eight plays of Shakespeare]
     #[arg(long, value_name = "FILE|DIR")]
     data: Option<PathBuf>,
     /// Folder of the run [default: runs/ and the data's name]
@@ -70,7 +70,7 @@ impl Arguments {
         }
         let path = out.join("shakespeare.txt");
         if !path.exists() {
-            std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+            atomic::private_folder(out)?;
             atomic::write(&path, SHAKESPEARE.as_bytes())?;
         }
         Ok(path)
@@ -131,7 +131,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let gpu = shared.open().await?;
     let (mut trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &data, &out)?;
     trainer.join(group)?;
-    std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
+    atomic::private_folder(&out)?;
     // If the ranks share a file system, the others find what the first one wrote.
     let prepare = || shards::prepare(&data, &tokenizer, &out, settings.val_fraction, &mut |_, _| {});
     let split = group.first_alone(prepare)?;

@@ -17,6 +17,7 @@ use wgpt::{
     error::counted,
     gpu::Gpu,
     interchange::{self, TextCodec, adapter},
+    io::atomic,
     io::checkpoint,
     optim::AdamW,
     parallel::Group,
@@ -45,7 +46,7 @@ pub(super) struct Arguments {
     /// (not with --resume)
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     model: Option<PathBuf>,
-    /// JSONL with one prompt per line, or a text whose windows are prompts
+    /// Prompts: JSON lines, a JSON list or a Parquet table, or a text whose windows are prompts
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
     /// Judge: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT
@@ -267,7 +268,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
         }
     };
     learner.join(group)?;
-    std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+    atomic::private_folder(out)?;
     shared.say(format_args!(
         "{} parameters to train, {}, {} of {} of up to {} -> {}",
         learner.policy().size(),

@@ -9,7 +9,12 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, cache, feedback::Database, options::LoadArguments, output};
+use super::{
+    Shared, cache,
+    feedback::Database,
+    options::{LoadArguments, TemplateArgument},
+    output,
+};
 use wgpt::{
     Error, Result,
     error::counted,
@@ -17,6 +22,7 @@ use wgpt::{
     infer::engine::{Engine, Settings},
     interchange::{TextCodec, load},
     ops::kv::paged::PAGE,
+    text::DataFile,
     train::reward::RewardModel,
 };
 use wgpt_server::{
@@ -58,9 +64,13 @@ pub(crate) struct Arguments {
     /// Port to listen on; 0 for any free port
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Key that requests must send as 'Authorization: Bearer KEY'
+    /// Key that requests must send as 'Authorization: Bearer KEY'; other users of this machine can see the arguments of a
+    /// program, so better use the variable or --api-key-file
     #[arg(long, env = "WGPT_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<String>,
+    /// File with that key
+    #[arg(long, conflicts_with = "api_key", value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     /// Allow an address that other machines can reach without a key
     #[arg(long)]
     public: bool,
@@ -74,6 +84,8 @@ pub(crate) struct Arguments {
     database: Database,
     #[command(flatten)]
     load: LoadArguments,
+    #[command(flatten)]
+    template: TemplateArgument,
     /// Maximum number of answers generated at once
     #[arg(long, default_value_t = Settings::default().sequences, value_name = "N")]
     sequences: usize,
@@ -106,7 +118,8 @@ struct Output {
 
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
-    let address = address(arguments)?;
+    let key = key(arguments)?;
+    let address = address(arguments, key.is_some())?;
     for (name, number, least) in [
         ("sequences", arguments.sequences, 1),
         ("queue", arguments.queue, 1),
@@ -119,7 +132,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         }
     }
     let gpu = shared.open().await?;
-    let server = server(shared, arguments, &gpu)?;
+    let server = server(shared, arguments, &gpu, key)?;
     let (json, quiet) = (shared.json, shared.quiet);
     let ready = |bound: SocketAddr| match json {
         true => output::say(serde_json::json!({ "listening": format!("http://{bound}") })),
@@ -156,29 +169,41 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     })
 }
 
-/// The address to listen on. An address that other machines can reach requires a key, or --public.
-fn address(arguments: &Arguments) -> Result<SocketAddr> {
-    if arguments.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
-        return Err(Error::Usage("--api-key is empty: give a key, or leave it out".to_string()));
+/// The key that requests must send, if there is one.
+fn key(arguments: &Arguments) -> Result<Option<String>> {
+    let (key, option) = match &arguments.api_key_file {
+        Some(file) => (Some(DataFile::open(file)?.text()?.trim().to_string()), "--api-key-file"),
+        None => (arguments.api_key.clone(), "--api-key"),
+    };
+    match key {
+        Some(key) if key.trim().is_empty() => {
+            Err(Error::Usage(format!("{option} is empty: give a key, or leave it out")))
+        }
+        key => Ok(key),
     }
+}
+
+/// The address to listen on. An address that other machines can reach requires a key, or --public.
+fn address(arguments: &Arguments, has_key: bool) -> Result<SocketAddr> {
     let host = arguments.host.trim_start_matches('[').trim_end_matches(']');
     let ip = match host.parse::<IpAddr>() {
         Ok(ip) => Some(ip),
         Err(_) => (host, 0).to_socket_addrs().ok().and_then(|mut all| all.next()).map(|address| address.ip()),
     };
     let ip = ip.ok_or_else(|| Error::Usage(format!("--host {host}: no such address")))?;
-    if !ip.is_loopback() && arguments.api_key.is_none() && !arguments.public {
-        let reason = "others can reach it: give --api-key (or WGPT_API_KEY), or --public to let everybody in";
+    if !ip.is_loopback() && !has_key && !arguments.public {
+        let reason = "others can reach it: give --api-key-file (or WGPT_API_KEY), or --public to let everybody in";
         return Err(Error::Usage(format!("--host {host}: {reason}")));
     }
     Ok(SocketAddr::new(ip, arguments.port))
 }
 
 /// Loads the models and adapters.
-fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
+fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu, key: Option<String>) -> Result<Server> {
     let base = cache::or_talker(arguments.model.as_ref())?;
-    let (model, codec) = shared.load(gpu, &base, &arguments.load)?;
-    let mut models = vec![ServedModel::new(name_of(&base), None, codec)?];
+    let (model, mut codec) = shared.load(gpu, &base, &arguments.load)?;
+    arguments.template.apply(&mut codec)?;
+    let mut models = vec![ServedModel::new(name_of(&base), None, codec)];
     let mut adapters = Vec::new();
     for option in &arguments.lora {
         let wrong = || Error::Usage(format!("--lora {option}: give NAME=RUN"));
@@ -189,7 +214,7 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
         let path = PathBuf::from(path);
         let codec = TextCodec::adapted(&path, &base)?;
         adapters.push((name.to_string(), load::beside(&model, &base, &path)?));
-        models.push(ServedModel::new(name.to_string(), Some(name.to_string()), codec)?);
+        models.push(ServedModel::new(name.to_string(), Some(name.to_string()), codec));
     }
     let open = |path: &PathBuf| RewardModel::load(gpu, path, arguments.load.storage()?, |_, _| ());
     let reward = arguments.reward.as_ref().map(open).transpose()?;
@@ -205,6 +230,8 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
     let limits = Limits {
         body: arguments.max_body,
         connections: arguments.connections,
+        per_address: (arguments.connections / 4).max(1),
+        first: patience.min(Limits::default().first),
         idle: patience,
         patience,
         stalled: patience,
@@ -217,7 +244,7 @@ fn server(shared: &Shared, arguments: &Arguments, gpu: &Gpu) -> Result<Server> {
         reward,
         waiting: arguments.queue,
         limits,
-        key: arguments.api_key.clone(),
+        key,
         hosts: arguments.allow_host.clone(),
         runs: arguments.runs.clone(),
         feedback: arguments.database.feedback.clone(),

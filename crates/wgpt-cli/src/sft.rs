@@ -11,9 +11,10 @@ use super::{
     output, ranks, training,
 };
 use wgpt::{
-    Error, Result,
+    Result,
     error::counted,
     interchange::{self, TextCodec},
+    io::atomic,
     parallel::Group,
     text::conversations::Found,
     train::{
@@ -41,7 +42,7 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     tune: TuneArguments,
-    /// Conversations, one JSON object per line
+    /// Conversations: JSON lines, a JSON list or a Parquet table
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Number of passes over the conversations
@@ -107,7 +108,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     let settings = options::on_adapter(shared, &gpu, settings);
     let (mut trainer, best_val_loss) = tune.trainer(shared, &gpu, &base, &settings)?;
     trainer.join(group)?;
-    std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
+    atomic::private_folder(&out)?;
     shared.say(format_args!(
         "{} parameters, {} of {}, {learned_tokens} of them to learn, {} of {} of {} -> {}",
         trainer.model.size(),

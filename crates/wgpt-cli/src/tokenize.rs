@@ -47,7 +47,7 @@ enum TokenizerCommand {
 #[command(after_help = "Examples:
   wgpt tokenizer train --data texts/ --vocabulary 8192 --out tokenizer.json")]
 pub(crate) struct TrainArguments {
-    /// UTF-8 text file, or folder of .txt files
+    /// Text, or JSON lines or a Parquet table with a "text" each, or folder of such files
     #[arg(long, value_name = "FILE|DIR")]
     data: PathBuf,
     /// Size of the vocabulary

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, Hasher},
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use super::{
     problem::{Problem, short},
     worker::Worker,
 };
-use crate::feedback::Store;
+use crate::feedback::StoreThread;
 use wgpt::{
     Result,
     gpu::Gpu,
@@ -34,8 +34,12 @@ pub struct Limits {
     pub body: usize,
     /// Maximum number of connections; further ones are told to try again later.
     pub connections: usize,
+    /// Maximum number of connections from one address other than this machine's own, behind which a proxy may be.
+    pub per_address: usize,
     /// Maximum number of choices in one request.
     pub choices: usize,
+    /// Time limit for the first byte of a connection.
+    pub first: Duration,
     /// Time limit for the head of a request, and between requests on a connection.
     pub idle: Duration,
     /// Time limit for a whole body.
@@ -46,8 +50,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let (idle, patience, stalled) = (Duration::from_secs(30), Duration::from_secs(30), Duration::from_secs(30));
-        Self { body: 1 << 20, connections: 768, choices: 16, idle, patience, stalled }
+        let seconds = Duration::from_secs;
+        Self {
+            body: 1 << 20,
+            connections: 768,
+            per_address: 192,
+            choices: 16,
+            first: seconds(5),
+            idle: seconds(30),
+            patience: seconds(30),
+            stalled: seconds(30),
+        }
     }
 }
 
@@ -59,21 +72,19 @@ pub struct ServedModel {
     pub adapter: Option<String>,
     /// How it reads and writes text.
     pub codec: Arc<TextCodec>,
-    /// Its chat template; [`None`] for a model that was not trained to chat.
-    pub template: Option<ChatTemplate>,
+    /// Its chat template; [`None`] for a model that was not trained to chat; or what is wrong with it.
+    pub template: Result<Option<ChatTemplate>, String>,
     /// The vocabulary for JSON mode, built on first use.
     vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
 }
 
 impl ServedModel {
     /// A model.
-    ///
-    /// # Errors
-    /// [`wgpt::Error::Template`] if its chat template cannot be parsed.
-    pub fn new(name: String, adapter: Option<String>, codec: TextCodec) -> Result<Self> {
+    pub fn new(name: String, adapter: Option<String>, codec: TextCodec) -> Self {
         let TextCodec { tokenizer, conventions } = &codec;
-        let template = conventions.talk(tokenizer)?;
-        Ok(Self { name, adapter, codec: Arc::new(codec), template, vocabulary: OnceLock::new() })
+        // Completions need no template.
+        let template = conventions.talk(tokenizer).map_err(|error| error.to_string());
+        Self { name, adapter, codec: Arc::new(codec), template, vocabulary: OnceLock::new() }
     }
 
     /// The tokens of a conversation, ready to be continued by an answer.
@@ -81,7 +92,10 @@ impl ServedModel {
     /// # Errors
     /// 400 if the model has no chat template, or if its template or tokenizer refuses the conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Problem> {
-        let template = self.template.as_ref().ok_or_else(|| {
+        let template = self.template.as_ref().map_err(|reason| {
+            Problem::bad(format!("{} cannot chat: {reason}; /v1/completions works without a template", self.name))
+        })?;
+        let template = template.as_ref().ok_or_else(|| {
             Problem::bad(format!(
                 "{} has no chat template: it was not trained to chat; use /v1/completions, or fine-tune it with `wgpt sft`",
                 self.name
@@ -145,8 +159,8 @@ pub struct App {
     pub runs: PathBuf,
     /// The path of the ratings database, which is created with the first rating.
     pub feedback: PathBuf,
-    /// The ratings database, once it is open.
-    pub store: Mutex<Option<Store>>,
+    /// Writes to the ratings database.
+    pub store: StoreThread,
     /// Whether new requests are refused because the server is shutting down.
     pub draining: AtomicBool,
     /// When the server started, in seconds since 1970.

@@ -1,15 +1,17 @@
-//! Limits the number of connections, and how long a silent one is kept open.
+//! Limits the number of connections, in all and from one address, and how long a silent one is kept open.
 
 use std::{
+    collections::HashMap,
     future::Future,
     io::{self, Write},
+    net::IpAddr,
     pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -22,7 +24,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{app::Limits, metrics::Metrics, problem::Problem};
+use super::{app::Limits, metrics::Metrics, problem::Problem, router::Client};
 
 /// Size in bytes of hyper's buffer for a connection.
 const BUFFER: usize = 64 << 10;
@@ -37,9 +39,10 @@ pub async fn accept(
     draining: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(limits.connections));
+    let addresses = Addresses::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(_) => {
                 // The client disconnected early, or the process is out of file descriptors: both pass.
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -50,16 +53,61 @@ pub async fn accept(
         let _ = stream.set_nodelay(true);
         let Ok(place) = room.clone().try_acquire_owned() else {
             metrics.turned_away.fetch_add(1, Relaxed);
-            turn_away(stream, limits.connections);
+            turn_away(stream, limits.connections, "");
+            continue;
+        };
+        let Some(counted) = addresses.enter(address, limits.per_address) else {
+            metrics.turned_away.fetch_add(1, Relaxed);
+            turn_away(stream, limits.per_address, " from one address");
             continue;
         };
         metrics.connections.fetch_add(1, Relaxed);
-        let (router, metrics, draining) = (router.clone(), metrics.clone(), draining.clone());
+        let router = router.clone().layer(Extension(Client(address)));
+        let (metrics, draining) = (metrics.clone(), draining.clone());
         tokio::spawn(async move {
             serve(stream, router, limits, draining).await;
             metrics.connections.fetch_sub(1, Relaxed);
-            drop(place);
+            drop((place, counted));
         });
+    }
+}
+
+/// How many connections each address has.
+#[derive(Clone, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Addresses {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Counts a connection until the result is dropped; [`None`] if the address has `most` already.
+    fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
+        let mut counts = self.counts();
+        let count = counts.entry(address).or_default();
+        if *count >= most && !address.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { addresses: self.clone(), address })
+    }
+}
+
+/// A counted connection.
+struct Counted {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.counts();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -67,7 +115,12 @@ pub async fn accept(
 async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: watch::Receiver<bool>) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(BUFFER).keep_alive(true);
-    let io = TokioIo::new(TimedStream { stream, stalled: limits.stalled, deadline: None });
+    let io = TokioIo::new(TimedStream {
+        stream,
+        stalled: limits.stalled,
+        deadline: None,
+        first: Some(Box::pin(tokio::time::sleep(limits.first))),
+    });
     let mut connection = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
     if *draining.borrow() {
         // The connection was accepted only to report the shutdown.
@@ -83,9 +136,9 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
 }
 
 /// Reports with a single write that the server is full.
-fn turn_away(stream: TcpStream, most: usize) {
+fn turn_away(stream: TcpStream, most: usize, whence: &str) {
     let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
-    let reason = format!("too many connections: this server takes {most}; try again later");
+    let reason = format!("too many connections: this server takes {most}{whence}; try again later");
     let body = Problem::new(status, "too_many_connections", reason).json().to_string();
     let head =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1";
@@ -95,12 +148,14 @@ fn turn_away(stream: TcpStream, most: usize) {
     }
 }
 
-/// A stream that fails if its client does not read for a while.
+/// A stream that fails if its client sends nothing at first, or does not read for a while.
 struct TimedStream {
     stream: TcpStream,
     stalled: Duration,
     /// Set while a write is waiting.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Until the first byte arrives: when the time for it is over.
+    first: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedStream {
@@ -119,7 +174,14 @@ impl TimedStream {
 
 impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if poll.is_ready() {
+            self.first = None;
+        } else if let Some(first) = &mut self.first {
+            ready!(first.as_mut().poll(cx));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends nothing")));
+        }
+        poll
     }
 }
 
@@ -148,5 +210,25 @@ impl AsyncWrite for TimedStream {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_share_of_the_connections() {
+        let addresses = Addresses::default();
+        let (far, near) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([127, 0, 0, 1]));
+        let two: Vec<_> = (0..2).filter_map(|_| addresses.enter(far, 2)).collect();
+        assert!(two.len() == 2 && addresses.enter(far, 2).is_none());
+        assert!(addresses.enter(IpAddr::from([10, 0, 0, 2]), 2).is_some());
+        let many: Vec<_> = (0..5).filter_map(|_| addresses.enter(near, 2)).collect();
+        assert_eq!(many.len(), 5, "behind this machine's own address there may be a proxy");
+        drop(two);
+        assert!(addresses.enter(far, 2).is_some());
+        drop(many);
+        assert!(addresses.counts().is_empty());
     }
 }

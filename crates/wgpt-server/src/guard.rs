@@ -2,11 +2,12 @@
 //!
 //! Any site's page can send requests to a server on this machine, and through a host name that it points here (DNS
 //! rebinding) it could read the answers. So `Host` must be a name of this server, and `Origin`, which browsers send
-//! with a page's requests, must match it.
+//! with a page's requests, must match it in scheme, name and port. Browsers also say by `Sec-Fetch-Site` where a request comes
+//! from, even where they send no `Origin`.
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -31,9 +32,8 @@ impl Hosts {
     }
 
     fn knows(&self, host: &str) -> bool {
-        let name = name_of(host).to_ascii_lowercase();
-        let name = name.trim_end_matches('.');
-        self.names.contains(name) || (self.addresses && name.parse::<IpAddr>().is_ok())
+        let Some((name, _)) = parts(host) else { return false };
+        self.names.contains(&name) || (self.addresses && name.parse::<IpAddr>().is_ok())
     }
 
     /// Refuses requests that a page of another site may have sent.
@@ -54,28 +54,50 @@ impl Hosts {
                 "'{shown}' is not a name of this server; names are added when it is started"
             )));
         }
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let foreign = || {
+            forbidden(
+                "pages of other sites may not use this server; a proxy in front of it that serves HTTPS has to send \
+                 X-Forwarded-Proto"
+                    .to_string(),
+            )
+        };
+        // A link to the page on another site is harmless, as it cannot read what it opens.
+        let visits = text("sec-fetch-mode") == Some("navigate") && text("sec-fetch-dest") == Some("document");
+        if text("sec-fetch-site").is_some_and(|site| !["same-origin", "none"].contains(&site)) && !visits {
+            return Err(foreign());
+        }
         let Some(origin) = one(header::ORIGIN) else { return Ok(()) };
-        let authority = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
-        match authority.is_some_and(|authority| plain(authority) == plain(host)) {
+        // A page of another site cannot send this header without asking the server first.
+        let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let place = |host: &str| parts(host).map(|(name, port)| (name, port.unwrap_or(usual)));
+        let authority = origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+        match authority.and_then(place).is_some_and(|origin| Some(origin) == place(host)) {
             true => Ok(()),
-            false => Err(forbidden("pages of other sites may not use this server".to_string())),
+            false => Err(foreign()),
         }
     }
 }
 
-/// A host without its port.
-fn name_of(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    }
-}
-
-/// A host without the default ports, which browsers omit.
-fn plain(host: &str) -> String {
-    let lower = host.to_ascii_lowercase();
-    let short = [":80", ":443"].iter().find_map(|port| lower.strip_suffix(port));
-    short.map(str::to_string).unwrap_or(lower)
+/// The name, in lower case and without brackets, and the port of a host; [`None`] if it has another form.
+fn parts(host: &str) -> Option<(String, Option<u16>)> {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(inner) => {
+            let (address, rest) = inner.split_once(']')?;
+            (address.parse::<Ipv6Addr>().ok()?.to_string(), rest)
+        }
+        None => {
+            let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
+            (name.to_ascii_lowercase().trim_end_matches('.').to_string(), rest)
+        }
+    };
+    let digits = |port: &&str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = match rest {
+        "" => None,
+        rest => Some(rest.strip_prefix(':').filter(digits)?.parse().ok()?),
+    };
+    Some((name, port))
 }
 
 /// Refuses a request without the key. The comparison takes the same time for all keys of the same length.
@@ -117,7 +139,39 @@ mod tests {
         }
         assert!(!check(&[]) && !check(&[("host", "localhost"), ("host", "localhost")]));
         assert!(check(&[("host", "localhost:8080"), ("origin", "http://localhost:8080")]));
-        assert!(check(&[("host", "localhost"), ("origin", "https://localhost:443")]));
+        for host in [
+            "[::1]evil",
+            "[::1",
+            "localhost:evil",
+            "localhost:",
+            "localhost:80:80",
+            "localhost:99999",
+            "[::1]:",
+            "[evil]",
+        ] {
+            assert!(!check(&[("host", host)]), "{host}");
+        }
+        for (host, origin) in
+            [("localhost", "http://localhost:80"), ("localhost:80", "http://localhost"), ("[0::1]", "http://[::1]")]
+        {
+            assert!(check(&[("host", host), ("origin", origin)]), "{host} {origin}");
+        }
+        // Another program may serve HTTPS under the same name; where a proxy does so for this one, it says so.
+        assert!(!check(&[("host", "localhost"), ("origin", "https://localhost")]));
+        assert!(check(&[("host", "localhost"), ("origin", "https://localhost"), ("x-forwarded-proto", "https")]));
+        assert!(!check(&[("host", "localhost"), ("origin", "http://localhost"), ("x-forwarded-proto", "https")]));
+        for (site, mode, dest, good) in [
+            ("same-origin", "cors", "empty", true),
+            ("none", "navigate", "document", true),
+            ("cross-site", "navigate", "document", true),
+            ("cross-site", "navigate", "iframe", false),
+            ("cross-site", "no-cors", "script", false),
+            ("same-site", "cors", "empty", false),
+        ] {
+            let sent =
+                [("host", "localhost"), ("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+            assert_eq!(check(&sent), good, "{site} {mode} {dest}");
+        }
         for origin in ["http://evil.example", "http://localhost:9999", "null", "http://localhost:8080.evil.example"] {
             assert!(!check(&[("host", "localhost:8080"), ("origin", origin)]), "{origin}");
         }

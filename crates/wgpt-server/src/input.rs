@@ -10,6 +10,7 @@ use axum::{
 use serde_json::{Map, Value};
 
 use super::problem::{Problem, short};
+use wgpt::content::without_mark;
 
 /// Bytes beyond the limit that are still read and discarded: a client reads the error only after sending its whole
 /// body.
@@ -63,7 +64,7 @@ impl Fields {
     /// # Errors
     /// 400 with the line and column of the error.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice(bytes) {
+        match serde_json::from_slice(without_mark(bytes)) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(Problem::bad("the body is not a JSON object")),
             Err(error) => Err(Problem::bad(format!("the body is not valid JSON in UTF-8: {error}"))),
@@ -162,6 +163,7 @@ impl Fields {
         match self.get(name) {
             None | Some(Value::Bool(false)) => Ok(()),
             Some(Value::Array(list)) if list.is_empty() => Ok(()),
+            Some(Value::Object(object)) if object.is_empty() => Ok(()),
             Some(Value::String(text)) if text.is_empty() || text == "none" => Ok(()),
             Some(_) => Err(Problem::field(name, format!("is not supported; {instead}"))),
         }

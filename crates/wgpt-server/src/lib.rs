@@ -31,7 +31,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -49,7 +49,10 @@ use self::{
     router::{Gate, Line},
     worker::Worker,
 };
-use crate::signals::{INTERRUPTED, Signals};
+use crate::{
+    feedback::StoreThread,
+    signals::{INTERRUPTED, Signals},
+};
 use wgpt::{
     Error, Result,
     infer::engine::{Engine, EngineStatistics},
@@ -132,6 +135,7 @@ impl Server {
         let bound = listener.local_addr().map_err(Error::system("tell the server's address"))?;
         let worker = Worker::start(self.engine, self.reward, self.waiting, died)?;
         let metrics = Arc::new(Metrics::default());
+        let store = StoreThread::start(self.feedback.clone())?;
         let app = Arc::new(App {
             models: self.models.into_iter().map(Arc::new).collect(),
             worker,
@@ -141,7 +145,7 @@ impl Server {
             key: self.key,
             runs: self.runs,
             feedback: self.feedback,
-            store: Mutex::default(),
+            store,
             draining: AtomicBool::new(false),
             created: router::seconds(),
             secrets: Secrets::default(),

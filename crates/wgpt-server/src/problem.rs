@@ -93,6 +93,7 @@ impl From<Error> for Problem {
             Error::Usage(_) | Error::Setting { .. } | Error::Tokenizer(_) | Error::Template(_) => {
                 Self::bad(error.to_string())
             }
+            Error::Locked { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_busy", error.to_string()),
             other => Self::fault(other.to_string()),
         }
     }
@@ -109,8 +110,14 @@ pub fn short(what: impl std::fmt::Display) -> String {
 
 /// A JSON value as a response.
 pub fn json_response(status: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
+    let mut response = written(value.to_string());
     *response.status_mut() = status;
+    response
+}
+
+/// 200 with JSON that is written already.
+pub fn written(json: String) -> Response {
+    let mut response = Response::new(Body::from(json));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -1,6 +1,7 @@
 //! The routes, and what surrounds every request: checks before it, counting and logging after it.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, Version, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -112,6 +113,18 @@ pub struct ReadRequest {
     pub fields: Fields,
     /// Counts its tokens.
     pub spent: Arc<TokenCounts>,
+    /// The address of its client.
+    pub client: Client,
+}
+
+/// The address of the client at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(pub IpAddr);
+
+impl Default for Client {
+    fn default() -> Self {
+        Self(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
 }
 
 /// Reads a request's body.
@@ -122,7 +135,8 @@ pub async fn asked(app: &App, request: Request) -> Result<ReadRequest, Problem> 
     let (parts, body) = request.into_parts();
     let bytes = input::read(&parts.headers, body, app.limits.body, app.limits.patience).await?;
     let spent = parts.extensions.get::<Arc<TokenCounts>>().cloned().unwrap_or_default();
-    Ok(ReadRequest { fields: Fields::parse(&bytes)?, spent })
+    let client = parts.extensions.get::<Client>().copied().unwrap_or_default();
+    Ok(ReadRequest { fields: Fields::parse(&bytes)?, spent, client })
 }
 
 /// Reports that the server is up, and the number of running and waiting requests.
@@ -168,7 +182,13 @@ async fn surround(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         Err(Problem::draining())
     } else {
         let key = gate.app.key.as_deref().filter(|_| !is_open(request.uri().path()));
-        gate.hosts.check(request.uri(), request.headers()).and_then(|()| guard::authorise(key, request.headers()))
+        // Probes speak HTTP/1.0 without a host, which no browser does.
+        let probe = request.version() == Version::HTTP_10 && ["/health", "/metrics"].contains(&request.uri().path());
+        let checked = match probe && !request.headers().contains_key(header::HOST) {
+            true => Ok(()),
+            false => gate.hosts.check(request.uri(), request.headers()),
+        };
+        checked.and_then(|()| guard::authorise(key, request.headers()))
     };
     request.extensions_mut().insert(spent);
     let mut response = match checked {

@@ -3,7 +3,8 @@
 //! Requests wait here, not in the engine, so that requests whose clients disconnected leave the queue unprocessed.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -28,6 +29,9 @@ use wgpt::{
 /// Maximum number of requests in the engine's own queue: those that run next.
 const FED: usize = 4;
 
+/// Maximum number of requests that wait for something other than an answer: an embedding, rewards, a look inside.
+const ASIDE: usize = 64;
+
 /// The answer to a request for rewards if the server has no reward model.
 pub const NO_REWARD: &str = "this server was started without a reward model";
 
@@ -42,6 +46,8 @@ pub struct Job {
     pub choice: usize,
     /// Receives its events.
     pub sender: tokio::sync::mpsc::Sender<ChoiceEvent>,
+    /// The address of its client.
+    pub client: IpAddr,
 }
 
 type Reply<T> = oneshot::Sender<Result<T>>;
@@ -58,6 +64,7 @@ enum Command {
 pub struct Worker {
     commands: mpsc::Sender<Command>,
     queued: Arc<AtomicUsize>,
+    aside: Arc<AtomicUsize>,
     waiting: usize,
     figures: Arc<Mutex<EngineStatistics>>,
 }
@@ -75,10 +82,23 @@ impl Worker {
         ended: oneshot::Sender<Result<()>>,
     ) -> Result<Self> {
         let (commands, receiver) = mpsc::channel();
-        let worker =
-            Self { commands, queued: Arc::default(), waiting, figures: Arc::new(Mutex::new(engine.figures())) };
-        let (queued, figures) = (worker.queued.clone(), worker.figures.clone());
-        let thread = Thread { engine, reward, receiver, queue: VecDeque::new(), queued, figures };
+        let worker = Self {
+            commands,
+            queued: Arc::default(),
+            aside: Arc::default(),
+            waiting,
+            figures: Arc::new(Mutex::new(engine.figures())),
+        };
+        let thread = Thread {
+            engine,
+            reward,
+            receiver,
+            queue: FairQueue::default(),
+            aside: VecDeque::new(),
+            queued: worker.queued.clone(),
+            waiting_aside: worker.aside.clone(),
+            figures: worker.figures.clone(),
+        };
         let run = move || {
             let result = pollster::block_on(thread.run());
             // The receiver may be gone while the program ends.
@@ -139,6 +159,11 @@ impl Worker {
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> std::result::Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
+        let more = |aside: usize| Some(aside + 1).filter(|aside| *aside <= ASIDE);
+        if self.aside.fetch_update(SeqCst, SeqCst, more).is_err() {
+            let reason = format!("{ASIDE} requests besides answers are waiting already; try again later");
+            return Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason));
+        }
         self.commands.send(command(reply)).map_err(|_| Problem::draining())?;
         Ok(answer.await.map_err(|_| Problem::draining())??)
     }
@@ -150,12 +175,60 @@ impl Worker {
     }
 }
 
+/// Jobs in turns by client: one client's many do not keep another's one waiting.
+struct FairQueue<T> {
+    jobs: VecDeque<(IpAddr, T)>,
+    /// When each client with waiting jobs was last served, as a number that grows.
+    served: HashMap<IpAddr, u64>,
+    turn: u64,
+}
+
+impl<T> Default for FairQueue<T> {
+    fn default() -> Self {
+        Self { jobs: VecDeque::new(), served: HashMap::new(), turn: 0 }
+    }
+}
+
+impl<T> FairQueue<T> {
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    fn push(&mut self, client: IpAddr, job: T) {
+        self.jobs.push_back((client, job));
+    }
+
+    /// Takes the oldest job of the client that has not been served for longest.
+    fn pop(&mut self) -> Option<T> {
+        let last = |index: usize| self.served.get(&self.jobs[index].0).copied().unwrap_or(0);
+        let next = (0..self.jobs.len()).min_by_key(|&index| last(index))?;
+        let (client, job) = self.jobs.remove(next)?;
+        self.turn += 1;
+        self.served.insert(client, self.turn);
+        if self.served.len() > 2 * self.jobs.len() + 16 {
+            // Whoever has nothing waiting is forgotten, so that this does not grow with the number of addresses.
+            self.served.retain(|client, _| self.jobs.iter().any(|(other, _)| other == client));
+        }
+        Some(job)
+    }
+
+    /// Drops the jobs that are not to be kept, and returns how many.
+    fn retain(&mut self, keep: impl Fn(&T) -> bool) -> usize {
+        let before = self.jobs.len();
+        self.jobs.retain(|(_, job)| keep(job));
+        before - self.jobs.len()
+    }
+}
+
 struct Thread {
     engine: Engine,
     reward: Option<RewardModel>,
     receiver: mpsc::Receiver<Command>,
-    queue: VecDeque<Job>,
+    queue: FairQueue<Job>,
+    /// Other commands. One is obeyed between two steps of the answers, so that these go on.
+    aside: VecDeque<Command>,
     queued: Arc<AtomicUsize>,
+    waiting_aside: Arc<AtomicUsize>,
     figures: Arc<Mutex<EngineStatistics>>,
 }
 
@@ -164,18 +237,22 @@ impl Thread {
     async fn run(mut self) -> Result<()> {
         let (mut works, mut failures) = (false, 0);
         loop {
-            if !works && self.queue.is_empty() {
+            if !works && self.queue.is_empty() && self.aside.is_empty() {
                 match self.receiver.recv() {
-                    Ok(command) => self.obey(command).await,
+                    Ok(command) => self.note(command),
                     Err(_) => return Ok(()),
                 }
             }
             loop {
                 match self.receiver.try_recv() {
-                    Ok(command) => self.obey(command).await,
+                    Ok(command) => self.note(command),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
+            }
+            if let Some(command) = self.aside.pop_front() {
+                self.obey(command).await;
+                self.waiting_aside.fetch_sub(1, SeqCst);
             }
             self.feed();
             works = match self.engine.step().await {
@@ -196,10 +273,16 @@ impl Thread {
         }
     }
 
-    async fn obey(&mut self, command: Command) {
-        // Skips work whose client is no longer waiting.
+    fn note(&mut self, command: Command) {
         match command {
-            Command::Generate(job) => self.queue.push_back(*job),
+            Command::Generate(job) => self.queue.push(job.client, *job),
+            other => self.aside.push_back(other),
+        }
+    }
+
+    /// Skips work whose client is no longer waiting.
+    async fn obey(&mut self, command: Command) {
+        match command {
             Command::Inspect(tokens, top, reply) if !reply.is_closed() => {
                 let _ = reply.send(self.engine.inspect(&tokens, top).await);
             }
@@ -220,11 +303,9 @@ impl Thread {
 
     /// Passes the next requests to the engine, and drops those that nobody waits for.
     fn feed(&mut self) {
-        let before = self.queue.len();
-        self.queue.retain(|job| !job.sender.is_closed());
-        let mut gone = before - self.queue.len();
+        let mut gone = self.queue.retain(|job| !job.sender.is_closed());
         while self.engine.figures().waiting < FED {
-            let Some(Job { request, choice, sender }) = self.queue.pop_front() else { break };
+            let Some(Job { request, choice, sender, .. }) = self.queue.pop() else { break };
             gone += 1;
             match self.engine.submit(request) {
                 Ok(()) => {}
@@ -235,5 +316,33 @@ impl Thread {
             }
         }
         self.queued.fetch_sub(gone, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_take_turns() {
+        let client = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let mut queue = FairQueue::default();
+        for job in 0..5 {
+            queue.push(client(1), job);
+        }
+        queue.push(client(2), 10);
+        queue.push(client(2), 11);
+        queue.push(client(3), 20);
+        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some(0), Some(10), Some(20)]);
+        queue.push(client(3), 21);
+        assert_eq!(queue.retain(|job| *job != 2), 1);
+        let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(rest, [1, 11, 21, 3, 4]);
+        // Clients without waiting jobs are forgotten.
+        for last in 0..100 {
+            queue.push(client(last), 0);
+            queue.pop();
+        }
+        assert!(queue.is_empty() && queue.served.len() <= 17, "{}", queue.served.len());
     }
 }

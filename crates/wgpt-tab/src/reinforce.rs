@@ -72,7 +72,7 @@ impl Reinforcer {
         let chats = codec.conventions.template.is_some();
         let most = config.context.saturating_sub(wishes.max_tokens).min(64);
         let lines: Vec<_> = wishes.prompts.iter().map(|prompt| json!({ "prompt": prompt }).to_string()).collect();
-        let prompts = Prompts::listed(&lines.join("\n"), &codec, most, wishes.seed)?;
+        let prompts = Prompts::listed(wgpt::text::DataFile::of_lines(&lines.join("\n")), &codec, most, wishes.seed)?;
         if prompts.count() == 0 {
             return Err(Problem(format!("no prompt to answer: {}", prompts.remarks().join("; "))));
         }

@@ -80,7 +80,9 @@ pub(super) fn read(file: &GgufFile) -> Result<(Family, Config)> {
     };
     let keys = Keys { file, architecture };
     keys.foreign()?;
-    let vocabulary = file.shape("token_embd.weight")?[0];
+    let vocabulary = file.shape("token_embd.weight")?.first().copied();
+    let vocabulary =
+        vocabulary.ok_or_else(|| Error::checkpoint(file.path(), "'token_embd.weight' has no dimensions"))?;
     let context: usize = keys.require("context_length")?;
     let layers: usize = keys.require("block_count")?;
     let heads: usize = keys.require("attention.head_count")?;

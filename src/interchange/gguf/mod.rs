@@ -8,4 +8,4 @@ mod vocabulary;
 
 pub use model::Model;
 pub use save::{save, write};
-pub use vocabulary::{tokenizer, vocabulary};
+pub use vocabulary::{remarks, tokenizer, vocabulary};

@@ -60,6 +60,7 @@ pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
         merges: texts("merges")?,
         bos: id("bos_token_id")?,
         eos: id("eos_token_id")?,
+        ends: [id("eot_token_id")?, id("eom_token_id")?].into_iter().flatten().collect(),
         unknown: id("unknown_token_id")?,
         padding: id("padding_token_id")?,
         add_bos: flag("add_bos_token")?,
@@ -67,6 +68,44 @@ pub fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
         add_space_prefix: flag("add_space_prefix")?,
         chat_template: metadata.get::<&str>("tokenizer.chat_template")?.map(String::from),
     })
+}
+
+/// The metadata below `tokenizer.` that are read.
+const READ: &[&str] = &[
+    "chat_template",
+    "ggml.add_bos_token",
+    "ggml.add_eos_token",
+    "ggml.add_space_prefix",
+    "ggml.bos_token_id",
+    "ggml.eom_token_id",
+    "ggml.eos_token_id",
+    "ggml.eot_token_id",
+    "ggml.merges",
+    "ggml.model",
+    "ggml.padding_token_id",
+    "ggml.pre",
+    "ggml.scores",
+    "ggml.token_type",
+    "ggml.tokens",
+    "ggml.unknown_token_id",
+    "huggingface.json",
+];
+
+/// What a user should know about how a file's tokenizer is read: metadata that are not, and what is assumed.
+pub fn remarks(file: &GgufFile) -> Vec<String> {
+    let names = file.metadata().entries().iter().filter_map(|(key, _)| key.strip_prefix("tokenizer."));
+    let mut remarks: Vec<_> =
+        names.filter(|name| !READ.contains(name)).map(|name| format!("tokenizer.{name} is not used")).collect();
+    let text = |key: &str| file.metadata().value(&format!("tokenizer.{key}"));
+    if matches!(text("ggml.model"), Some(Value::Str(model)) if model == "gpt2")
+        && text("ggml.pre").is_none()
+        && file.metadata().value(WHOLE).is_none()
+    {
+        let reason =
+            "tokenizer.ggml.pre is missing: words are split in llama.cpp's default way, which may not be the model's";
+        remarks.push(reason.to_string());
+    }
+    remarks
 }
 
 /// The metadata of a tokenizer and its conventions for a model of `vocabulary` tokens. Only wgpt can read a character
@@ -90,10 +129,20 @@ pub(super) fn metadata(codec: &TextCodec, vocabulary: usize) -> Result<Entries> 
     add("ggml.tokens", Value::Array(Array::Str(tokens)));
     add("ggml.token_type", Value::Array(Array::I32(kinds)));
     add("ggml.merges", Value::Array(Array::Str(merges(&file)?)));
-    let Conventions { bos, eos, add_bos, template, .. } = &codec.conventions;
-    for (key, id) in [("ggml.bos_token_id", bos), ("ggml.eos_token_id", eos)] {
+    let Conventions { bos, eos, add_bos, template, stops, unknown, padding } = &codec.conventions;
+    // A file can state one more token that ends an answer; of those that many models have, programs know the names.
+    let mut others = stops.iter().filter(|id| Some(**id) != *eos);
+    let unnamed = others.clone().find(|id| !Conventions::ends_by_name(&codec.tokenizer.token_text(**id)));
+    let eot = unnamed.or(others.next()).copied();
+    for (key, id) in [
+        ("ggml.bos_token_id", *bos),
+        ("ggml.eos_token_id", *eos),
+        ("ggml.eot_token_id", eot),
+        ("ggml.unknown_token_id", *unknown),
+        ("ggml.padding_token_id", *padding),
+    ] {
         if let Some(id) = id {
-            add(key, Value::U32(*id));
+            add(key, Value::U32(id));
         }
     }
     add("ggml.add_bos_token", Value::Bool(*add_bos));

@@ -22,6 +22,10 @@ use crate::{
 
 const MODEL: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// Weights in the format of PyTorch.
+const PICKLES: &[&str] = &["pytorch_model.bin", "pytorch_model.bin.index.json"];
+const PICKLE: &str = "weights in PyTorch's format, which can run any program when it is read; wgpt reads model.safetensors, which \
+    transformers writes with save_pretrained(.., safe_serialization=True)";
 
 /// An opened, memory-mapped folder.
 #[derive(Debug)]
@@ -133,7 +137,10 @@ pub(in crate::interchange) fn format(file: &TensorFile, name: &str) -> Result<Fo
 fn files(folder: &Path) -> Result<Vec<TensorFile>> {
     let index = folder.join(INDEX);
     if folder.join(MODEL).is_file() || !index.is_file() {
-        return Ok(vec![TensorFile::open(&folder.join(MODEL))?]);
+        return match PICKLES.iter().find(|name| !folder.join(MODEL).exists() && folder.join(name).exists()) {
+            Some(name) => Err(Error::checkpoint(&folder.join(name), PICKLE)),
+            None => Ok(vec![TensorFile::open(&folder.join(MODEL))?]),
+        };
     }
     let value = read_json(&index)?;
     let wrong = |reason: String| Error::checkpoint(&index, reason);

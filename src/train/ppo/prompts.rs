@@ -9,7 +9,12 @@ use crate::{
     error::counted,
     interchange::TextCodec,
     random,
-    text::{ChatTemplate, Message, tokenizer::Hasher},
+    text::{
+        ChatTemplate, DataFile, Message,
+        data_file::{Layout, Unreadable},
+        messages::{self, Unclear},
+        tokenizer::Hasher,
+    },
     train::judge::{self, Judge},
 };
 
@@ -44,26 +49,27 @@ pub struct Prompts {
     source: Source,
     seed: u64,
     hash: u64,
-    /// What was left out: for each reason, how often and the first line.
-    pub left_out: BTreeMap<String, (usize, usize)>,
+    /// What was left out: for each reason, how often and the first record.
+    pub left_out: BTreeMap<String, (usize, u64)>,
+    /// What the numbers of records count, such as "line".
+    unit: &'static str,
 }
 
 impl Prompts {
-    /// Reads `path`: a `.jsonl` file with a prompt per line (see [`Prompts::listed`]), or a text, of which every window
+    /// Reads `path`: a data file with a prompt per record (see [`Prompts::listed`]), or a text, of which every window
     /// of `width` tokens is a prompt (as in lm-human-preferences). Listed prompts longer than `width` tokens are left
     /// out.
     ///
     /// # Errors
-    /// [`Error::Data`] if nothing is left, [`Error::Io`], [`Error::Template`].
+    /// [`Error::Data`] if nothing is left, [`Error::Io`], [`Error::Template`], and the errors of [`DataFile::open`].
     pub fn open(path: &Path, codec: &TextCodec, width: usize, seed: u64) -> Result<Self> {
-        if !path.is_file() {
-            return Err(Error::data(path, "no such file; give JSONL with a prompt per line, or a text"));
+        if !path.exists() && path != Path::new("-") {
+            return Err(Error::data(path, "no such file; give JSON records with a prompt each, or a text"));
         }
-        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-        let lists = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"));
-        let found = match lists {
-            true => Self::listed(&text, codec, width, seed)?,
-            false => Self::windows(codec.tokenizer.encode(&text)?, width, seed),
+        let file = DataFile::open(path)?;
+        let found = match file.layout() {
+            Layout::Text => Self::windows(codec.tokenizer.encode(&file.text()?)?, width, seed),
+            _ => Self::listed(file, codec, width, seed)?,
         };
         match &found.source {
             Source::List(prompts) if prompts.is_empty() => {
@@ -79,31 +85,41 @@ impl Prompts {
         }
     }
 
-    /// Reads a prompt per line of JSON: `"messages"` (an answer at the end is cut off), or `"prompt"` or `"question"`,
+    /// Reads a prompt per record: `"messages"` (an answer at the end is cut off), or `"prompt"` or `"question"`,
     /// each a text or messages; `"answer"` is the right answer. A text is a user message for a model with a chat
     /// template; any other model continues it.
     ///
     /// # Errors
-    /// [`Error::Template`] for a template that cannot be read.
-    pub fn listed(text: &str, codec: &TextCodec, width: usize, seed: u64) -> Result<Self> {
+    /// [`Error::Template`] for a template that cannot be read, and the errors of [`DataFile::records`].
+    pub fn listed(records: DataFile, codec: &TextCodec, width: usize, seed: u64) -> Result<Self> {
         let conventions = &codec.conventions;
         let template = match conventions.template.is_some() {
             true => Some(conventions.chat(&codec.tokenizer)?),
             false => None,
         };
         let (mut prompts, mut left_out) = (Vec::new(), BTreeMap::new());
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            match parse(line).and_then(|asked| asked.encode(codec, template.as_ref(), width)) {
-                Ok(prompt) => prompts.push(prompt),
-                Err(reason) => left_out.entry(reason).or_insert((0, index + 1)).0 += 1,
-            }
-        }
+        let unit = records.layout().unit();
+        let unreadable = |unreadable| match unreadable {
+            Unreadable::TooLong => "the line is too long".to_string(),
+            Unreadable::NotJson(_) => "the line is not JSON".to_string(),
+        };
+        records.records(
+            |_| (),
+            |number, record| {
+                let asked = record.map_err(unreadable).and_then(|record| parse(&record));
+                match asked.and_then(|asked| asked.encode(codec, template.as_ref(), width)) {
+                    Ok(prompt) => prompts.push(prompt),
+                    Err(reason) => left_out.entry(reason).or_insert((0, number)).0 += 1,
+                }
+                Ok(())
+            },
+        )?;
         let mut hasher = Hasher::default();
         for prompt in &prompts {
             hasher.add(bytemuck::cast_slice(&prompt.ids));
             hasher.add(prompt.expected.as_deref().unwrap_or("\0").as_bytes());
         }
-        Ok(Self { source: Source::List(prompts), seed, hash: hasher.finish(), left_out })
+        Ok(Self { source: Source::List(prompts), seed, hash: hasher.finish(), left_out, unit })
     }
 
     /// Every window of `width` tokens of a text.
@@ -111,7 +127,7 @@ impl Prompts {
         let mut hasher = Hasher::default();
         hasher.add(bytemuck::cast_slice(&ids));
         let hash = hasher.finish();
-        Self { source: Source::Windows(ids, width.max(1)), seed, hash, left_out: BTreeMap::new() }
+        Self { source: Source::Windows(ids, width.max(1)), seed, hash, left_out: BTreeMap::new(), unit: "line" }
     }
 
     /// Refuses a judge that cannot score answers to these prompts.
@@ -171,8 +187,8 @@ impl Prompts {
 
     /// What was left out, one line per reason.
     pub fn remarks(&self) -> Vec<String> {
-        let words = |(reason, (count, line)): (&String, &(usize, usize))| {
-            format!("{count} left out because {reason} (first in line {line})")
+        let words = |(reason, (count, number)): (&String, &(usize, u64))| {
+            format!("{count} left out because {reason} (first in {} {number})", self.unit)
         };
         self.left_out.iter().map(words).collect()
     }
@@ -188,16 +204,15 @@ pub(super) fn order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     order
 }
 
-/// A line of the file.
-struct PromptLine {
+/// A record of the file.
+struct PromptRecord {
     messages: Vec<Message>,
-    /// A plain text, which a model without a chat template continues.
+    /// A plain text without a system message, which a model without a chat template continues.
     text: Option<String>,
     expected: Option<String>,
 }
 
-fn parse(line: &str) -> Result<PromptLine, String> {
-    let value: Value = serde_json::from_str(line).map_err(|_| "the line is not JSON".to_string())?;
+fn parse(value: &Value) -> Result<PromptRecord, String> {
     let given = ["messages", "prompt", "question"].iter().map(|name| &value[*name]).find(|given| !given.is_null());
     let given = given.ok_or("it has no \"messages\", \"prompt\" or \"question\"")?;
     let expected = match &value["answer"] {
@@ -205,24 +220,27 @@ fn parse(line: &str) -> Result<PromptLine, String> {
         Value::Number(answer) => Some(answer.to_string()),
         _ => None,
     };
+    let system = messages::system(value);
     if let Some(text) = given.as_str() {
-        return Ok(PromptLine { messages: vec![Message::new("user", text)], text: Some(text.to_string()), expected });
+        let alone = system.is_none().then(|| text.to_string());
+        let messages = system.into_iter().chain([Message::new("user", text)]).collect();
+        return Ok(PromptRecord { messages, text: alone, expected });
     }
-    let turns = given.as_array().ok_or("its prompt is neither a text nor a list of messages")?;
-    let mut messages = Vec::new();
-    for turn in turns {
-        let (role, content) = (turn["role"].as_str().unwrap_or_default(), turn["content"].as_str());
-        if !["system", "user", "assistant"].contains(&role) {
-            return Err("a role is not system, user or assistant".to_string());
-        }
-        messages.push(Message::new(role, content.ok_or("a content is not a text")?));
-    }
+    let turns = messages::turns(given).and_then(|turns| messages::refuse_meaning(value).map(|()| turns));
+    let turns = turns.map_err(|unclear| match unclear {
+        Unclear::NoList => "its prompt is neither a text nor a list of messages".to_string(),
+        Unclear::Role(_) => "a role is not system, user or assistant".to_string(),
+        Unclear::Content(_) => "a content is not a text".to_string(),
+        Unclear::Field(name) => format!("{name:?} changes what it means, and a text cannot express that"),
+        Unclear::Weight(_) => "a weight is neither 0 nor 1".to_string(),
+    })?;
+    let mut messages: Vec<_> = system.into_iter().chain(turns.into_iter().map(|turn| turn.message)).collect();
     let last = messages.iter().rposition(|message| message.role == "user").ok_or("the user says nothing")?;
     messages.truncate(last + 1);
-    Ok(PromptLine { messages, text: None, expected })
+    Ok(PromptRecord { messages, text: None, expected })
 }
 
-impl PromptLine {
+impl PromptRecord {
     fn encode(self, codec: &TextCodec, template: Option<&ChatTemplate>, width: usize) -> Result<Prompt, String> {
         let Self { messages, text, expected } = self;
         let last = messages.last().map(|message| message.content.clone()).unwrap_or_default();
@@ -267,7 +285,7 @@ mod tests {
             r#"{"text":"a"}"#,
             r#"{"prompt":""}"#,
         ];
-        let prompts = Prompts::listed(&lines.join("\n"), &codec(), 8, 1).unwrap();
+        let prompts = Prompts::listed(DataFile::of_lines(&lines.join("\n")), &codec(), 8, 1).unwrap();
         assert_eq!((prompts.count(), prompts.longest(), prompts.left_out.len()), (2, 3, 6));
         assert!(prompts.remarks().iter().any(|remark| remark.contains("not JSON (first in line 6)")));
         let first: Vec<_> = (0..2).map(|i| prompts.get(i, &codec()).text).collect();

@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// The lowest temperature: scores are divided by it, in f32.
+const COLDEST: f32 = 1e-4;
+
 /// How advantages are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -230,9 +233,11 @@ impl Settings {
         check_positive(&[
             ("lr", f64::from(self.lr)),
             ("clip", f64::from(self.clip)),
-            ("temperature", f64::from(self.temperature)),
             ("reward_clip", f64::from(self.reward_clip)),
         ])?;
+        if !(self.temperature.is_finite() && self.temperature >= COLDEST) {
+            return Err(Error::setting("temperature", self.temperature, format!("give {COLDEST} or more")));
+        }
         match self.controller {
             KlController::Fixed { beta } if !(beta.is_finite() && beta >= 0.0) => {
                 let name = if matches!(self.algorithm, Algorithm::Ppo { .. }) { "fixed_kl" } else { "kl" };

@@ -17,7 +17,7 @@ use serde::Serialize;
 use self::command::Command;
 use super::{
     Shared, cache,
-    options::{LoadArguments, SamplingArguments},
+    options::{LoadArguments, SamplingArguments, TemplateArgument},
     output,
 };
 use wgpt::{
@@ -61,6 +61,8 @@ pub(crate) struct Arguments {
     sampling: SamplingArguments,
     #[command(flatten)]
     load: LoadArguments,
+    #[command(flatten)]
+    template: TemplateArgument,
 }
 
 #[derive(Serialize)]
@@ -79,7 +81,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let sampling = arguments.sampling.sampling()?;
     let path = cache::or_talker(arguments.model.as_ref())?;
     let gpu = shared.open().await?;
-    let (model, codec) = shared.load(&gpu, &path, &arguments.load)?;
+    let (model, mut codec) = shared.load(&gpu, &path, &arguments.load)?;
+    arguments.template.apply(&mut codec)?;
     let system = arguments.system.as_ref().map(|text| Message::new("system", text));
     let session = Session::with_precision(&gpu, &model, arguments.load.precision())?;
     let mut conversation = Conversation::new(session, &codec, sampling, arguments.max_tokens)?;

@@ -190,7 +190,7 @@ fn begin(arguments: &Arguments, recipe: Recipe) -> Result<(Vec<StageResult>, Rec
             let reason = "is not empty; add --resume to go on with the demo in it, or choose another --out";
             return Err(Error::checkpoint(out, reason));
         }
-        std::fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+        atomic::private_folder(out)?;
         save(&record, arguments, &recipe, &[])?;
         return Ok((Vec::new(), recipe));
     }

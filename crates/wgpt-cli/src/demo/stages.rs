@@ -23,7 +23,7 @@ use wgpt::{
         heads::{ScalarHead, Start},
     },
     optim::Schedule,
-    text::shards,
+    text::{DataFile, shards},
     train::{
         Settings, plan,
         ppo::{
@@ -202,7 +202,7 @@ impl<'a> DemoRun<'a> {
 
     async fn pretrain(&self) -> Result<Option<StageResult>> {
         let out = self.folder("pretrain");
-        std::fs::create_dir_all(&out).map_err(wgpt::Error::io(&out, "create"))?;
+        atomic::private_folder(&out)?;
         let text = self.out.join("shakespeare.txt");
         atomic::write(&text, pretrain::SHAKESPEARE.as_bytes())?;
         let (tokenizer, settings) = (&self.codec.tokenizer, self.pretraining());
@@ -288,7 +288,7 @@ impl<'a> DemoRun<'a> {
         let (recipe, out) = (&self.recipe, self.folder(stage));
         let base = checkpoint::resolve(&self.folder(base))?;
         let asked = texts::asking(self.prompts().iter());
-        let prompts = Prompts::listed(&asked, &self.codec, recipe.prompt_tokens, self.seed)?;
+        let prompts = Prompts::listed(DataFile::of_lines(&asked), &self.codec, recipe.prompt_tokens, self.seed)?;
         let plain = ppo::Settings::recipe(Algorithm::PPO);
         let settings = ppo::Settings {
             steps: recipe.ppo_steps[round],
@@ -318,7 +318,7 @@ impl<'a> DemoRun<'a> {
             }
             None => (reinforcement::begin(self.gpu, &base, None, &settings, true)?, Progress::new(&settings)),
         };
-        std::fs::create_dir_all(&out).map_err(wgpt::Error::io(&out, "create"))?;
+        atomic::private_folder(&out)?;
         let judge = Box::new(reinforce::Learned(self.reward_model(judge)?));
         let ppo = Ppo { settings, learner, prompts, judge, codec: self.codec.clone(), progress };
         let base = std::path::absolute(&base).map_err(wgpt::Error::io(&base, "find"))?;
@@ -364,7 +364,7 @@ impl<'a> DemoRun<'a> {
         codec: TextCodec,
         (trainer, best_val_loss): (Trainer, Option<f64>),
     ) -> Result<(Option<Summary>, T)> {
-        std::fs::create_dir_all(out).map_err(wgpt::Error::io(out, "create"))?;
+        atomic::private_folder(out)?;
         let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss, stop: &self.stop };
         let summary = training::run(self.shared, self.gpu, &mut stage).await?;
         Ok(((!summary.stopped).then_some(summary), stage.task))

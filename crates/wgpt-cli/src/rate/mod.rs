@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     /// The model that answers: GGUF file, Hugging Face folder, checkpoint or run folder
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Prompts: a JSONL file, a text file with one prompt per line, or the prompt itself
+    /// Prompts: JSON lines, a JSON list or a Parquet table, a text with one prompt per line, or the prompt itself
     #[arg(long, value_name = "FILE|TEXT", allow_hyphen_values = true)]
     prompts: String,
     /// Answers to compare
@@ -90,16 +90,16 @@ struct Output {
     unanswered: usize,
     /// Prompts that were not reached.
     left: usize,
-    /// Lines of the file that cannot be rated.
+    /// Records of the file that cannot be rated.
     mistakes: Tally<Mistake>,
 }
 
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let sampling = arguments.sampling.sampling()?;
-    let (tasks, mistakes) = tasks::read(&arguments.prompts)?;
+    let tasks::Tasks { tasks, mistakes, unit } = tasks::read(&arguments.prompts)?;
     if !mistakes.is_empty() {
-        shared.say(format_args!("left out of {}:\n{}", arguments.prompts, mistakes.lines("line").join("\n")));
+        shared.say(format_args!("left out of {}:\n{}", arguments.prompts, mistakes.lines(unit).join("\n")));
     }
     let rater = arguments.rater.clone().unwrap_or_else(user);
     if rater.trim().is_empty() {
@@ -107,7 +107,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     }
     let unanswered = tasks.iter().any(|task| task.answers.is_empty());
     if unanswered && arguments.model.is_none() {
-        let reason = "some prompts have no answers: give --model, or lines with \"answers\": [..]";
+        let reason = "some prompts have no answers: give --model, or records with \"answers\": [..]";
         return Err(Error::Usage(reason.to_string()));
     }
     let mut store = Store::create(&arguments.database.feedback)?;
@@ -159,7 +159,7 @@ pub(super) async fn of_two(
     sampling: Sampling,
     max_tokens: usize,
 ) -> Result<()> {
-    let (tasks, _) = tasks::read(&prompts.display().to_string())?;
+    let tasks::Tasks { tasks, .. } = tasks::read(&prompts.display().to_string())?;
     let mut store = Store::create(database)?;
     let (model, codec) = shared.load(gpu, path, &LoadArguments::default())?;
     let session = session::Session::new(gpu, &model)?;

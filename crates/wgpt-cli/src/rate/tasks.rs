@@ -6,58 +6,63 @@ use super::super::{Shared, output};
 use wgpt::{
     Error, Result,
     conversation::Conversation,
-    feedback::{Answer, Mistake, Prompt, Tally, Task, task},
+    feedback::{Answer, Mistake, Prompt, Refusal, Tally, Task, task},
     infer::sampler::Sampling,
     io::checkpoint,
+    text::{DataFile, data_file::Layout},
 };
 
 /// Attempts per answer to get one that is not empty and differs from the others.
 const TRIES: usize = 4;
 
-/// Prompts in order, and the lines that are not prompts.
-pub(super) type Tasks = (Vec<Task>, Tally<Mistake>);
+/// The tasks of `--prompts`.
+pub(super) struct Tasks {
+    /// In order.
+    pub tasks: Vec<Task>,
+    /// The records that are not tasks.
+    pub mistakes: Tally<Mistake>,
+    /// What the numbers of records count, such as "line".
+    pub unit: &'static str,
+}
 
-/// Reads a file with a JSON task per line, or a text file with a prompt per line; otherwise the argument itself is the
+/// Reads a data file with a task per record, or a text file with a prompt per line; otherwise the argument itself is the
 /// prompt.
 pub(super) fn read(prompts: &str) -> Result<Tasks> {
     let path = Path::new(prompts);
+    let open = |text: &str| Prompt::text(text).map(|prompt| Task { prompt, answers: Vec::new() });
     let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
-    let lists = ending.is_some_and(|ending| ending == "jsonl" || ending == "json");
-    let mut mistakes = Tally::default();
-    if !lists && !path.is_file() {
-        let prompt = Prompt::text(prompts).map_err(|refusal| Error::Usage(format!("--prompts: {refusal}")))?;
-        return Ok((vec![Task { prompt, answers: Vec::new() }], mistakes));
+    let means_a_file =
+        ending.is_some_and(|ending| ["jsonl", "json", "txt", "gz", "parquet"].iter().any(|known| ending == *known));
+    if !means_a_file && !path.exists() {
+        let task = open(prompts).map_err(|refusal| Error::Usage(format!("--prompts: {refusal}")))?;
+        return Ok(Tasks { tasks: vec![task], mistakes: Tally::default(), unit: "line" });
     }
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    if let (false, Err(error)) = (lists, std::str::from_utf8(&bytes)) {
-        let reason = format!("not UTF-8 at byte {}; give a text file or JSONL", error.valid_up_to());
-        return Err(Error::data(path, reason));
-    }
-    let mut tasks = Vec::new();
-    // Some programs put a byte order mark at the start of a file.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
+    let file = DataFile::open(path)?;
+    let mut read = Tasks { tasks: Vec::new(), mistakes: Tally::default(), unit: file.layout().unit() };
+    let mut add = |number, found: Result<Task, Refusal>| match found {
+        Ok(task) => read.tasks.push(task),
+        Err(refusal) => read.mistakes.add(refusal.mistake, number, refusal.detail),
+    };
+    match file.layout() {
+        Layout::Text => {
+            let text = file.text()?;
+            let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+            lines.for_each(|(number, line)| add(number, open(line)));
         }
-        let read = match lists {
-            true => task(line),
-            false => {
-                let text = String::from_utf8_lossy(line);
-                Prompt::text(text.trim_end_matches('\r')).map(|prompt| Task { prompt, answers: Vec::new() })
-            }
-        };
-        match read {
-            Ok(task) => tasks.push(task),
-            Err(refusal) => mistakes.add(refusal.mistake, index as u64 + 1, refusal.detail),
-        }
+        _ => file.records(
+            |_| (),
+            |number, record| {
+                add(number, record.map_err(Refusal::from).and_then(|record| task(&record)));
+                Ok(())
+            },
+        )?,
     }
-    if tasks.is_empty() {
-        let reason = "nothing to rate: give lines of {\"prompt\": ...}, with \"answers\": [...] where they exist";
-        let all: Vec<_> = std::iter::once(reason.to_string()).chain(mistakes.lines("line")).collect();
+    if read.tasks.is_empty() {
+        let reason = "nothing to rate: give records of {\"prompt\": ...}, with \"answers\": [...] where they exist";
+        let all: Vec<_> = std::iter::once(reason.to_string()).chain(read.mistakes.lines(read.unit)).collect();
         return Err(Error::data(path, all.join("\n")));
     }
-    Ok((tasks, mistakes))
+    Ok(read)
 }
 
 /// The name under which answers of the model at `path` are stored: the checkpoint's, if it is one of several in a run.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::super::{Shared, output};
 use wgpt::{
     Error, Result,
-    feedback::answered,
+    feedback::{Answered, answered},
     train::reward::{Data, Objective, Reader},
 };
 use wgpt_server::feedback::{Store, import};
@@ -18,13 +18,13 @@ pub(super) struct DataArguments {
     /// Database of ratings
     #[arg(long, value_name = "FILE", conflicts_with = "data", default_value = "feedback.sqlite")]
     feedback: PathBuf,
-    /// JSONL file of ratings, instead of a database
+    /// Ratings in JSON lines, a JSON list or a Parquet table, instead of a database
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// What to train on [default: the most frequent kind of rating]
     #[arg(long, value_enum)]
     objective: Option<Kind>,
-    /// JSONL file of prompts and answers over which rewards are normalised to mean 0 and standard deviation 1 [default:
+    /// Prompts and answers (JSON lines, a JSON list or a Parquet table) over which rewards are normalised to mean 0 and standard deviation 1 [default:
     /// training answers]
     #[arg(long, value_name = "FILE")]
     normalise_on: Option<PathBuf>,
@@ -56,10 +56,10 @@ impl DataArguments {
             Some(path) => {
                 let (store, imported) =
                     import::in_memory(path, |bytes| bar.set_message(format!("{bytes} bytes read")))?;
-                (notes, left_out) = (imported.mistakes.lines("line"), imported.mistakes.total());
+                (notes, left_out) = (imported.mistakes.lines(imported.unit), imported.mistakes.total());
                 // If the file has no ratings, its first mistakes are reported.
                 if store.count()? == 0 {
-                    let reason = "no ratings in it; see wgpt reward --help for what a line may be".to_string();
+                    let reason = "no ratings in it; see wgpt reward --help for what a record may be".to_string();
                     return Err(Error::data(path, [vec![reason], notes].concat().join("\n")));
                 }
                 store
@@ -88,15 +88,15 @@ impl DataArguments {
     /// The texts of --normalise-on.
     pub fn reference(&self, shared: &Shared, reader: &Reader) -> Result<Option<Vec<Vec<u32>>>> {
         let Some(path) = &self.normalise_on else { return Ok(None) };
-        let (tasks, mistakes) = answered(path)?;
+        let Answered { tasks, mistakes, unit } = answered(path)?;
         if !mistakes.is_empty() {
-            shared.say(format_args!("{}:\n{}", path.display(), mistakes.lines("line").join("\n")));
+            shared.say(format_args!("{}:\n{}", path.display(), mistakes.lines(unit).join("\n")));
         }
         let mut texts = Vec::new();
         for (line, task) in &tasks {
             for answer in &task.answers {
                 let text = reader.read(task.prompt.messages(), &answer.text);
-                texts.push(text.map_err(|(mistake, words)| unreadable(path, *line, mistake, &words))?.ids);
+                texts.push(text.map_err(|(mistake, words)| unreadable(path, unit, *line, mistake, &words))?.ids);
             }
         }
         if texts.len() < 2 {
@@ -107,7 +107,7 @@ impl DataArguments {
 }
 
 /// The error for a text that cannot be scored.
-pub(super) fn unreadable(path: &Path, line: usize, mistake: impl std::fmt::Display, words: &str) -> Error {
+pub(super) fn unreadable(path: &Path, unit: &str, number: u64, mistake: impl std::fmt::Display, words: &str) -> Error {
     let detail = if words.is_empty() { String::new() } else { format!(": {words}") };
-    Error::data(path, format!("line {line} cannot be judged: {mistake}{detail}"))
+    Error::data(path, format!("{unit} {number} cannot be judged: {mistake}{detail}"))
 }

@@ -20,6 +20,7 @@ use wgpt::{
     error::counted,
     gpu::Gpu,
     interchange::{self, TextCodec, load},
+    io::atomic,
     io::checkpoint,
     model::{
         Config,
@@ -298,7 +299,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &TrainArguments) -> Re
     let gpu = shared.open().await?;
     let (mut trainer, best_val_loss) = arguments.trainer(shared, &gpu, &base, &settings)?;
     trainer.join(group)?;
-    std::fs::create_dir_all(&out).map_err(Error::io(&out, "create"))?;
+    atomic::private_folder(&out)?;
     shared.say(format_args!(
         "{} trained parameters, {} of {} ({objective:?}), {held_out} held out, {} of {} -> {}",
         trainer.model.size(),

@@ -9,7 +9,12 @@ use super::{
     super::{Shared, options::LoadArguments, output},
     data::unreadable,
 };
-use wgpt::{Result, error::counted, feedback::answered, train::reward::RewardModel};
+use wgpt::{
+    Result,
+    error::counted,
+    feedback::{Answered, answered},
+    train::reward::RewardModel,
+};
 
 /// Score answers with a reward model
 #[derive(Debug, Args)]
@@ -25,7 +30,7 @@ pub(crate) struct Arguments {
     /// Run or checkpoint folder of `wgpt reward`
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// Prompts and answers, one JSON object per line
+    /// Prompts and answers: JSON lines, a JSON list or a Parquet table
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     #[command(flatten)]
@@ -35,9 +40,9 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let path = &arguments.data;
-    let (tasks, mistakes) = answered(path)?;
+    let Answered { tasks, mistakes, unit } = answered(path)?;
     if !mistakes.is_empty() {
-        shared.say(format_args!("{}:\n{}", path.display(), mistakes.lines("line").join("\n")));
+        shared.say(format_args!("{}:\n{}", path.display(), mistakes.lines(unit).join("\n")));
     }
     let gpu = shared.open().await?;
     let bar = output::bar(0, shared.quiet);
@@ -51,7 +56,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     for (line, task) in &tasks {
         for answer in &task.answers {
             let text = judge.reader().read(task.prompt.messages(), &answer.text);
-            let text = text.map_err(|(mistake, words)| unreadable(path, *line, mistake, &words))?;
+            let text = text.map_err(|(mistake, words)| unreadable(path, unit, *line, mistake, &words))?;
             truncated += usize::from(text.dropped > 0);
             texts.push(text.ids);
         }
@@ -75,7 +80,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         .iter()
         .map(|(line, task)| (line, task, rest.by_ref().take(task.answers.len()).copied().collect::<Vec<f32>>()))
         .collect();
-    let row = |(line, _, scores): &(&usize, _, Vec<f32>)| json!({ "line": line, "scores": scores });
+    let row = |(line, _, scores): &(&u64, _, Vec<f32>)| json!({ "line": line, "scores": scores });
     let output = json!({ "answers": rows.iter().map(row).collect::<Vec<_>>(), "truncated": truncated });
     shared.result(&output, || {
         let words = rows.iter().flat_map(|(_, task, scores)| {

@@ -24,7 +24,7 @@ fn pairs() -> String {
 /// A tiny model whose vocabulary has the needed letters, and the pairs in `pairs.jsonl`.
 fn place() -> Place {
     let lines = pairs();
-    let place = Place::with_text(lines.repeat(4));
+    let place = Place::with_text(format!("pairs\n{}", lines.repeat(4)));
     std::fs::write(place.path("pairs.jsonl"), lines).expect("the pairs are written");
     let arguments =
         ["pretrain", "--data", "text.txt", "--out", "base", "--steps", "2", "--layers", "1", "--heads", "2"];

@@ -109,11 +109,21 @@ fn a_server_answers_until_it_is_told_to_end() {
         (&json!("run"), &json!(20), &json!(20)),
         "{runs}"
     );
+    // A probe of HTTP/1.0 names no host.
+    let mut probe = TcpStream::connect(&server.address).expect("it listens");
+    probe.write_all(b"GET /health HTTP/1.0\r\n\r\n").expect("it reads");
+    let mut health = String::new();
+    probe.read_to_string(&mut health).expect("it answers in text");
+    assert!(health.contains(" 200 ") && health.ends_with("}"), "{health}");
+    // Some programs put a byte order mark before JSON, and a temperature may be too small for f32.
+    let cold = json!({"prompt": "to be", "max_tokens": 1, "temperature": 1e-42, "model": "run"});
+    let (status, _, body) = server.ask("POST", "/v1/completions", "", &format!("\u{feff}{cold}"));
+    assert_eq!(status, 200, "{body}");
     let (_, _, metrics) = server.ask("GET", "/metrics", "", "");
-    assert!(metrics.contains("wgpt_requests_total{route=\"/v1/completions\",status=\"200\"} 2"), "{metrics}");
+    assert!(metrics.contains("wgpt_requests_total{route=\"/v1/completions\",status=\"200\"} 3"), "{metrics}");
 
     let (said, log) = server.stop();
-    assert_eq!((&said["requests"], &said["generated_tokens"]), (&json!(12), &json!(12)), "{said}");
+    assert_eq!((&said["requests"], &said["generated_tokens"]), (&json!(14), &json!(13)), "{said}");
     let lines: Vec<Value> = log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(
         lines.iter().any(|line| line["path"] == "/v1/completions" && line["tokens"] == json!([5, 0, 6])),
@@ -127,9 +137,11 @@ fn a_server_answers_until_it_is_told_to_end() {
 fn what_would_let_strangers_in_is_refused() {
     let place = Place::with_text("");
     let error = place.failure(&["serve", "--model", "run", "--host", "0.0.0.0"]);
-    assert!(error.contains("give --api-key (or WGPT_API_KEY), or --public"), "{error}");
+    assert!(error.contains("give --api-key-file (or WGPT_API_KEY), or --public"), "{error}");
     let error = place.failure(&["serve", "--model", "run", "--api-key", ""]);
     assert!(error.contains("--api-key is empty"), "{error}");
+    let error = place.failure(&["serve", "--model", "run", "--api-key-file", "text.txt"]);
+    assert!(error.contains("--api-key-file is empty"), "{error}");
     assert!(place.failure(&["serve", "--model", "run", "--host", "nowhere.invalid"]).contains("no such address"));
 }
 

@@ -1,4 +1,4 @@
-//! Imports ratings from JSONL files into the store.
+//! Imports ratings from data files into the store.
 
 use std::path::Path;
 
@@ -16,24 +16,27 @@ const BATCH: usize = 256;
 /// The result of an import.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Imported {
-    /// Number of non-empty lines.
-    pub lines: u64,
+    /// Number of records.
+    #[serde(rename = "lines")]
+    pub records: u64,
+    /// What the numbers of records count, such as "line".
+    pub unit: &'static str,
     /// Number of new ratings.
     pub added: u64,
     /// Ratings that were stored already, or that occur more than once in the file.
     pub duplicates: u64,
-    /// Lines that are not ratings, by the kind of mistake.
+    /// Records that are not ratings, by the kind of mistake.
     pub mistakes: Tally<Mistake>,
 }
 
-/// Stores the ratings of a JSONL file; see [`read`].
+/// Stores the ratings of a data file; see [`read`].
 ///
 /// # Errors
-/// [`wgpt::Error::Io`], [`wgpt::Error::Data`]; complete batches read before the error stay stored. Mistakes in lines
+/// [`wgpt::Error::Io`], [`wgpt::Error::Data`]; complete batches read before the error stay stored. Mistakes in records
 /// are counted and are not errors.
 pub fn import(store: &mut Store, path: &Path, rater: &str, progress: impl FnMut(u64)) -> Result<Imported> {
     let (mut done, mut batch) = (Imported::default(), Vec::new());
-    done.lines = read(path, rater, progress, |number, rating| {
+    let records = read(path, rater, progress, |number, rating| {
         match rating {
             Ok(rating) => batch.push(rating),
             Err(refusal) => done.mistakes.add(refusal.mistake, number, refusal.detail),
@@ -44,6 +47,7 @@ pub fn import(store: &mut Store, path: &Path, rater: &str, progress: impl FnMut(
         Ok(())
     })?;
     flush(store, &mut batch, &mut done)?;
+    (done.records, done.unit) = (records.count, records.unit);
     Ok(done)
 }
 
@@ -58,7 +62,7 @@ fn flush(store: &mut Store, batch: &mut Vec<Rating>, done: &mut Imported) -> Res
     Ok(())
 }
 
-/// The ratings of a JSONL file in a database in memory, for programs that only read. `progress` is called with the
+/// The ratings of a data file in a database in memory, for programs that only read. `progress` is called with the
 /// bytes read so far.
 ///
 /// # Errors
@@ -84,7 +88,7 @@ mod tests {
         let mut store = Store::create(&dir.path().join("f")).unwrap();
         let mut heard = 0;
         let done = import(&mut store, &path, "file", |bytes| heard = bytes).unwrap();
-        assert_eq!((done.lines, done.added, done.duplicates), (6, 1, 1));
+        assert_eq!((done.records, done.added, done.duplicates), (6, 1, 1));
         let mistakes: Vec<_> =
             done.mistakes.iter().map(|(mistake, count)| (mistake, count.count, count.first)).collect();
         assert_eq!(mistakes, [(Mistake::NotJson, 1, 4), (Mistake::TooLong, 1, 5), (Mistake::EqualAnswers, 2, 3)]);

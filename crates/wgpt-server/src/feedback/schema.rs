@@ -26,7 +26,7 @@ use wgpt::{Error, Result};
 const APPLICATION: i64 = 0x7767_7074;
 
 /// How long a writer waits for others.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The migrations from each version to the next. A released migration is never changed.
 const MIGRATIONS: &[&str] = &["
@@ -66,21 +66,29 @@ const MIGRATIONS: &[&str] = &["
 /// The version that this program writes.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Opens the database at `path` and migrates it to [`VERSION`]; with `create`, creates it if it does not exist.
-pub(super) fn open(path: &Path, create: bool) -> Result<Connection> {
+/// Opens the database at `path` and migrates it to [`VERSION`]; with `create`, creates it if it does not exist, readable by its
+/// owner only. Whenever other programs write, it waits for them for at most `patience`.
+pub(super) fn open(path: &Path, create: bool, patience: Duration) -> Result<Connection> {
     if !create && !path.exists() {
         let reason = "no such file; `wgpt rate` and `wgpt feedback import` create a feedback database";
         return Err(Error::data(path, reason));
     }
+    #[cfg(unix)]
+    if create {
+        let mut options = std::fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
+        // Whatever is wrong, SQLite says it better; a file that exists stays as it is.
+        let _ = options.open(path);
+    }
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed(path, "be opened"))?;
-    connection.busy_timeout(PATIENCE).map_err(failed(path, "be opened"))?;
+    connection.busy_timeout(patience).map_err(failed(path, "be opened"))?;
     migrate(path, &mut connection)?;
     // A person's work must survive a power failure: every commit is synced to disk.
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed(path, "be set up"))?;
     connection.pragma_update(None, "foreign_keys", true).map_err(failed(path, "be set up"))?;
-    write_ahead(path, &connection)?;
+    write_ahead(path, &connection, patience)?;
     Ok(connection)
 }
 
@@ -97,12 +105,7 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl Fn(rusqlite::Err
     move |error| {
         let reason = match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => "not a SQLite database; name another file for the ratings".to_string(),
-            Some(ErrorCode::DatabaseBusy) => {
-                format!(
-                    "cannot {action}: other programs have been writing for {} seconds; try again",
-                    PATIENCE.as_secs()
-                )
-            }
+            Some(ErrorCode::DatabaseBusy) => return Error::Locked { path: path.clone(), action },
             Some(ErrorCode::DatabaseCorrupt) => format!("cannot {action}: the database is damaged ({error})"),
             _ => format!("cannot {action}: {error}"),
         };
@@ -113,12 +116,12 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl Fn(rusqlite::Err
 /// Enables the write-ahead log, so that readers do not wait for writers. The switch locks the whole database briefly,
 /// and SQLite's own busy timeout does not apply to it, hence the loop. On file systems that do not support it, SQLite
 /// keeps its rollback journal, which is as safe.
-fn write_ahead(path: &Path, connection: &Connection) -> Result<()> {
+fn write_ahead(path: &Path, connection: &Connection, patience: Duration) -> Result<()> {
     let start = std::time::Instant::now();
     loop {
         let set = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
         match set {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < PATIENCE => {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             other => return other.map(|_| ()).map_err(failed(path, "be set up")),
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        open(path, true).map(|_| ()).unwrap_err().to_string()
+        open(path, true, PATIENCE).map(|_| ()).unwrap_err().to_string()
     }
 
     #[test]
@@ -185,10 +188,10 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE music (title)").unwrap();
         assert!(refusal(&path).contains("another program"), "{}", refusal(&path));
         let path = dir.path().join("newer.sqlite");
-        open(&path, true).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
+        open(&path, true, PATIENCE).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
         assert!(refusal(&path).contains("use a newer wgpt"), "{}", refusal(&path));
-        assert!(open(&dir.path().join("absent"), false).unwrap_err().to_string().contains("no such file"));
-        assert!(open(&dir.path().join("no/folder"), true).is_err());
+        assert!(open(&dir.path().join("absent"), false, PATIENCE).unwrap_err().to_string().contains("no such file"));
+        assert!(open(&dir.path().join("no/folder"), true, PATIENCE).is_err());
     }
 
     #[test]
@@ -199,12 +202,12 @@ mod tests {
             .map(|_| {
                 std::thread::spawn({
                     let path = path.clone();
-                    move || open(&path, true).is_ok()
+                    move || open(&path, true, PATIENCE).is_ok()
                 })
             })
             .collect();
         assert!(many.into_iter().all(|thread| thread.join().unwrap()));
-        let again = open(&path, false).unwrap();
+        let again = open(&path, false, PATIENCE).unwrap();
         let mode: String = again.query_row("PRAGMA journal_mode", (), |row| row.get(0)).unwrap();
         assert_eq!(mode, "wal");
     }

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -29,7 +29,15 @@ impl Store {
     /// # Errors
     /// [`wgpt::Error::Data`] if the file is not a feedback database, has a newer version, or cannot be opened.
     pub fn create(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.to_path_buf(), connection: schema::open(path, true)? })
+        Self::create_within(path, schema::PATIENCE)
+    }
+
+    /// Like [`Store::create`], but waits at most for `patience` whenever other programs write.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Store::create`].
+    pub fn create_within(path: &Path, patience: Duration) -> Result<Self> {
+        Ok(Self { path: path.to_path_buf(), connection: schema::open(path, true, patience)? })
     }
 
     /// Opens the existing database at `path`.
@@ -37,7 +45,7 @@ impl Store {
     /// # Errors
     /// Returns the errors of [`Store::create`].
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.to_path_buf(), connection: schema::open(path, false)? })
+        Ok(Self { path: path.to_path_buf(), connection: schema::open(path, false, schema::PATIENCE)? })
     }
 
     /// An empty database in memory; `path` is used in error messages only.
@@ -57,7 +65,7 @@ impl Store {
     /// time, answers and verdict) already exists.
     ///
     /// # Errors
-    /// [`wgpt::Error::Data`] if the file cannot be written, or other writers block it for a minute.
+    /// [`wgpt::Error::Data`] if the file cannot be written, [`wgpt::Error::Locked`] if other writers block it for too long.
     pub fn add(&mut self, rating: &Rating) -> Result<bool> {
         Ok(self.keep(rating)?.1)
     }

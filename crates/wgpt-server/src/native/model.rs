@@ -13,7 +13,7 @@ use crate::{
     app::App,
     base64,
     openai::{chat, logprobs::finite},
-    problem::{Problem, ok},
+    problem::{Problem, ok, written},
     router::{self, ReadRequest},
     worker::NO_REWARD,
 };
@@ -34,7 +34,7 @@ pub async fn about(State(app): State<Arc<App>>) -> Response {
         "model": app.models[0].name, "parameters": app.facts.parameters, "context": app.facts.window,
         "vocabulary": config.vocabulary, "layers": config.layers, "heads": config.heads, "adapters": adapters,
         "adapter": { "name": name, "backend": backend, "driver": driver }, "reward": app.facts.reward,
-        "chats": app.models[0].template.is_some(), "version": env!("CARGO_PKG_VERSION"),
+        "chats": matches!(app.models[0].template, Ok(Some(_))), "version": env!("CARGO_PKG_VERSION"),
     }))
 }
 
@@ -47,11 +47,17 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
     let model = app.model(fields.text("model")?)?;
     let missing = || Problem::field("text", "is missing");
     let text = fields.text("text")?.ok_or_else(missing)?.to_string();
-    let tokens = App::aside(move || {
+    let body = App::aside(move || {
         let ids = model.codec.read(&text)?;
-        Ok(ids.into_iter().map(|id| token(&model.codec.tokenizer, id)).collect::<Vec<Value>>())
+        // A text may have a million tokens, which as values would take a gigabyte.
+        let mut body = String::from("{\"tokens\":[");
+        for (index, id) in ids.into_iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            body += &format!("{comma}{}", token(&model.codec.tokenizer, id));
+        }
+        Ok(body + "]}")
     });
-    Ok(ok(&json!({ "tokens": tokens.await? })))
+    Ok(written(body.await?))
 }
 
 /// Runs the model on `text` or `messages` and reports its attention and, after each token, the `top` most likely next
@@ -60,7 +66,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
 /// # Errors
 /// 400 for a text that is empty or too long.
 pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent, .. } = router::asked(&app, request).await?;
     let top = fields.integer("top", 0..=50)?.unwrap_or(10) as usize;
     let model = app.model(None)?;
     let (reader, text) = (model.clone(), fields.text("text")?.map(str::to_string));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    feedback::{Store, now},
+    feedback::now,
     input::Fields,
     problem::{Problem, ok},
     router::{self, ReadRequest},
@@ -27,15 +27,7 @@ const NAME: usize = 200;
 pub async fn rate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let ReadRequest { fields, .. } = router::asked(&app, request).await?;
     let rating = read(&fields, &app.models[0].name)?;
-    let (id, new) = App::aside(move || {
-        let mut open = app.store.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if open.is_none() {
-            *open = Some(Store::create(&app.feedback)?);
-        }
-        let store = open.as_mut().ok_or_else(|| Problem::fault("the database is not open"))?;
-        Ok(store.keep(&rating)?)
-    })
-    .await?;
+    let (id, new) = app.store.keep(rating).await?;
     Ok(ok(&json!({ "stored": true, "new": new, "id": id })))
 }
 

@@ -19,7 +19,10 @@ use crate::{
     app::App,
     problem::{Problem, ok},
 };
-use wgpt::io::{checkpoint::Checkpoint, metrics};
+use wgpt::{
+    Result,
+    io::{checkpoint::Checkpoint, metrics},
+};
 
 /// A run whose log has not grown for this long is no longer running.
 const ALIVE: Duration = Duration::from_secs(60);
@@ -59,11 +62,8 @@ pub async fn one(
     let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse::<u64>().ok()).unwrap_or(0);
     let value = App::aside(move || {
         let folder = find(&app.runs, &name).ok_or_else(|| Problem::missing("no such run"))?;
-        let lines = metrics::read(&folder.join("metrics.jsonl"))?;
-        let late = |line: &&Value| line["step"].as_u64().is_none_or(|step| step >= since);
-        let (samples, metrics): (Vec<_>, Vec<_>) =
-            lines.iter().filter(late).partition(|line| line["sample"].is_string());
-        Ok(json!({ "metrics": thinned(&metrics), "samples": samples }))
+        let (metrics, samples) = thinned(&folder.join("metrics.jsonl"), since)?;
+        Ok(json!({ "metrics": metrics, "samples": samples }))
     });
     Ok(ok(&value.await?))
 }
@@ -119,14 +119,30 @@ fn steps(folder: &FilePath) -> Option<u64> {
     ["steps", "schedule"].iter().find_map(|name| settings[name].as_u64().or_else(|| settings[name]["steps"].as_u64()))
 }
 
-/// Thins the lines to as many as are needed for a chart.
-fn thinned<'a>(lines: &[&'a Value]) -> Vec<&'a Value> {
-    let every = lines.len().div_ceil(LINES).max(1);
-    let matters = |line: &Value| line["val_loss"].is_number() || line["stopped_because"].is_string();
-    let kept = lines.iter().enumerate();
-    kept.filter(|(index, line)| index % every == 0 || index + 1 == lines.len() || matters(line))
-        .map(|(_, l)| *l)
-        .collect()
+/// The lines of a log from step `since` on, thinned to as many as are needed for a chart, and those with samples. Only these are
+/// in memory, however long the log is.
+fn thinned(log: &FilePath, since: u64) -> Result<(Vec<Value>, Vec<Value>)> {
+    let late = |line: &Value| line["step"].as_u64().is_none_or(|step| step >= since);
+    let is_sample = |line: &Value| line["sample"].is_string();
+    let mut count = 0_usize;
+    metrics::each(log, |_, line| count += usize::from(late(&line) && !is_sample(&line)))?;
+    let every = count.div_ceil(LINES).max(1);
+    let (mut index, mut kept, mut samples) = (0, Vec::new(), Vec::new());
+    metrics::each(log, |_, line| {
+        if !late(&line) {
+            return;
+        }
+        if is_sample(&line) {
+            samples.push(line);
+            return;
+        }
+        let matters = line["val_loss"].is_number() || line["stopped_because"].is_string();
+        index += 1;
+        if (index - 1) % every == 0 || index >= count || matters {
+            kept.push(line);
+        }
+    })?;
+    Ok((kept, samples))
 }
 
 #[cfg(test)]
@@ -162,11 +178,18 @@ mod tests {
 
     #[test]
     fn long_logs_are_thinned() {
-        let lines: Vec<_> = (0..10_000).map(|step| json!({ "step": step })).collect();
-        let mut lines: Vec<_> = lines.iter().collect();
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("metrics.jsonl");
+        let mut lines: Vec<_> = (0..10_000).map(|step| json!({ "step": step })).collect();
         let validation = json!({"step": 7, "val_loss": 1.0});
-        lines[7] = &validation;
-        let kept = thinned(&lines);
-        assert!(kept.len() <= LINES && kept.contains(&&validation) && kept.last() == lines.last());
+        lines.insert(8, validation.clone());
+        lines.insert(9, json!({"step": 7, "sample": "To be"}));
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(&log, text).unwrap();
+        let (kept, samples) = thinned(&log, 0).unwrap();
+        assert!(kept.len() <= LINES && kept.contains(&validation) && kept.last() == lines.last());
+        assert_eq!(samples, [json!({"step": 7, "sample": "To be"})]);
+        let (kept, samples) = thinned(&log, 9_990).unwrap();
+        assert_eq!((kept, samples.len()), (lines[lines.len() - 10..].to_vec(), 0));
     }
 }

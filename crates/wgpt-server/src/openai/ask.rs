@@ -15,6 +15,7 @@ use crate::{
     app::{App, ServedModel},
     json::mask::JsonMode,
     problem::Problem,
+    router::Client,
     worker::Job,
     writer::Writer,
 };
@@ -74,6 +75,7 @@ pub struct Reporting {
 /// 400 for prompts that do not fit, 429 if the queue is full.
 pub fn ask(
     app: &App,
+    client: Client,
     model: &ServedModel,
     prompts: &[Vec<u32>],
     options: &Options,
@@ -115,7 +117,7 @@ pub fn ask(
                 listener: answer::listener(choice, writer, sender.clone(), app.metrics.clone()),
             };
             request.validate(config.vocabulary, config.context)?;
-            jobs.push(Job { request, choice, sender: sender.clone() });
+            jobs.push(Job { request, choice, sender: sender.clone(), client: client.0 });
         }
     }
     app.worker.generate(jobs)?;

@@ -22,7 +22,10 @@ use crate::{
     problem::{Problem, ok, short},
     router::{self, ReadRequest},
 };
-use wgpt::text::Message;
+use wgpt::text::{
+    Message,
+    messages::{Unclear, refuse_meaning},
+};
 
 /// Maximum number of likely tokens reported: OpenAI's limit, and that of the page, which draws them.
 const TOP: [u64; 2] = [20, 50];
@@ -35,7 +38,7 @@ const PIECE: &str = "chat.completion.chunk";
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
 pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent, client } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let options = Options::read(&fields, &app.limits, &app.secrets, app.facts.config.vocabulary)?;
     let ids = fields.get("top_logits").is_some();
@@ -43,7 +46,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let reader = model.clone();
     let prompt = App::aside(move || reader.prompt(&messages)).await?;
     spent.prompt(prompt.len());
-    let receiver = ask(&app, &model, &[prompt], &options, telling, usize::MAX)?;
+    let receiver = ask(&app, client, &model, &[prompt], &options, telling, usize::MAX)?;
     let form = Form {
         envelope: Envelope::new("chatcmpl", &app, &model, &options, spent),
         model,
@@ -90,6 +93,11 @@ pub fn messages(value: &Value) -> Result<Vec<Message>, Problem> {
                 return Err(wrong(format!("message {index} has the role '{other}'; use system, user or assistant")));
             }
         };
+        if let Err(Unclear::Field(name)) = refuse_meaning(message) {
+            return Err(wrong(format!(
+                "message {index} has '{name}', which changes what it means and is not supported"
+            )));
+        }
         let part = |part: &Value| {
             let text = (part.get("type").and_then(Value::as_str) == Some("text")).then(|| part.get("text")?.as_str());
             text.flatten()
@@ -173,7 +181,7 @@ mod tests {
         let list = json!([
             {"role": "developer", "content": "Be terse."},
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-            {"role": "assistant", "content": null},
+            {"role": "assistant", "content": null, "tool_calls": [], "refusal": null, "audio": null},
         ]);
         let expected = [Message::new("system", "Be terse."), Message::new("user", "ab"), Message::new("assistant", "")];
         assert_eq!(messages(&list).unwrap(), expected);
@@ -184,6 +192,9 @@ mod tests {
             json!([{"role": "user"}]),
             json!([{"role": "user", "content": [{"type": "image_url"}]}]),
             json!(["hi"]),
+            json!([{"role": "user", "content": "a", "name": "Ann"}]),
+            json!([{"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]}]),
+            json!([{"role": "assistant", "content": "a", "reasoning_content": "b"}]),
         ] {
             assert_eq!(messages(&wrong).unwrap_err().param.as_deref(), Some("messages"), "{wrong}");
         }

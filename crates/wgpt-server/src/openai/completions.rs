@@ -37,7 +37,7 @@ const MOST: usize = 64;
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
 pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent, client } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let vocabulary = app.facts.config.vocabulary;
     let options = Options::read(&fields, &app.limits, &app.secrets, vocabulary)?;
@@ -57,7 +57,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
         return Err(Problem::field("prompt", format!("at most {MOST} answers are allowed in one request")));
     }
     prompts.iter().for_each(|prompt| spent.prompt(prompt.len()));
-    let receiver = ask(&app, &model, &prompts, &options, telling, USUAL)?;
+    let receiver = ask(&app, client, &model, &prompts, &options, telling, USUAL)?;
     let echoed = |prompt: &Vec<u32>| if echo { model.codec.tokenizer.decode(prompt) } else { String::new() };
     let all = prompts.len() * options.choices;
     let mut form = Form {
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn prompts_are_texts_or_tokens() {
         let codec = TextCodec::plain(Tokenizer::chars_of(["abc"]).unwrap());
-        let model = ServedModel::new("tiny".into(), None, codec).unwrap();
+        let model = ServedModel::new("tiny".into(), None, codec);
         let read = |value: Value| prompts(&model, &value, 3);
         assert_eq!(read(json!("ab")).unwrap(), [[0, 1]]);
         assert_eq!(read(json!(["ab", "ca"])).unwrap(), [[0, 1], [2, 0]]);

@@ -24,7 +24,7 @@ const MOST: usize = 2048;
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
 pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let ReadRequest { fields, spent } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent, .. } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     if model.adapter.is_some() {
         return Err(Problem::field("model", "adapters have no embeddings; use the model itself"));

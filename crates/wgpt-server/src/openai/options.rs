@@ -59,6 +59,10 @@ impl Options {
         };
         fields.refuse("tools", "leave it out: tool calls are not supported")?;
         fields.refuse("functions", "leave it out: tool calls are not supported")?;
+        fields.refuse("continue_final_message", "use /v1/completions to continue a text")?;
+        fields.refuse("chat_template", "it is given when the server is started")?;
+        fields.refuse("chat_template_kwargs", "leave it out: the chat template gets the messages only")?;
+        fields.refuse("documents", "put them into a message")?;
         let count = match fields.integer("max_completion_tokens", 1..=u64::MAX)? {
             None => fields.integer("max_tokens", 1..=u64::MAX)?,
             given => given,
@@ -189,6 +193,9 @@ mod tests {
             ("response_format", r#"{"type": "json_schema"}"#),
             ("response_format", r#""json""#),
             ("tools", r#"[{"type": "function"}]"#),
+            ("continue_final_message", "true"),
+            ("chat_template_kwargs", r#"{"enable_thinking": false}"#),
+            ("documents", r#"[{"text": "a"}]"#),
         ] {
             let problem = read(&format!("{{\"{field}\": {value}}}")).unwrap_err();
             assert_eq!(problem.param.as_deref(), Some(field), "{value}");
