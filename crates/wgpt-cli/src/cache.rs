@@ -47,9 +47,25 @@ fn compiled_file(info: &wgpu::AdapterInfo) -> Option<PathBuf> {
     Some(folder()?.join(wgpu::util::pipeline_cache_key(info)?))
 }
 
-/// The stored compiled pipelines, for [`wgpt::gpu::Options::compiled`].
+/// The stored compiled pipelines, for [`wgpt::gpu::Options::compiled`]. They are programs that the driver runs, so they are not
+/// taken from a file that somebody else could have written.
 pub fn compiled(info: &wgpu::AdapterInfo) -> Option<Vec<u8>> {
-    std::fs::read(compiled_file(info)?).ok()
+    let file = compiled_file(info)?;
+    is_own(&file).then(|| std::fs::read(file).ok()).flatten()
+}
+
+/// Whether a file belongs to the user who runs this program, and nobody else may write to it. Whoever may write to its folder can
+/// replace it, but not by a file that belongs to this user.
+#[cfg(unix)]
+fn is_own(file: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let user = rustix::process::geteuid().as_raw();
+    file.metadata().is_ok_and(|data| data.uid() == user && data.mode() & 0o022 == 0)
+}
+
+#[cfg(not(unix))]
+fn is_own(_: &Path) -> bool {
+    true
 }
 
 /// Stores the choices. A read-only home folder must not end a training run, so failures are ignored.
@@ -66,16 +82,24 @@ pub fn save(gpu: &Gpu) {
     }
 }
 
-/// Writes a file if its content has changed.
+/// Writes a file if its content has changed, and closes it to other users.
 fn keep(file: &Path, bytes: &[u8]) {
-    if std::fs::read(file).is_ok_and(|kept| kept == bytes) {
-        return;
-    }
     if let Some(folder) = file.parent() {
         let _ = atomic::private_folder(folder);
     }
-    let _ = atomic::write(file, bytes);
+    if !std::fs::read(file).is_ok_and(|kept| kept == bytes) {
+        let _ = atomic::write(file, bytes);
+    }
+    close_to_others(file);
 }
+
+#[cfg(unix)]
+fn close_to_others(file: &Path) {
+    let _ = std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600));
+}
+
+#[cfg(not(unix))]
+fn close_to_others(_: &Path) {}
 
 /// The path of the model named by the user, or of the model that comes with the program. The latter is written to the
 /// user's cache folder, or where that cannot be written to the folder for temporary files, if it is not there yet.

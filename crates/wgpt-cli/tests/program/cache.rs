@@ -20,6 +20,16 @@ fn broken_caches_are_forgotten() {
     // Only Vulkan exposes compiled pipelines.
     let compiled = named("wgpu_pipeline_cache");
     let whole = compiled.as_ref().map(|file| std::fs::read(file).expect("bytes"));
+    // They are programs, so what others could have written is not taken.
+    #[cfg(unix)]
+    if let Some(file) = &compiled {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &std::path::Path| path.metadata().expect("it exists").permissions().mode() & 0o777;
+        assert_eq!(mode(file), 0o600);
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o620)).expect("changed");
+        run();
+        assert_eq!(mode(file), 0o600, "compiled and kept again");
+    }
     for damage in 0..4 {
         std::fs::write(&tuning, ["{", "", "[1]", "\u{0}"][damage]).expect("written");
         if let (Some(file), Some(whole)) = (&compiled, &whole) {
