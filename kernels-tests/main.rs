@@ -34,6 +34,7 @@ mod rlhf_ops;
 mod smollm2;
 mod structure;
 mod support;
+mod tables;
 mod tokens;
 mod training;
 mod translation;

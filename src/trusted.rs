@@ -26,7 +26,8 @@ pub fn map_file(file: &File, path: &Path) -> Result<memmap2::Mmap> {
     // SAFETY: wgpt never shortens or overwrites in place what it maps: checkpoints and models are written under a temporary
     // name that is renamed (`io::atomic`), and temporary files have no name, so the pages stay valid. Another program that
     // truncates the file while it is mapped can end this process; the alternative, reading whole models into memory, would
-    // rule out large ones. Token files, which change more often, are read and not mapped.
+    // rule out large ones. That holds for texts that a user trains on, too; token files, which are read for as long as a run
+    // lasts, are not mapped.
     unsafe { memmap2::Mmap::map(file) }.map_err(Error::io(path, "map"))
 }
 

@@ -1,5 +1,6 @@
 //! Parses a JSON record as a rating, or as a prompt to rate.
 
+use chrono::{DateTime, NaiveDate, NaiveTime};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -13,6 +14,7 @@ use crate::{
     text::{
         Message,
         data_file::{LONGEST, Unreadable},
+        messages,
     },
 };
 
@@ -31,8 +33,8 @@ pub struct Task {
 /// # Errors
 /// Returns a [`Refusal`].
 pub fn task(record: &Value) -> Result<Task, Refusal> {
-    let object = object(record)?;
-    let prompt = prompt(object)?;
+    let (object, system) = object(record)?;
+    let prompt = prompt(object, system)?;
     let answers = match object.get("answers") {
         None | Some(Value::Null) => Vec::new(),
         Some(_) => answers(&prompt, object)?,
@@ -46,12 +48,12 @@ pub fn task(record: &Value) -> Result<Task, Refusal> {
 /// Parses a prompt with at least one answer, ignoring any verdict: `{"prompt", "answer"}`, `{"prompt", "answers"}`, or
 /// a pair.
 pub(super) fn answered(record: &Value) -> Result<Task, Refusal> {
-    let object = object(record)?;
+    let (object, system) = object(record)?;
     let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
     let (prompt, answers) = if has("chosen") && has("rejected") {
-        preferred(object)?
+        preferred(object, system)?
     } else {
-        let prompt = prompt(object)?;
+        let prompt = prompt(object, system)?;
         let one = |name| answer_text(&prompt, field(object, name)?, name).map(|text| vec![Answer::text(text)]);
         let answers = match ["answer", "completion"].into_iter().find(|name| has(name)) {
             Some(name) => one(name)?,
@@ -65,19 +67,19 @@ pub(super) fn answered(record: &Value) -> Result<Task, Refusal> {
 
 /// Parses a rating in one of the forms listed at [`super::read::read`]. `rater` is used if the record does not name one.
 pub(super) fn rating(record: &Value, rater: &str) -> Result<Rating, Refusal> {
-    let object = object(record)?;
+    let (object, system) = object(record)?;
     let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
     let (prompt, answers, verdict) = if has("kind") {
-        whole(object)?
+        whole(object, system)?
     } else if has("chosen") && has("rejected") {
-        let (prompt, answers) = preferred(object)?;
+        let (prompt, answers) = preferred(object, system)?;
         let ranks = (0..answers.len()).map(|index| if index == 0 { 1 } else { 2 }).collect();
         (prompt, answers, Verdict::Ranking(ranks))
     } else if has("answers") && has("best") {
         let best = field(object, "best")?;
         let best = best.as_u64().and_then(|best| usize::try_from(best).ok());
         let best = best.ok_or_else(|| wrong("best", "the number of an answer, from 0"))?;
-        let prompt = prompt(object)?;
+        let prompt = prompt(object, system)?;
         let answers = answers(&prompt, object)?;
         (prompt, answers, Verdict::Best(best))
     } else if has("answer") && object.contains_key("score") {
@@ -85,15 +87,16 @@ pub(super) fn rating(record: &Value, rater: &str) -> Result<Rating, Refusal> {
             Value::Number(score) => score.as_f64().unwrap_or(f64::NAN),
             other => return Err(Refusal::new(Mistake::NotFinite, other.to_string())),
         };
-        let prompt = prompt(object)?;
+        let prompt = prompt(object, system)?;
         let answer = answer_text(&prompt, field(object, "answer")?, "answer")?;
         let answer = Answer { model: text(object, "model"), ..Answer::text(answer) };
         (prompt, vec![answer], Verdict::Scores(vec![Some(score)]))
     } else if has("completion") && has("label") {
         let label = field(object, "label")?;
-        let label = label.as_bool().or_else(|| label.as_u64().filter(|label| *label < 2).map(|label| label == 1));
+        let number = || label.as_f64().filter(|label| [0.0, 1.0].contains(label)).map(|label| label == 1.0);
+        let label = label.as_bool().or_else(number);
         let good = label.ok_or_else(|| wrong("label", "true or false"))?;
-        let prompt = prompt(object)?;
+        let prompt = prompt(object, system)?;
         let answer = Answer::text(answer_text(&prompt, field(object, "completion")?, "completion")?);
         (prompt, vec![answer], Verdict::Scores(vec![Some(f64::from(u8::from(good)))]))
     } else {
@@ -105,8 +108,7 @@ pub(super) fn rating(record: &Value, rater: &str) -> Result<Rating, Refusal> {
         return Err(Refusal::new(Mistake::UnknownForm, detail));
     };
     let rater = text(object, "rater").filter(|name| !name.trim().is_empty()).unwrap_or_else(|| rater.to_string());
-    // A time that does not fit in an i64 is not a valid time.
-    let time = object.get("time").and_then(Value::as_u64).filter(|time| i64::try_from(*time).is_ok());
+    let time = time(object)?;
     Rating::new(prompt, answers, verdict, rater, time)
 }
 
@@ -135,25 +137,26 @@ impl Rating {
     }
 }
 
-fn whole(object: &Map<String, Value>) -> Result<(Prompt, Vec<Answer>, Verdict), Refusal> {
+fn whole(object: &Map<String, Value>, system: Option<Message>) -> Result<(Prompt, Vec<Answer>, Verdict), Refusal> {
     let values = field(object, "answers")?.as_array().into_iter().flatten();
     let values: Vec<_> = values.map(|answer| answer.get("value").and_then(Value::as_f64)).collect();
     let kind = text(object, "kind").ok_or_else(|| wrong("kind", "a string"))?;
     let verdict = Verdict::from_values(&kind, &values)?;
-    let prompt = prompt(object)?;
+    let prompt = prompt(object, system)?;
     let answers = answers(&prompt, object)?;
     Ok((prompt, answers, verdict))
 }
 
-/// The prompt of a record: `"prompt"` or, as some data sets call it, `"question"`, after a `"system"` message if there is one.
-fn prompt(object: &Map<String, Value>) -> Result<Prompt, Refusal> {
-    let name = if filled(object, "prompt") { "prompt" } else { "question" };
-    let prompt = Prompt::from_json(field(object, if filled(object, name) { name } else { "prompt" })?)?;
-    match object.get("system").and_then(Value::as_str).filter(|text| !text.trim().is_empty()) {
-        Some(text) => {
-            let system = std::iter::once(Message::new("system", text));
-            Prompt::conversation(system.chain(prompt.messages().iter().cloned()).collect())
-        }
+/// The prompt of a record: `"prompt"` or, as some data sets call it, `"question"`, after the `system` message if there is one.
+fn prompt(object: &Map<String, Value>, system: Option<Message>) -> Result<Prompt, Refusal> {
+    let name = if !filled(object, "prompt") && filled(object, "question") { "question" } else { "prompt" };
+    after(system, Prompt::from_json(field(object, name)?)?)
+}
+
+/// A prompt after a system message.
+fn after(system: Option<Message>, prompt: Prompt) -> Result<Prompt, Refusal> {
+    match system {
+        Some(system) => Prompt::conversation([&[system], prompt.messages()].concat()),
         None => Ok(prompt),
     }
 }
@@ -164,10 +167,10 @@ fn filled(object: &Map<String, Value>, name: &str) -> bool {
 
 /// The prompt of a preference, the chosen answer, and the rejected one, or several. With a prompt, "chosen" and "rejected" are
 /// answers to it; without one they are two conversations with a common beginning.
-fn preferred(object: &Map<String, Value>) -> Result<(Prompt, Vec<Answer>), Refusal> {
+fn preferred(object: &Map<String, Value>, system: Option<Message>) -> Result<(Prompt, Vec<Answer>), Refusal> {
     let (chosen, rejected) = (field(object, "chosen")?, field(object, "rejected")?);
     if filled(object, "prompt") || filled(object, "question") {
-        let prompt = prompt(object)?;
+        let prompt = prompt(object, system)?;
         let several = rejected.as_array().filter(|list| list.iter().all(|one| one.is_string() || one.is_array()));
         let rejected = several.map_or(std::slice::from_ref(rejected), Vec::as_slice).iter();
         let answers = std::iter::once((chosen, "chosen")).chain(rejected.map(|one| (one, "rejected")));
@@ -180,7 +183,7 @@ fn preferred(object: &Map<String, Value>) -> Result<(Prompt, Vec<Answer>), Refus
         other => prompt::messages(other, name),
     };
     let (prompt, chosen, rejected) = transcript::common(turns(chosen, "chosen")?, turns(rejected, "rejected")?)?;
-    Ok((prompt, vec![Answer::text(chosen), Answer::text(rejected)]))
+    Ok((after(system, prompt)?, vec![Answer::text(chosen), Answer::text(rejected)]))
 }
 
 /// An answer to `prompt`: a string, an object with a "text" or a "content", a list of one assistant message (the form that trl
@@ -189,6 +192,7 @@ fn answer_text(prompt: &Prompt, value: &Value, name: &str) -> Result<String, Ref
     match value {
         Value::String(text) => return Ok(text.clone()),
         Value::Object(object) if !object.contains_key("role") => {
+            messages::refuse_meaning(value).map_err(|unclear| prompt::refusal(unclear, name))?;
             let said = text(object, "text").or_else(|| text(object, "content"));
             return said.ok_or_else(|| wrong(name, "a string, or an object with a \"text\""));
         }
@@ -236,8 +240,27 @@ impl From<Unreadable> for Refusal {
     }
 }
 
-fn object(record: &Value) -> Result<&Map<String, Value>, Refusal> {
-    record.as_object().ok_or_else(|| Refusal::new(Mistake::NotJson, "another JSON value"))
+/// The fields of a record, and the system message among them.
+fn object(record: &Value) -> Result<(&Map<String, Value>, Option<Message>), Refusal> {
+    let object = record.as_object().ok_or_else(|| Refusal::new(Mistake::NotJson, "another JSON value"))?;
+    let system = messages::system(record).map_err(|unclear| prompt::refusal(unclear, "system"))?;
+    Ok((object, system))
+}
+
+/// When a rating was given, in milliseconds since 1970: such a number, or a date with or without a time of day.
+fn time(object: &Map<String, Value>) -> Result<Option<u64>, Refusal> {
+    let found = match object.get("time") {
+        None | Some(Value::Null) => return Ok(None),
+        // A time that does not fit in an i64 is not a valid time.
+        Some(Value::Number(number)) => number.as_u64().filter(|time| i64::try_from(*time).is_ok()),
+        Some(Value::String(text)) => {
+            let moment = DateTime::parse_from_rfc3339(text).map(|moment| moment.timestamp_millis());
+            let day = || text.parse::<NaiveDate>().map(|day| day.and_time(NaiveTime::MIN).and_utc().timestamp_millis());
+            moment.or_else(|_| day()).ok().and_then(|time| u64::try_from(time).ok())
+        }
+        Some(_) => None,
+    };
+    found.map(Some).ok_or_else(|| wrong("time", "milliseconds since 1970 or a date"))
 }
 
 fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, Refusal> {
@@ -305,7 +328,15 @@ mod tests {
         assert_eq!(system.prompt().messages(), [Message::new("system", "Be terse."), Message::new("user", "Why?")]);
         let several = read(json!({"prompt": "Why?", "chosen": "So.", "rejected": ["No.", "Oh."]})).unwrap();
         assert_eq!((several.verdict(), several.answers().len()), (&Verdict::Ranking(vec![1, 2, 2]), 3));
-        for (label, score) in [(json!(true), 1.0), (json!(false), 0.0), (json!(1), 1.0)] {
+        let system = read(json!({"system": "Be terse.", "chosen": [ask, good], "rejected": [ask, bad]})).unwrap();
+        assert_eq!(system.prompt().messages().len(), 2);
+        for (time, expected) in
+            [(json!("2024-02-29T12:34:56+00:00"), 1_709_210_096_000), (json!("2024-02-29"), 1_709_164_800_000)]
+        {
+            let timed = read(json!({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "time": time})).unwrap();
+            assert_eq!(timed.time, Some(expected));
+        }
+        for (label, score) in [(json!(true), 1.0), (json!(false), 0.0), (json!(1), 1.0), (json!(0.0), 0.0)] {
             let labelled = read(json!({"prompt": [ask], "completion": [good], "label": label})).unwrap();
             assert_eq!(labelled.verdict(), &Verdict::Scores(vec![Some(score)]));
         }
@@ -328,6 +359,13 @@ mod tests {
                 json!({"prompt": "Why?", "chosen": {"role": "assistant", "content": "So.", "tool_calls": [1]}, "rejected": "No."}),
                 Mistake::Meaning,
             ),
+            (
+                json!({"prompt": "Why?", "chosen": {"text": "So.", "tool_calls": [1]}, "rejected": "No."}),
+                Mistake::Meaning,
+            ),
+            (json!({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "tools": [1]}), Mistake::Meaning),
+            (json!({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "system": ["a"]}), Mistake::WrongField),
+            (json!({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "time": "yesterday"}), Mistake::WrongField),
             (json!({"prompt": "Why?", "completion": "So.", "label": "good"}), Mistake::WrongField),
             (json!({"question": 3, "chosen": "So.", "rejected": "No."}), Mistake::WrongField),
             (json!({"prompt": "Why?", "chosen": "So.", "rejected": "So."}), Mistake::EqualAnswers),

@@ -89,7 +89,16 @@ impl Prompt {
 
 /// Parses a list of `{"role", "content"}`; see [`messages::turns`]. `name` is the field's name in errors.
 pub fn messages(value: &Value, name: &str) -> Result<Vec<Message>, Refusal> {
-    let refusal = |unclear| match unclear {
+    let turns = messages::turns(value).map_err(|unclear| refusal(unclear, name))?;
+    if turns.iter().any(|turn| !turn.learned) {
+        return Err(Refusal::new(Mistake::Meaning, format!("a weight of 0 in \"{name}\"")));
+    }
+    Ok(turns.into_iter().map(|turn| turn.message).collect())
+}
+
+/// The refusal of the field or record `name`.
+pub(super) fn refusal(unclear: Unclear, name: &str) -> Refusal {
+    match unclear {
         Unclear::NoList => {
             let detail = format!("\"{name}\" is neither a string nor a list of {{\"role\", \"content\"}}");
             Refusal::new(Mistake::WrongField, detail)
@@ -102,9 +111,7 @@ pub fn messages(value: &Value, name: &str) -> Result<Vec<Message>, Refusal> {
         }
         Unclear::Field(field) => Refusal::new(Mistake::Meaning, format!("{field:?} in \"{name}\"")),
         Unclear::Weight(weight) => Refusal::new(Mistake::WrongField, format!("a weight in \"{name}\" is {weight}")),
-    };
-    let turns = messages::turns(value).map_err(refusal)?;
-    Ok(turns.into_iter().map(|turn| turn.message).collect())
+    }
 }
 
 #[cfg(test)]

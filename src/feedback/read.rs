@@ -22,10 +22,12 @@ pub struct Records {
 /// - `{"chosen", "rejected"}`: two hh-rlhf transcripts or two lists of messages that differ only in the last answer
 /// - `{"prompt", "answer", "score"}`: a score
 /// - `{"prompt", "answers": [..], "best": i}`: the best of several, counted from 0
-/// - `{"kind", "prompt", "answers": [{"text", "value", "model", "sampling"}, ..]}`: a complete rating, as written by
+/// - `{"prompt", "completion", "label"}`: a score of 1 for true and 0 for false
+/// - `{"kind", "prompt", "answers": [{"text", "value", "model", "sampling"}, ..]}`: a complete rating, as
 ///   `wgpt feedback export --format ratings` writes it
 ///
-/// Each form may have "rater" and "time" (milliseconds since 1970 in UTC); `rater` is used for records without a rater.
+/// "rejected" may be a list of answers, "question" stands for the prompt where there is none, and "system" is a system message
+/// before it. Each form may have "rater" and "time" (milliseconds since 1970, or a date); `rater` is used for records without.
 /// `progress` is called with the number of bytes read.
 ///
 /// # Errors

@@ -58,7 +58,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
     sync_folder(folder)
 }
 
-/// Creates a folder, and missing parents, that only its owner can read: what is written there are people's texts. A folder that
+/// Creates a folder, and missing parents, that only its owner can read, since it holds people's texts. A folder that
 /// exists stays as it is.
 ///
 /// # Errors

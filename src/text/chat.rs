@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const FUEL: u64 = 500_000;
 
 /// Length in bytes of the longest template accepted; real ones have up to 20 KiB.
-const LONGEST: usize = 1 << 16;
+pub const LONGEST: usize = 1 << 16;
 
 /// The maximum number of `~` and `+` in a template. A chain of constants is joined while the template is parsed, before
 /// any [`FUEL`] is counted, in quadratic time. Real templates have about a hundred.

@@ -96,7 +96,7 @@ impl Conventions {
             config["add_bos_token"].as_bool().unwrap_or_else(|| bos.is_some_and(|bos| tokenizer.begins_with(bos)));
         let beside = folder.join("chat_template.jinja");
         let template = match beside.exists() {
-            true => Some(DataFile::open(&beside)?.text()?),
+            true => Some(DataFile::open(&beside)?.text_within(chat::LONGEST as u64)?),
             false => template(&config["chat_template"]),
         };
         let (unknown, padding) = (token("unk_token"), token("pad_token"));

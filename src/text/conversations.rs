@@ -172,6 +172,7 @@ pub fn read(
 /// What a record without messages is.
 fn what_it_has(record: &Value) -> String {
     match record.as_object() {
+        Some(fields) if fields.contains_key("messages") => "\"messages\" is not a list of objects".to_string(),
         Some(fields) => format!("it has {:?}", fields.keys().collect::<Vec<_>>()),
         None => messages::beginning(record),
     }
@@ -186,11 +187,11 @@ fn parse(record: &Value) -> Result<Vec<Turn>, (Mistake, String)> {
         Unclear::Weight(weight) => (Mistake::Weight, weight),
     };
     let mut turns = messages::turns(&record["messages"]).map_err(unclear)?;
-    messages::refuse_meaning(record).map_err(unclear)?;
+    let system = messages::system(record).map_err(unclear)?;
     if turns.is_empty() {
         return Err((Mistake::NoMessages, String::new()));
     }
-    if let Some(message) = messages::system(record) {
+    if let Some(message) = system {
         turns.insert(0, Turn { message, learned: false });
     }
     for (index, Turn { message, .. }) in turns.iter().enumerate() {

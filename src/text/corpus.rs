@@ -9,19 +9,21 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    DataFile,
-    data_file::{Layout, not_utf8},
+    DataFile, Layout,
+    data_file::{LONGEST, Unreadable, not_utf8},
     tokenizer::Hasher,
 };
 use crate::{Error, Result, trusted};
 
 /// The files of a folder that belong to a corpus end in one of these.
-const ENDINGS: &[&str] = &[".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet"];
+const ENDINGS: &[&str] = &[".txt", ".jsonl", ".ndjson", ".json", ".parquet"];
 
 /// Memory-mapped, checked texts.
 #[derive(Debug)]
 pub struct Corpus {
     files: Vec<Source>,
+    /// Files of the folder that do not belong to the corpus.
+    skipped: Vec<PathBuf>,
 }
 
 /// The texts of a file.
@@ -35,10 +37,9 @@ struct Source {
 }
 
 impl Source {
-    fn open(path: &Path) -> Result<Self> {
-        let file = DataFile::open(path)?;
+    fn of(path: &Path, file: DataFile) -> Result<Self> {
         let layout = file.layout();
-        if layout == Layout::Text && file.is_plain() {
+        if layout == Layout::Text && file.is_plain() && path.is_file() {
             let content = trusted::map(path)?;
             if !content.windows(2).any(|pair| pair == b"\r\n") {
                 return Ok(Self { path: path.to_path_buf(), ends: vec![content.len()], content });
@@ -96,8 +97,11 @@ fn documents(file: DataFile, path: &Path, out: &mut impl Write) -> Result<Vec<us
         |_| (),
         |number, record| {
             let wrong = |what: &str| Error::data(path, format!("{unit} {number} {what}"));
-            let record = record.map_err(|_| wrong("is not JSON"))?;
-            let text = ["text", "content"].iter().find_map(|name| record.get(name)).and_then(Value::as_str);
+            let record = record.map_err(|unreadable| match unreadable {
+                Unreadable::TooLong => wrong(&format!("has more than {LONGEST} bytes")),
+                Unreadable::NotJson(error) => wrong(&format!("is not JSON: {error}")),
+            })?;
+            let text = ["text", "content"].iter().find_map(|name| record.get(name).and_then(Value::as_str));
             let text = text.or_else(|| record.as_str());
             let text = text.ok_or_else(|| match record.get("messages") {
                 Some(_) => wrong("is a conversation, and a text is wanted: conversations are for fine-tuning"),
@@ -115,8 +119,8 @@ fn documents(file: DataFile, path: &Path, out: &mut impl Write) -> Result<Vec<us
 
 impl Corpus {
     /// Maps the text at `path`: a data file (see [`DataFile`]) whose records, if it has any, are documents `{"text": ..}`, or a
-    /// folder of such files ending in `.txt`, `.jsonl` or `.parquet`, the first two also with `.gz` (hidden files and subfolders
-    /// are ignored).
+    /// folder of such files ending in `.txt`, `.jsonl`, `.ndjson`, `.json` or `.parquet`, all but the last also with `.gz` (see
+    /// [`Corpus::skipped`]; hidden files and subfolders are ignored).
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Data`] if there is nothing at `path`, all files are empty, or a record is not a document.
@@ -124,15 +128,36 @@ impl Corpus {
         if !path.exists() {
             return Err(Error::data(path, "no such file or folder; give a text, or a folder of .txt files"));
         }
-        let paths = if path.is_dir() { text_files(path)? } else { vec![path.to_path_buf()] };
-        let files = paths.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>>>()?;
+        if !path.is_dir() {
+            return Self::of(path, DataFile::open(path)?);
+        }
+        let (paths, skipped) = data_files(path)?;
+        let files = paths.iter().map(|path| Source::of(path, DataFile::open(path)?)).collect::<Result<Vec<_>>>()?;
+        Self { files, skipped }.checked(path)
+    }
+
+    /// The texts of an open file, which messages call `path`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Corpus::open`].
+    pub fn of(path: &Path, file: DataFile) -> Result<Self> {
+        Self { files: vec![Source::of(path, file)?], skipped: Vec::new() }.checked(path)
+    }
+
+    /// The files of a folder that do not belong to the corpus, by their names.
+    pub fn skipped(&self) -> &[PathBuf] {
+        &self.skipped
+    }
+
+    fn checked(self, path: &Path) -> Result<Self> {
+        let Self { files, .. } = &self;
         if files.is_empty() {
-            return Err(Error::data(path, "no .txt, .jsonl or .parquet file in this folder"));
+            return Err(Error::data(path, "no .txt, .jsonl, .json or .parquet file in this folder"));
         }
         if files.iter().all(|file| file.content.is_empty()) {
             return Err(Error::data(path, "the text is empty"));
         }
-        Ok(Self { files })
+        Ok(self)
     }
 
     /// The texts, one per document: a file that is a text is one document. Reads every file once to check it.
@@ -177,19 +202,23 @@ pub struct Text<'a> {
     pub text: &'a str,
 }
 
-fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files of a folder that belong to a corpus, and those that do not.
+fn data_files(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder, "list"))?;
-    let mut paths = Vec::new();
+    let (mut paths, mut skipped) = (Vec::new(), Vec::new());
     for entry in entries {
         let path = entry.map_err(Error::io(folder, "list"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let belongs = !name.starts_with('.') && ENDINGS.iter().any(|ending| name.ends_with(ending));
-        if belongs && path.is_file() {
-            paths.push(path);
+        let plain = name.strip_suffix(".gz").filter(|plain| !plain.ends_with(".parquet")).unwrap_or(&name);
+        if name.starts_with('.') || path.is_dir() {
+            continue;
         }
+        let belongs = path.is_file() && ENDINGS.iter().any(|ending| plain.ends_with(ending));
+        if belongs { paths.push(path) } else { skipped.push(path) }
     }
     paths.sort();
-    Ok(paths)
+    skipped.sort();
+    Ok((paths, skipped))
 }
 
 /// Cuts a text into pieces of about `size` bytes that a byte-level BPE encodes to the same tokens as the whole.
@@ -244,7 +273,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let open = |name: &str| Corpus::open(&dir.path().join(name)).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(open("none").contains("no such file"));
-        assert!(open("").contains("no .txt, .jsonl or .parquet"));
+        assert!(open("").contains("no .txt, .jsonl, .json or .parquet"));
         fs::write(dir.path().join("a.txt"), "").unwrap();
         assert!(open("").contains("empty") && open("a.txt").contains("empty"));
         fs::write(dir.path().join("b.txt"), b"abc\xff").unwrap();
@@ -262,6 +291,10 @@ mod tests {
         let texts: Vec<_> = corpus.texts().unwrap().iter().map(|t| t.text).collect();
         assert_eq!(texts, ["a.txt", "b.txt"]);
         assert_eq!(corpus.bytes(), 10);
+        assert_eq!(corpus.skipped(), [dir.path().join("c.md")]);
+        fs::write(dir.path().join("aa.json"), "[{\"text\": null, \"content\": \"x\"}]").unwrap();
+        let corpus = Corpus::open(dir.path()).unwrap();
+        assert_eq!(corpus.texts().unwrap().iter().map(|t| t.text).collect::<Vec<_>>(), ["a.txt", "x", "b.txt"]);
     }
 
     /// What is learned is the text, whatever form it has on disk.

@@ -9,9 +9,13 @@ use std::{
     rc::Rc,
 };
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::{
+    layout::{self, Layout},
+    utf16::Utf16,
+};
 use crate::{Error, Result, content};
 
 /// Length in bytes of the longest line accepted as a record.
@@ -19,33 +23,6 @@ pub const LONGEST: u64 = 1 << 24;
 
 /// What a file holds is decided by this many bytes at its beginning.
 const HEAD: u64 = 1 << 16;
-
-/// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// A text.
-    Text,
-    /// A JSON value per line.
-    Lines,
-    /// JSON values that may extend over several lines, one after the other.
-    Values,
-    /// A JSON list.
-    List,
-    /// A Parquet table.
-    Table,
-}
-
-impl Layout {
-    /// What the numbers of records count.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Text | Self::Lines => "line",
-            Self::Values => "record",
-            Self::List => "element",
-            Self::Table => "row",
-        }
-    }
-}
 
 /// Why a record could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,20 +94,33 @@ impl DataFile {
             }
             plain = false;
             skip(&mut reader, mark.len(), path)?;
-            (head, reader) =
-                peek(Box::new(Utf16 { input: reader, big, at: mark.len() as u64, ready: Vec::new(), used: 0 }), path)?;
+            (head, reader) = peek(Box::new(Utf16::new(reader, big, mark.len() as u64)), path)?;
         } else if head.starts_with(content::UTF8_MARK) {
             plain = false;
             skip(&mut reader, content::UTF8_MARK.len(), path)?;
-            head.drain(..content::UTF8_MARK.len());
+            (head, reader) = peek(reader, path)?;
         }
         let table = head.starts_with(content::PARQUET);
+        if table && !plain {
+            return Err(Error::data(
+                path,
+                "it is a Parquet table compressed with gzip; decompress it first, with `gzip -d`",
+            ));
+        }
+        if head.starts_with(content::GZIP) {
+            return Err(Error::data(path, "it is gzip within gzip; decompress it once, with `gzip -d`"));
+        }
         if let (false, Some(what)) = (table, content::foreign(&head)) {
             return Err(Error::data(path, what));
         }
+        if head.iter().filter(|byte| **byte == 0).count() > head.len() / 4 {
+            let reason = "a quarter of its bytes are NUL, as in UTF-16 without a byte order mark; convert it first, as with \
+                iconv -f UTF-16LE -t UTF-8";
+            return Err(Error::data(path, reason));
+        }
         let layout = match table {
             true => Layout::Table,
-            false => layout(&head, path),
+            false => layout::decide(&head, head.len() as u64 == HEAD, path),
         };
         Ok(Self { path: path.to_path_buf(), layout, reader, head, plain, bytes })
     }
@@ -186,9 +176,20 @@ impl DataFile {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] naming the first byte that is not UTF-8.
-    pub fn text(mut self) -> Result<String> {
+    pub fn text(self) -> Result<String> {
+        self.text_within(u64::MAX)
+    }
+
+    /// Like [`DataFile::text`], for a text of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`DataFile::text`]; [`Error::Data`] for a longer text.
+    pub fn text_within(self, most: u64) -> Result<String> {
         let mut bytes = Vec::new();
-        self.reader.read_to_end(&mut bytes).map_err(Error::io(&self.path, "read"))?;
+        self.reader.take(most).read_to_end(&mut bytes).map_err(Error::io(&self.path, "read"))?;
+        if bytes.len() as u64 == most {
+            return Err(Error::data(&self.path, format!("it has {most} bytes or more, which is too long here")));
+        }
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(&self.path, error.utf8_error().valid_up_to()))?;
         Ok(if text.contains("\r\n") { text.replace("\r\n", "\n") } else { text })
     }
@@ -209,7 +210,12 @@ fn not_json(path: &Path) -> impl Fn(serde_json::Error) -> Error {
 /// The error for a file that should hold records and begins with `head`.
 fn no_records(path: &Path, head: &[u8]) -> Error {
     if head.trim_ascii().is_empty() {
-        return Error::data(path, "the file is empty");
+        let reason = match head.len() as u64 {
+            0 => "the file is empty",
+            HEAD => "the file begins with 64 KiB of white space",
+            _ => "the file holds nothing but white space",
+        };
+        return Error::data(path, reason);
     }
     if let Some(what) = content::web_page(head) {
         return Error::data(path, what);
@@ -238,32 +244,6 @@ fn peek(mut input: Box<dyn Read>, path: &Path) -> Result<(Vec<u8>, Box<dyn BufRe
 
 fn skip(reader: &mut impl Read, bytes: usize, path: &Path) -> Result<()> {
     io::copy(&mut reader.take(bytes as u64), &mut io::sink()).map(drop).map_err(Error::io(path, "read"))
-}
-
-/// What a file that begins with `head` holds.
-fn layout(head: &[u8], path: &Path) -> Layout {
-    let start = head.trim_ascii_start();
-    let inner = start.get(1..).unwrap_or_default();
-    let next = inner.trim_ascii_start().first();
-    let json = |bytes: &[u8]| serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>().next();
-    let whole = |value: Option<serde_json::Result<IgnoredAny>>| match value {
-        // It may go on after `head`.
-        Some(Err(error)) => error.is_eof() && head.len() as u64 == HEAD,
-        Some(Ok(_)) => true,
-        None => false,
-    };
-    match (start.first(), next) {
-        (Some(b'{'), Some(b'"' | b'}')) => {
-            let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            let ends_here = serde_json::from_slice::<IgnoredAny>(line).is_ok() || line.len() == start.len();
-            if ends_here || !whole(json(start)) { Layout::Lines } else { Layout::Values }
-        }
-        (Some(b'['), Some(b']')) => Layout::List,
-        (Some(b'['), Some(b'{' | b'"' | b'[')) if whole(json(inner)) => Layout::List,
-        // Only where the content says nothing does the name.
-        _ if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl")) => Layout::Lines,
-        _ => Layout::Text,
-    }
 }
 
 type Each<'a> = dyn FnMut(u64, Result<Value, Unreadable>) -> Result<()> + 'a;
@@ -348,64 +328,6 @@ impl Read for Counted {
         let read = self.input.read(buffer)?;
         self.bytes.set(self.bytes.get() + read as u64);
         Ok(read)
-    }
-}
-
-/// Reads UTF-16 as UTF-8.
-struct Utf16 {
-    input: Box<dyn BufRead>,
-    /// Whether the more significant byte comes first.
-    big: bool,
-    /// The position in the file of the next unit.
-    at: u64,
-    /// Decoded bytes, of which the first `used` were returned.
-    ready: Vec<u8>,
-    used: usize,
-}
-
-impl Utf16 {
-    /// Up to `most` units; fewer at the end.
-    fn units(&mut self, most: u64) -> io::Result<Vec<u16>> {
-        let mut bytes = Vec::new();
-        self.input.by_ref().take(2 * most).read_to_end(&mut bytes)?;
-        let (pairs, rest) = bytes.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(self.wrong(pairs.len()));
-        }
-        Ok(pairs
-            .iter()
-            .map(|&pair| if self.big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
-            .collect())
-    }
-
-    /// The error for the unit `index` units further on.
-    fn wrong(&self, index: usize) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-16 at byte {}", self.at + 2 * index as u64))
-    }
-}
-
-impl Read for Utf16 {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.ready.len() {
-            let mut units = self.units(4096)?;
-            // A pair of surrogates is not torn apart.
-            if units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit)) {
-                units.extend(self.units(1)?);
-            }
-            let mut text = String::new();
-            let mut index = 0;
-            for letter in char::decode_utf16(units.iter().copied()) {
-                let letter = letter.map_err(|_| self.wrong(index))?;
-                index += letter.len_utf16();
-                text.push(letter);
-            }
-            self.at += 2 * units.len() as u64;
-            (self.ready, self.used) = (text.into_bytes(), 0);
-        }
-        let count = buffer.len().min(self.ready.len() - self.used);
-        buffer[..count].copy_from_slice(&self.ready[self.used..self.used + count]);
-        self.used += count;
-        Ok(count)
     }
 }
 
@@ -494,6 +416,17 @@ mod tests {
         assert_eq!(records("a", json!([record]).to_string().as_bytes()).unwrap().0, Layout::List);
         let broken = records("a", b"[{\"a\": 1},\n {\"a\" 2}]").unwrap_err().to_string();
         assert!(broken.contains("not JSON") && broken.contains("line 2 column 7"), "{broken}");
+        for text in ["[{\"a\": NaN}, {\"b\": 1}]", "[{\"a\": 1", "[null, {\"a\": NaN}]"] {
+            let error = records("a.txt", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("not JSON"), "{text}: {error}");
+        }
+        assert_eq!(records("a", b"[null, 3, {\"a\": 1}]").unwrap().1.len(), 3);
+        // A mark does not change what a long first record is.
+        let long = json!([{ "text": "y".repeat(3 * HEAD as usize) }]);
+        for text in [long.to_string(), serde_json::to_string_pretty(&long[0]).unwrap()] {
+            let plain = records("a", text.as_bytes()).unwrap();
+            assert_eq!(records("a", format!("\u{feff}{text}").as_bytes()).unwrap(), plain);
+        }
         let rest = records("a", b"[{\"a\": 1}]\n{}").unwrap_err().to_string();
         assert!(rest.contains("trailing characters at line 2"), "{rest}");
     }
@@ -517,6 +450,17 @@ mod tests {
                     assert_eq!(file.text().unwrap(), text);
                 }
             }
+        }
+        for text in [
+            "[\"Stop!\" he cried.]",
+            "{\"Stop!\" he cried.}",
+            "[\"a\"] is a list",
+            "[] is empty",
+            "{} is empty",
+            "[[1, 2]] is a matrix",
+        ] {
+            let (_dir, path) = file("a.json", text.as_bytes());
+            assert_eq!(DataFile::open(&path).unwrap().layout(), Layout::Text, "{text}");
         }
         let (_dir, path) = file("a", crlf.as_bytes());
         assert_eq!(DataFile::open(&path).unwrap().text().unwrap(), text);
@@ -543,7 +487,10 @@ mod tests {
         }
         let none = |name: &str, bytes: &[u8]| records(name, bytes).unwrap_err().to_string();
         assert!(none("a.json", b"<!doctype html><p>Sign in").contains("web page"));
-        assert!(none("a.json", b"").contains("empty"));
+        assert!(none("a.json", b"").contains("empty") && none("a.json", b" \n\n").contains("nothing but white space"));
+        assert!(none("a.json", &gzip(&gzip(b"a"))).contains("gzip within gzip"));
+        assert!(none("a.json", &gzip(b"PAR1")).contains("Parquet table compressed with gzip"));
+        assert!(none("a.json", &utf16("hello there", false)[2..]).contains("UTF-16 without"));
         assert!(none("a.json", b"Once upon a time").contains("it begins with \"Once upon a time\""));
         let dir = tempfile::tempdir().unwrap();
         let folder = DataFile::open(dir.path()).err().unwrap().to_string();

@@ -5,12 +5,10 @@ use serde_json::Value;
 
 use super::Message;
 
-/// Fields of a message, or of a record with messages, that change what a conversation means and that a text cannot express.
-const MEANING: &[&str] = &[
+/// Fields of a message that change what it means and that a text cannot express.
+const OF_MESSAGES: &[&str] = &[
     "audio",
-    "chat_template_kwargs",
     "function_call",
-    "functions",
     "images",
     "name",
     "prefix",
@@ -20,9 +18,11 @@ const MEANING: &[&str] = &[
     "thinking",
     "tool_call_id",
     "tool_calls",
-    "tools",
     "videos",
 ];
+
+/// The same of a record with messages or with a prompt. There, other fields are labels.
+const OF_RECORDS: &[&str] = &["audio", "chat_template_kwargs", "functions", "images", "tools", "videos"];
 
 /// Why messages cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,17 +57,30 @@ pub fn turns(value: &Value) -> Result<Vec<Turn>, Unclear> {
     value.as_array().ok_or(Unclear::NoList)?.iter().map(turn).collect()
 }
 
-/// The system message that a record names beside its messages or its prompt.
-pub fn system(record: &Value) -> Option<Message> {
-    record["system"].as_str().filter(|text| !text.trim().is_empty()).map(|text| Message::new("system", text))
+/// The system message that a record names beside its messages or its prompt. Refuses a record that has anything in a field that
+/// changes the meaning and that a text cannot express.
+///
+/// # Errors
+/// [`Unclear::Field`]; [`Unclear::Content`] for a system message that is not a text.
+pub fn system(record: &Value) -> Result<Option<Message>, Unclear> {
+    refuse(record, OF_RECORDS)?;
+    match &record["system"] {
+        Value::Null => Ok(None),
+        Value::String(text) if text.trim().is_empty() => Ok(None),
+        Value::String(text) => Ok(Some(Message::new("system", text))),
+        other => Err(Unclear::Content(beginning(other))),
+    }
 }
 
-/// Refuses a message, or a record with messages, that has anything in a field that changes the meaning and that a text cannot
-/// express.
+/// Refuses a message that has anything in a field that changes its meaning and that a text cannot express.
 ///
 /// # Errors
 /// [`Unclear::Field`].
-pub fn refuse_meaning(value: &Value) -> Result<(), Unclear> {
+pub fn refuse_meaning(message: &Value) -> Result<(), Unclear> {
+    refuse(message, OF_MESSAGES)
+}
+
+fn refuse(value: &Value, fields: &[&'static str]) -> Result<(), Unclear> {
     let filled = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
@@ -75,7 +88,7 @@ pub fn refuse_meaning(value: &Value) -> Result<(), Unclear> {
         Value::Object(object) => !object.is_empty(),
         _ => true,
     };
-    match MEANING.iter().find(|name| value.get(**name).is_some_and(filled)) {
+    match fields.iter().find(|name| value.get(**name).is_some_and(filled)) {
         Some(name) => Err(Unclear::Field(name)),
         None => Ok(()),
     }
@@ -158,5 +171,12 @@ mod tests {
             assert_eq!(said(value.clone()), Err(why), "{value}");
         }
         assert_eq!(turns(&json!({"role": "user"})), Err(Unclear::NoList));
+        assert_eq!(
+            system(&json!({"system": "Be brief.", "name": "a label"})),
+            Ok(Some(Message::new("system", "Be brief.")))
+        );
+        assert_eq!(system(&json!({"system": " ", "tools": []})), Ok(None));
+        assert_eq!(system(&json!({"tools": [1]})), Err(Unclear::Field("tools")));
+        assert_eq!(system(&json!({"system": ["Be brief."]})), Err(Unclear::Content("[\"Be brief.\"]".into())));
     }
 }

@@ -10,6 +10,11 @@ use serde::Serialize;
 /// The largest width that a template may pad a text to, or precision of a number: a width costs no fuel.
 const WIDEST: usize = 10_000;
 
+/// The largest JSON that a template may write, in bytes, and the longest separator between its items: neither costs fuel before
+/// it is there.
+const LARGEST: usize = 4 << 20;
+const SEPARATOR: usize = 64;
+
 /// Adds everything to `environment`.
 pub(super) fn extend(environment: &mut Environment<'_>) {
     environment.set_unknown_method_callback(method);
@@ -191,13 +196,14 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let (ascii, sorted) = (options.get::<Option<bool>>("ensure_ascii")?, options.get::<Option<bool>>("sort_keys")?);
     options.assert_all_used()?;
     let (item, key) = match separators.as_deref() {
-        Some([item, key]) => (item.as_str(), key.as_str()),
+        Some([item, key]) if item.len().max(key.len()) <= SEPARATOR => (item.as_str(), key.as_str()),
+        Some([_, _]) => return Err(wrong(format!("a separator is longer than {SEPARATOR} bytes"))),
         Some(_) => return Err(wrong("separators are two texts")),
         None => (if indent.is_some() { "," } else { ", " }, ": "),
     };
     let indent = indent.map(|indent| " ".repeat(indent.min(16)));
     let formatter = PythonFormatter { indent, depth: 0, item, key, ascii: ascii == Some(true), filled: false };
-    let mut out = Vec::new();
+    let mut out = Bounded(Vec::new());
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
     let written = match sorted {
         // The maps of `serde_json` are in the order of their keys.
@@ -205,7 +211,24 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
         _ => value.serialize(&mut serializer),
     };
     written.map_err(|error| wrong(error.to_string()))?;
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
+    Ok(Value::from_safe_string(String::from_utf8_lossy(&out.0).into_owned()))
+}
+
+/// At most [`LARGEST`] bytes.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > LARGEST {
+            return Err(std::io::Error::other(format!("the JSON has more than {LARGEST} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// JSON as Python's `json.dumps` writes it.
@@ -364,6 +387,8 @@ mod tests {
             ("{{ 'a'.rsplit('') }}", "separator is empty"),
             ("{{ strftime_now('%Q') }}", "directive"),
             ("{{ [1] | tojson(colour=1) }}", "colour"),
+            ("{{ [1] | tojson(separators=('x' * 65, ':')) }}", "separator is longer"),
+            ("{{ (['x' * 60000] * 100) | tojson }}", "more than 4194304 bytes"),
         ] {
             let error = run(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

@@ -21,7 +21,7 @@ pub struct Data {
     pub examples: Examples,
     /// What was left out.
     pub mistakes: Mistakes,
-    /// How many were cut at the window's end, and the line of the first.
+    /// How many were cut at the window's end, and the number of the first record.
     pub truncated: (usize, u64),
 }
 

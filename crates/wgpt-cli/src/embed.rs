@@ -9,7 +9,7 @@ use super::{Shared, options::LoadArguments, output};
 use wgpt::{
     Error, Result,
     infer::embed::{self, cosine},
-    text::{Corpus, DataFile, data_file::Layout},
+    text::{Corpus, DataFile, Layout},
 };
 
 /// Compute embeddings of texts
@@ -63,7 +63,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         if data.layout() == Layout::Text {
             texts.extend(data.text()?.lines().filter(|line| !line.trim().is_empty()).map(str::to_string));
         } else {
-            let corpus = Corpus::open(file)?;
+            let corpus = Corpus::of(file, data)?;
             texts.extend(corpus.texts()?.iter().map(|text| text.text.to_string()));
         }
     }

@@ -180,7 +180,7 @@ fn bring_in(shared: &Shared, ImportArguments { files, database, rater }: &Import
         "feedback": database.feedback, "lines": all.records, "added": all.added, "duplicates": all.duplicates,
         "mistakes": mistakes, "files": results.iter().map(file).collect::<Vec<_>>(),
     });
-    shared.result(&output, || format!("{} new ratings in {}", all.added, database.feedback.display()))
+    shared.result(&output, || format!("{} in {}", counted(all.added, "new rating"), database.feedback.display()))
 }
 
 /// The reasons in a tally, to print below a line of counts.

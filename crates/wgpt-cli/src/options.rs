@@ -19,7 +19,7 @@ use wgpt::{
     },
     ops::kv::decode,
     optim::{AdamW, Schedule},
-    text::{DataFile, chat},
+    text::{Corpus, DataFile, chat},
     train::{
         Settings,
         settings::{Common, Precision},
@@ -112,7 +112,7 @@ impl TemplateArgument {
         let Some(given) = &self.chat_template else { return Ok(()) };
         let template = match chat::named(given) {
             Some(template) => template.to_string(),
-            None if Path::new(given).exists() => DataFile::open(Path::new(given))?.text()?,
+            None if Path::new(given).exists() => DataFile::open(Path::new(given))?.text_within(chat::LONGEST as u64)?,
             None => {
                 let reason = "no such file; give one, or chatml, llama3, gemma or zephyr";
                 return Err(Error::Usage(format!("--chat-template {given}: {reason}")));
@@ -124,6 +124,19 @@ impl TemplateArgument {
 }
 
 impl Shared {
+    /// Says which files of a folder of texts are left out.
+    pub(super) fn say_skipped(&self, corpus: &Corpus) {
+        let names = corpus.skipped().iter().filter_map(|path| Some(path.file_name()?.to_string_lossy()));
+        let names: Vec<_> = names.map(|name| output::harmless(&name)).collect();
+        if !names.is_empty() {
+            let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+            self.say(format_args!(
+                "left out, as they are neither texts nor records: {}{more}",
+                names[..names.len().min(5)].join(", ")
+            ));
+        }
+    }
+
     /// The model at `path` and its codec.
     pub(super) fn load(&self, gpu: &Gpu, path: &Path, how: &LoadArguments) -> Result<(Gpt, TextCodec)> {
         let storage = how.storage()?;

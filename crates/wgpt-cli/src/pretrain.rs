@@ -127,7 +127,13 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments) -> Result<
     arguments.recipe.settings(1).validate()?;
     let out = arguments.out();
     let data = arguments.text(&out)?;
-    Corpus::open(&data)?.texts()?;
+    if data.exists() && !data.is_file() && !data.is_dir() {
+        return Err(Error::data(&data, "it is read several times, which a pipe cannot be; save it to a file first"));
+    }
+    let corpus = Corpus::open(&data)?;
+    corpus.texts()?;
+    shared.say_skipped(&corpus);
+    drop(corpus);
     let gpu = shared.open().await?;
     let (mut trainer, tokenizer, settings, best_val_loss) = arguments.trainer(shared, &gpu, &data, &out)?;
     trainer.join(group)?;

@@ -68,8 +68,8 @@ pub(crate) struct Arguments {
     /// program, so better use the variable or --api-key-file
     #[arg(long, env = "WGPT_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<String>,
-    /// File with that key
-    #[arg(long, conflicts_with = "api_key", value_name = "FILE")]
+    /// File with that key; comes before the variable
+    #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// Allow an address that other machines can reach without a key
     #[arg(long)]
@@ -172,12 +172,15 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 /// The key that requests must send, if there is one.
 fn key(arguments: &Arguments) -> Result<Option<String>> {
     let (key, option) = match &arguments.api_key_file {
-        Some(file) => (Some(DataFile::open(file)?.text()?.trim().to_string()), "--api-key-file"),
+        Some(file) => (Some(DataFile::open(file)?.text_within(4096)?.trim().to_string()), "--api-key-file"),
         None => (arguments.api_key.clone(), "--api-key"),
     };
     match key {
         Some(key) if key.trim().is_empty() => {
             Err(Error::Usage(format!("{option} is empty: give a key, or leave it out")))
+        }
+        Some(key) if key.chars().any(|letter| letter.is_control() || !letter.is_ascii()) => {
+            Err(Error::Usage(format!("{option}: a key is one line of ASCII, so that requests can send it")))
         }
         key => Ok(key),
     }

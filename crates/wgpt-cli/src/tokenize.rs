@@ -89,6 +89,7 @@ pub(crate) fn train(shared: &Shared, arguments: &TokenizerArguments) -> Result<(
         return Err(Error::Usage(format!("--vocabulary {}: {reason}", arguments.vocabulary)));
     }
     let corpus = Corpus::open(&arguments.data)?;
+    shared.say_skipped(&corpus);
     let texts: Vec<_> = corpus.texts()?.iter().map(|text| text.text).collect();
     shared.say(format_args!("training on {} bytes", corpus.bytes()));
     let tokenizer = Tokenizer::train_bpe(texts.into_iter(), arguments.vocabulary, &[END_OF_TEXT])?;

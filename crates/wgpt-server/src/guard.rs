@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
+use wgpt::Error;
 
 /// The names of this server.
 #[derive(Clone, Debug, Default)]
@@ -24,11 +25,21 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The names of a server bound to `address`, plus `allowed`.
-    pub fn new(address: SocketAddr, allowed: &[String]) -> Self {
+    /// The names of a server bound to `address`, plus `allowed`, whose ports do not matter.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that no request can have.
+    pub fn new(address: SocketAddr, allowed: &[String]) -> Result<Self, Error> {
         let own = ["localhost".to_string(), "127.0.0.1".into(), "::1".into(), address.ip().to_string()];
-        let names = own.into_iter().chain(allowed.iter().map(|name| name.to_ascii_lowercase())).collect();
-        Self { names, addresses: address.ip().is_unspecified() }
+        let mut names = BTreeSet::from(own);
+        for name in allowed {
+            let name = name.trim();
+            let address = name.parse::<IpAddr>().map(|address| address.to_string()).ok();
+            let known = address.or_else(|| parts(name).map(|(name, _)| name)).filter(|name| !name.is_empty());
+            let wrong = || Error::Usage(format!("'{name}' is not the name of a host; give one such as box.lan"));
+            names.insert(known.ok_or_else(wrong)?);
+        }
+        Ok(Self { names, addresses: address.ip().is_unspecified() })
     }
 
     fn knows(&self, host: &str) -> bool {
@@ -69,7 +80,8 @@ impl Hosts {
         }
         let Some(origin) = one(header::ORIGIN) else { return Ok(()) };
         // A page of another site cannot send this header without asking the server first.
-        let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+        let forwarded = text("x-forwarded-proto").and_then(|schemes| schemes.split(',').next()).unwrap_or("");
+        let scheme = if forwarded.trim().eq_ignore_ascii_case("https") { "https" } else { "http" };
         let usual = if scheme == "https" { 443 } else { 80 };
         let place = |host: &str| parts(host).map(|(name, port)| (name, port.unwrap_or(usual)));
         let authority = origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
@@ -129,9 +141,10 @@ mod tests {
 
     #[test]
     fn foreign_names_and_pages_are_refused() {
-        let hosts = Hosts::new("127.0.0.1:8080".parse().unwrap(), &["Box.lan".to_string()]);
+        let hosts =
+            Hosts::new("127.0.0.1:8080".parse().unwrap(), &["Box.lan.:99".to_string(), "FE80::1".to_string()]).unwrap();
         let check = |pairs: &[(&'static str, &str)]| hosts.check(&Uri::from_static("/"), &headers(pairs)).is_ok();
-        for host in ["localhost:8080", "127.0.0.1", "[::1]:8080", "LOCALHOST", "box.lan:1"] {
+        for host in ["localhost:8080", "127.0.0.1", "[::1]:8080", "LOCALHOST", "box.lan:1", "[fe80::1]:8080"] {
             assert!(check(&[("host", host)]), "{host}");
         }
         for host in ["evil.example:8080", "127.0.0.1.evil.example", "192.168.0.7:8080", "localhost@evil", "", "[::2]"] {
@@ -158,7 +171,7 @@ mod tests {
         }
         // Another program may serve HTTPS under the same name; where a proxy does so for this one, it says so.
         assert!(!check(&[("host", "localhost"), ("origin", "https://localhost")]));
-        assert!(check(&[("host", "localhost"), ("origin", "https://localhost"), ("x-forwarded-proto", "https")]));
+        assert!(check(&[("host", "localhost"), ("origin", "https://localhost"), ("x-forwarded-proto", "HTTPS, http")]));
         assert!(!check(&[("host", "localhost"), ("origin", "http://localhost"), ("x-forwarded-proto", "https")]));
         for (site, mode, dest, good) in [
             ("same-origin", "cors", "empty", true),
@@ -177,7 +190,10 @@ mod tests {
         }
         let absolute = Uri::from_static("http://evil.example/v1/models");
         assert!(hosts.check(&absolute, &headers(&[("host", "localhost")])).is_err());
-        let everywhere = Hosts::new("0.0.0.0:8080".parse().unwrap(), &[]);
+        let everywhere = Hosts::new("0.0.0.0:8080".parse().unwrap(), &[]).unwrap();
+        for name in ["", "a:b", "[x]"] {
+            assert!(Hosts::new("0.0.0.0:8080".parse().unwrap(), &[name.to_string()]).is_err(), "{name}");
+        }
         let here = |host| everywhere.check(&Uri::from_static("/"), &headers(&[("host", host)])).is_ok();
         assert!(here("192.168.0.7:8080") && here("[fe80::1]") && !here("evil.example"));
     }

@@ -151,7 +151,7 @@ impl Server {
             secrets: Secrets::default(),
         });
         let open = Arc::new(AtomicUsize::new(0));
-        let hosts = Hosts::new(bound, &self.hosts);
+        let hosts = Hosts::new(bound, &self.hosts)?;
         let gate = Arc::new(Gate { app: app.clone(), hosts, open: open.clone(), log });
         let (drain, drained) = watch::channel(false);
         let routes = router::router(gate);

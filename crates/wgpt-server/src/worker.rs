@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     answer::{ChoiceEvent, ChoiceUpdate},
@@ -29,8 +29,14 @@ use wgpt::{
 /// Maximum number of requests in the engine's own queue: those that run next.
 const FED: usize = 4;
 
-/// Maximum number of requests that wait for something other than an answer: an embedding, rewards, a look inside.
+/// Maximum number of open requests for something other than an answer: embeddings, rewards, a look inside.
 const ASIDE: usize = 64;
+
+/// The place of such a request. It is held to the request's end, so that none is refused halfway.
+pub struct Place {
+    client: IpAddr,
+    _held: OwnedSemaphorePermit,
+}
 
 /// The answer to a request for rewards if the server has no reward model.
 pub const NO_REWARD: &str = "this server was started without a reward model";
@@ -62,9 +68,9 @@ enum Command {
 /// The server's handle to the engine's thread.
 #[derive(Clone)]
 pub struct Worker {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<(IpAddr, Command)>,
     queued: Arc<AtomicUsize>,
-    aside: Arc<AtomicUsize>,
+    places: Arc<Semaphore>,
     waiting: usize,
     figures: Arc<Mutex<EngineStatistics>>,
 }
@@ -85,7 +91,7 @@ impl Worker {
         let worker = Self {
             commands,
             queued: Arc::default(),
-            aside: Arc::default(),
+            places: Arc::new(Semaphore::new(ASIDE)),
             waiting,
             figures: Arc::new(Mutex::new(engine.figures())),
         };
@@ -94,9 +100,8 @@ impl Worker {
             reward,
             receiver,
             queue: FairQueue::default(),
-            aside: VecDeque::new(),
+            aside: FairQueue::default(),
             queued: worker.queued.clone(),
-            waiting_aside: worker.aside.clone(),
             figures: worker.figures.clone(),
         };
         let run = move || {
@@ -128,7 +133,7 @@ impl Worker {
             return Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason));
         }
         for job in jobs {
-            self.commands.send(Command::Generate(Box::new(job))).map_err(|_| Problem::draining())?;
+            self.commands.send((job.client, Command::Generate(Box::new(job)))).map_err(|_| Problem::draining())?;
         }
         Ok(())
     }
@@ -137,35 +142,57 @@ impl Worker {
     ///
     /// # Errors
     /// Returns the engine's errors.
-    pub async fn inspect(&self, tokens: Vec<u32>, top: usize) -> std::result::Result<Inspection, Problem> {
-        self.ask(|reply| Command::Inspect(tokens, top, reply)).await
+    pub async fn inspect(
+        &self,
+        place: &Place,
+        tokens: Vec<u32>,
+        top: usize,
+    ) -> std::result::Result<Inspection, Problem> {
+        self.ask(place, |reply| Command::Inspect(tokens, top, reply)).await
     }
 
     /// The embedding of a text.
     ///
     /// # Errors
     /// Returns the engine's errors.
-    pub async fn embed(&self, tokens: Vec<u32>) -> std::result::Result<Vec<f32>, Problem> {
-        self.ask(|reply| Command::Embed(tokens, reply)).await
+    pub async fn embed(&self, place: &Place, tokens: Vec<u32>) -> std::result::Result<Vec<f32>, Problem> {
+        self.ask(place, |reply| Command::Embed(tokens, reply)).await
     }
 
     /// The rewards of answers to conversations.
     ///
     /// # Errors
     /// Returns the reward model's errors.
-    pub async fn reward(&self, texts: Vec<(Vec<Message>, String)>) -> std::result::Result<Vec<f32>, Problem> {
-        self.ask(|reply| Command::Reward(texts, reply)).await
+    pub async fn reward(
+        &self,
+        place: &Place,
+        texts: Vec<(Vec<Message>, String)>,
+    ) -> std::result::Result<Vec<f32>, Problem> {
+        self.ask(place, |reply| Command::Reward(texts, reply)).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> std::result::Result<T, Problem> {
+    async fn ask<T>(
+        &self,
+        place: &Place,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> std::result::Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
-        let more = |aside: usize| Some(aside + 1).filter(|aside| *aside <= ASIDE);
-        if self.aside.fetch_update(SeqCst, SeqCst, more).is_err() {
-            let reason = format!("{ASIDE} requests besides answers are waiting already; try again later");
-            return Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason));
-        }
-        self.commands.send(command(reply)).map_err(|_| Problem::draining())?;
+        self.commands.send((place.client, command(reply))).map_err(|_| Problem::draining())?;
         Ok(answer.await.map_err(|_| Problem::draining())??)
+    }
+
+    /// A place for a request of `client` for something other than an answer.
+    ///
+    /// # Errors
+    /// 429 if all are taken.
+    pub fn place(&self, client: IpAddr) -> std::result::Result<Place, Problem> {
+        match self.places.clone().try_acquire_owned() {
+            Ok(held) => Ok(Place { client, _held: held }),
+            Err(_) => {
+                let reason = format!("{ASIDE} requests besides answers are open already; try again later");
+                Err(Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "queue_full", reason))
+            }
+        }
     }
 
     /// The engine's figures, and the number of requests waiting to enter it.
@@ -223,12 +250,11 @@ impl<T> FairQueue<T> {
 struct Thread {
     engine: Engine,
     reward: Option<RewardModel>,
-    receiver: mpsc::Receiver<Command>,
+    receiver: mpsc::Receiver<(IpAddr, Command)>,
     queue: FairQueue<Job>,
     /// Other commands. One is obeyed between two steps of the answers, so that these go on.
-    aside: VecDeque<Command>,
+    aside: FairQueue<Command>,
     queued: Arc<AtomicUsize>,
-    waiting_aside: Arc<AtomicUsize>,
     figures: Arc<Mutex<EngineStatistics>>,
 }
 
@@ -250,9 +276,8 @@ impl Thread {
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
-            if let Some(command) = self.aside.pop_front() {
+            if let Some(command) = self.aside.pop() {
                 self.obey(command).await;
-                self.waiting_aside.fetch_sub(1, SeqCst);
             }
             self.feed();
             works = match self.engine.step().await {
@@ -273,10 +298,10 @@ impl Thread {
         }
     }
 
-    fn note(&mut self, command: Command) {
+    fn note(&mut self, (client, command): (IpAddr, Command)) {
         match command {
-            Command::Generate(job) => self.queue.push(job.client, *job),
-            other => self.aside.push_back(other),
+            Command::Generate(job) => self.queue.push(client, *job),
+            other => self.aside.push(client, other),
         }
     }
 

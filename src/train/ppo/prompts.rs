@@ -7,11 +7,12 @@ use serde_json::Value;
 use crate::{
     Error, Result,
     error::counted,
+    feedback,
     interchange::TextCodec,
     random,
     text::{
-        ChatTemplate, DataFile, Message,
-        data_file::{Layout, Unreadable},
+        ChatTemplate, DataFile, Layout, Message,
+        data_file::Unreadable,
         messages::{self, Unclear},
         tokenizer::Hasher,
     },
@@ -218,26 +219,31 @@ fn parse(value: &Value) -> Result<PromptRecord, String> {
     let expected = match &value["answer"] {
         Value::String(answer) => Some(answer.clone()),
         Value::Number(answer) => Some(answer.to_string()),
-        _ => None,
+        Value::Null => None,
+        _ => return Err("its answer is neither a text nor a number".to_string()),
     };
-    let system = messages::system(value);
-    if let Some(text) = given.as_str() {
-        let alone = system.is_none().then(|| text.to_string());
-        let messages = system.into_iter().chain([Message::new("user", text)]).collect();
-        return Ok(PromptRecord { messages, text: alone, expected });
-    }
-    let turns = messages::turns(given).and_then(|turns| messages::refuse_meaning(value).map(|()| turns));
-    let turns = turns.map_err(|unclear| match unclear {
+    let unclear = |unclear| match unclear {
         Unclear::NoList => "its prompt is neither a text nor a list of messages".to_string(),
         Unclear::Role(_) => "a role is not system, user or assistant".to_string(),
         Unclear::Content(_) => "a content is not a text".to_string(),
         Unclear::Field(name) => format!("{name:?} changes what it means, and a text cannot express that"),
         Unclear::Weight(_) => "a weight is neither 0 nor 1".to_string(),
-    })?;
+    };
+    let system = messages::system(value).map_err(unclear)?;
+    if let Some(text) = given.as_str() {
+        if text.trim().is_empty() {
+            return Err("it is empty".to_string());
+        }
+        let alone = system.is_none().then(|| text.to_string());
+        let messages = system.into_iter().chain([Message::new("user", text)]).collect();
+        return Ok(PromptRecord { messages, text: alone, expected });
+    }
+    let turns = messages::turns(given).map_err(unclear)?;
     let mut messages: Vec<_> = system.into_iter().chain(turns.into_iter().map(|turn| turn.message)).collect();
     let last = messages.iter().rposition(|message| message.role == "user").ok_or("the user says nothing")?;
     messages.truncate(last + 1);
-    Ok(PromptRecord { messages, text: None, expected })
+    let checked = feedback::Prompt::conversation(messages).map_err(|refusal| refusal.to_string())?;
+    Ok(PromptRecord { messages: checked.messages().to_vec(), text: None, expected })
 }
 
 impl PromptRecord {

@@ -9,7 +9,7 @@ use wgpt::{
     feedback::{Answer, Mistake, Prompt, Refusal, Tally, Task, task},
     infer::sampler::Sampling,
     io::checkpoint,
-    text::{DataFile, data_file::Layout},
+    text::{DataFile, Layout},
 };
 
 /// Attempts per answer to get one that is not empty and differs from the others.
@@ -33,6 +33,7 @@ pub(super) fn read(prompts: &str) -> Result<Tasks> {
     let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
     let means_a_file =
         ending.is_some_and(|ending| ["jsonl", "json", "txt", "gz", "parquet"].iter().any(|known| ending == *known));
+    let means_a_file = means_a_file && !prompts.contains(char::is_whitespace) || prompts == "-";
     if !means_a_file && !path.exists() {
         let task = open(prompts).map_err(|refusal| Error::Usage(format!("--prompts: {refusal}")))?;
         return Ok(Tasks { tasks: vec![task], mistakes: Tally::default(), unit: "line" });

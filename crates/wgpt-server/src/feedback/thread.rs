@@ -4,7 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, SyncSender, TrySendError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::http::StatusCode;
@@ -17,11 +17,16 @@ use wgpt::{Error, Result, feedback::Rating};
 /// Maximum number of ratings that wait.
 const QUEUE: usize = 16;
 
-/// How long a rating waits for other programs that write.
+/// How long a rating waits for other programs that write; twice that if it arrives just before another gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A rating, and the channel for its id and whether it is new.
-type Waiting = (Rating, oneshot::Sender<Result<(u64, bool)>>);
+/// A rating that waits to be stored.
+struct Waiting {
+    rating: Rating,
+    since: Instant,
+    /// Gets its id, and whether it is new.
+    reply: oneshot::Sender<Result<(u64, bool)>>,
+}
 
 /// The handle to the thread, which ends with it.
 #[derive(Debug)]
@@ -45,7 +50,7 @@ impl StoreThread {
     /// 503 if other programs write for too long, or too many ratings wait for them; the errors of [`Store::keep`].
     pub async fn keep(&self, rating: Rating) -> std::result::Result<(u64, bool), Problem> {
         let (reply, answer) = oneshot::channel();
-        match self.0.try_send((rating, reply)) {
+        match self.0.try_send(Waiting { rating, since: Instant::now(), reply }) {
             Ok(()) => Ok(answer.await.map_err(|_| Problem::draining())??),
             Err(TrySendError::Full(_)) => {
                 let reason = format!("{QUEUE} ratings wait for the database already; try again later");
@@ -57,12 +62,17 @@ impl StoreThread {
 }
 
 fn keep_all(path: &Path, waiting: &Receiver<Waiting>) {
-    let mut open: Option<Store> = None;
-    for (rating, reply) in waiting {
+    let (mut open, mut locked): (Option<Store>, bool) = (None, false);
+    for Waiting { rating, since, reply } in waiting {
+        // While other programs write, whoever has waited long enough behind another does not wait as long again.
         let kept = match &mut open {
+            _ if locked && since.elapsed() >= PATIENCE => {
+                Err(Error::Locked { path: path.to_path_buf(), action: "be written" })
+            }
             Some(store) => store.keep(&rating),
             None => Store::create_within(path, PATIENCE).and_then(|store| open.insert(store).keep(&rating)),
         };
+        locked = matches!(kept, Err(Error::Locked { .. }));
         // Whoever sent it may have gone, but it is kept.
         let _ = reply.send(kept);
     }

@@ -66,7 +66,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
 /// # Errors
 /// 400 for a text that is empty or too long.
 pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let ReadRequest { fields, spent, .. } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent, client } = router::asked(&app, request).await?;
     let top = fields.integer("top", 0..=50)?.unwrap_or(10) as usize;
     let model = app.model(None)?;
     let (reader, text) = (model.clone(), fields.text("text")?.map(str::to_string));
@@ -82,7 +82,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
         return Err(Problem::bad(format!("the text has {} tokens; give 1 to {longest}", ids.len())));
     }
     spent.prompt(ids.len());
-    let inspection = app.worker.inspect(ids.clone(), top).await?;
+    let inspection = app.worker.inspect(&app.worker.place(client.0)?, ids.clone(), top).await?;
     let value = App::aside(move || {
         let tokenizer = &model.codec.tokenizer;
         // One byte per probability is as precise as a screen can show.
@@ -102,7 +102,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
 /// # Errors
 /// 400 if no reward model is loaded, or if the messages are not a conversation.
 pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let ReadRequest { fields, .. } = router::asked(&app, request).await?;
+    let ReadRequest { fields, client, .. } = router::asked(&app, request).await?;
     if !app.facts.reward {
         return Err(Problem::bad(NO_REWARD));
     }
@@ -114,7 +114,7 @@ pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Res
     }
     let text = |answer: &Value| Ok((messages.clone(), answer.as_str().ok_or_else(wrong)?.to_string()));
     let texts = answers.iter().map(text).collect::<Result<Vec<_>, Problem>>()?;
-    Ok(ok(&json!({ "rewards": app.worker.reward(texts).await? })))
+    Ok(ok(&json!({ "rewards": app.worker.reward(&app.worker.place(client.0)?, texts).await? })))
 }
 
 /// `{"id", "text", "bytes"}`

@@ -24,7 +24,7 @@ const MOST: usize = 2048;
 /// # Errors
 /// A [`Problem`] in OpenAI's shape.
 pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let ReadRequest { fields, spent, .. } = router::asked(&app, request).await?;
+    let ReadRequest { fields, spent, client } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     if model.adapter.is_some() {
         return Err(Problem::field("model", "adapters have no embeddings; use the model itself"));
@@ -50,12 +50,13 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
         let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "context_length_exceeded", reason);
         return Err(Problem { param: Some("input".to_string()), ..problem });
     }
+    let place = app.worker.place(client.0)?;
     let mut data = Vec::with_capacity(texts.len());
     let mut count = 0;
     // One after the other, so that texts being generated continue in between.
     for (index, text) in texts.into_iter().enumerate() {
         count += text.len();
-        let vector = app.worker.embed(text).await?;
+        let vector = app.worker.embed(&place, text).await?;
         let embedding = match base64 {
             true => json!(base64::encode(bytemuck::cast_slice(&vector))),
             false => json!(vector),
