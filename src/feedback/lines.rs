@@ -49,7 +49,7 @@ pub fn task(record: &Value) -> Result<Task, Refusal> {
 /// a pair.
 pub(super) fn answered(record: &Value) -> Result<Task, Refusal> {
     let (object, system) = object(record)?;
-    let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
+    let has = |name: &str| filled(object, name);
     let (prompt, answers) = if has("chosen") && has("rejected") {
         preferred(object, system)?
     } else {
@@ -68,7 +68,7 @@ pub(super) fn answered(record: &Value) -> Result<Task, Refusal> {
 /// Parses a rating in one of the forms listed at [`super::read::read`]. `rater` is used if the record does not name one.
 pub(super) fn rating(record: &Value, rater: &str) -> Result<Rating, Refusal> {
     let (object, system) = object(record)?;
-    let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
+    let has = |name: &str| filled(object, name);
     let (prompt, answers, verdict) = if has("kind") {
         whole(object, system)?
     } else if has("chosen") && has("rejected") {

@@ -195,7 +195,7 @@ fn part_of_word(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }
 
-/// Whether a name of its own, not a member's, begins after `before`.
+/// Whether a name that begins after `before` stands alone, rather than naming a member.
 fn begins_word(before: &str) -> bool {
     !before.ends_with(|letter| part_of_word(letter) || letter == '.')
 }

@@ -97,9 +97,9 @@ pub fn each(path: &Path, mut each: impl FnMut(&[u8], Value)) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use std::fs;
+
+    use serde_json::json;
 
     use super::*;
 

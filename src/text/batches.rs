@@ -42,8 +42,9 @@ pub fn random_batch(
     for row in 0..rows as u64 {
         let sample = counter.wrapping_mul(rows as u64).wrapping_add(row);
         let start = random::below(seed, stream, sample, (file.len() - context) as u64) as usize;
-        file.extend(&mut batch.inputs, start, context)?;
-        file.extend(&mut batch.targets, start + 1, context)?;
+        let window = file.slice(start, context + 1)?;
+        batch.inputs.extend(&window[..context]);
+        batch.targets.extend(&window[1..]);
     }
     Ok(batch)
 }

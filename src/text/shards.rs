@@ -91,27 +91,15 @@ impl TokenFile {
     /// Tokens `start..start + len`.
     ///
     /// # Errors
-    /// Returns the errors of [`TokenFile::extend`].
-    pub fn slice(&self, start: usize, len: usize) -> Result<Vec<u32>> {
-        let mut ids = Vec::with_capacity(len);
-        self.extend(&mut ids, start, len)?;
-        Ok(ids)
-    }
-
-    /// Appends tokens `start..start + len` to `ids`.
-    ///
-    /// # Errors
     /// [`Error::Io`] if they cannot be read, as when the file was shortened meanwhile, or are beyond [`TokenFile::len`].
-    pub fn extend(&self, ids: &mut Vec<u32>, start: usize, len: usize) -> Result<()> {
+    pub fn slice(&self, start: usize, len: usize) -> Result<Vec<u32>> {
         let mut bytes = vec![0; len * self.width];
         let read = self.tokens.read(&mut bytes, (HEADER + start * self.width) as u64);
         read.map_err(Error::io(&self.path, "read tokens"))?;
-        if self.width == 2 {
-            ids.extend(bytes.as_chunks::<2>().0.iter().map(|&b| u32::from(u16::from_le_bytes(b))));
-        } else {
-            ids.extend(bytes.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)));
-        }
-        Ok(())
+        Ok(match self.width {
+            2 => bytes.as_chunks::<2>().0.iter().map(|&b| u32::from(u16::from_le_bytes(b))).collect(),
+            _ => bytes.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect(),
+        })
     }
 
     /// Returns [`Error::TooFewTokens`] if the file is too short for one window of `context` inputs and their targets.

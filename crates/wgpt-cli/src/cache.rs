@@ -54,8 +54,8 @@ pub fn compiled(info: &wgpu::AdapterInfo) -> Option<Vec<u8>> {
     is_own(&file).then(|| std::fs::read(file).ok()).flatten()
 }
 
-/// Whether a file belongs to the user who runs this program, and nobody else may write to it. Whoever may write to its folder can
-/// replace it, but not by a file that belongs to this user.
+/// Whether a file belongs to the user who runs this program and only that user may write to it. Other users who can write to its
+/// folder could replace it, but only with a file of their own.
 #[cfg(unix)]
 fn is_own(file: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

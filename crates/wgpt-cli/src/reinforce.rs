@@ -17,8 +17,7 @@ use wgpt::{
     error::counted,
     gpu::Gpu,
     interchange::{self, TextCodec, adapter},
-    io::atomic,
-    io::checkpoint,
+    io::{atomic, checkpoint},
     optim::AdamW,
     parallel::Group,
     train::{

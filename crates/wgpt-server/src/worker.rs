@@ -233,7 +233,7 @@ impl<T> FairQueue<T> {
         self.turn += 1;
         self.served.insert(client, self.turn);
         if self.served.len() > 2 * self.jobs.len() + 16 {
-            // Whoever has nothing waiting is forgotten, so that this does not grow with the number of addresses.
+            // Clients without waiting jobs are forgotten, so that this does not grow with the number of addresses.
             self.served.retain(|client, _| self.jobs.iter().any(|(other, _)| other == client));
         }
         Some(job)

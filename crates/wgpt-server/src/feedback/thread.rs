@@ -1,5 +1,5 @@
-//! The database of ratings on a thread of its own, with a short queue: while other programs write to it, ratings wait or are
-//! refused, and nothing else does.
+//! The database of ratings on a thread of its own, with a short queue. While other programs write to the database, ratings wait
+//! or are refused; the rest of the server is not affected.
 
 use std::{
     path::{Path, PathBuf},
@@ -64,7 +64,7 @@ impl StoreThread {
 fn keep_all(path: &Path, waiting: &Receiver<Waiting>) {
     let (mut open, mut locked): (Option<Store>, bool) = (None, false);
     for Waiting { rating, since, reply } in waiting {
-        // While other programs write, whoever has waited long enough behind another does not wait as long again.
+        // A rating that already waited behind one that found the database locked is not made to wait for that long again.
         let kept = match &mut open {
             _ if locked && since.elapsed() >= PATIENCE => {
                 Err(Error::Locked { path: path.to_path_buf(), action: "be written" })
@@ -73,7 +73,7 @@ fn keep_all(path: &Path, waiting: &Receiver<Waiting>) {
             None => Store::create_within(path, PATIENCE).and_then(|store| open.insert(store).keep(&rating)),
         };
         locked = matches!(kept, Err(Error::Locked { .. }));
-        // Whoever sent it may have gone, but it is kept.
+        // The client may have disconnected; the rating is kept all the same.
         let _ = reply.send(kept);
     }
 }
