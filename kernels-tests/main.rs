@@ -19,6 +19,7 @@ mod kernels;
 mod limits;
 mod lora;
 mod mixed;
+mod not_finite;
 mod oracle_fixtures;
 mod oracles;
 mod packing;

@@ -79,7 +79,7 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// The modules of the model: each may use those before it, so a forward pass is read from `gpt` down.
 const MODEL: &[&str] =
-    &["config", "parameters", "lora", "cache", "block", "trainable", "gpt", "build", "paged", "heads"];
+    &["config", "parameters", "lora", "cache", "block", "trainable", "gpt", "origin", "build", "paged", "heads"];
 
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);

@@ -1,8 +1,8 @@
 // adamw: one AdamW step (Loshchilov and Hutter 2019, PyTorch's order of operations) over count vectors of four, in place.
 // g = gradient * min(1, max_norm / (norm[0] + 1e-6)); w -= lr * decay * w; m = beta1 m + (1 - beta1) g;
 // v = beta2 v + (1 - beta2) g^2; w -= lr / correction1 * m / (sqrt(v / correction2) + epsilon).
-// correction = 1 - beta^step. max_norm = 0 leaves the gradient as it is. SCALED: the stored gradient is 1 / unscale times the
-// real one, norm is the real one's, and if it is not finite (an overflow of f16) nothing is written. HALF: half = w.
+// correction = 1 - beta^step. max_norm = 0 leaves the gradient as it is. Nothing is written if norm is not finite. SCALED: the
+// stored gradient is 1 / unscale times the real one, norm is the real one's. HALF: half = w.
 // @include "lib/index.wgsl"
 const SCALED: bool = false;
 const HALF: bool = false;
@@ -30,7 +30,7 @@ fn main(
         return;
     }
     // Tests the bits, because compilers may assume that numbers are finite.
-    if (SCALED && (bitcast<u32>(norm[0]) & 0x7f800000u) == 0x7f800000u) {
+    if ((bitcast<u32>(norm[0]) & 0x7f800000u) == 0x7f800000u) {
         return;
     }
     var g = gradient[i];

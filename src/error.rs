@@ -208,9 +208,14 @@ pub enum Error {
     /// The thread that runs the engine ended while it was needed.
     #[error("the engine's thread ended unexpectedly")]
     EngineEnded,
-    /// A model's scores are not numbers: its weights are broken.
-    #[error("the model's scores are not numbers: its weights are broken")]
-    BrokenWeights,
+    /// What a model computes is not finite.
+    #[error("the model's {what} are not numbers{}", after(origin.as_ref()))]
+    NotNumbers {
+        /// What it computes, such as its scores.
+        what: &'static str,
+        /// Where that began, once it was found out.
+        origin: Option<Origin>,
+    },
     /// A judge failed, or gave no scores to learn from.
     #[error("the judge `{judge}` {reason}")]
     Judge {
@@ -228,12 +233,19 @@ pub enum Error {
         score: f64,
     },
     /// Training diverged.
-    #[error("training stopped at step {step}: the loss is {loss} (the last checkpoint is kept)")]
+    #[error(
+        "training stopped at step {step}: the {what} is {value}{} (the last checkpoint is kept)",
+        after(origin.as_ref())
+    )]
     Diverged {
-        /// The step whose loss is not finite.
+        /// The step.
         step: usize,
-        /// The loss.
-        loss: f32,
+        /// The number that is not finite, as in "the {what} is {value}".
+        what: &'static str,
+        /// Its value.
+        value: f32,
+        /// Where that began, once it was found out.
+        origin: Option<Origin>,
     },
     /// A guard stopped a run that went wrong.
     #[error("training stopped after step {step}: {cause} (the last good checkpoint is kept)")]
@@ -297,16 +309,52 @@ pub enum Error {
     Translation(String),
 }
 
+/// Where numbers that are not finite begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Origin {
+    /// In a weight.
+    #[error("{name} holds numbers that are not finite{}", if *given { ", as it did when the model was loaded" } else { "" })]
+    Weight {
+        /// The weight.
+        name: String,
+        /// Whether nothing has changed it since the model was loaded.
+        given: bool,
+    },
+    /// In the result of a computation with weights that are all finite.
+    #[error(
+        "all weights are finite; in the {part}, kernel {kernel} is the first to write a number that is not{}",
+        after.as_ref().map_or(String::new(), |after| format!(", at or after {after}"))
+    )]
+    Computed {
+        /// The kernel.
+        kernel: String,
+        /// The last weight that was used before.
+        after: Option<String>,
+        /// The part of the computation.
+        part: String,
+    },
+    /// Nowhere: with the same weights and inputs, everything was finite.
+    #[error("computed again, every number was finite: the driver or the hardware may be at fault")]
+    Vanished,
+}
+
+/// ": " and the origin, if it was found out.
+fn after(origin: Option<&Origin>) -> String {
+    origin.map_or(String::new(), |origin| format!(": {origin}"))
+}
+
 /// Why a guard stops a run of reinforcement learning.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GuardCause {
     /// A number of a step is not finite.
-    #[error("{what} is {value}")]
+    #[error("{what} is {value}{}", after(origin.as_ref()))]
     NotFinite {
         /// The number.
         what: &'static str,
         /// Its value.
         value: f64,
+        /// Where that began, once it was found out.
+        origin: Option<Origin>,
     },
     /// Sampling and training disagree about probabilities.
     #[error(

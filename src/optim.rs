@@ -134,9 +134,9 @@ impl Optimizer {
     }
 
     /// Updates every parameter; returns the global gradient norm `[1]` before clipping, still on the GPU. A parameter that
-    /// no gradient reached counts as having gradient 0. With `scale`, the gradients are that many times the real ones, and
-    /// nothing is updated if their norm is not finite: the caller, who reads the norm, counts that in `skipped`. `join` turns
-    /// the norm into that of all ranks when this one has only a share of the gradients.
+    /// no gradient reached counts as having gradient 0. Nothing is updated if the norm is not finite: the caller, who reads
+    /// it, counts that in `skipped`. With `scale`, the gradients are that many times the real ones. `join` turns the norm
+    /// into that of all ranks when this one has only a share of the gradients.
     ///
     /// # Errors
     /// Returns the errors of the driver and of `join`.

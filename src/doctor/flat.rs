@@ -5,8 +5,10 @@ use super::{
     reference::{optimizer as step_oracle, pointwise as oracle},
 };
 use crate::{
-    Result,
+    Result, binds,
+    gpu::watch::NOT_FINITE,
     ops::{activation, elementwise, optimizer, reduce, roofline},
+    params,
     tape::Tape,
 };
 
@@ -38,6 +40,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let actual = elementwise::dropout(&tape, &x, 0.25, 99)?;
         doctor.compare(("dropout", "flat"), &what, &actual, &oracle::dropout(&a, 0.25, 99), 1).await?;
         adamw(doctor, length).await?;
+        not_finite(doctor, length).await?;
         if doctor.half() {
             // The rest is f32 in every precision.
             continue;
@@ -118,11 +121,9 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
             unscale: doctor.half().then_some(1.0 / scale as f32),
         };
         optimizer::adamw(step, &state, &norm)?;
-        if doctor.half() {
-            // After an overflow nothing may change.
-            let overflow = doctor.upload(&[1], &[f64::INFINITY])?;
-            optimizer::adamw(step, &state, &overflow)?;
-        }
+        // After an overflow nothing may change.
+        let overflow = doctor.upload(&[1], &[f64::INFINITY])?;
+        optimizer::adamw(step, &state, &overflow)?;
         for (name, actual, expected) in
             [("weight", &state.weight, &host[0]), ("m", &state.m, &host[1]), ("v", &state.v, &host[2])]
         {
@@ -133,6 +134,23 @@ async fn adamw(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
             let what = format!("[{length}] copy, step {number}");
             doctor.compare(("adamw", "flat"), &what, half, &host[0], 1).await?;
         }
+    }
+    Ok(())
+}
+
+/// The check of what is written, by which the cause of a NaN is found.
+async fn not_finite(doctor: &mut Doctor<'_>, length: usize) -> Result<()> {
+    // Numbers of f32 above 0 are ordered as their bits are.
+    let (before, number) = (9.0, 5.0);
+    for (value, expected) in [(65504.0, before), (f64::NEG_INFINITY, number), (f64::NAN, number)] {
+        let mut values = doctor.data(length);
+        values[length - 1] = value;
+        let x = doctor.store(&[length], &values)?;
+        let first = doctor.upload(&[1], &[before])?;
+        let (variant, count) = (NOT_FINITE.set("HALF", doctor.half()), x.bytes().div_ceil(4) as usize);
+        let params = params![count: count, number: (number as f32).to_bits()];
+        doctor.gpu.run(&variant, binds![x: x.bind(), first: first.bind()], params, doctor.gpu.flat_grid(count))?;
+        doctor.compare(("not_finite", "flat"), &format!("[{length}] {value}"), &first, &[expected], 1).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! * [`imagine`]: a device that only notes what it would do; [`replay`]: doing it for real.
 //! * [`profile`]: time per kernel; [`race`]: the fastest of several calls; [`tune`]: the fastest variants found so far;
 //!   [`shipped`]: those that are known without timing.
+//! * [`watch`]: the first dispatch that writes a number that is not finite.
 
 pub mod adapter;
 pub mod bindings;
@@ -35,6 +36,7 @@ mod tests;
 pub mod translate;
 pub mod tune;
 pub mod wait;
+pub mod watch;
 
 pub use bindings::{Bind, Param};
 pub use capabilities::Capabilities;

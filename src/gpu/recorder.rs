@@ -11,6 +11,7 @@ use super::{
     imagine::Note,
     kernel::Pipeline,
     profile::Profile,
+    watch::Watch,
 };
 use crate::{Error, Result};
 
@@ -41,6 +42,8 @@ pub struct Recorder {
     pub groups: BindGroups,
     /// Time per kernel, while profiling.
     pub profile: Option<Profile>,
+    /// Checks of what is written, while numbers are watched.
+    pub(super) watch: Option<Watch>,
 }
 
 impl Recorder {
@@ -64,6 +67,7 @@ impl Recorder {
             last_kernel: String::new(),
             groups: BindGroups::default(),
             profile: None,
+            watch: None,
         }
     }
 
@@ -91,7 +95,7 @@ impl Recorder {
         self.encoder.get_or_insert_with(|| gpu.device().create_command_encoder(&Default::default()))
     }
 
-    fn dispatch(
+    pub(super) fn dispatch(
         &mut self,
         gpu: &Gpu,
         pipeline: &Pipeline,
@@ -247,7 +251,12 @@ impl Gpu {
             return Ok(());
         }
         let pipeline = self.pipeline(variant)?;
-        self.recorder().dispatch(self, &pipeline, binds, params, grid)
+        let mut recorder = self.recorder();
+        recorder.dispatch(self, &pipeline, binds, params, grid)?;
+        let Some(mut watch) = recorder.watch.take() else { return Ok(()) };
+        let checked = watch.check(&mut recorder, self, &pipeline, binds);
+        recorder.watch = Some(watch);
+        checked
     }
 
     /// Copies host bytes (a multiple of four) into a buffer, in order with the dispatches around it.

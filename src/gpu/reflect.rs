@@ -18,6 +18,8 @@ pub struct Binding {
     pub reads: bool,
     /// Whether the kernel writes to it.
     pub writes: bool,
+    /// The bytes of one of its numbers if it is an array of floats or of vectors of them.
+    pub float: Option<u8>,
 }
 
 /// A scalar of the kernel's `Params`.
@@ -71,7 +73,8 @@ pub fn interface(module: &naga::Module, info: &ModuleInfo) -> Result<Interface, 
                 let binding = global.binding.ok_or_else(|| format!("'{name}' has no @binding"))?;
                 let read_only = !access.contains(naga::StorageAccess::STORE);
                 let (reads, writes) = (used[handle].contains(GlobalUse::READ), used[handle].contains(GlobalUse::WRITE));
-                bindings.push(Binding { name, index: binding.binding, read_only, reads, writes });
+                let float = float(module, global.ty);
+                bindings.push(Binding { name, index: binding.binding, read_only, reads, writes, float });
             }
             AddressSpace::Immediate | AddressSpace::Uniform => {
                 let TypeInner::Struct { members, span } = &module.types[global.ty].inner else {
@@ -91,4 +94,15 @@ pub fn interface(module: &naga::Module, info: &ModuleInfo) -> Result<Interface, 
     }
     bindings.sort_by_key(|binding| binding.index);
     Ok(Interface { bindings, params, params_bytes, workgroup: entry.workgroup_size })
+}
+
+/// The bytes of a number in an array of floats or of vectors of them.
+fn float(module: &naga::Module, kind: naga::Handle<naga::Type>) -> Option<u8> {
+    let TypeInner::Array { base, .. } = module.types[kind].inner else { return None };
+    match module.types[base].inner {
+        TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } if scalar.kind == ScalarKind::Float => {
+            Some(scalar.width)
+        }
+        _ => None,
+    }
 }

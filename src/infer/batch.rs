@@ -1,6 +1,6 @@
 //! Continues many texts at once, from prompts of different lengths.
 
-use super::sampler::Sampling;
+use super::{explain::explained, sampler::Sampling};
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -57,7 +57,7 @@ pub struct Answer {
 /// `sampling` must not cut anything off. `progress` is called with the number of tokens generated so far for each text.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::BrokenWeights`] when
+/// [`Error::Usage`] for an empty prompt or one that leaves no room for `count` tokens, [`Error::NotNumbers`] when
 /// scores are not numbers, and the driver's errors.
 pub async fn continue_all(
     gpu: &Gpu,
@@ -108,7 +108,10 @@ pub async fn continue_all(
             false => requests.iter().zip(&answers).map(read).collect(),
         };
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-        let chosen = sampling.choose(&logits, &texts, &keys).await?;
+        let chosen = match sampling.choose(&logits, &texts, &keys).await {
+            Ok(chosen) => chosen,
+            Err(error) => return Err(explained(gpu, model, requests[0].prompt, error).await),
+        };
         for (answer, chosen) in answers.iter_mut().zip(&chosen).filter(|(answer, _)| !answer.stopped) {
             answer.tokens.push(chosen.id);
             answer.logprobs.push(chosen.logprob);

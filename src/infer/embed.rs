@@ -1,5 +1,6 @@
 //! Embeds texts as vectors: the model's final hidden states, pooled.
 
+use super::explain::finite;
 use crate::{
     Error, Result,
     gpu::Gpu,
@@ -23,7 +24,7 @@ pub enum Pooling {
 /// context is read window by window: the mean is over all its tokens, and the last token sees only its own window.
 ///
 /// # Errors
-/// [`Error::Usage`] without tokens; the driver's errors.
+/// [`Error::Usage`] without tokens; [`Error::NotNumbers`], with the reason; the driver's errors.
 pub async fn embed(gpu: &Gpu, model: &Gpt, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>> {
     if tokens.is_empty() {
         return Err(Error::Usage("an empty text has no vector: give at least one token".to_string()));
@@ -46,6 +47,7 @@ pub async fn embed(gpu: &Gpu, model: &Gpt, tokens: &[u32], pooling: Pooling) -> 
     }
     let count = if last.is_some() { 1.0 } else { tokens.len() as f32 };
     let sums = last.unwrap_or(total).to_f32().await?;
+    finite(gpu, model, tokens, "hidden states", &sums).await?;
     Ok(sums.into_iter().map(|sum| sum / count).collect())
 }
 

@@ -1,6 +1,7 @@
 //! Generates one sequence token by token, with a cache of keys and values.
 
 use super::{
+    explain::explained,
     sampler::{Candidate, Sampling},
     session::Session,
 };
@@ -67,7 +68,7 @@ pub struct Limits<'a> {
 /// `progress` is called with the number of tokens of a long prompt that have been read, and their total.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty prompt; the driver's errors.
+/// [`Error::Usage`] for an empty prompt; [`Error::NotNumbers`], with its cause; the driver's errors.
 pub async fn generate(
     session: &mut Session<'_>,
     prompt: &[u32],
@@ -89,7 +90,10 @@ pub async fn generate(
     loop {
         let scores = limits.scores.then(|| logits.read());
         let key = sampling.key(generated.tokens.len() as u64);
-        let chosen = sampling.choose(&logits, &[session.tokens()], &[key]).await?[0];
+        let chosen = match sampling.choose(&logits, &[session.tokens()], &[key]).await {
+            Ok(chosen) => chosen[0],
+            Err(error) => return Err(explained(session.gpu, session.model, session.tokens(), error).await),
+        };
         let id = chosen.id;
         if generated.tokens.is_empty() {
             generated.prompt_seconds = start.elapsed().as_secs_f64();

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod embed;
 pub mod engine;
+pub(crate) mod explain;
 pub mod generate;
 pub mod sampler;
 pub mod session;

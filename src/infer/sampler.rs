@@ -86,11 +86,11 @@ impl Sampling {
     /// scores the lowest id is taken, so the choice is a function of its inputs. The scores stay on the GPU.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::BrokenWeights`] for scores that are not numbers, and the driver's errors.
+    /// [`Error::Shape`], [`Error::NotNumbers`] for scores that are not numbers, and the driver's errors.
     pub async fn choose(&self, logits: &Tensor, texts: &[&[u32]], keys: &[u32]) -> Result<Vec<Candidate>> {
         let chosen = Self::candidates(&self.draw(logits, texts, keys)?.to_u32().await?);
         match chosen.iter().any(|chosen| chosen.logprob.is_nan()) {
-            true => Err(Error::BrokenWeights),
+            true => Err(Error::NotNumbers { what: "scores", origin: None }),
             false => Ok(chosen),
         }
     }

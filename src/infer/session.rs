@@ -14,8 +14,8 @@ const PROMPT_CHUNK: usize = 512;
 
 /// A model partway through a text.
 pub struct Session<'a> {
-    gpu: &'a Gpu,
-    model: &'a Gpt,
+    pub(super) gpu: &'a Gpu,
+    pub(super) model: &'a Gpt,
     cache: Cache,
     tokens: Vec<u32>,
     shifts: usize,

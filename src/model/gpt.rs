@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 pub use super::block::Pass;
 use super::{
-    block::{Block, BlockPass, KvSource, Scale, normalise, site},
+    block::{Affine, Block, BlockPass, KvSource, Scale, normalise, site},
     cache::Cache,
     config::Config,
     lora::Lora,
@@ -80,6 +80,42 @@ impl Gpt {
     /// The shape and base of its adapters, if it has any.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
+    }
+
+    /// Every weight by name, in the order in which a forward pass uses them.
+    pub fn weights(&self) -> Vec<(String, Weight)> {
+        let mut all = vec![("embed.weight".to_string(), self.embed.clone())];
+        let plain = |tensor: &Tensor| Weight::Plain(tensor.clone());
+        all.extend(self.position.iter().map(|position| ("position.weight".to_string(), plain(position))));
+        let scale = |name: String, scale: &Scale| {
+            let bias = scale.bias.iter().map(|bias| (format!("{name}.bias"), plain(bias)));
+            std::iter::once((format!("{name}.weight"), plain(&scale.weight))).chain(bias).collect::<Vec<_>>()
+        };
+        let affine = |name: String, layer: &Affine| {
+            let bias = layer.bias.iter().map(|bias| (format!("{name}.bias"), plain(bias)));
+            let adapter = layer.adapter.iter().flat_map(|adapter| [("lora_a", &adapter.a), ("lora_b", &adapter.b)]);
+            let adapter = adapter.map(|(part, tensor)| (format!("{name}.{part}"), plain(tensor)));
+            std::iter::once((format!("{name}.weight"), layer.weight.clone()))
+                .chain(bias)
+                .chain(adapter)
+                .collect::<Vec<_>>()
+        };
+        for (index, block) in self.blocks.iter().enumerate() {
+            let name = |part: &str| format!("blocks.{index}.{part}");
+            all.extend(scale(name("norm1"), &block.norm1));
+            all.extend(affine(name("attention.qkv"), &block.qkv));
+            if let Some(weights) = &block.head_norm {
+                all.push((name("attention.q_norm.weight"), plain(&weights.query)));
+                all.push((name("attention.k_norm.weight"), plain(&weights.key)));
+            }
+            all.extend(affine(name("attention.out"), &block.out));
+            all.extend(scale(name("norm2"), &block.norm2));
+            all.extend(affine(name("mlp.up"), &block.up));
+            all.extend(affine(name("mlp.down"), &block.down));
+        }
+        all.extend(scale("norm".to_string(), &self.norm));
+        all.extend(self.head.iter().map(|head| ("head.weight".to_string(), head.clone())));
+        all
     }
 
     /// Number of trained elements.
@@ -221,6 +257,10 @@ impl Model for Gpt {
 
     fn mix(&mut self) -> Result<()> {
         self.mix()
+    }
+
+    fn weights(&self) -> Vec<(String, Weight)> {
+        self.weights()
     }
 
     fn halves(&self) -> &[Tensor] {

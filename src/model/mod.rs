@@ -7,6 +7,7 @@ pub mod config;
 pub mod gpt;
 pub mod heads;
 pub mod lora;
+pub mod origin;
 pub mod paged;
 pub mod parameters;
 mod trainable;

@@ -3,7 +3,7 @@
 use super::block::Pass;
 use crate::{
     Error, Result,
-    ops::{cross_entropy::Targets, embedding::Tokens},
+    ops::{cross_entropy::Targets, embedding::Tokens, weight::Weight},
     tape::Tape,
     tensor::Tensor,
 };
@@ -38,6 +38,11 @@ pub trait Model {
     /// [`Error::Config`] for a model that can only be trained in f32.
     fn mix(&mut self) -> Result<()> {
         Err(Error::Config("this model is trained in f32 only".to_string()))
+    }
+
+    /// Every tensor that the output depends on, trained or not, by which the cause of numbers that are not finite is found.
+    fn weights(&self) -> Vec<(String, Weight)> {
+        self.parameters().iter().map(|(name, tensor)| (name.clone(), Weight::Plain(tensor.clone()))).collect()
     }
 
     /// The f16 copies of [`Model::parameters`], which the optimizer keeps up to date; empty unless the model is mixed.

@@ -29,7 +29,7 @@ pub struct Step {
     pub correction2: f32,
     /// Gradients with a larger global norm are scaled down to this one; 0 turns clipping off.
     pub max_norm: f32,
-    /// 1 / scale of the gradients in runs that scale them; then a step whose norm is not finite is skipped.
+    /// 1 / scale of the gradients in runs that scale them.
     pub unscale: Option<f32>,
 }
 
@@ -48,7 +48,8 @@ pub struct State {
     pub half: Option<Tensor>,
 }
 
-/// Updates weights and moments in place; `norm [1]` is the global norm of the unscaled gradients.
+/// Updates weights and moments in place; `norm [1]` is the global norm of the unscaled gradients. Nothing changes if that is
+/// not finite, so that a run that fails still has the weights it failed with.
 ///
 /// # Errors
 /// Returns the driver's errors.

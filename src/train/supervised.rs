@@ -206,6 +206,19 @@ impl<T: Task> Supervised<'_, T> {
     }
 }
 
+impl<T: Task> Supervised<'_, T> {
+    /// The error of a step that diverged, with its cause.
+    async fn explained(&mut self, step: u64, error: Error) -> Error {
+        let Error::Diverged { what, value, .. } = error else { return error };
+        let Self { task, trainer, settings, .. } = self;
+        // The weights before step 0 are those that training was given.
+        let again = |trainer: &mut Trainer| task.step(trainer, settings, step).map(|_| ());
+        // If even this fails, the error without its cause is the better one.
+        let origin = trainer.origin(step, step == 0, again).await.ok().flatten();
+        Error::Diverged { step: step as usize, what, value, origin }
+    }
+}
+
 impl<T: Task> Stage for Supervised<'_, T> {
     type Numbers = Numbers;
     type Pending = Pending;
@@ -256,11 +269,10 @@ impl<T: Task> Stage for Supervised<'_, T> {
 
     async fn numbers(&mut self, step: u64, pending: Pending) -> Result<Numbers> {
         let outcome = pending.outcome().await?;
-        self.trainer.observe(step, &outcome)?;
-        let Outcome { loss, norm, metrics } = outcome;
-        if !loss.is_finite() {
-            return Err(Error::Diverged { step: step as usize, loss });
+        if let Err(error) = self.trainer.observe(step, &outcome) {
+            return Err(self.explained(step, error).await);
         }
+        let Outcome { loss, norm, metrics } = outcome;
         Ok(Numbers { loss, norm, lr: self.settings.schedule.at(step), metrics })
     }
 

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use crate::{
     Error, Result,
+    error::Origin,
     gpu::{Gpu, readback::Readback},
-    model::{Gpt, Model, gpt::Pass, heads::ScalarHead},
+    model::{Gpt, Model, gpt::Pass, heads::ScalarHead, origin},
     ops::{
         cross_entropy::{self, Targets},
         embedding::Tokens,
+        weight::Weight,
     },
     optim::{AdamW, Decay, Optimizer, Schedule},
     parallel::{Group, Kept, Replica, Wire},
@@ -240,10 +242,12 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// Returns the errors of `record` and of the driver, and [`Error::Rank`].
     pub fn backward<T>(&mut self, last: bool, record: impl FnOnce(&Self, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
+        self.gpu.watch_part(|| "forward pass".to_string());
         let tape = Tape::new(&self.gpu);
         self.model.watch(&tape);
         self.head.iter().for_each(|head| head.watch(&tape));
         let (loss, more) = record(self, &tape)?;
+        self.gpu.watch_part(|| "backward pass".to_string());
         self.replica.backward(tape, &loss, self.one.clone(), &mut self.gradients, last)?;
         Ok(more)
     }
@@ -284,6 +288,7 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// Same as [`Trainer::update`].
     pub fn update_at(&mut self, lr: f32, parts: Vec<Part>, names: &'static [&'static str]) -> Result<Pending> {
+        self.gpu.watch_part(|| "update".to_string());
         let scale = self.loss_scale.map(|loss| loss.scale);
         let norm = self.replica.update(&self.gpu, &mut self.optimizer, &mut self.gradients, lr, scale)?;
         Ok(Pending { parts, names, norm, group: self.replica.together() })
@@ -307,16 +312,66 @@ impl<M: Model> Trainer<M> {
         self.update(parts, &[])
     }
 
-    /// Records the outcome of a step: in mixed precision, a step whose gradients were not finite was skipped, and the
-    /// loss is scaled down for the next steps.
+    /// Records the outcome of a step. A step whose gradients were not finite was skipped; in mixed precision, the loss is
+    /// then scaled down for the next steps.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if no scale helps.
+    /// [`Error::Diverged`] for a loss that is not finite, and for gradients that are not, in mixed precision only if no
+    /// scale helps.
     pub fn observe(&mut self, step: u64, outcome: &Outcome) -> Result<()> {
-        let Some(loss) = &mut self.loss_scale else { return Ok(()) };
+        let diverged = |what, value| Err(Error::Diverged { step: step as usize, what, value, origin: None });
+        if !outcome.loss.is_finite() {
+            return diverged("loss", outcome.loss);
+        }
+        let Some(loss) = &mut self.loss_scale else {
+            return if outcome.norm.is_finite() { Ok(()) } else { diverged("gradient norm", outcome.norm) };
+        };
         let helps = loss.observe(outcome.norm);
         self.optimizer.skipped = loss.skipped;
-        if helps { Ok(()) } else { Err(Error::Diverged { step: step as usize, loss: outcome.loss }) }
+        if helps { Ok(()) } else { diverged("gradient norm", outcome.norm) }
+    }
+
+    /// The first weight that holds a number that is not finite, if any does. `given` says whether no step of training has
+    /// changed the weights.
+    ///
+    /// # Errors
+    /// Returns the driver's errors.
+    pub async fn broken_weight(&self, given: bool) -> Result<Option<Origin>> {
+        let name = origin::broken_weight(&self.gpu, &self.weights()).await?;
+        Ok(name.map(|name| Origin::Weight { name, given }))
+    }
+
+    /// Finds out where numbers that are not finite begin: in a weight, or in step number `step`, which `again` takes once
+    /// more, with its weights: a step that fails changes nothing.
+    ///
+    /// # Errors
+    /// Returns the driver's errors and those of `again`.
+    pub async fn origin(
+        &mut self,
+        step: u64,
+        given: bool,
+        again: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<Option<Origin>> {
+        let broken = self.broken_weight(given).await?;
+        // Ranks that find different things would wait for each other.
+        if broken.is_some() || self.group().size() > 1 {
+            return Ok(broken);
+        }
+        let gpu = self.gpu.clone();
+        origin::watch(&gpu, &self.weights())?;
+        self.optimizer.step = step;
+        let result = again(self);
+        origin::origin(&gpu, result).await.map(Some)
+    }
+
+    /// The model's weights, and the head's.
+    fn weights(&self) -> Vec<(String, Weight)> {
+        let mut all = self.model.weights();
+        let known = all.len();
+        let new = |name: &str| !all[..known].iter().any(|(other, _)| other == name);
+        let rest: Vec<_> = self.optimizer.parameters().into_iter().filter(|(name, ..)| new(name)).collect();
+        all.extend(rest.into_iter().map(|(name, weight, _)| (name.to_string(), Weight::Plain(weight.clone()))));
+        all
     }
 
     /// The gradients of the last backward pass, by parameter.

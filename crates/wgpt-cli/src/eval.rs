@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::{Shared, output};
 use wgpt::{
     Error, Result,
-    error::counted,
+    error::{Origin, counted},
     interchange::load,
+    model::origin,
     ops::cross_entropy::IGNORED,
     text::{Corpus, batches::Batch},
     train::validation,
@@ -76,6 +77,11 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     });
     let mean_nll = validation::mean_loss(&gpu, &model, batches, |done| bar.set_position(done as u64)).await?;
     bar.finish_and_clear();
+    if !mean_nll.is_finite() {
+        let name = origin::broken_weight(&gpu, &model.weights()).await?;
+        let origin = name.map(|name| Origin::Weight { name, given: true });
+        return Err(Error::NotNumbers { what: "losses", origin });
+    }
     shared.close(&gpu)?;
     let scored = windows * (context - 1);
     let output = Output { tokens: ids.len(), scored, mean_nll, perplexity: mean_nll.exp() };

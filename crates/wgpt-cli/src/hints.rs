@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use wgpt::{Error, error::GuardCause};
+use wgpt::{
+    Error,
+    error::{GuardCause, Origin},
+};
 
 /// The message of an error, with advice.
 pub(crate) fn words(error: &Error) -> String {
@@ -103,7 +106,12 @@ fn hint(error: &Error) -> Option<String> {
         Error::TooLarge { .. } => "; use a smaller model or --batch, or another --adapter",
         Error::TooFewTokens { .. } => "; use more text or a smaller --context",
         Error::EqualScores { .. } => "; give longer answers (--max-tokens), another --judge, or --no-normalise",
-        Error::Diverged { .. } => "; lower --lr or raise --warmup",
+        Error::Diverged { origin, .. } => {
+            return Some(format!("; {}", on_origin(origin.as_ref(), "lower --lr or raise --warmup")));
+        }
+        Error::NotNumbers { origin, .. } => {
+            return Some(format!("; {}", on_origin(origin.as_ref(), "try `wgpt doctor`")));
+        }
         Error::Guarded { cause, .. } => return Some(format!("; {}", on_guard(cause))),
         Error::Stopped { out, .. } => {
             return Some(format!("; wgpt demo --resume --out {} goes on from there", out.display()));
@@ -114,10 +122,22 @@ fn hint(error: &Error) -> Option<String> {
     Some(text.to_string())
 }
 
+/// Advice about numbers that are not finite; `usual` for those that come from a computation.
+fn on_origin(origin: Option<&Origin>, usual: &'static str) -> &'static str {
+    match origin {
+        Some(Origin::Weight { given: true, .. }) => "its file is broken: download or convert it again",
+        Some(Origin::Weight { given: false, .. }) => {
+            "go back to an earlier checkpoint, or download or convert its file again"
+        }
+        Some(Origin::Vanished) => "try `wgpt doctor`",
+        Some(Origin::Computed { .. }) | None => usual,
+    }
+}
+
 /// Advice about a guard's cause.
 pub(crate) fn on_guard(cause: &GuardCause) -> &'static str {
     match cause {
-        GuardCause::NotFinite { .. } => "lower --lr",
+        GuardCause::NotFinite { origin, .. } => on_origin(origin.as_ref(), "lower --lr"),
         GuardCause::SamplingGap { .. } => "try `wgpt doctor`",
         GuardCause::Kl { .. } => "lower --lr, or raise --kl or --max-kl",
         GuardCause::Repetition { .. } | GuardCause::Shortness { .. } => "lower --target-kl, or mend the judge",
@@ -193,9 +213,20 @@ mod tests {
                  checkpoint is kept); lower --lr, or raise --kl or --max-kl",
             ),
             (
-                Error::Diverged { step: 9, loss: f32::INFINITY },
+                Error::Diverged { step: 9, what: "loss", value: f32::INFINITY, origin: None },
                 "training stopped at step 9: the loss is inf (the last checkpoint is kept); lower --lr or raise \
                  --warmup",
+            ),
+            (
+                Error::Diverged {
+                    step: 0,
+                    what: "loss",
+                    value: f32::NAN,
+                    origin: Some(Origin::Weight { name: "norm.weight".into(), given: true }),
+                },
+                "training stopped at step 0: the loss is NaN: norm.weight holds numbers that are not finite, as it did \
+                 when the model was loaded (the last checkpoint is kept); its file is broken: download or convert it \
+                 again",
             ),
             (Error::Usage("no".into()), "no"),
         ];

@@ -162,9 +162,6 @@ impl Trainer {
         let start = Instant::now();
         let outcome = self.task.step(&mut self.trainer, &self.settings, step)?.outcome().await?;
         self.trainer.observe(step, &outcome)?;
-        if !outcome.loss.is_finite() {
-            return Err(wgpt::Error::Diverged { step: step as usize, loss: outcome.loss }.into());
-        }
         let (lr, seconds) = (self.settings.schedule.at(step), start.elapsed().as_secs_f64());
         Ok(json!({ "step": step + 1, "loss": outcome.loss, "norm": outcome.norm, "lr": lr, "seconds": seconds })
             .to_string())

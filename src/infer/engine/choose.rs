@@ -23,7 +23,7 @@ pub(super) struct Scores {
 }
 
 /// A sequence's index and its next token, or why there is none.
-pub(super) type Choice = (usize, std::result::Result<TokenEvent, String>);
+pub(super) type Choice = (usize, Result<TokenEvent>);
 
 /// A draw in progress: rows of one group of scores that are chosen by the same rule.
 struct Draw {
@@ -179,12 +179,12 @@ fn take(logits: &Tensor, rows: &[usize]) -> Result<Tensor> {
 
 /// What is reported about a draw. If the likeliest tokens are reported too, the chosen token's log-probability is of the
 /// same distribution as theirs: the model's, at temperature 1.
-fn told(row: &Row, mut chosen: Candidate, top: usize) -> std::result::Result<TokenEvent, String> {
+fn told(row: &Row, mut chosen: Candidate, top: usize) -> Result<TokenEvent> {
     if chosen.logprob.is_nan() {
-        return Err(Error::BrokenWeights.to_string());
+        return Err(Error::NotNumbers { what: "scores", origin: None });
     }
     if row.masked.as_ref().is_some_and(|masked| masked[chosen.id as usize]) {
-        return Err("the constraint left no token that may come next".to_string());
+        return Err(Error::Usage("the constraint left no token that may come next".to_string()));
     }
     let mut likeliest = Vec::new();
     if let Some(raw) = &row.raw {

@@ -21,10 +21,12 @@ use sequence::Sequence;
 
 use super::{
     embed::{Pooling, embed, normalised},
+    explain::explained,
     generate::Finish,
 };
 use crate::{
     Error, Result,
+    error::Origin,
     gpu::{Bind, Gpu},
     model::{Gpt, paged::Pages},
     ops::{
@@ -125,6 +127,8 @@ pub struct Engine {
     generated: u64,
     steps: u64,
     bind_groups: u64,
+    /// The adapter's index and the weight that is not finite, once one was found.
+    broken: Option<(usize, Origin)>,
 }
 
 impl Engine {
@@ -152,7 +156,7 @@ impl Engine {
         }
         let pages = Pages::new(&gpu, models[0].config(), tokens / PAGE, settings.precision);
         let schedule = Schedule::new(pages.limit(), sequences, chunk);
-        Ok(Self { gpu, models, names, pages, schedule, settings, generated: 0, steps: 0, bind_groups: 0 })
+        Ok(Self { gpu, models, names, pages, schedule, settings, generated: 0, steps: 0, bind_groups: 0, broken: None })
     }
 
     /// The model without adapters.
@@ -244,10 +248,13 @@ impl Engine {
         let choices = choose::choose(&groups, &mut self.schedule.running).await?;
         let window = self.window();
         let mut left = Vec::new();
-        for (index, told) in choices {
+        for (index, mut told) in choices {
+            if let Err(error) = told {
+                told = Err(self.explained(index, error).await);
+            }
             let sequence = &mut self.schedule.running[index];
             let before = sequence.tokens.len();
-            let end = sequence.accept(told, window);
+            let end = sequence.accept(told.map_err(|error| error.to_string()), window);
             self.generated += (sequence.tokens.len() - before) as u64;
             left.extend(end.map(|end| (index, end)));
         }
@@ -259,6 +266,21 @@ impl Engine {
             self.bind_groups = created;
         }
         Ok(())
+    }
+
+    /// An error of a running sequence, with its cause if its scores are not numbers.
+    async fn explained(&mut self, index: usize, error: Error) -> Error {
+        let sequence = &self.schedule.running[index];
+        if let (Error::NotNumbers { what, .. }, Some((adapter, origin))) = (&error, &self.broken)
+            && *adapter == sequence.adapter
+        {
+            return Error::NotNumbers { what, origin: Some(origin.clone()) };
+        }
+        let error = explained(&self.gpu, &self.models[sequence.adapter], &sequence.tokens, error).await;
+        if let Error::NotNumbers { origin: Some(origin @ Origin::Weight { .. }), .. } = &error {
+            self.broken = Some((sequence.adapter, origin.clone()));
+        }
+        error
     }
 
     /// The forward pass of a batch: final hidden states at the last token of every part.

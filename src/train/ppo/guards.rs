@@ -8,6 +8,19 @@ use crate::{error::GuardCause, train::run::Verdict};
 /// A larger difference in nats between sampling and training is not explained by rounding.
 const LARGEST_GAP: f64 = 0.1;
 
+/// The first number of a step that is not finite.
+pub(super) fn not_finite(step: &Statistics) -> Option<(&'static str, f64)> {
+    let numbers = [
+        ("the score", step.score),
+        ("the KL", step.kl),
+        ("the entropy", step.entropy),
+        ("the policy loss", f64::from(step.policy_loss)),
+        ("the value loss", f64::from(step.value_loss)),
+        ("the gradient", f64::from(step.gradient_norm)),
+    ];
+    numbers.into_iter().find(|(_, value)| !value.is_finite())
+}
+
 /// What the guards remember; part of the run's state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Guards {
@@ -20,16 +33,8 @@ pub struct Guards {
 impl Guards {
     /// Judges a step.
     pub fn check(&mut self, step: &Statistics, limits: &Limits) -> Verdict {
-        let numbers = [
-            ("the score", step.score),
-            ("the KL", step.kl),
-            ("the entropy", step.entropy),
-            ("the policy loss", f64::from(step.policy_loss)),
-            ("the value loss", f64::from(step.value_loss)),
-            ("the gradient", f64::from(step.gradient_norm)),
-        ];
-        if let Some(&(what, value)) = numbers.iter().find(|(_, value)| !value.is_finite()) {
-            return Verdict::Stop(GuardCause::NotFinite { what, value });
+        if let Some((what, value)) = not_finite(step) {
+            return Verdict::Stop(GuardCause::NotFinite { what, value, origin: None });
         }
         let first = *self.first_length.get_or_insert(step.response_length);
         let cause = if step.sampling_gap.is_nan() || step.sampling_gap > LARGEST_GAP {

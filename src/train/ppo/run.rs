@@ -8,9 +8,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Ppo, Progress, Sample, Step, learner::Learner, settings::Settings, statistics::Statistics};
+use super::{
+    Ppo, Progress, Sample, Step, guards::not_finite, learner::Learner, settings::Settings, statistics::Statistics,
+};
 use crate::{
     Error, Result,
+    error::{GuardCause, Origin},
     gpu::Gpu,
     interchange::{
         self,
@@ -141,7 +144,7 @@ impl Run<'_> {
     /// checkpoint to continue from. Also the errors of the judge, of the driver and of the file system.
     pub async fn run(self, event: impl FnMut(Event<'_, Statistics>)) -> Result<Summary> {
         let Self { out, base, ppo, stop } = self;
-        let mut stage = Reinforcement { base, ppo, texts: Vec::new() };
+        let mut stage = Reinforcement { base, ppo, texts: Vec::new(), origin: None };
         let Ended { first, last, seconds_per_step, stopped, ranks, .. } =
             run::run(&mut stage, out, stop, event).await?;
         let learner = &stage.ppo.learner;
@@ -171,6 +174,8 @@ struct Reinforcement {
     ppo: Ppo,
     /// The last step's episodes.
     texts: Vec<Sample>,
+    /// Where numbers of the last step that are not finite begin.
+    origin: Option<Origin>,
 }
 
 impl Stage for Reinforcement {
@@ -223,8 +228,11 @@ impl Stage for Reinforcement {
         self.ppo.step().await
     }
 
-    async fn numbers(&mut self, _step: u64, step: Step) -> Result<Statistics> {
+    async fn numbers(&mut self, number: u64, step: Step) -> Result<Statistics> {
         self.texts = step.samples;
+        if not_finite(&step.statistics).is_some() {
+            self.origin = self.ppo.learner.trainer.broken_weight(number == 0).await?;
+        }
         Ok(step.statistics)
     }
 
@@ -235,7 +243,11 @@ impl Stage for Reinforcement {
     }
 
     fn verdict(&mut self, numbers: &Statistics) -> Verdict {
-        self.ppo.progress.guards.check(numbers, &self.ppo.settings.limits)
+        let mut verdict = self.ppo.progress.guards.check(numbers, &self.ppo.settings.limits);
+        if let Verdict::Stop(GuardCause::NotFinite { origin, .. }) = &mut verdict {
+            *origin = self.origin.take();
+        }
+        verdict
     }
 
     async fn sample(&mut self, done: u64, _validated: bool) -> Result<Option<run::Sample>> {

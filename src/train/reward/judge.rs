@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Error, Result,
     gpu::Gpu,
+    infer::explain::finite,
     interchange::{TextCodec, load},
     io::checkpoint::Checkpoint,
     model::{Gpt, build::Storage, gpt::Pass, heads::ScalarHead},
@@ -140,10 +141,14 @@ impl RewardModel {
     /// texts done.
     ///
     /// # Errors
-    /// Same as [`rewards`].
+    /// Same as [`rewards`], and [`Error::NotNumbers`], with the reason.
     pub async fn score_tokens(&self, texts: &[&[u32]], progress: impl FnMut(usize)) -> Result<Vec<f32>> {
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         let sizes = (rows::width(longest, self.model.config().context), TOKENS);
-        rewards(&self.gpu, (&self.model, &self.head), texts, sizes, progress).await
+        let rewards = rewards(&self.gpu, (&self.model, &self.head), texts, sizes, progress).await?;
+        if let Some(index) = rewards.iter().position(|reward| !reward.is_finite()) {
+            finite(&self.gpu, &self.model, texts[index], "rewards", &rewards).await?;
+        }
+        Ok(rewards)
     }
 }

@@ -170,3 +170,48 @@ fn broken_conversations_are_counted_and_explained() {
     fails(&["sft", "--model", "base", "--data", "chats.jsonl", "--context", "65"], "--context 65: give 2 to 64");
     fails(&["sft", "--model", "base", "--data", "chats.jsonl", "--lr", "0"], "--lr 0");
 }
+
+/// The file's fault is not blamed on the learning rate, and the run that began with it keeps nothing of it.
+#[test]
+fn a_model_with_a_broken_weight_is_said_to_be_broken() {
+    let place = pretrained(&conversations());
+    let file = place.path("base/checkpoint-00000020/model.safetensors");
+    let mut bytes = std::fs::read(&file).expect("the weights");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let tensors: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
+    let start = tensors["blocks.1.mlp.up.weight"]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    bytes[8 + header + start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, bytes).expect("the broken weights");
+    let place = &place;
+    let fails = |arguments: &[&str], expected: &str| {
+        let done = place.run(arguments);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success() && said.contains(expected), "{said}");
+        assert!(!said.contains("--lr"), "{said}");
+    };
+    fails(
+        &[
+            "sft",
+            "--model",
+            "base",
+            "--data",
+            "chats.jsonl",
+            "--out",
+            "broken",
+            "--steps",
+            "3",
+            "--batch",
+            "4",
+            "--quiet",
+        ],
+        "training stopped at step 0: the loss is NaN: blocks.1.mlp.up.weight holds numbers that are not finite, as it did \
+         when the model was loaded",
+    );
+    let broken = "are not numbers: blocks.1.mlp.up.weight holds numbers that are not finite";
+    fails(&["eval", "--model", "base", "--text", "text.txt", "--quiet"], broken);
+    fails(&["embed", "base", "--text", "my", "--quiet"], broken);
+    fails(
+        &["generate", "--model", "base", "--prompt", "my", "--quiet"],
+        "the model's scores are not numbers: blocks.1.mlp.up.weight holds numbers that are not finite",
+    );
+}
