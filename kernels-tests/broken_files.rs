@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use wgpt::{
     Error,
     formats::GgufFile,
+    interchange,
     io::tensors::{self, NamedTensor, TensorFile},
     text::Tokenizer,
 };
@@ -225,5 +226,22 @@ fn tokenizers_truncated_or_corrupted() {
                 }
             }
         }
+    }
+}
+
+/// What PEFT writes has the names of our own adapters' files and another content.
+#[test]
+fn adapters_of_peft_are_told_apart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config =
+        r#"{"peft_type": "LORA", "base_model_name_or_path": "some/base", "r": 8, "target_modules": ["q_proj"]}"#;
+    fs::write(dir.path().join("adapter_config.json"), config).expect("written");
+    let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    let tensor = NamedTensor { name, shape: &[1, 2], data: &[0.5, 1.5] };
+    let file = dir.path().join("adapter_model.safetensors");
+    tensors::write(&file, &[tensor], &[].into()).expect("written");
+    for path in [dir.path(), &file] {
+        let error = interchange::open(path).err().expect("no model").to_string();
+        assert!(error.contains("adapters of PEFT for some/base") && error.contains("merge_and_unload"), "{error}");
     }
 }

@@ -117,23 +117,20 @@ impl Rating {
     pub fn to_json(&self) -> Value {
         let values = self.verdict().values(self.answers().len());
         let answer = |(answer, value): (&Answer, Option<f64>)| {
-            let mut object = json!({ "text": answer.text, "value": value });
+            let mut object =
+                Map::from_iter([("text".to_string(), json!(answer.text)), ("value".to_string(), json!(value))]);
             let more = [("model", answer.model.clone().map(Value::String)), ("sampling", answer.sampling.clone())];
-            more.into_iter().for_each(|(name, value)| {
-                if let Some(value) = value {
-                    object[name] = value;
-                }
-            });
-            object
+            object.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
+            Value::Object(object)
         };
         let answers: Vec<_> = self.answers().iter().zip(values).map(answer).collect();
-        let mut line = json!({
-            "kind": self.verdict().kind(), "prompt": self.prompt().to_json(), "answers": answers, "rater": self.rater,
-        });
-        if let Some(time) = self.time {
-            line["time"] = json!(time);
+        let (kind, prompt) = (self.verdict().kind(), self.prompt().to_json());
+        match self.time {
+            None => json!({ "kind": kind, "prompt": prompt, "answers": answers, "rater": self.rater }),
+            Some(time) => {
+                json!({ "kind": kind, "prompt": prompt, "answers": answers, "rater": self.rater, "time": time })
+            }
         }
-        line
     }
 }
 

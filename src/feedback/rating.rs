@@ -10,6 +10,9 @@ use super::{
 /// The maximum number of answers in a rating: the answers are named by letters.
 pub const MOST_ANSWERS: usize = 16;
 
+/// The largest score: squares of such scores, and sums of them, are still finite in f32.
+pub const LARGEST_SCORE: f64 = 1e15;
+
 /// An answer and where it comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -132,7 +135,10 @@ impl Rating {
         if compares && count < 2 {
             return refuse(Mistake::AnswerCount, format!("{count}; it takes two to compare"));
         }
-        let equal = (0..count).find_map(|a| (0..a).find(|&b| answers[b].text == answers[a].text).map(|b| (b, a)));
+        let same = |(later, answer): (usize, &Answer)| {
+            answers.iter().take(later).position(|other| other.text == answer.text).map(|earlier| (earlier, later))
+        };
+        let equal = answers.iter().enumerate().find_map(same);
         if let (true, Some((a, b))) = (compares, equal) {
             return refuse(Mistake::EqualAnswers, format!("answers {} and {}", a + 1, b + 1));
         }
@@ -148,6 +154,9 @@ impl Rating {
             }
             Verdict::Scores(scores) if scores.iter().flatten().any(|score| !score.is_finite()) => {
                 refuse(Mistake::NotFinite, format!("{scores:?}"))
+            }
+            Verdict::Scores(scores) if scores.iter().flatten().any(|score| score.abs() > LARGEST_SCORE) => {
+                refuse(Mistake::Extreme, format!("{scores:?}"))
             }
             _ => Ok(Self { prompt, answers, verdict, rater: rater.into(), time }),
         }
@@ -219,6 +228,8 @@ mod tests {
         assert_eq!(rating(&[], Verdict::Skip), Err(Mistake::AnswerCount));
         assert_eq!(rating(&["a", "b"], Verdict::Ranking(vec![1])), Err(Mistake::WrongVerdict));
         assert_eq!(rating(&["a"], Verdict::Scores(vec![Some(f64::NAN)])), Err(Mistake::NotFinite));
+        assert_eq!(rating(&["a"], Verdict::Scores(vec![Some(-1e308)])), Err(Mistake::Extreme));
+        assert_eq!(rating(&["a"], Verdict::Scores(vec![Some(LARGEST_SCORE)])).map(|_| ()), Ok(()));
         assert_eq!(rating(&["a"], Verdict::Scores(vec![None])), Err(Mistake::WrongVerdict));
         assert!(rating(&["a", "a"], Verdict::Skip).is_ok());
     }

@@ -112,14 +112,15 @@ fn pairs(id: u64, rating: &Rating, samples: &mut Vec<(u64, Preference)>, left_ou
     if let Verdict::Scores(_) = rating.verdict() {
         left_out.add(LeftOut::OnlyScores, id, "");
     }
-    let text = |index: usize| rating.answers()[index].text.clone();
+    let text = |index: usize| rating.answers().get(index).map(|answer| answer.text.clone());
     for (better, worse, strictly) in rating.verdict().pairs(rating.answers().len()) {
         if !strictly {
             left_out.add(LeftOut::EqualRanks, id, "");
             continue;
         }
-        let (prompt, chosen, rejected) = (rating.prompt().clone(), text(better), text(worse));
-        samples.push((id, Preference { prompt, chosen, rejected }));
+        // The pairs are numbers of these answers.
+        let (Some(chosen), Some(rejected)) = (text(better), text(worse)) else { continue };
+        samples.push((id, Preference { prompt: rating.prompt().clone(), chosen, rejected }));
     }
 }
 
@@ -172,8 +173,8 @@ pub trait RatingSource {
                 Verdict::Best(best) => Some(*best),
                 Verdict::Ranking(ranks) => {
                     let first = ranks.iter().min();
-                    let mut firsts = (0..ranks.len()).filter(|&index| Some(&ranks[index]) == first);
-                    firsts.next().filter(|_| firsts.next().is_none())
+                    let mut firsts = ranks.iter().enumerate().filter(|(_, rank)| Some(*rank) == first);
+                    firsts.next().filter(|_| firsts.next().is_none()).map(|(index, _)| index)
                 }
                 Verdict::Scores(_) => return left_out.add(LeftOut::OnlyScores, id, ""),
                 Verdict::Skip => return,

@@ -41,6 +41,8 @@ pub enum Mistake {
     WrongVerdict,
     /// A score that is not a finite number.
     NotFinite,
+    /// A score whose square, or a sum of such, would be more than an f32 can hold.
+    Extreme,
 }
 
 impl fmt::Display for Mistake {
@@ -63,6 +65,7 @@ impl fmt::Display for Mistake {
             Self::AnswerCount => "too few or too many answers",
             Self::WrongVerdict => "a verdict that does not fit the answers",
             Self::NotFinite => "the score is not a finite number",
+            Self::Extreme => "the score is beyond 1e15",
         })
     }
 }

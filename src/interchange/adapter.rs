@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use super::open;
 use crate::{
     Error, Result,
@@ -59,6 +61,14 @@ impl Adapters {
         let Checkpoint { folder, kind, config, model: file } = Checkpoint::open(path)?;
         if kind != Kind::Adapter {
             return Err(Error::checkpoint(&folder, "a whole model, not adapters"));
+        }
+        if config.get("peft_type").is_some() {
+            let base = config.get("base_model_name_or_path").and_then(Value::as_str).unwrap_or("some model");
+            let reason = format!(
+                "adapters of PEFT for {base}, which have another form than those of wgpt; merge them into their base and \
+                 give that folder (in Python: `PeftModel.from_pretrained(..).merge_and_unload().save_pretrained(..)`)"
+            );
+            return Err(Error::checkpoint(&folder, reason));
         }
         let lora = serde_json::from_value(config)
             .map_err(|error| Error::checkpoint(&folder, format!("{}: {error}", kind.config())))?;
@@ -180,7 +190,7 @@ pub fn fingerprint(source: &dyn Source) -> Result<String> {
         }
         add(name.as_bytes());
         for rows in source.parameter(&name)? {
-            let row = &rows.bytes[..rows.format.row_bytes(rows.width)];
+            let row = rows.bytes.get(..rows.format.row_bytes(rows.width)).unwrap_or(&rows.bytes);
             let first = Rows { rows: 1, bytes: row.into(), ..rows };
             add(bytemuck::cast_slice(&first.to_f32()));
         }
@@ -210,7 +220,8 @@ impl Source for Merged {
         if !self.names.contains(&a) || pieces.is_empty() {
             return Ok(pieces);
         }
-        let (rows, width) = (pieces.iter().map(|piece| piece.rows).sum(), pieces[0].width);
+        let (rows, width) =
+            (pieces.iter().map(|piece| piece.rows).sum(), pieces.first().map_or(0, |piece| piece.width));
         let mut weight: Vec<f32> = pieces.iter().flat_map(Rows::to_f32).collect();
         merge(&mut weight, width, &file.to_f32(&a)?, &file.to_f32(&b)?, self.adapters.lora.config.scale());
         let bytes = bytemuck::cast_slice(&weight).to_vec().into();

@@ -88,7 +88,7 @@ impl Source for CheckpointSource {
         let file = &self.model;
         let (rows, width) = match spec.shape[..] {
             [rows, width] => (rows, width),
-            _ => (1, spec.shape[0]),
+            _ => (1, spec.shape.iter().product()),
         };
         let format = huggingface::format(file, name)?;
         Ok(vec![Rows { format, rows, width, bytes: file.stored(name)?.1.into() }])

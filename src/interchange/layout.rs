@@ -103,27 +103,30 @@ impl Layout {
 impl Dialect {
     fn pieces(&self, config: &Config, spec: &ParameterSpec) -> Option<Vec<Piece>> {
         let (module, kind) = spec.name.rsplit_once('.')?;
-        let width = spec.shape.get(1).copied();
+        let (height, width) = (*spec.shape.first()?, spec.shape.get(1).copied());
         let Some((index, layer)) = module.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')) else {
             let (_, theirs) = self.top.iter().find(|(ours, _)| *ours == module)?;
             let name = format!("{theirs}.{kind}");
-            return Some(vec![Piece { name, first: 0, rows: spec.shape[0], width, order: Order::Same }]);
+            return Some(vec![Piece { name, first: 0, rows: height, width, order: Order::Same }]);
         };
         let (_, names) = self.layers.iter().find(|(ours, _)| *ours == layer)?;
         let rows = match names.len() {
-            1 => vec![spec.shape[0]],
+            1 => vec![height],
             2 => vec![config.hidden; 2],
             _ => config.qkv_rows().to_vec(),
         };
         let heads = [config.heads, config.kv_heads];
         let order = |part: usize| match () {
             () if self.transposed.contains(&layer) && width.is_some() => Order::Transposed,
-            () if self.interleaved && layer == "attention.qkv" && part < 2 => Order::Interleaved(heads[part]),
+            // Queries and keys; values are not rotated.
+            () if self.interleaved && layer == "attention.qkv" => {
+                heads.get(part).map_or(Order::Same, |heads| Order::Interleaved(*heads))
+            }
             () => Order::Same,
         };
         let piece = |(part, (name, count)): (usize, (&&str, &usize))| Piece {
             name: format!("{}{index}.{name}.{kind}", self.block),
-            first: rows[..part].iter().sum(),
+            first: rows.iter().take(part).sum(),
             rows: *count,
             width,
             order: order(part),

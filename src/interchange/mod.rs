@@ -2,6 +2,7 @@
 //!
 //! [`open`] accepts any supported model at a path; [`huggingface::save`] and [`gguf::save`] write files that other
 //! programs load.
+#![warn(clippy::indexing_slicing)]
 
 pub mod adapter;
 pub mod arrange;
@@ -67,7 +68,7 @@ fn refuse_others(path: &Path) -> Result<()> {
     }
     let mut head = [0; 512];
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut head)).map_err(Error::io(path, "read"))?;
-    let head = &head[..read];
+    let head = head.get(..read).unwrap_or_default();
     if head.is_empty() {
         return Err(Error::checkpoint(path, "the file is empty; was its download or copy cut off?"));
     }

@@ -53,7 +53,7 @@ impl Part {
 /// [`Error::Shape`] if a shape does not match its data or a name is duplicated; [`Error::Io`], with the old file
 /// intact.
 pub fn write(path: &Path, tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<()> {
-    write_parts(path, &single(tensors), metadata, |index| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data))))
+    write_parts(path, &single(tensors), metadata, |index| Ok(data_of(tensors, index)))
 }
 
 /// Writes a safetensors file atomically; `data` is called for the bytes of one part after the other.
@@ -79,12 +79,18 @@ pub fn write_parts<'a>(
 /// [`Error::Shape`], as for [`write()`].
 pub fn to_bytes(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let (parts, mut bytes) = (single(tensors), Vec::new());
-    let mut data = |index: usize| Ok(Cow::Borrowed(bytemuck::cast_slice(tensors[index].data)));
+    let mut data = |index: usize| Ok(data_of(tensors, index));
     fill(&parts, &header(&parts, metadata)?, &mut data, |part| {
         bytes.extend_from_slice(part);
         Ok(())
     })?;
     Ok(bytes)
+}
+
+/// The bytes of one of the tensors, for a writer that was given all of them as parts.
+#[expect(clippy::indexing_slicing, reason = "there are as many parts as tensors")]
+fn data_of<'a>(tensors: &[NamedTensor<'a>], index: usize) -> Cow<'a, [u8]> {
+    Cow::Borrowed(bytemuck::cast_slice(tensors[index].data))
 }
 
 /// The f32 tensors as parts.
@@ -201,7 +207,9 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn stored(&self, name: &str) -> Result<(Dtype, &[u8])> {
-        Ok((self.info(name)?.dtype, &self.content[self.range(name)?]))
+        let bytes = self.content.get(self.range(name)?);
+        let bytes = bytes.ok_or_else(|| Error::checkpoint(&self.path, format!("tensor '{name}' is cut off")))?;
+        Ok((self.info(name)?.dtype, bytes))
     }
 
     /// Tells the operating system that a tensor's pages are no longer needed. They are read from the file again on the

@@ -123,6 +123,10 @@ impl LoraConfig {
         if self.targets.is_empty() {
             return Err(Error::Config("LoRA without targets: give some of qkv, out, up, down, or all".to_string()));
         }
+        let twice = (1..self.targets.len()).find(|index| self.targets[..*index].contains(&self.targets[*index]));
+        if let Some(index) = twice {
+            return Err(Error::Config(format!("LoRA target '{}' is given twice", self.targets[index].name())));
+        }
         if let Some(last) = self.last.filter(|last| *last == 0 || *last > config.layers) {
             let reason = format!("LoRA in the last {last} blocks: give 1 to {}, the model's blocks", config.layers);
             return Err(Error::Config(reason));
@@ -183,6 +187,8 @@ mod tests {
         let last = LoraConfig { last: Some(1), ..lora.clone() };
         assert_eq!(names(&last.specs(&config)), names(&specs[4..]));
         assert!(LoraConfig { last: Some(3), ..lora.clone() }.validate(&config).is_err());
-        assert!(LoraConfig { rank: 33, ..lora }.validate(&config).is_err());
+        assert!(LoraConfig { rank: 33, ..lora.clone() }.validate(&config).is_err());
+        let twice = LoraConfig { targets: vec![Target::Up, Target::Qkv, Target::Up], ..lora }.validate(&config);
+        assert!(twice.unwrap_err().to_string().contains("'up' is given twice"));
     }
 }

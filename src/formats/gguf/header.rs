@@ -187,8 +187,8 @@ fn place(mut tensors: Vec<TensorInfo>, data: usize, length: usize) -> Result<Vec
     }
     let mut order: Vec<_> = tensors.iter().collect();
     order.sort_by_key(|tensor| tensor.range.start);
-    match order.windows(2).find(|pair| pair[0].range.end > pair[1].range.start) {
-        Some(pair) => Err(format!("tensors '{}' and '{}' overlap", shown(&pair[0].name), shown(&pair[1].name))),
+    match order.iter().zip(order.iter().skip(1)).find(|(one, next)| one.range.end > next.range.start) {
+        Some((one, next)) => Err(format!("tensors '{}' and '{}' overlap", shown(&one.name), shown(&next.name))),
         None => Ok(tensors),
     }
 }
@@ -219,10 +219,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn take(&mut self, count: u64) -> Found<&'a [u8]> {
-        let fits = usize::try_from(count).ok().filter(|&count| count <= self.left());
+        let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
+        let taken = end.and_then(|end| Some((self.bytes.get(self.at..end)?, end)));
         let cut = || format!("wants {count} bytes at byte {} but the file ends after {}", self.at, self.left());
-        let end = self.at + fits.ok_or_else(cut)?;
-        let taken = &self.bytes[self.at..end];
+        let (taken, end) = taken.ok_or_else(cut)?;
         self.at = end;
         Ok(taken)
     }

@@ -50,7 +50,7 @@ impl Metadata {
 
     /// The value of a key, whatever its type.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        self.by_key.get(key).map(|&at| &self.entries[at].1)
+        self.by_key.get(key).and_then(|&at| self.entries.get(at)).map(|(_, value)| value)
     }
 
     /// The value of a key, as in `metadata.get::<u32>("llama.block_count")?`; [`None`] if the key is absent.

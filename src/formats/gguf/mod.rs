@@ -2,6 +2,7 @@
 //!
 //! The format is described in ggml's `docs/gguf.md`. The whole header is checked when a file is opened, so tensors that
 //! it names can be read without further checks.
+#![warn(clippy::indexing_slicing)]
 
 mod header;
 mod metadata;
@@ -103,8 +104,9 @@ impl GgufFile {
     pub fn rows(&self, name: &str) -> Result<Rows<'_>> {
         let info = self.info(name)?;
         let (width, outer) = info.shape.split_last().map_or((1, &[][..]), |(width, outer)| (*width, outer));
-        let bytes = Cow::Borrowed(&self.content[info.range.clone()]);
-        Ok(Rows { format: info.format, rows: outer.iter().product(), width, bytes })
+        // The header's reader has checked that the tensor lies within the file.
+        let bytes = self.content.get(info.range.clone()).ok_or_else(|| self.missing(name))?;
+        Ok(Rows { format: info.format, rows: outer.iter().product(), width, bytes: Cow::Borrowed(bytes) })
     }
 
     /// Tells the operating system that a tensor's pages are no longer needed. They are read from the file again on the
@@ -119,7 +121,10 @@ impl GgufFile {
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
         let at = self.header.by_name.get(name);
-        at.map(|&at| &self.header.tensors[at])
-            .ok_or_else(|| Error::checkpoint(&self.path, format!("no tensor '{name}' in it; is it another model?")))
+        at.and_then(|&at| self.header.tensors.get(at)).ok_or_else(|| self.missing(name))
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::checkpoint(&self.path, format!("no tensor '{name}' in it; is it another model?"))
     }
 }

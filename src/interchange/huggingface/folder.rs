@@ -1,7 +1,7 @@
 //! A Hugging Face folder as a source of weights.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     path::{Component, Path, PathBuf},
 };
 
@@ -55,8 +55,8 @@ impl Folder {
         let mut place = HashMap::new();
         for (index, file) in files.iter().enumerate() {
             for name in file.names() {
-                if let Some(other) = place.insert(name.clone(), index) {
-                    let reason = format!("tensor '{name}' is in {} as well", files[other].path().display());
+                if let Some(other) = place.insert(name.clone(), index).and_then(|other| files.get(other)) {
+                    let reason = format!("tensor '{name}' is in {} as well", other.path().display());
                     return Err(Error::checkpoint(file.path(), reason));
                 }
             }
@@ -77,7 +77,7 @@ impl Folder {
     /// The file that holds a piece, and the piece's name in it.
     fn find<'a>(&self, piece: &'a Piece) -> Result<(&TensorFile, &'a str)> {
         let names = [Some(&piece.name[..]), names::without_prefix(&piece.name)];
-        let found = names.into_iter().flatten().find_map(|name| Some((&self.files[*self.place.get(name)?], name)));
+        let found = names.into_iter().flatten().find_map(|name| Some((self.files.get(*self.place.get(name)?)?, name)));
         found.ok_or_else(|| Error::checkpoint(&self.path, format!("no tensor '{}' in it", piece.name)))
     }
 
@@ -155,10 +155,11 @@ fn files(folder: &Path) -> Result<Vec<TensorFile>> {
         if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
             return Err(wrong(format!("weight_map says that '{tensor}' is in {file}, which is no file name")));
         }
-        if !shards.contains_key(name) {
-            shards.insert(name, TensorFile::open(&folder.join(name))?);
-        }
-        if !shards[name].contains(tensor) {
+        let shard = match shards.entry(name) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(TensorFile::open(&folder.join(name))?),
+        };
+        if !shard.contains(tensor) {
             return Err(wrong(format!("weight_map says that '{tensor}' is in {name}, but it is not")));
         }
     }

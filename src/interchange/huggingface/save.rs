@@ -49,6 +49,7 @@ pub fn save(source: &dyn Source, codec: Option<&TextCodec>, folder: &Path, forma
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     tensors::write_parts(&folder.join("model.safetensors"), &parts, &metadata, |index| {
+        #[expect(clippy::indexing_slicing, reason = "there are as many parts as places")]
         let (spec, piece) = places[index];
         let bytes = piece_bytes(source, spec, piece, format)?;
         source.done(&spec.name);

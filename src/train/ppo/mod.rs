@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    feedback::LARGEST_SCORE,
     infer::{
         batch::{self, Request, continue_all},
         sampler::Sampling,
@@ -228,12 +229,12 @@ impl Ppo {
             expected: prompt.expected.as_deref(),
         });
         let scores = self.judge.score(&said.collect::<Vec<_>>())?;
-        match scores.len() == episodes.len() && scores.iter().all(|score| score.is_finite()) {
+        match scores.len() == episodes.len() && scores.iter().all(|score| f64::from(*score).abs() <= LARGEST_SCORE) {
             true => Ok(scores),
             false => Err(Error::Judge {
                 judge: self.settings.judge.clone(),
                 reason: format!(
-                    "gave {} scores for {} answers, or scores that are not numbers",
+                    "gave {} scores for {} answers, or scores that are no numbers from -{LARGEST_SCORE:e} to {LARGEST_SCORE:e}",
                     scores.len(),
                     episodes.len()
                 ),
