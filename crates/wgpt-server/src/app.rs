@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     json::mask::Vocabulary,
+    memory::Memory,
     metrics::Metrics,
     problem::{Problem, short},
     worker::Worker,
@@ -46,6 +47,10 @@ pub struct Limits {
     pub patience: Duration,
     /// Time limit for a client that does not read what is sent.
     pub stalled: Duration,
+    /// Bytes that large bodies may take together while they arrive.
+    pub bodies: usize,
+    /// Bytes that the values of large bodies may take together while they are read.
+    pub values: usize,
 }
 
 impl Default for Limits {
@@ -60,6 +65,8 @@ impl Default for Limits {
             idle: seconds(30),
             patience: seconds(30),
             stalled: seconds(30),
+            bodies: 32 << 20,
+            values: 96 << 20,
         }
     }
 }
@@ -153,6 +160,8 @@ pub struct App {
     pub facts: Facts,
     /// Limits.
     pub limits: Limits,
+    /// What bodies may take together.
+    pub memory: Memory,
     /// The key that requests must send, if there is one.
     pub key: Option<String>,
     /// The folder of the runs.

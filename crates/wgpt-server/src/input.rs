@@ -9,18 +9,35 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use super::problem::{Problem, short};
+use super::{
+    memory::{Held, Memory},
+    problem::{Problem, short},
+};
 use wgpt::content::without_mark;
 
 /// Bytes beyond the limit that are still read and discarded: a client reads the error only after sending its whole
 /// body.
 const THROWN: usize = 16 << 20;
 
-/// Reads a body of at most `limit` bytes within `patience`.
+/// A body, and the memory that it takes.
+pub struct ReadBody {
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// The memory.
+    pub held: Held,
+}
+
+/// Reads a body of at most `limit` bytes within `patience`, into memory that it shares with others.
 ///
 /// # Errors
-/// 413 if it is longer, 408 if it takes longer, 400 if it is cut off.
-pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
+/// 413 if it is longer, 408 if it takes longer, 400 if it is cut off, 503 if others take all memory for too long.
+pub async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    patience: Duration,
+    memory: &Memory,
+) -> Result<ReadBody, Problem> {
     let long = || {
         let reason = format!("the body has more than {limit} bytes, the most that this server takes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
@@ -30,7 +47,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
         return Err(long());
     }
     let all = async {
-        let mut bytes = Vec::with_capacity(told.unwrap_or(0).min(limit));
+        let (mut bytes, mut held) = (Vec::new(), Held::default());
         let mut count = 0;
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame = frame.map_err(|error| Problem::bad(format!("the body was cut off: {error}")))?;
@@ -40,12 +57,13 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
                 return Err(long());
             }
             if count > limit {
-                bytes = Vec::new();
+                (bytes, held) = (Vec::new(), Held::default());
             } else {
+                memory.grow(&mut held, count).await?;
                 bytes.extend_from_slice(&data);
             }
         }
-        if count > limit { Err(long()) } else { Ok(bytes) }
+        if count > limit { Err(long()) } else { Ok(ReadBody { bytes, held }) }
     };
     let late = |_| {
         let reason = format!("the body did not arrive within {} s", patience.as_secs());
@@ -54,9 +72,13 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize, patience: D
     tokio::time::timeout(patience, all).await.map_err(late)?
 }
 
-/// A JSON object whose fields are checked when they are read. A null field counts as absent.
-#[derive(Clone, Debug)]
-pub struct Fields(Map<String, Value>);
+/// A JSON object whose fields are checked when they are read. A null field counts as absent. The memory that it takes is
+/// shared with other requests, so it should be dropped before anything is waited for.
+#[derive(Debug)]
+pub struct Fields {
+    fields: Map<String, Value>,
+    _held: Held,
+}
 
 impl Fields {
     /// Parses a body.
@@ -64,8 +86,16 @@ impl Fields {
     /// # Errors
     /// 400 with the line and column of the error.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        Self::parse_into(bytes, Held::default())
+    }
+
+    /// Parses a body into memory that was taken for its values.
+    ///
+    /// # Errors
+    /// 400 with the line and column of the error.
+    pub fn parse_into(bytes: &[u8], held: Held) -> Result<Self, Problem> {
         match serde_json::from_slice(without_mark(bytes)) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Value::Object(fields)) => Ok(Self { fields, _held: held }),
             Ok(_) => Err(Problem::bad("the body is not a JSON object")),
             Err(error) => Err(Problem::bad(format!("the body is not valid JSON in UTF-8: {error}"))),
         }
@@ -73,7 +103,7 @@ impl Fields {
 
     /// A field, if it is present.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+        self.fields.get(name).filter(|value| !value.is_null())
     }
 
     /// A required field.
@@ -210,7 +240,8 @@ mod tests {
     fn long_bodies_are_cut_off() {
         let read = |headers: &HeaderMap, body: Body| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            runtime.block_on(read(headers, body, 8, Duration::from_millis(20)))
+            let memory = Memory::new(1 << 20, 1 << 20, Duration::from_millis(20));
+            runtime.block_on(read(headers, body, 8, Duration::from_millis(20), &memory)).map(|body| body.bytes)
         };
         assert_eq!(read(&HeaderMap::new(), Body::from("12345678")).unwrap(), b"12345678");
         let long = read(&HeaderMap::new(), Body::from("123456789")).unwrap_err();

@@ -16,6 +16,7 @@ pub mod feedback;
 pub mod guard;
 pub mod input;
 pub mod json;
+pub mod memory;
 pub mod metrics;
 pub mod native;
 pub mod openai;
@@ -45,6 +46,7 @@ use tokio::{
 use self::{
     app::{App, Facts, Limits, Secrets, ServedModel},
     guard::Hosts,
+    memory::Memory,
     metrics::Metrics,
     router::{Gate, Line},
     worker::Worker,
@@ -137,6 +139,7 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let store = StoreThread::start(self.feedback.clone())?;
         let app = Arc::new(App {
+            memory: Memory::new(self.limits.bodies, self.limits.values, self.limits.patience),
             models: self.models.into_iter().map(Arc::new).collect(),
             worker,
             metrics: metrics.clone(),

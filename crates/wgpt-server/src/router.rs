@@ -130,13 +130,14 @@ impl Default for Client {
 /// Reads a request's body.
 ///
 /// # Errors
-/// 413, 408 or 400; see [`input::read`] and [`Fields::parse`].
+/// 413, 408, 400 or 503; see [`input::read`], [`Memory::values`](crate::memory::Memory::values) and [`Fields::parse`].
 pub async fn asked(app: &App, request: Request) -> Result<ReadRequest, Problem> {
     let (parts, body) = request.into_parts();
-    let bytes = input::read(&parts.headers, body, app.limits.body, app.limits.patience).await?;
+    let body = input::read(&parts.headers, body, app.limits.body, app.limits.patience, &app.memory).await?;
+    let held = app.memory.values(&body.bytes).await?;
     let spent = parts.extensions.get::<Arc<TokenCounts>>().cloned().unwrap_or_default();
     let client = parts.extensions.get::<Client>().copied().unwrap_or_default();
-    Ok(ReadRequest { fields: Fields::parse(&bytes)?, spent, client })
+    Ok(ReadRequest { fields: Fields::parse_into(&body.bytes, held)?, spent, client })
 }
 
 /// Reports that the server is up, and the number of running and waiting requests.

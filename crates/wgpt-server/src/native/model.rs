@@ -46,9 +46,9 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
     let ReadRequest { fields, .. } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let missing = || Problem::field("text", "is missing");
-    let text = fields.text("text")?.ok_or_else(missing)?.to_string();
+    fields.text("text")?.ok_or_else(missing)?;
     let body = App::aside(move || {
-        let ids = model.codec.read(&text)?;
+        let ids = model.codec.read(fields.text("text")?.unwrap_or_default())?;
         // A text may have a million tokens, which as values would take a gigabyte.
         let mut body = String::from("{\"tokens\":[");
         for (index, id) in ids.into_iter().enumerate() {
@@ -71,6 +71,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let model = app.model(None)?;
     let (reader, text) = (model.clone(), fields.text("text")?.map(str::to_string));
     let messages = fields.get("messages").map(chat::messages).transpose()?;
+    drop(fields);
     let ids = App::aside(move || match (text, messages) {
         (Some(text), None) => Ok(reader.codec.read(&text)?),
         (None, Some(messages)) => reader.prompt(&messages),
@@ -114,6 +115,7 @@ pub async fn reward(State(app): State<Arc<App>>, request: Request) -> Result<Res
     }
     let text = |answer: &Value| Ok((messages.clone(), answer.as_str().ok_or_else(wrong)?.to_string()));
     let texts = answers.iter().map(text).collect::<Result<Vec<_>, Problem>>()?;
+    drop(fields);
     Ok(ok(&json!({ "rewards": app.worker.reward(&app.worker.place(client.0)?, texts).await? })))
 }
 

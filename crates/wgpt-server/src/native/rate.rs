@@ -27,6 +27,7 @@ const NAME: usize = 200;
 pub async fn rate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let ReadRequest { fields, .. } = router::asked(&app, request).await?;
     let rating = read(&fields, &app.models[0].name)?;
+    drop(fields);
     let (id, new) = app.store.keep(rating).await?;
     Ok(ok(&json!({ "stored": true, "new": new, "id": id })))
 }

@@ -43,6 +43,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let options = Options::read(&fields, &app.limits, &app.secrets, app.facts.config.vocabulary)?;
     let ids = fields.get("top_logits").is_some();
     let (telling, messages) = (telling(&fields)?, messages(fields.need("messages")?)?);
+    drop(fields);
     let reader = model.clone();
     let prompt = App::aside(move || reader.prompt(&messages)).await?;
     spent.prompt(prompt.len());

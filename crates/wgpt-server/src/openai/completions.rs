@@ -51,8 +51,8 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     if echo && telling.tokens {
         return Err(Problem::field("echo", "cannot be combined with logprobs"));
     }
-    let (reader, prompt) = (model.clone(), fields.need("prompt")?.clone());
-    let prompts = App::aside(move || prompts(&reader, &prompt, vocabulary)).await?;
+    let reader = model.clone();
+    let prompts = App::aside(move || prompts(&reader, fields.need("prompt")?, vocabulary)).await?;
     if prompts.len() * options.choices > MOST {
         return Err(Problem::field("prompt", format!("at most {MOST} answers are allowed in one request")));
     }

@@ -42,8 +42,8 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
         ));
     }
     let window = app.facts.window;
-    let (reader, input, vocabulary) = (model.clone(), fields.need("input")?.clone(), app.facts.config.vocabulary);
-    let texts = App::aside(move || texts(&reader, &input, vocabulary)).await?;
+    let (reader, vocabulary) = (model.clone(), app.facts.config.vocabulary);
+    let texts = App::aside(move || texts(&reader, fields.need("input")?, vocabulary)).await?;
     // A text is one forward pass, limited in length so that it does not delay other requests for long.
     if let Some(long) = texts.iter().map(Vec::len).find(|length| *length > window) {
         let reason = format!("a text of {long} tokens does not fit in the context of {window}; give shorter texts");
