@@ -26,7 +26,7 @@ export function answerNode(answer, acts = {}) {
     let seen = null;
     const paint = () => {
         node.classList.toggle("growing", grows(answer));
-        grow(answer.content);
+        grow(answer.content, !grows(answer));
         status.replaceChildren(...statusOf(answer));
         const now = [answer.state, answer.rating, answer.showTokens, answer.note].join();
         if (now === seen) return;

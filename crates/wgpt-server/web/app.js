@@ -3,10 +3,10 @@
 import { about, introduce, trouble, useKey } from "./api.js";
 import { el } from "./dom.js";
 import { actions, openShortcuts } from "./keys.js";
-import { notice } from "./notice.js";
+import { notice, remark } from "./notice.js";
 import { openSettings } from "./settings.js";
 import { drawRail } from "./rail.js";
-import { change, onChange } from "./store.js";
+import { change, onChange, onLack } from "./store.js";
 import { toggleTheme } from "./theme.js";
 import { language, t } from "./words.js";
 import * as chat from "./chat.js";
@@ -16,7 +16,9 @@ import * as training from "./training.js";
 
 const views = { chat, inside, training, feedback };
 const main = document.getElementById("main");
+const remarks = document.getElementById("remarks");
 let leave = null;
+let lack = null;
 
 /** The view named by the address. */
 const current = () => {
@@ -35,6 +37,16 @@ function show() {
     main.replaceChildren();
     actions.view = {};
     leave = views[name].show(main) ?? null;
+}
+
+/** Says what the browser does not store, until that is read. */
+function drawRemark() {
+    const read = () => {
+        lack = null;
+        drawRemark();
+        main.focus({ preventScroll: true });
+    };
+    remarks.replaceChildren(...(lack ? [remark(t(`storage_${lack}`), read)] : []));
 }
 
 /** Asks for the key if the server requires one. */
@@ -81,9 +93,14 @@ Object.assign(actions.everywhere, {
 
 onChange((changes) => {
     if ("language" in changes) {
+        drawRemark();
         show();
         main.focus({ preventScroll: true });
     }
+});
+onLack((why) => {
+    lack = why;
+    drawRemark();
 });
 document.getElementById("skip").addEventListener("click", (event) => {
     event.preventDefault();

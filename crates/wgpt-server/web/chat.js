@@ -125,6 +125,11 @@ async function noted(answer, store, undo = () => {}) {
     remember();
 }
 
+// A page that is left may be closed, or reloaded, without another word.
+const left = () => busy() && remember();
+window.addEventListener("pagehide", left);
+document.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && left());
+
 const stop = () => {
     const some = busy();
     running.forEach((one) => one.abort());

@@ -1,7 +1,7 @@
 // The field for writing messages, and the switches beside it.
 
 import { about } from "./api.js";
-import { announce, el, hidden } from "./dom.js";
+import { announce, composes, el, hidden } from "./dom.js";
 import { icon } from "./icons.js";
 import { openSettings } from "./settings.js";
 import { change, kept, keep, onChange, settings } from "./store.js";
@@ -17,7 +17,7 @@ onChange(() => hear());
 export function composer({ send, stop, busy, fresh, history, blocked, pick }) {
     const placeholder = t(about.chats === false ? "write_text" : "write");
     const area = el("textarea", {
-        id: "message", rows: 1, placeholder, "aria-label": t("message"), maxlength: 100000, value: kept("draft", ""),
+        id: "message", rows: 1, placeholder, "aria-label": t("message"), value: kept("draft", ""),
     });
     const button = el("button.primary.send", { type: "submit" });
     const compare = el(
@@ -87,13 +87,13 @@ export function composer({ send, stop, busy, fresh, history, blocked, pick }) {
         update();
     });
     area.addEventListener("keydown", (event) => {
+        if (composes(event)) return;
         // Right after sending, the focus is still in this field.
         if (blocked() && area.value === "" && ["1", "2"].includes(event.key)) {
             event.preventDefault();
             pick(Number(event.key) - 1);
         }
-        // While an input method is composing (Chinese, Japanese), Enter belongs to it.
-        if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+        if (event.key !== "Enter" || event.shiftKey) return;
         event.preventDefault();
         if (!busy()) submit();
     });

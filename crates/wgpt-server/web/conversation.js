@@ -24,12 +24,13 @@ function restored(before) {
     return Array.isArray(before) ? before.filter(fine).map(revived) : [];
 }
 
-/** Marks an answer as stopped if it was being written when the page was closed. */
+/** Marks an answer as stopped if it was not complete when the page was closed. */
 function revived(message) {
     if (message.role === "choice") return { ...message, answers: message.answers.map(revived) };
     if (message.role !== "assistant") return message;
-    const writing = ["reading", "writing"].includes(message.state);
-    return { ...message, tokens: [], state: writing ? "stopped" : message.state };
+    // Some browsers end all requests of a page that is left before they tell the page, which takes that for a failure.
+    const complete = !["reading", "writing", "failed"].includes(message.state);
+    return { ...message, tokens: [], state: complete ? message.state : "stopped" };
 }
 
 /** Messages without the parts that only this page view needs. */
@@ -58,12 +59,14 @@ export function spoken({ messages }, end = messages.length) {
     return [...system, ...said.map(({ role, content }) => ({ role, content }))];
 }
 
+/** The earlier conversations without the oldest, if they need less room; null if there is nothing to leave out. */
+const withoutOldest = (all) => (all.length > 0 ? all.slice(0, -1) : null);
+
 /** Begins a new conversation. The current one is added to the earlier ones, whose oldest are dropped if needed. */
 export function begin(messages = []) {
-    let all = earlier();
+    const all = earlier();
     if (conversation.messages.length > 0) all.unshift({ time: Date.now(), messages: plainly(conversation.messages) });
-    all = all.slice(0, MOST);
-    while (!keep("earlier", all) && all.length > 0) all.pop();
+    keep("earlier", all.slice(0, MOST), withoutOldest);
     conversation.messages = messages;
     remember();
 }
@@ -76,4 +79,4 @@ export function reopen(index) {
 }
 
 /** Deletes an earlier conversation. */
-export const drop = (index) => keep("earlier", earlier().filter((_, other) => other !== index));
+export const drop = (index) => keep("earlier", earlier().filter((_, other) => other !== index), withoutOldest);

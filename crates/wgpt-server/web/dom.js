@@ -56,6 +56,12 @@ export async function copy(text) {
     }
 }
 
+/**
+ * Whether a key belongs to an input method (Chinese, Japanese) that is composing. Safari ends the composition before it
+ * reports the key that ended it, but marks that key with the code 229 as well.
+ */
+export const composes = (event) => event.isComposing || event.keyCode === 229;
+
 /** Calls `work` at most once per frame, with the latest arguments. */
 export function perFrame(work) {
     let asked = false;

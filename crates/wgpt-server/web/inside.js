@@ -4,7 +4,7 @@ import { json, trouble } from "./api.js";
 import { Attention, enlarged, heads } from "./attention.js";
 import { conversation, spoken } from "./conversation.js";
 import { distribution } from "./distribution.js";
-import { announce, el } from "./dom.js";
+import { announce, composes, el } from "./dom.js";
 import { icon } from "./icons.js";
 import { actions } from "./keys.js";
 import { looks } from "./looks.js";
@@ -56,7 +56,7 @@ export function show(main) {
     );
     area.addEventListener("input", () => (state.text = area.value));
     area.addEventListener("keydown", (event) => {
-        if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+        if (event.key !== "Enter" || event.shiftKey || composes(event)) return;
         event.preventDefault();
         form.requestSubmit();
     });

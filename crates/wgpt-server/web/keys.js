@@ -1,6 +1,6 @@
 // Keyboard shortcuts. Single letters work while no text is being typed; Esc and the message field's keys always work.
 
-import { el } from "./dom.js";
+import { composes, el } from "./dom.js";
 import { dialog } from "./dialog.js";
 import { t } from "./words.js";
 
@@ -20,7 +20,7 @@ const typing = (node) => node instanceof HTMLElement
         || (node.tagName === "INPUT" && !["checkbox", "range", "radio"].includes(node.type)));
 
 document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || composes(event)) return;
     if (document.querySelector("dialog[open]")) return;
     if (event.key === "Escape") {
         if (actions.view.stop?.()) event.preventDefault();

@@ -16,14 +16,25 @@ const DASHES = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 /** Lists and quotes nested deeper than this are shown as plain text. */
 const DEPTH = 8;
 
-/** The blocks of a text: `{kind, source, lines, ...}`; a block's source changes exactly when its nodes do. */
-export function blocks(text) {
+/** A last block of more characters is not rebuilt with every piece of a growing text. */
+const LARGE = 4000;
+
+/**
+ * The blocks of a text: `{kind, source, lines, start, ...}`; a block's source changes exactly when its nodes do. `start`
+ * is where a block begins, counted from `offset`.
+ */
+export function blocks(text, offset = 0) {
     const lines = text.split("\n");
     const found = [];
     let at = 0;
+    let start = offset;
+    const pass = (own) => {
+        start += own.length + 1;
+        return own;
+    };
     const add = (kind, end, more = {}) => {
         const own = lines.slice(at, end);
-        found.push({ kind, lines: own, source: own.join("\n"), ...more });
+        found.push({ kind, lines: own, start, source: pass(own.join("\n")), ...more });
         at = end;
     };
     const until = (from, stop) => {
@@ -34,8 +45,10 @@ export function blocks(text) {
     while (at < lines.length) {
         const line = lines[at];
         const fence = FENCE.exec(line);
-        if (line.trim() === "") at += 1;
-        else if (fence) {
+        if (line.trim() === "") {
+            pass(line);
+            at += 1;
+        } else if (fence) {
             const close = until(at + 1, (line) => line.trim().startsWith(fence[1]) && /^\s*[`~]+\s*$/.test(line));
             add("code", Math.min(close + 1, lines.length), { language: fence[2], closed: close < lines.length });
         } else if (HEADING.test(line)) add("heading", at + 1);
@@ -80,14 +93,14 @@ function node(block, depth) {
 }
 
 function codeBlock({ lines, language, closed }) {
-    const text = lines.slice(1, closed ? -1 : undefined).join("\n");
+    const shown = el("code", {}, lines.slice(1, closed ? -1 : undefined).join("\n"));
     const button = el("button.copy", { type: "button", "aria-label": t("copy_code") }, icon("copy"));
     button.addEventListener("click", async () => {
-        if (await copy(text)) button.replaceChildren(icon("check"));
+        if (await copy(shown.textContent)) button.replaceChildren(icon("check"));
         setTimeout(() => button.replaceChildren(icon("copy")), 1500);
     });
     const head = el("div.codehead", {}, el("span", {}, language || t("code")), button);
-    return el("div.codeblock", {}, head, el("pre", { tabindex: "0" }, el("code", {}, text)));
+    return el("div.codeblock", {}, head, el("pre", { tabindex: "0" }, shown));
 }
 
 function list(lines, depth) {
@@ -118,17 +131,50 @@ function table(lines) {
     return el("div.tablebox", { tabindex: "0" }, el("table", {}, el("thead", {}, row(lines[0], "th")), body));
 }
 
-/** Shows a growing text in `root`. Returns a function to call with the whole text so far. */
+/** A text node at the end of a block's nodes, for text that is not built into the block yet. */
+function tailOf(made, { kind, source }) {
+    const places = made.querySelectorAll(kind === "code" ? "code" : "p, li, td");
+    // Building a line drops the spaces at its end.
+    const tail = document.createTextNode(kind === "code" ? "" : /\s*$/.exec(source)[0]);
+    (places[places.length - 1] ?? made).append(tail);
+    return tail;
+}
+
+/**
+ * Shows a growing text in `root`. Returns a function to call with the whole text so far, and whether it is complete.
+ *
+ * The work is proportional to the text's final length. More text can change the last two blocks only (the last may turn
+ * out to go on with the list before it), so only they are read again. A last block that is already large gets further
+ * text as it is, and is rebuilt when it has grown by a quarter, or is finished.
+ */
 export function growing(root) {
-    let shown = [];
-    return (text) => {
-        const next = blocks(text);
-        let same = 0;
-        while (same < shown.length && same < next.length && shown[same].source === next[same].source
-            && shown[same].kind === next[same].kind) same += 1;
-        while (root.childNodes.length > same) root.lastChild.remove();
-        root.append(...next.slice(same).map((block) => node(block, 0)));
-        shown = next;
+    let before = "";
+    const shown = [];
+    return (text, complete = true) => {
+        if (!text.startsWith(before)) shown.length = 0;
+        before = text;
+        const old = shown.splice(Math.max(0, shown.length - 2));
+        const start = old[0]?.start ?? 0;
+        const next = blocks(text.slice(start), start);
+        next.forEach((block, index) => {
+            const was = old[index];
+            const grows = !complete && index === next.length - 1;
+            const goesOn = was?.kind === block.kind && block.source.startsWith(was.source);
+            const more = goesOn ? block.source.slice(was.source.length) : "";
+            const place = root.childNodes[shown.length];
+            if (goesOn && more === "" && (grows || !was.tail)) shown.push(was);
+            else if (goesOn && grows && was.built > LARGE && block.source.length < was.built * 1.25) {
+                const tail = was.tail ?? tailOf(place, was);
+                tail.appendData(more);
+                shown.push({ ...block, tail, built: was.built });
+            } else {
+                const made = node(block, 0);
+                if (place) place.replaceWith(made);
+                else root.append(made);
+                shown.push({ ...block, built: block.source.length });
+            }
+        });
+        while (root.childNodes.length > shown.length) root.lastChild.remove();
     };
 }
 

@@ -11,6 +11,12 @@ export function notice(trouble, again) {
     return el("div.notice", { role: "alert" }, icon("warning"), el("p", {}, words), button);
 }
 
+/** A remark with a button that removes it; `removed()` is called then. */
+export function remark(words, removed) {
+    const button = el("button.tool", { type: "button", title: t("close"), "aria-label": t("close"), onclick: removed }, icon("close"));
+    return el("div.notice", { role: "status" }, icon("warning"), el("p", {}, words), button);
+}
+
 /** A command for a terminal, with a button that copies it. */
 export function command(text) {
     const button = el("button.copy", { type: "button", "aria-label": t("copy") }, icon("copy"));

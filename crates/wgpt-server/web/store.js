@@ -1,4 +1,5 @@
-// Settings and conversations in the browser's storage. All of it is optional: the page also works without storage.
+// Settings and conversations in the browser's storage. What the browser does not store, the page remembers for as long
+// as it is open.
 
 const DEFAULTS = {
     temperature: 0.7,
@@ -13,24 +14,62 @@ const DEFAULTS = {
     compare: false,
 };
 
+/** What the browser did not store, as JSON by name. */
+const unstored = new Map();
+
+/** Why the browser stores nothing (`none`) or nothing more (`full`), once that is known. */
+let lack = null;
+let hearLack = () => {};
+
+/** Calls `hear` with the reason when it turns out that the browser does not store everything; at most once. */
+export function onLack(hear) {
+    hearLack = hear;
+    if (lack) hear(lack);
+}
+
+function lacks(error) {
+    if (lack) return;
+    lack = error?.name === "QuotaExceededError" ? "full" : "none";
+    hearLack(lack);
+}
+
+function stored(name) {
+    try {
+        return localStorage.getItem(`wgpt.${name}`);
+    } catch (error) {
+        lacks(error);
+        return null;
+    }
+}
+
 /** A stored value, or `otherwise`. */
 export function kept(name, otherwise) {
+    const text = unstored.get(name) ?? stored(name);
     try {
-        const text = localStorage.getItem(`wgpt.${name}`);
         return text === null ? otherwise : JSON.parse(text);
     } catch {
         return otherwise;
     }
 }
 
-/** Stores a value; returns false if the browser has no room or no storage. */
-export function keep(name, value) {
-    try {
-        localStorage.setItem(`wgpt.${name}`, JSON.stringify(value));
-        return true;
-    } catch {
-        return false;
+/**
+ * Stores a value. If there is no room for it, `less(value)` may return a smaller one to store instead, or null; the
+ * whole value is then there until the page is closed.
+ */
+export function keep(name, value, less = () => null) {
+    let refused = null;
+    for (let part = value; part !== null; part = less(part)) {
+        try {
+            localStorage.setItem(`wgpt.${name}`, JSON.stringify(part));
+            if (part === value) unstored.delete(name);
+            else unstored.set(name, JSON.stringify(value));
+            return;
+        } catch (error) {
+            refused = error;
+        }
     }
+    unstored.set(name, JSON.stringify(value));
+    lacks(refused);
 }
 
 /** The settings; missing values and values of the wrong type are replaced by defaults. */

@@ -29,6 +29,8 @@ export const english = {
     enter: "Enter",
     trouble_refused: "The server did not accept this.",
     trouble_broken: "Something went wrong on the server.",
+    storage_none: "This browser stores nothing for this page: chats and settings last until the page is closed.",
+    storage_full: "There is no room left in this browser: what is new lasts until the page is closed. Deleting earlier chats makes room.",
     no_json: "{path} did not answer with JSON.",
 
     message: "Message",

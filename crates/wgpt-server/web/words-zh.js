@@ -29,6 +29,8 @@ export const chinese = {
     enter: "进入",
     trouble_refused: "服务器没有接受这个请求。",
     trouble_broken: "服务器出错了。",
+    storage_none: "浏览器没有为此页面存储任何内容：对话和设置只保留到页面关闭为止。",
+    storage_full: "浏览器为此页面提供的空间已满：新的内容只保留到页面关闭为止。删除以前的对话可以腾出空间。",
     no_json: "{path} 的回应不是 JSON。",
 
     message: "消息",

@@ -67,7 +67,8 @@ export async function keyboard(check) {
         await page.waitForSelector("nav >> text=训练");
     });
 
-    for (const [name, size] of [["phone", { width: 390, height: 844 }], ["desk", {}]]) {
+    // The last is what a window of 1280 x 1024 has at 400 %.
+    for (const [name, size] of [["phone", { width: 390, height: 844 }], ["desk", {}], ["enlarged", { width: 320, height: 256 }]]) {
         await check(`nothing is cut off or without a name: ${name}`, size, async (page) => {
             for (const view of VIEWS) {
                 await page.goto(`${page.url().split("#")[0]}#/${view}`);
@@ -77,4 +78,41 @@ export async function keyboard(check) {
             }
         });
     }
+
+    const talk = [{ role: "user", content: "What is a cat?" }, { role: "assistant", content: "A furry animal. ".repeat(40), state: "done", sampling: {} }];
+    const enlarged = { width: 320, height: 256, before: { "wgpt.conversation": talk } };
+    await check("at 400 % there is room to read and write, and everything can be reached", enlarged, async (page) => {
+        await page.waitForSelector(".told .acts");
+        const lines = "a line\n".repeat(12);
+        for (const written of ["", lines]) {
+            await page.fill("#message", written);
+            const room = await page.evaluate(() => {
+                const { top, bottom } = document.querySelector(".scroll").getBoundingClientRect();
+                const field = document.querySelector("#message").getBoundingClientRect();
+                return { read: bottom - top, write: Math.min(field.bottom, innerHeight) - field.top };
+            });
+            expect(room.read >= 64 && room.write >= 32, `room for ${JSON.stringify(room)} pixels`);
+        }
+        // Everything that can be pressed is in the window, at the latest when it is scrolled to, and nothing covers it.
+        const lost = await page.evaluate(() => [...document.querySelectorAll("button, a[href], textarea")].filter((node) => {
+            if (node.id === "skip" || !node.checkVisibility()) return false;
+            node.scrollIntoView({ block: "nearest" });
+            const { left, right, top, bottom } = node.getBoundingClientRect();
+            const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+            return left < -1 || right > innerWidth + 1 || !node.contains(document.elementFromPoint(x, y));
+        }).map((node) => node.outerHTML.slice(0, 90)));
+        equal(lost, [], "what cannot be reached");
+        equal(await page.evaluate(() => [scrollX, scrollY]), [0, 0], "the page itself does not scroll");
+        for (const [key, words] of [["s", ".settings"], ["?", ".keys"]]) {
+            await page.locator("main").focus();
+            await page.keyboard.press(key);
+            await page.waitForSelector(`dialog[open] ${words}`);
+            const wide = await page.evaluate(() => {
+                const box = document.querySelector("dialog");
+                return box.scrollWidth > box.clientWidth + 1 || box.getBoundingClientRect().bottom > innerHeight;
+            });
+            expect(!wide, `the dialog with ${words} is cut off`);
+            await page.keyboard.press("Escape");
+        }
+    });
 }

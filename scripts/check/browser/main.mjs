@@ -4,8 +4,10 @@
 // With --wgpt the ratings are read from the database with `wgpt feedback list`; otherwise the server is asked.
 
 import { chat } from "./chat.mjs";
+import { composing } from "./composing.mjs";
 import { inside } from "./inside.mjs";
 import { keyboard } from "./keyboard.mjs";
+import { lasting } from "./lasting.mjs";
 import { modules } from "./modules.mjs";
 import { figures } from "./figures.mjs";
 import { given, verdict, visitors } from "./visitors.mjs";
@@ -13,5 +15,5 @@ import { given, verdict, visitors } from "./visitors.mjs";
 const options = given({});
 if (!options.url) throw new Error("give the server's address: --url http://127.0.0.1:8080");
 const { check, end } = await visitors(options);
-for (const checks of [modules, keyboard, chat, inside, figures]) await checks(check);
+for (const checks of [modules, keyboard, composing, chat, lasting, inside, figures]) await checks(check);
 verdict(await end());

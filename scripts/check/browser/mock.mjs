@@ -21,6 +21,7 @@ const LAYERS = 30;
 const HEADS = 9;
 const started = Date.now();
 let empty = false;
+let writing = 0;
 const stored = [];
 
 const sleep = (time) => new Promise((resolve) => setTimeout(resolve, time));
@@ -56,6 +57,8 @@ async function chat(request, response) {
     if (text.includes("busy")) return refuse(response, 429, "the queue is full: it holds 64 waiting answers; try again later", "queue_full");
     if (text.includes("context is")) return refuse(response, 400, "the prompt has 2100 tokens, the model's context 2048", "context_length_exceeded");
     if (text.includes("defect")) return refuse(response, 500, "the device was lost", "internal");
+    writing += 1;
+    response.on("close", () => (writing -= 1));
     response.writeHead(200, { "content-type": "text/event-stream", "content-security-policy": POLICY });
     const event = (choice) => response.write(`data: ${JSON.stringify({ object: "chat.completion.chunk", choices: [{ index: 0, finish_reason: null, ...choice }] })}\n\n`);
     const pause = text.includes("slow") ? 250 : 22;
@@ -126,6 +129,7 @@ async function handle(request, response) {
         empty = pathname === "/mock/empty";
         return send(response, 200, { empty });
     }
+    if (pathname === "/metrics") return send(response, 200, `wgpt_running ${writing}\n`, "text/plain");
     if (pathname === "/wgpt/about") return send(response, 200, ABOUT);
     if (pathname === "/v1/chat/completions" || pathname === "/v1/completions") return chat(request, response);
     if (pathname === "/tokenize") return send(response, 200, { tokens: textTokens((await body(request)).text) });

@@ -55,6 +55,42 @@ export async function modules(check) {
         equal(kept, { same: true, equal: true }, "growing");
     });
 
+    await check("a text looks the same whichever way it grew", {}, async (page) => {
+        const wrong = await page.evaluate(async () => {
+            const { growing, markdown } = await import("/web/markdown.js");
+            const parts = ["a", " b ", "\n", "\n\n", "- c", "1", ". d", "  ", "```", "~~~", "> ", "# e", "|", "|---|", "**", "`", "---", "[f](https://g.example)"];
+            let seed = 7;
+            const random = (below) => Math.floor(((seed = (seed * 48271) % 2147483647) / 2147483647) * below);
+            for (let round = 0; round < 300; round += 1) {
+                const root = document.createElement("div");
+                const grow = growing(root);
+                let text = "";
+                for (let step = 0; step < 40; step += 1) {
+                    text += parts[random(parts.length)];
+                    grow(text, step % 5 === 4);
+                    if (root.innerHTML !== markdown(text).innerHTML) return text;
+                }
+            }
+            // Texts with a block that is too large to be rebuilt each time.
+            for (const [begin, part, last] of [["", "*one* two ", "two"], ["", "- three\n", "three"], ["```\n", "four\n", "four"], ["> ", "five ", "five"], ["a|b\n-|-\n", "6|7\n", "7"]]) {
+                const root = document.createElement("div");
+                const grow = growing(root);
+                let text = begin;
+                for (let step = 0; step < 1500; step += 1) {
+                    text += part;
+                    grow(text, false);
+                    if (!root.textContent.trimEnd().endsWith(last)) return `${part} is not shown at once`;
+                }
+                grow(text, true);
+                if (root.innerHTML !== markdown(text).innerHTML) return part;
+                grow("Something else", true);
+                if (root.innerHTML !== "<p>Something else</p>") return `after ${part}: ${root.innerHTML}`;
+            }
+            return null;
+        });
+        equal(wrong, null, "a text that came to look different");
+    });
+
     await check("temperature reshapes as softmax does", {}, async (page) => {
         const found = await page.evaluate(async () => {
             const { reshape } = await import("/web/reshape.js");

@@ -1,7 +1,7 @@
 // Talk: a conversation with a model that runs in this tab.
 
 import { answerNode, grows } from "../answer.js";
-import { announce, el, hidden } from "../dom.js";
+import { announce, composes, el, hidden } from "../dom.js";
 import { icon } from "../icons.js";
 import { notice } from "../notice.js";
 import { freshSeed } from "../store.js";
@@ -155,9 +155,9 @@ export function talkView() {
         update();
     });
     node.addEventListener("keydown", (event) => {
+        if (composes(event)) return;
         if (event.key === "Escape" && stopper) stopper.abort();
-        // While an input method is composing (Chinese, Japanese), Enter belongs to it.
-        if (event.target !== area || event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+        if (event.target !== area || event.key !== "Enter" || event.shiftKey) return;
         event.preventDefault();
         if (!stopper) say(area.value);
     });
