@@ -131,6 +131,25 @@ need_openai() {
     fi
 }
 
+# nginx, set in NGINX; empty, with a message, if there is none. It is unpacked into a folder of its own, because installing
+# Debian's package would start a server on this machine.
+need_nginx() {
+    local folder="${XDG_CACHE_HOME:-$HOME/.cache}/wgpt/nginx" package
+    NGINX=$(PATH="$PATH:/usr/sbin:$folder/usr/sbin" command -v nginx || true)
+    if [ -z "$NGINX" ] && command -v apt-get >/dev/null; then
+        say "fetching nginx (about 1 MB)"
+        mkdir -p "$folder"
+        # Which package has the program differs between releases.
+        for package in nginx nginx-core nginx-light; do
+            [ -x "$folder/usr/sbin/nginx" ] || (
+                cd "$folder" && apt-get download -qq "$package" && dpkg-deb -x "$package"_*.deb . && rm -f ./*.deb
+            ) >/dev/null 2>&1 || true
+        done
+        if "$folder/usr/sbin/nginx" -v >/dev/null 2>&1; then NGINX=$folder/usr/sbin/nginx; fi
+    fi
+    [ -n "$NGINX" ] || say "skipped: nginx could not be fetched (Debian: nginx), so wgpt serve is not checked behind it"
+}
+
 # A headless Chromium and the library that drives it, set in CHROMIUM and in the folder PLAYWRIGHT. If something is
 # missing, CHROMIUM is empty, and the message says what is missing and the consequence, $1.
 need_browser() {

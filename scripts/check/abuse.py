@@ -16,7 +16,7 @@ import threading
 import time
 
 import serving
-from serving import Server, check, make_model
+from serving import Server, check, make_model, metric, wait
 
 TIMEOUT = 4  # seconds that the server waits for a silent client
 GOOD = {"messages": [{"role": "user", "content": "the cow?"}], "temperature": 0, "max_tokens": 8}
@@ -59,18 +59,6 @@ def rest(client):
         pass
     client.close()
     return data
-
-
-def metric(server, name):
-    lines = server.ask("GET", "/metrics")[1].decode().splitlines()
-    return float(next(line for line in lines if line.startswith(name + " ")).split()[1])
-
-
-def wait(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        check(time.monotonic() < deadline, what)
-        time.sleep(0.1)
 
 
 def healthy(server):

@@ -98,3 +98,17 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def metric(server, name):
+    """A figure of `/metrics`."""
+    lines = server.ask("GET", "/metrics")[1].decode().splitlines()
+    return float(next(line for line in lines if line.startswith(name + " ")).split()[1])
+
+
+def wait(condition, what, seconds=60):
+    """Waits until `condition()` is true; `what` says what did not happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < deadline, what)
+        time.sleep(0.1)
