@@ -23,7 +23,7 @@ import threading
 import serving
 from serving import Server, check, make_model, metric, wait
 
-NGINX = sys.argv[1] if len(sys.argv) > 1 else "nginx"
+NGINX = "nginx"
 GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs/several-gpus.md"
 COW = {"messages": [{"role": "user", "content": "the cow?"}], "temperature": 0, "max_tokens": 8}
 # Many answers, as long as the context allows.
@@ -175,6 +175,8 @@ def one_by_one(folder, recipe, host):
 
 
 def main():
+    global NGINX
+    NGINX = sys.argv[1] if len(sys.argv) > 1 else NGINX
     recipe, host = guide()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -186,4 +188,5 @@ def main():
     print(f"{serving.checks} checks: nginx as in {GUIDE.name} lets everything through")
 
 
-main()
+if __name__ == "__main__":
+    main()

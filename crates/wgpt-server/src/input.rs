@@ -198,6 +198,20 @@ impl Fields {
             Some(_) => Err(Problem::field(name, format!("is not supported; {instead}"))),
         }
     }
+
+    /// Refuses all fields except the `known` ones, unless they request nothing: what is not understood may change what
+    /// the answer should be.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn refuse_others(&self, known: &[&[&str]]) -> Result<(), Problem> {
+        let others = self.0.keys().filter(|name| !known.iter().any(|names| names.contains(&name.as_str())));
+        for name in others {
+            let reason = "is not known here; leave it out (docs/serving.md lists what is)";
+            self.refuse(name, "").map_err(|_| Problem::field(&short(name), reason))?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +240,9 @@ mod tests {
             assert_eq!((wrong.status, wrong.param.as_deref()), (StatusCode::BAD_REQUEST, Some("d")), "{wrong:?}");
         }
         assert!(all.refuse("c", "").is_ok() && all.need("c").is_err());
+        let known: [&[&str]; 2] = [&["a", "b", "d"], &["e", "f"]];
+        assert_eq!(all.refuse_others(&known).unwrap_err().param.as_deref(), Some("g"));
+        assert!(fields(r#"{"a": 1, "g": false, "h": null, "i": []}"#).refuse_others(&known).is_ok());
     }
 
     #[test]

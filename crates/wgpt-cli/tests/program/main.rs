@@ -3,6 +3,7 @@
 mod cache;
 mod chat;
 mod chinese;
+mod clients;
 mod demo;
 mod device_loss;
 mod doctor;
@@ -15,6 +16,7 @@ mod program;
 mod resume;
 mod reward;
 mod serve;
+mod server;
 mod sft;
 mod shaders;
 mod unread;

@@ -12,7 +12,7 @@ use super::{
     ask::{Choice, Reporting, ask, gather},
     envelope::Envelope,
     logprobs,
-    options::Options,
+    options::{self, Options},
     stream::{self, Shape},
 };
 use crate::{
@@ -30,6 +30,9 @@ use wgpt::text::{
 /// Maximum number of likely tokens reported: OpenAI's limit, and that of the page, which draws them.
 const TOP: [u64; 2] = [20, 50];
 
+/// The fields that are read here.
+const FIELDS: &[&str] = &["messages", "logprobs", "top_logprobs", "top_logits"];
+
 /// The object type of a piece of an answer.
 const PIECE: &str = "chat.completion.chunk";
 
@@ -41,6 +44,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let ReadRequest { fields, spent, client } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let options = Options::read(&fields, &app.limits, &app.secrets, app.facts.config.vocabulary)?;
+    fields.refuse_others(&[options::FIELDS, options::NO_CONCERN, FIELDS])?;
     let ids = fields.get("top_logits").is_some();
     let (telling, messages) = (telling(&fields)?, messages(fields.need("messages")?)?);
     drop(fields);

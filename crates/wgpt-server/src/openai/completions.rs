@@ -12,7 +12,7 @@ use super::{
     ask::{Choice, Reporting, ask, gather},
     envelope::Envelope,
     logprobs,
-    options::Options,
+    options::{self, Options},
     stream::{self, Shape},
 };
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 
 /// OpenAI's default for `max_tokens`.
 const USUAL: usize = 16;
+
+/// The fields that are read here.
+const FIELDS: &[&str] = &["prompt", "best_of", "logprobs", "echo"];
 
 /// The object type of answers.
 const OBJECT: &str = "text_completion";
@@ -42,6 +45,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let vocabulary = app.facts.config.vocabulary;
     let options = Options::read(&fields, &app.limits, &app.secrets, vocabulary)?;
     fields.refuse("suffix", "leave it out: the model writes from left to right")?;
+    fields.refuse_others(&[options::FIELDS, options::NO_CONCERN, FIELDS])?;
     if fields.integer("best_of", 1..=MOST as u64)?.is_some_and(|best| best != options.choices as u64) {
         return Err(Problem::field("best_of", "is not supported; request n answers and choose one"));
     }

@@ -8,6 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
+use super::options::NO_CONCERN;
 use crate::{
     app::{App, ServedModel},
     base64,
@@ -29,6 +30,7 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     if model.adapter.is_some() {
         return Err(Problem::field("model", "adapters have no embeddings; use the model itself"));
     }
+    fields.refuse_others(&[&["model", "input", "encoding_format", "dimensions"], NO_CONCERN])?;
     let base64 = match fields.text("encoding_format")? {
         None | Some("float") => false,
         Some("base64") => true,

@@ -1,6 +1,6 @@
 //! The fields that chats and completions share: how tokens are sampled, and how many are generated.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     app::{Limits, Secrets},
@@ -14,6 +14,46 @@ const STOPS: (usize, usize) = (4, 1024);
 
 /// Maximum number of biased tokens.
 const BIASES: usize = 1024;
+
+/// The fields that [`Options::read`] reads.
+pub const FIELDS: &[&str] = &[
+    "model",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "stop",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "stream",
+    "stream_options",
+    "response_format",
+    // With the values that mean what wgpt does anyway.
+    "tool_choice",
+    "function_call",
+    "parallel_tool_calls",
+    "modalities",
+    "verbosity",
+    "add_generation_prompt",
+];
+
+/// Fields that are no concern of the answer: who asks, in what order of precedence, what a cache or an index may use.
+pub const NO_CONCERN: &[&str] = &[
+    "user",
+    "metadata",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "cache_prompt",
+    "prediction",
+];
 
 /// All options of a request except its prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,16 +97,35 @@ impl Options {
             repetition_penalty: number("repetition_penalty", 0.01..=100.0, default.repetition_penalty)?,
             seed: seed(fields)?.unwrap_or_else(|| secrets.next()),
         };
-        fields.refuse("tools", "leave it out: tool calls are not supported")?;
-        fields.refuse("functions", "leave it out: tool calls are not supported")?;
+        let no_tools = "leave it out: tool calls are not supported";
+        fields.refuse("tools", no_tools)?;
+        fields.refuse("functions", no_tools)?;
+        for (name, usual, instead) in [
+            ("tool_choice", json!("auto"), no_tools),
+            ("function_call", json!("auto"), no_tools),
+            ("parallel_tool_calls", json!(true), no_tools),
+            ("modalities", json!(["text"]), "answers are texts"),
+            ("verbosity", json!("medium"), "ask for short or long answers in a message"),
+        ] {
+            if fields.get(name) != Some(&usual) {
+                fields.refuse(name, instead)?;
+            }
+        }
+        if fields.get("add_generation_prompt").is_some_and(|value| *value != json!(true)) {
+            return Err(Problem::field(
+                "add_generation_prompt",
+                "must be true; use /v1/completions to continue a text",
+            ));
+        }
+        fields.refuse("reasoning_effort", "leave it out: models answer at once, or think as they were trained to")?;
+        fields.refuse("store", "leave it out: answers are not kept")?;
         fields.refuse("continue_final_message", "use /v1/completions to continue a text")?;
         fields.refuse("chat_template", "it is given when the server is started")?;
         fields.refuse("chat_template_kwargs", "leave it out: the chat template gets the messages only")?;
         fields.refuse("documents", "put them into a message")?;
-        let count = match fields.integer("max_completion_tokens", 1..=u64::MAX)? {
-            None => fields.integer("max_tokens", 1..=u64::MAX)?,
-            given => given,
-        };
+        let counts =
+            [fields.integer("max_completion_tokens", 1..=u64::MAX)?, fields.integer("max_tokens", 1..=u64::MAX)?];
+        let count = counts.into_iter().flatten().min();
         Ok(Self {
             sampling,
             choices: fields.integer("n", 1..=limits.choices as u64)?.unwrap_or(1) as usize,
@@ -130,21 +189,31 @@ fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, Problem> 
 }
 
 fn usage(fields: &Fields) -> Result<bool, Problem> {
-    match fields.get("stream_options") {
-        None => Ok(false),
-        Some(Value::Object(options)) => Ok(options.get("include_usage").and_then(Value::as_bool).unwrap_or(false)),
-        Some(_) => Err(Problem::field("stream_options", "must be {\"include_usage\": true}")),
+    let wrong = || Problem::field("stream_options", "must be {\"include_usage\": true} or {\"include_usage\": false}");
+    let Some(value) = fields.get("stream_options") else { return Ok(false) };
+    let mut usage = false;
+    for (name, value) in value.as_object().ok_or_else(wrong)? {
+        match (name.as_str(), value) {
+            ("include_usage", Value::Bool(wanted)) => usage = *wanted,
+            // Padding against eavesdroppers on an encrypted connection, which this server does not have.
+            ("include_obfuscation", Value::Bool(_)) | (_, Value::Null | Value::Bool(false)) => {}
+            _ => return Err(wrong()),
+        }
     }
+    Ok(usage)
 }
 
 fn json(fields: &Fields) -> Result<bool, Problem> {
     let Some(format) = fields.get("response_format") else { return Ok(false) };
+    // Some servers take a schema beside "json_object".
+    let more =
+        format.as_object().is_some_and(|format| format.iter().any(|(name, value)| name != "type" && !value.is_null()));
     match format.get("type").and_then(Value::as_str) {
-        Some("text") => Ok(false),
-        Some("json_object") => Ok(true),
-        Some("json_schema") => {
+        Some("text") if !more => Ok(false),
+        Some("json_object") if !more => Ok(true),
+        Some("json_schema" | "json_object") => {
             let reason =
-                "json_schema is not supported; use {\"type\": \"json_object\"} and describe the object in a message";
+                "a schema is not supported; use {\"type\": \"json_object\"} and describe the object in a message";
             Err(Problem::field("response_format", reason))
         }
         _ => Err(Problem::field("response_format", "must be {\"type\": \"text\"} or {\"type\": \"json_object\"}")),
@@ -157,6 +226,16 @@ mod tests {
 
     fn read(text: &str) -> Result<Options, Problem> {
         Options::read(&Fields::parse(text.as_bytes()).unwrap(), &Limits::default(), &Secrets::default(), 100)
+    }
+
+    #[test]
+    fn values_that_change_nothing_are_accepted() {
+        let usual = r#"{"tool_choice": "auto", "function_call": "none", "parallel_tool_calls": true, "modalities": ["text"],
+            "verbosity": "medium", "add_generation_prompt": true, "reasoning_effort": "none", "store": false, "tools": null,
+            "stream_options": {"include_usage": true, "include_obfuscation": true, "other": null},
+            "max_tokens": 9, "max_completion_tokens": 7, "response_format": {"type": "text", "json_schema": null}}"#;
+        let usual = read(usual).unwrap();
+        assert_eq!((usual.usage, usual.json, usual.count), (true, false, Some(7)));
     }
 
     #[test]
@@ -196,6 +275,16 @@ mod tests {
             ("continue_final_message", "true"),
             ("chat_template_kwargs", r#"{"enable_thinking": false}"#),
             ("documents", r#"[{"text": "a"}]"#),
+            ("tool_choice", "\"required\""),
+            ("parallel_tool_calls", "1"),
+            ("modalities", r#"["text", "audio"]"#),
+            ("verbosity", "\"low\""),
+            ("add_generation_prompt", "false"),
+            ("reasoning_effort", "\"low\""),
+            ("store", "true"),
+            ("stream_options", r#"{"include_usage": "yes"}"#),
+            ("stream_options", r#"{"continuous_usage_stats": true}"#),
+            ("response_format", r#"{"type": "json_object", "schema": {}}"#),
         ] {
             let problem = read(&format!("{{\"{field}\": {value}}}")).unwrap_err();
             assert_eq!(problem.param.as_deref(), Some(field), "{value}");
