@@ -51,9 +51,10 @@ export async function frame(check) {
 
 /** In a browser that offers no adapter. */
 export async function without(check) {
-    await check("without WebGPU it says what to do", {}, async (page) => {
+    await check("without WebGPU it says what to do", { width: 390, height: 844 }, async (page) => {
         await page.waitForSelector(".nogpu");
         expect((await page.textContent(".nogpu")).includes("Chrome"), "no browser is named");
         expect(await page.locator("button", { hasText: /^Start$/ }).isDisabled(), "Start can be pressed");
+        equal(await untidy(page), { wide: [], nameless: [], titles: 1 }, "on a phone");
     });
 }
