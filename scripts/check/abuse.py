@@ -20,6 +20,8 @@ from serving import Server, check, make_model, metric, wait
 
 TIMEOUT = 4  # seconds that the server waits for a silent client
 GOOD = {"messages": [{"role": "user", "content": "the cow?"}], "temperature": 0, "max_tokens": 8}
+# The memory that the guide promises as the most beside the model.
+MEMORY = 256 << 20
 # Sixteen answers up to the end of the context with fifty likely tokens each: megabytes that a client may leave unread.
 LARGE = {**GOOD, "temperature": 1.5, "max_tokens": 1000, "n": 16, "stream": True, "top_logits": 50, "logit_bias": {}}
 
@@ -213,6 +215,50 @@ def ends(folder, model):
         client.close()
 
 
+def heavy(folder, model):
+    """Everything large that a client can send, from many clients at once: beside the model, the server takes no more memory
+    than the guide says, and answers short requests meanwhile."""
+    million = (1 << 20) - 100
+    pairs = b'{"messages":[' + b'{"":0},' * (million // 7) + b"0]}"
+    values = b'{"input":[' + b"1," * (million // 2) + b"1]}"
+    text = json.dumps({"text": "the cow says moo " * (million // 17)}).encode()
+    chat = json.dumps({**GOOD, "messages": [{"role": "user", "content": "the cow? " * (million // 9)}]}).encode()
+    kinds = [("/v1/chat/completions", pairs), ("/v1/embeddings", values), ("/tokenize", text), ("/v1/chat/completions", chat)]
+    with Server(folder, model) as server:
+        for _ in range(5):
+            good(server, "to begin with")
+        server.forget_peak()
+        before, statuses, patience = server.memory(), [], []
+
+        def client(path, body):
+            try:
+                statuses.append(server.ask("POST", path, body, timeout=120)[0])
+            except OSError:
+                statuses.append(0)
+
+        for path, body in kinds:
+            threads = [threading.Thread(target=client, args=(path, body)) for _ in range(100)]
+            # Bodies that never come to their end.
+            stuck = [connect(server) for _ in range(100)]
+            for one in stuck:
+                one.settimeout(5)
+                try:
+                    one.sendall(head(server, len(body), path) + body[:-1])
+                except OSError:
+                    pass
+            [thread.start() for thread in threads]
+            begun = time.monotonic()
+            good(server, f"beside large ones for {path}")
+            patience.append(time.monotonic() - begun)
+            [thread.join() for thread in threads]
+            [one.close() for one in stuck]
+            print(f"heavy {path}: {sorted(set(statuses))}, at most {(server.peak() - before) / 2**20:.0f} MiB, a short one took {patience[-1]:.1f} s")
+        grown = server.peak() - before
+        check(grown < MEMORY, f"{grown / 2**20:.0f} MiB beside the model, the guide says {MEMORY >> 20}")
+        check(set(statuses) <= {0, 200, 400, 408, 413, 503} and 200 in statuses, f"{sorted(set(statuses))}")
+        good(server, "after large ones")
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -234,6 +280,7 @@ def main():
             check(code == 0, "it ends with 0")
             print(f"served: {said}")
         crowded(folder, model)
+        heavy(folder, model)
         ends(folder, model)
     print(f"{serving.checks} checks: the server stands")
 

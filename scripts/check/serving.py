@@ -80,10 +80,18 @@ class Server:
         status, content = self.ask(method, path, body)
         return status, json.loads(content)
 
-    def memory(self):
+    def memory(self, name="VmRSS"):
         """Resident memory in bytes."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+        return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) * 1024
+
+    def forget_peak(self):
+        """Begins to measure the largest resident memory anew."""
+        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def peak(self):
+        """The largest resident memory since then, in bytes."""
+        return self.memory("VmHWM")
 
     def stop(self):
         """Ends the server as a supervisor would, and returns its exit status and last output."""

@@ -66,7 +66,7 @@ impl Default for Limits {
             patience: seconds(30),
             stalled: seconds(30),
             bodies: 32 << 20,
-            values: 96 << 20,
+            values: 64 << 20,
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The body of a request: read with a size limit, parsed as JSON, and queried field by field, so that an error can name
 //! the field.
 
-use std::{ops::RangeInclusive, pin::Pin, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::{Body, HttpBody},
@@ -18,6 +22,12 @@ use wgpt::content::without_mark;
 /// Bytes beyond the limit that are still read and discarded: a client reads the error only after sending its whole
 /// body.
 const THROWN: usize = 16 << 20;
+
+/// Bytes of a body that every request may hold.
+const SMALL: usize = 16 << 10;
+
+/// A body of which nothing arrives for this part of its time is given up, so that it does not keep its memory.
+const SILENCE: u32 = 6;
 
 /// A body, and the memory that it takes.
 pub struct ReadBody {
@@ -46,30 +56,37 @@ pub async fn read(
     if told.is_some_and(|length| length > limit + THROWN) {
         return Err(long());
     }
-    let all = async {
-        let (mut bytes, mut held) = (Vec::new(), Held::default());
-        let mut count = 0;
-        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            let frame = frame.map_err(|error| Problem::bad(format!("the body was cut off: {error}")))?;
-            let Ok(data) = frame.into_data() else { continue };
-            count += data.len();
-            if count > limit + THROWN {
-                return Err(long());
-            }
-            if count > limit {
-                (bytes, held) = (Vec::new(), Held::default());
-            } else {
-                memory.grow(&mut held, count).await?;
-                bytes.extend_from_slice(&data);
-            }
-        }
-        if count > limit { Err(long()) } else { Ok(ReadBody { bytes, held }) }
-    };
     let late = |_| {
-        let reason = format!("the body did not arrive within {} s", patience.as_secs());
+        let (whole, silent) = (patience.as_secs(), (patience / SILENCE).as_secs());
+        let reason = format!("the body did not arrive within {whole} s, or nothing of it for {silent} s");
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason)
     };
-    tokio::time::timeout(patience, all).await.map_err(late)?
+    let (mut bytes, mut held) = (Vec::new(), Held::default());
+    let (mut count, mut left) = (0, patience);
+    loop {
+        // Waiting for memory is not the client's fault, so it does not count.
+        let start = Instant::now();
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let frame = tokio::time::timeout(left.min(patience / SILENCE), frame).await.map_err(late)?;
+        left = left.saturating_sub(start.elapsed());
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|error| Problem::bad(format!("the body was cut off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        count += data.len();
+        if count > limit + THROWN {
+            return Err(long());
+        }
+        if count > limit {
+            (bytes, held) = (Vec::new(), Held::default());
+            continue;
+        }
+        if held.is_none() && count > SMALL {
+            // All that it may become at once: bodies that held a part each would wait for each other forever.
+            held = memory.body(told.unwrap_or(limit).clamp(count, limit)).await?;
+        }
+        bytes.extend_from_slice(&data);
+    }
+    if count > limit { Err(long()) } else { Ok(ReadBody { bytes, held }) }
 }
 
 /// A JSON object whose fields are checked when they are read. A null field counts as absent. The memory that it takes is
@@ -77,7 +94,7 @@ pub async fn read(
 #[derive(Debug)]
 pub struct Fields {
     fields: Map<String, Value>,
-    _held: Held,
+    held: Held,
 }
 
 impl Fields {
@@ -95,10 +112,15 @@ impl Fields {
     /// 400 with the line and column of the error.
     pub fn parse_into(bytes: &[u8], held: Held) -> Result<Self, Problem> {
         match serde_json::from_slice(without_mark(bytes)) {
-            Ok(Value::Object(fields)) => Ok(Self { fields, _held: held }),
+            Ok(Value::Object(fields)) => Ok(Self { fields, held }),
             Ok(_) => Err(Problem::bad("the body is not a JSON object")),
             Err(error) => Err(Problem::bad(format!("the body is not valid JSON in UTF-8: {error}"))),
         }
+    }
+
+    /// The memory that they took, for what was made of them.
+    pub fn into_held(self) -> Held {
+        self.held
     }
 
     /// A field, if it is present.
@@ -205,7 +227,7 @@ impl Fields {
     /// # Errors
     /// 400.
     pub fn refuse_others(&self, known: &[&[&str]]) -> Result<(), Problem> {
-        let others = self.0.keys().filter(|name| !known.iter().any(|names| names.contains(&name.as_str())));
+        let others = self.fields.keys().filter(|name| !known.iter().any(|names| names.contains(&name.as_str())));
         for name in others {
             let reason = "is not known here; leave it out (docs/serving.md lists what is)";
             self.refuse(name, "").map_err(|_| Problem::field(&short(name), reason))?;

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod native;
 pub mod openai;
 pub mod page;
+mod pieces;
 pub mod problem;
 pub mod router;
 pub mod signals;
@@ -109,7 +110,7 @@ impl Server {
         log: impl Fn(&Line) + Send + Sync + 'static,
     ) -> Result<Served> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).max_blocking_threads(16).enable_all().build();
+        let runtime = builder.worker_threads(2).max_blocking_threads(8).enable_all().build();
         let runtime = runtime.map_err(Error::system("start the server's threads"))?;
         let (died, mut death) = oneshot::channel();
         let served = runtime.block_on(self.serve(address, ready, draining, Box::new(log), died, &mut death));

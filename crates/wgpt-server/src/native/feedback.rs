@@ -1,9 +1,8 @@
 //! `/wgpt/feedback`: statistics of the ratings, the newest ones, and an export of all.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, io::Read, sync::Arc};
 
 use axum::{
-    body::Body,
     extract::{Request, State},
     http::{HeaderValue, header},
     response::Response,
@@ -18,12 +17,16 @@ use crate::{
         agreement::Statistics,
         export::{self, Format},
     },
+    pieces::pieces,
     problem::{Problem, ok},
 };
 use wgpt::{Error, feedback::Rating};
 
 /// Number of newest ratings shown.
 const RECENT: usize = 50;
+
+/// Bytes of an export that are sent at a time.
+const PIECE: usize = 64 << 10;
 
 /// Opens the database for reading, which does not block its writers; [`None`] before the first rating.
 fn open(app: &App) -> Result<Option<Store>, Problem> {
@@ -84,15 +87,27 @@ pub async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Res
         _ => return Err(Problem::field("format", "must be pairs, scores, best-of, hh-rlhf or ratings")),
     };
     let lines = App::aside(move || {
-        let Some(store) = open(&app)? else { return Ok(Vec::new()) };
+        let Some(store) = open(&app)? else { return Ok(None) };
         let folder = tempfile::tempdir().map_err(Error::system("make a temporary folder"))?;
         let path = folder.path().join("export.jsonl");
         export::export(&store, &path, format)?;
-        Ok(std::fs::read(&path).map_err(Error::io(&path, "read"))?)
+        // The file goes with its folder, or lasts until it is closed.
+        Ok(Some((std::fs::File::open(&path).map_err(Error::io(&path, "read"))?, folder)))
     });
-    let mut response = Response::new(Body::from(lines.await?));
+    let mut lines = lines.await?;
+    let parts = std::iter::from_fn(move || {
+        let mut piece = vec![0; PIECE];
+        match lines.as_mut()?.0.read(&mut piece) {
+            Ok(0) => None,
+            Ok(count) => {
+                piece.truncate(count);
+                Some(Ok(piece))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    });
+    let mut response = pieces("application/jsonl", parts);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
     if let Ok(file) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.jsonl\"")) {
         headers.insert(header::CONTENT_DISPOSITION, file);
     }

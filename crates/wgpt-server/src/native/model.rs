@@ -13,7 +13,8 @@ use crate::{
     app::App,
     base64,
     openai::{chat, logprobs::finite},
-    problem::{Problem, ok, written},
+    pieces::pieces,
+    problem::{Problem, ok},
     router::{self, ReadRequest},
     worker::NO_REWARD,
 };
@@ -24,6 +25,9 @@ use wgpt::{
 
 /// Maximum number of answers per request.
 const MOST: usize = 64;
+
+/// Tokens that are written at a time.
+const PIECE: usize = 512;
 
 /// Reports them.
 pub async fn about(State(app): State<Arc<App>>) -> Response {
@@ -47,17 +51,23 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
     let model = app.model(fields.text("model")?)?;
     let missing = || Problem::field("text", "is missing");
     fields.text("text")?.ok_or_else(missing)?;
-    let body = App::aside(move || {
-        let ids = model.codec.read(fields.text("text")?.unwrap_or_default())?;
-        // A text may have a million tokens, which as values would take a gigabyte.
-        let mut body = String::from("{\"tokens\":[");
-        for (index, id) in ids.into_iter().enumerate() {
+    let reader = model.clone();
+    let read = move || Ok((reader.codec.read(fields.text("text")?.unwrap_or_default())?, fields.into_held()));
+    let (ids, held) = App::aside(read).await?;
+    // A text may have a million tokens, which as JSON take a hundred megabytes.
+    let mut left = ids.into_iter().enumerate();
+    let tokens = std::iter::from_fn(move || {
+        let _held = &held;
+        let mut piece = String::new();
+        for (index, id) in left.by_ref().take(PIECE) {
             let comma = if index > 0 { "," } else { "" };
-            body += &format!("{comma}{}", token(&model.codec.tokenizer, id));
+            piece += &format!("{comma}{}", token(&model.codec.tokenizer, id));
         }
-        Ok(body + "]}")
+        Some(piece).filter(|piece| !piece.is_empty())
     });
-    Ok(written(body.await?))
+    let begin = std::iter::once("{\"tokens\":[".to_string());
+    let body = begin.chain(tokens).chain(std::iter::once("]}".to_string()));
+    Ok(pieces("application/json", body.map(|piece| Ok(piece.into_bytes()))))
 }
 
 /// Runs the model on `text` or `messages` and reports its attention and, after each token, the `top` most likely next
@@ -71,11 +81,14 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let model = app.model(None)?;
     let (reader, text) = (model.clone(), fields.text("text")?.map(str::to_string));
     let messages = fields.get("messages").map(chat::messages).transpose()?;
-    drop(fields);
-    let ids = App::aside(move || match (text, messages) {
-        (Some(text), None) => Ok(reader.codec.read(&text)?),
-        (None, Some(messages)) => reader.prompt(&messages),
-        _ => Err(Problem::bad("give either \"text\" or \"messages\"")),
+    let held = fields.into_held();
+    let ids = App::aside(move || {
+        let _held = held;
+        match (text, messages) {
+            (Some(text), None) => Ok(reader.codec.read(&text)?),
+            (None, Some(messages)) => reader.prompt(&messages),
+            _ => Err(Problem::bad("give either \"text\" or \"messages\"")),
+        }
     });
     let ids = ids.await?;
     let longest = LONGEST.min(app.facts.window);

@@ -13,12 +13,15 @@ use crate::{
     app::{App, ServedModel},
     base64,
     input::Fields,
-    problem::{Problem, ok},
+    problem::{Problem, written},
     router::{self, ReadRequest},
 };
 
 /// Maximum number of texts in a request, the same as OpenAI's.
 const MOST: usize = 2048;
+
+/// The most bytes of a number in an answer, and room to copy it.
+const NUMBER: usize = 2 * 16;
 
 /// The embeddings of texts, scaled to length 1.
 ///
@@ -53,7 +56,8 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
         return Err(Problem { param: Some("input".to_string()), ..problem });
     }
     let place = app.worker.place(client.0)?;
-    let mut data = Vec::with_capacity(texts.len());
+    let _held = app.memory.answer(texts.len() * width * NUMBER, "input").await?;
+    let mut data = String::new();
     let mut count = 0;
     // One after the other, so that texts being generated continue in between.
     for (index, text) in texts.into_iter().enumerate() {
@@ -63,11 +67,13 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
             true => json!(base64::encode(bytemuck::cast_slice(&vector))),
             false => json!(vector),
         };
-        data.push(json!({ "object": "embedding", "index": index, "embedding": embedding }));
+        let comma = if index > 0 { "," } else { "" };
+        data += &format!("{comma}{}", json!({ "object": "embedding", "index": index, "embedding": embedding }));
     }
     spent.prompt(count);
     let usage = json!({ "prompt_tokens": count, "total_tokens": count });
-    Ok(ok(&json!({ "object": "list", "data": data, "model": model.name, "usage": usage })))
+    let name = json!(model.name);
+    Ok(written(format!("{{\"object\":\"list\",\"data\":[{data}],\"model\":{name},\"usage\":{usage}}}")))
 }
 
 /// Reads `input`: a text, a list of texts, a list of tokens, or a list of lists of tokens.
