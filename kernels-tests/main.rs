@@ -36,6 +36,7 @@ mod smollm2;
 mod structure;
 mod support;
 mod tables;
+mod templates;
 mod tokens;
 mod training;
 mod translation;

@@ -3,7 +3,7 @@
 //! Models come with a Jinja template for this. It is run as `transformers` runs it, but with a limit on its work,
 //! because model files are not trusted.
 
-use minijinja::{Environment, ErrorKind, Value, context, syntax::SyntaxConfig};
+use minijinja::{Environment, ErrorKind, Value, context, syntax::SyntaxConfig, value::ValueKind};
 
 use super::python;
 use crate::{Error, Result};
@@ -122,16 +122,35 @@ impl ChatTemplate {
     /// much work.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let turn = |m: &Message| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]);
+        let messages: Vec<_> = messages.iter().map(turn).collect();
+        self.run(context! { messages, add_generation_prompt })
+    }
+
+    /// The same for conversations that [`Message`] cannot express, such as those with tools, parts of a message, or options
+    /// of a single template: `variables` is a JSON object with what the template reads, `messages` among it. It takes
+    /// precedence over the special tokens, and its objects stay in their order.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if `variables` is not a JSON object, and whenever [`render`](Self::render) fails.
+    pub fn render_variables(&self, variables: &str) -> Result<String> {
+        let value: Value =
+            serde_json::from_str(variables).map_err(|e| Error::Template(format!("the variables are not JSON: {e}")))?;
+        match value.kind() {
+            ValueKind::Map => self.run(value),
+            kind => Err(Error::Template(format!("the variables are not a JSON object but a value of type {kind}"))),
+        }
+    }
+
+    fn run(&self, variables: Value) -> Result<String> {
         let SpecialTokens { bos, eos, unknown, padding } = &self.tokens;
-        on_large_stack(|| {
-            let known = context! {
-                messages => messages.iter().map(turn).collect::<Vec<_>>(), add_generation_prompt,
+        let known = context! {
+            ..variables,
+            ..context! {
                 bos_token => bos.as_str(), eos_token => eos.as_str(), unk_token => unknown.as_str(),
-                pad_token => padding.as_str(), tools => Value::from(()),
-                documents => Value::from(()),
-            };
-            self.environment.get_template("chat")?.render(known)
-        })
+                pad_token => padding.as_str(), tools => Value::from(()), documents => Value::from(()),
+            }
+        };
+        on_large_stack(|| self.environment.get_template("chat")?.render(known))
     }
 }
 
@@ -156,29 +175,65 @@ fn error(e: minijinja::Error) -> Error {
         ErrorKind::OutOfFuel => "it takes too much work".into(),
         kind => e.detail().map_or_else(|| kind.to_string(), str::to_string),
     };
-    Error::Template(reason + &line)
+    // The engine has no way to add operators.
+    let hint = match reason.contains("use % operator on unsupported types string") {
+        true => "; formatting a text with % is not supported, write \"..\" | format(..) instead",
+        false => "",
+    };
+    Error::Template(reason + hint + &line)
 }
 
-/// `transformers` marks the assistant's text with `{% generation %}`; removing the tags does not change the output.
+/// `transformers` marks the assistant's text with `{% generation %}`, a block with variables of its own. So is `{% with %}`.
 fn without_generation_tags(template: &str) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
-    while let Some(start) = rest.find("{%") {
+    while let Some(start) = rest.find("{%").into_iter().chain(rest.find("{{")).chain(rest.find("{#")).min() {
         let (before, tag) = rest.split_at(start);
         out += before;
-        let Some(end) = tag.find("%}") else {
-            rest = tag;
-            break;
+        let end = match &tag[..2] {
+            "{#" => tag.find("#}").map(|end| end + 2),
+            "{{" => end_of_code(tag, "}}"),
+            _ => end_of_code(tag, "%}"),
         };
-        let (tag, after) = tag.split_at(end);
-        out += &match tag[2..].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
-            "generation" => tag.replace("generation", "if true"),
-            "endgeneration" => tag.replace("endgeneration", "endif"),
-            _ => tag.to_string(),
-        };
+        let (tag, after) = tag.split_at(end.unwrap_or(tag.len()));
         rest = after;
+        let name = tag.trim_matches(|c: char| c.is_whitespace() || "{%-+}".contains(c));
+        match name {
+            _ if !tag.starts_with("{%") => out += tag,
+            "generation" => out += &tag.replace(name, "with"),
+            "endgeneration" => out += &tag.replace(name, "endwith"),
+            "raw" => {
+                // Up to the next tag's name, so that its marks of white space stay.
+                let end = rest.find("endraw").unwrap_or(rest.len());
+                let start = rest[..end].rfind("{%").unwrap_or(end);
+                out += tag;
+                out += &rest[..start];
+                let (end, after) =
+                    rest[start..].split_at(rest[start..].find("%}").map_or(rest.len() - start, |at| at + 2));
+                out += end;
+                rest = after;
+            }
+            _ => out += tag,
+        }
     }
     out + rest
+}
+
+/// The end of a tag that is closed by `close`, which may also be within a text there.
+fn end_of_code(tag: &str, close: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut letters = tag.char_indices().skip(2);
+    while let Some((at, letter)) = letters.next() {
+        match quote {
+            Some(_) if letter == '\\' => drop(letters.next()),
+            Some(open) if letter == open => quote = None,
+            Some(_) => {}
+            None if letter == '"' || letter == '\'' => quote = Some(letter),
+            None if tag[at..].starts_with(close) => return Some(at + close.len()),
+            None => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -236,6 +291,7 @@ mod tests {
             "chat template: no system (line 2 of the template)"
         );
         assert!(message("{% for %}").contains("line 1"));
+        assert!(message("{{ '%s' % 'a' }}").contains("formatting a text with % is not supported"));
         assert!(
             message("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}").contains("work")
         );

@@ -24,7 +24,7 @@ mod utf16;
 pub mod vocabulary;
 
 pub use batches::Batch;
-pub use chat::{ChatTemplate, Message};
+pub use chat::{ChatTemplate, Message, SpecialTokens};
 pub use conventions::Conventions;
 pub use corpus::Corpus;
 pub use data_file::DataFile;
