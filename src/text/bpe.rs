@@ -18,6 +18,7 @@ use tokenizers::{
 
 use super::{
     corpus::pieces,
+    pipeline,
     sentencepiece::{self, SPACE},
 };
 use crate::{Error, Result};
@@ -54,6 +55,7 @@ pub struct BpeTokenizer {
     /// The bytes of each token; ids without a token are empty.
     bytes: Vec<Vec<u8>>,
     spelling: Spelling,
+    before: Vec<u32>,
     /// The file as it was read. It is saved unchanged, whatever this version of the library would write.
     json: String,
 }
@@ -87,14 +89,23 @@ impl BpeTokenizer {
     }
 
     pub(super) fn from_json(json: String) -> Result<Self> {
-        let value: Value = serde_json::from_str(&json).map_err(|e| Error::Tokenizer(format!("not JSON: {e}")))?;
+        let mut value: Value = serde_json::from_str(&json).map_err(|e| Error::Tokenizer(format!("not JSON: {e}")))?;
+        if !value.is_object() {
+            return Err(Error::Tokenizer("not a JSON object".into()));
+        }
         let model = value["model"]["type"].as_str().unwrap_or("none");
         // Older files omit the type; only BPE has merges.
         if model != "BPE" && !(model == "none" && value["model"]["merges"].is_array()) {
             return Err(Error::Tokenizer(format!("the model is {model}; wgpt reads BPE")));
         }
         let spelling = spelling(&value)?;
-        let mut plain = tokenizers::Tokenizer::from_bytes(&json).map_err(error)?;
+        check_model(&value["model"])?;
+        pipeline::check(&value)?;
+        let before = pipeline::before(&value)?;
+        // What was checked is what runs, and not the text once more, in which a name may come twice. Nothing is added here.
+        value["post_processor"] = Value::Null;
+        let mut plain: tokenizers::Tokenizer =
+            serde_json::from_value(value).map_err(|e| Error::Tokenizer(e.to_string()))?;
         // A file may ask for truncation and padding; here texts are encoded in full, without padding.
         plain.with_truncation(None).map_err(error)?.with_padding(None);
         let special = plain.clone();
@@ -118,7 +129,7 @@ impl BpeTokenizer {
                 },
             };
         }
-        Ok(Self { plain, special, bytes, spelling, json })
+        Ok(Self { plain, special, bytes, spelling, before, json })
     }
 
     pub(super) fn json(&self) -> &str {
@@ -141,9 +152,9 @@ impl BpeTokenizer {
         self.special.get_added_tokens_decoder().contains_key(&id)
     }
 
-    /// The ids of a text, including what the file's post-processor adds; empty if encoding fails.
-    pub(super) fn processed(&self, text: &str) -> Vec<u32> {
-        self.special.encode_fast(text, true).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+    /// The ids that the file's post-processor puts before a text. They are not added here.
+    pub(super) fn before(&self) -> &[u32] {
+        &self.before
     }
 
     pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
@@ -155,6 +166,19 @@ impl BpeTokenizer {
         let encoded = self.plain.encode_batch_fast(pieces(text, PIECE).collect(), false).map_err(error)?;
         Ok(encoded.iter().flat_map(|e| e.get_ids()).copied().collect())
     }
+}
+
+/// Refuses what would encode a text differently each time, and tokens that are not spelled as the text they stand for.
+fn check_model(model: &Value) -> Result<()> {
+    for name in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
+        match &model[name] {
+            Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
+            value if value.as_f64() == Some(0.0) => {}
+            value => return Err(Error::Tokenizer(format!("the model's {name} is {value}, which is not supported"))),
+        }
+    }
+    Ok(())
 }
 
 fn spelled(token: &str) -> Vec<u8> {
@@ -180,5 +204,38 @@ fn any(value: &Value, holds: &dyn Fn(&Value) -> bool) -> bool {
         Value::Object(map) => holds(value) || map.values().any(|v| any(v, holds)),
         Value::Array(all) => all.iter().any(|v| any(v, holds)),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::BpeTokenizer;
+
+    fn trained() -> Value {
+        let tokenizer = BpeTokenizer::train(["the cat, the hat, the bat"].into_iter(), 262, &["<|end|>"]).unwrap();
+        serde_json::from_str(tokenizer.json()).unwrap()
+    }
+
+    #[test]
+    fn files_that_are_not_understood_are_refused() {
+        let grows = json!({"type": "Sequence", "normalizers":
+            vec![json!({"type": "Replace", "pattern": {"String": "<"}, "content": "<<<<<<<<<<"}); 15]});
+        let adds = json!({"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "x", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [],
+            "special_tokens": {"x": {"id": "x", "ids": vec![0; 200_000], "tokens": vec!["x"; 200_000]}}});
+        for (place, value, words) in [
+            ("/normalizer", grows, "1000000000000000 times"),
+            ("/post_processor", adds, "200000 tokens"),
+            ("/model/dropout", json!(0.1), "dropout is 0.1"),
+            ("/model/end_of_word_suffix", json!("</w>"), "end_of_word_suffix"),
+            ("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix"),
+        ] {
+            let mut file = trained();
+            *file.pointer_mut(place).unwrap_or_else(|| panic!("{place} is in the file")) = value;
+            let error = BpeTokenizer::from_json(file.to_string()).unwrap_err().to_string();
+            assert!(error.contains(words), "{place}: {error}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bpe;
 mod char;
+mod pipeline;
 mod python;
 mod sentencepiece;
 

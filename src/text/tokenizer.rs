@@ -186,7 +186,7 @@ impl Tokenizer {
     pub(super) fn begins_with(&self, bos: u32) -> bool {
         match self {
             Self::Char(_) => false,
-            Self::Bpe(t) => t.processed("a").first() == Some(&bos),
+            Self::Bpe(t) => t.before().first() == Some(&bos),
         }
     }
 
