@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use super::{Shared, output, ranks::RankArguments};
 use wgpt::{
     Error, Result,
-    formats::{Format, quantise},
+    formats::{Format, gguf::GgufFile, quantise},
     gpu::Gpu,
     infer::sampler::Sampling,
-    interchange::{TextCodec, load},
+    interchange::{TextCodec, gguf, load},
     io::checkpoint,
     model::{
         Config, Gpt,
@@ -142,6 +142,11 @@ impl Shared {
         let storage = how.storage()?;
         // The tokenizer first: it is small, so problems with it show at once.
         let codec = TextCodec::open(path)?;
+        if GgufFile::is_gguf(path)
+            && let Some(remark) = gguf::assumed(&GgufFile::open(path)?)
+        {
+            self.say(format_args!("{}: {remark}", path.display()));
+        }
         let bar = output::bar(0, self.quiet);
         bar.set_message("loading");
         let model = load::frozen(gpu, path, storage, |done, all| {

@@ -9,4 +9,4 @@ mod vocabulary;
 
 pub use model::Model;
 pub use save::{save, write};
-pub use vocabulary::{remarks, tokenizer, vocabulary};
+pub use vocabulary::{assumed, remarks, tokenizer, vocabulary};

@@ -96,16 +96,18 @@ pub fn remarks(file: &GgufFile) -> Vec<String> {
     let names = file.metadata().entries().iter().filter_map(|(key, _)| key.strip_prefix("tokenizer."));
     let mut remarks: Vec<_> =
         names.filter(|name| !READ.contains(name)).map(|name| format!("tokenizer.{name} is not used")).collect();
-    let text = |key: &str| file.metadata().value(&format!("tokenizer.{key}"));
-    if matches!(text("ggml.model"), Some(Value::Str(model)) if model == "gpt2")
-        && text("ggml.pre").is_none()
-        && file.metadata().value(WHOLE).is_none()
-    {
-        let reason =
-            "tokenizer.ggml.pre is missing: words are split in llama.cpp's default way, which may not be the model's";
-        remarks.push(reason.to_string());
-    }
+    remarks.extend(assumed(file).map(str::to_string));
     remarks
+}
+
+/// What is assumed about a file's tokenizer because the file does not say.
+pub fn assumed(file: &GgufFile) -> Option<&'static str> {
+    let value = |key: &str| file.metadata().value(&format!("tokenizer.{key}"));
+    let byte_level = matches!(value("ggml.model"), Some(Value::Str(model)) if model == "gpt2");
+    let silent = value("ggml.pre").is_none() && file.metadata().value(WHOLE).is_none();
+    (byte_level && silent).then_some(
+        "tokenizer.ggml.pre is missing: words are split in llama.cpp's default way, which may not be the model's",
+    )
 }
 
 /// The metadata of a tokenizer and its conventions for a model of `vocabulary` tokens. Only wgpt can read a character

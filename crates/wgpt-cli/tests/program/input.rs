@@ -62,6 +62,34 @@ fn checkpoints_that_cannot_be_read() {
     says(&place, &generate, &["model.safetensors"]);
 }
 
+/// Old GGUF files do not say how their tokenizer splits words.
+#[test]
+fn what_a_file_does_not_say_is_said() {
+    let place = Place::with_text(english());
+    let talker = concat!(env!("CARGO_MANIFEST_DIR"), "/../../weights/talker.gguf");
+    let mut bytes = std::fs::read(talker).expect("the model that ships with wgpt");
+    for (key, other) in
+        [("tokenizer.ggml.pre", "tokenizer.ggml.xxx"), ("tokenizer.huggingface.json", "tokenizer.huggingface.xxxx")]
+    {
+        let at = bytes.windows(key.len()).position(|part| part == key.as_bytes()).expect("the key is there");
+        bytes[at..at + key.len()].copy_from_slice(other.as_bytes());
+    }
+    std::fs::write(place.path("old.gguf"), bytes).expect("a file");
+    for model in ["old.gguf", talker] {
+        let output = place.run(&["generate", "--model", model, "--prompt", "Hi", "--max-tokens", "1"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("old.gguf: tokenizer.ggml.pre is missing"), model == "old.gguf", "{said}");
+    }
+    let info = place.json(&["info", "old.gguf", "--json"]);
+    let remarks = info["remarks"].as_array().expect("remarks");
+    assert!(
+        remarks.iter().any(|remark| remark.as_str().is_some_and(|remark| remark.contains("ggml.pre is missing"))),
+        "{info}"
+    );
+    assert!(remarks.contains(&"tokenizer.ggml.xxx is not used".into()), "{info}");
+}
+
 #[test]
 fn runs_are_not_overwritten_nor_continued_with_other_settings() {
     let place = Place::with_text(english());
