@@ -298,6 +298,13 @@ mod tests {
         assert!(message("{{ 'x' * 1000000000000 }}").starts_with("chat template"));
         let doubling = "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
         assert!(message(doubling).contains("work"));
+        for long in ["(range(90000) | list).count(1)", "('a ' * 100000).find('b')", "('a ' * 100000).split() | length"]
+        {
+            let (value, rest) = long.split_at(long.find(").").unwrap() + 1);
+            let asks =
+                format!("{{% set v = {value} %}}{{% for i in range(50000) %}}{{% set n = v{rest} %}}{{% endfor %}}");
+            assert!(message(&asks).contains("work"), "{long}");
+        }
         assert!(message("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").starts_with("chat template"));
         assert!(message("{% include 'other' %}").starts_with("chat template"));
         for part in [

@@ -13,6 +13,8 @@ const WIDEST: usize = 10_000;
 /// Methods of values that minijinja leaves to its users.
 pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
+        // Methods look at the whole text, however little they give.
+        state.consume_fuel(text.len() as u64 / 64)?;
         if name == "format" {
             check_widths(text)?;
         }
@@ -21,6 +23,9 @@ pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args:
         }
     }
     let list = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
+    if list {
+        state.consume_fuel(value.len().unwrap_or_default() as u64)?;
+    }
     match name {
         "index" if list => {
             let (wanted,): (&Value,) = from_args(args)?;
