@@ -70,6 +70,12 @@ mod tests {
         let mut resumed: KlController = serde_json::from_str(&text).expect("JSON");
         assert_eq!(resumed, controller);
         assert!((resumed.beta() - 0.1515).abs() < 1e-12);
+        // Without serde_json's `float_roundtrip`, this one would come back with another last digit.
+        for beta in [0.149_520_728_900_059_93, f64::MIN_POSITIVE, 0.1 + 0.2, 1e308] {
+            let kept = KlController::Fixed { beta };
+            let text = serde_json::to_string(&kept).expect("JSON");
+            assert_eq!(serde_json::from_str::<KlController>(&text).expect("JSON"), kept, "{text}");
+        }
         resumed = KlController::Fixed { beta: 0.03 };
         resumed.update(100.0, 512);
         assert_eq!(resumed.beta(), 0.03);
