@@ -1,4 +1,5 @@
 //! Batches of windows.
+#![expect(clippy::indexing_slicing, reason = "windows and rows that this module has cut itself")]
 
 use super::TokenFile;
 use crate::{Result, random};

@@ -3,6 +3,7 @@
 //! A byte-level vocabulary spells every byte as a printable character (GPT-2's table), so any text can be encoded and
 //! no token is unknown. A SentencePiece vocabulary spells text as it is, a space as U+2581, and the bytes of characters
 //! it lacks as `<0x0A>`. Tokens are decoded to bytes here, because a token may end within a character.
+#![expect(clippy::indexing_slicing, reason = "JSON values, which are null where something is missing")]
 
 use std::{
     collections::{HashMap, HashSet},
@@ -120,7 +121,8 @@ impl BpeTokenizer {
         }
         let mut bytes = vec![Vec::new(); count];
         for (token, id) in vocab {
-            bytes[id as usize] = match spelling {
+            let Some(entry) = bytes.get_mut(id as usize) else { continue };
+            *entry = match spelling {
                 _ if added.contains_key(&id) => token.into_bytes(),
                 Spelling::ByteLevel => spelled(&token),
                 Spelling::SentencePiece => match sentencepiece::byte(&token) {

@@ -45,7 +45,7 @@ impl CharTokenizer {
                 None => drop(others.insert(c)),
             }
         }
-        let ascii = (0..128u8).filter(|&b| seen[usize::from(b)]).map(char::from);
+        let ascii = (0..128u8).zip(seen).filter(|(_, seen)| *seen).map(|(byte, _)| char::from(byte));
         Self::from_chars(ascii.chain(others.iter().copied()).collect())
     }
 
@@ -53,7 +53,8 @@ impl CharTokenizer {
         let last = chars.iter().max().ok_or_else(|| Error::Tokenizer("there are no characters".into()))?;
         let mut ids = vec![UNKNOWN; *last as usize + 1];
         for (id, &c) in chars.iter().enumerate() {
-            let entry = &mut ids[c as usize];
+            // The last character has the largest number.
+            let Some(entry) = ids.get_mut(c as usize) else { continue };
             if *entry != UNKNOWN {
                 return Err(Error::Tokenizer(format!("the character {c:?} comes twice")));
             }

@@ -92,12 +92,14 @@ impl Conventions {
         let given = all.filter(|&id| (id as usize) < tokenizer.vocab_size());
         let stops = BTreeSet::from_iter(stops(eos, tokenizer).into_iter().chain(given)).into_iter().collect();
         // The tokenizer's own post-processor decides if the configuration does not say.
-        let add_bos =
-            config["add_bos_token"].as_bool().unwrap_or_else(|| bos.is_some_and(|bos| tokenizer.begins_with(bos)));
+        let add_bos = config
+            .get("add_bos_token")
+            .and_then(Value::as_bool)
+            .unwrap_or_else(|| bos.is_some_and(|bos| tokenizer.begins_with(bos)));
         let beside = folder.join("chat_template.jinja");
         let template = match beside.exists() {
             true => Some(DataFile::open(&beside)?.text_within(chat::LONGEST as u64)?),
-            false => template(&config["chat_template"]),
+            false => config.get("chat_template").and_then(template),
         };
         let (unknown, padding) = (token("unk_token"), token("pad_token"));
         Ok(Self { bos, eos, stops, add_bos: add_bos && bos.is_some(), template, unknown, padding })
@@ -147,10 +149,10 @@ impl Conventions {
         let bos = if taught.add_bos { "{{ bos_token }}" } else { "" };
         let template = if taught.eos.is_some() { chat::TURNS } else { chat::LINES };
         if taught.eos.is_none() {
-            let newline = tokenizer.encode("\n").ok().filter(|ids| ids.len() == 1);
+            let newline = tokenizer.encode("\n").ok().filter(|ids| ids.len() == 1).and_then(|ids| ids.first().copied());
             let newline = newline.ok_or_else(|| {
                 Error::Tokenizer("no token ends texts and none is a line break: nothing could end an answer".into())
-            })?[0];
+            })?;
             (taught.eos, taught.stops) = (Some(newline), vec![newline]);
         }
         taught.template.get_or_insert_with(|| format!("{bos}{template}"));

@@ -72,7 +72,7 @@ fn copy_lines(mut reader: impl Read, out: &mut impl Write) -> std::io::Result<Ve
     let (mut buffer, mut written, mut held) = (vec![0; 1 << 16], 0, false);
     loop {
         let count = reader.read(&mut buffer)?;
-        for &byte in &buffer[..count] {
+        for &byte in buffer.iter().take(count) {
             if held && byte != b'\n' {
                 out.write_all(b"\r")?;
                 written += 1;

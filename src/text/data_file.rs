@@ -220,7 +220,8 @@ fn no_records(path: &Path, head: &[u8]) -> Error {
     if let Some(what) = content::web_page(head) {
         return Error::data(path, what);
     }
-    let start: String = String::from_utf8_lossy(&head[..head.len().min(200)]).trim_start().chars().take(30).collect();
+    let start: String =
+        String::from_utf8_lossy(head.get(..200).unwrap_or(head)).trim_start().chars().take(30).collect();
     Error::data(path, format!("neither JSON lines nor a JSON list: it begins with {start:?}"))
 }
 

@@ -59,7 +59,7 @@ enum First<'a> {
 fn first(bytes: &[u8]) -> First<'_> {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
     match values.next() {
-        Some(Ok(_)) => First::Whole(bytes[values.byte_offset()..].trim_ascii_start()),
+        Some(Ok(_)) => First::Whole(bytes.get(values.byte_offset()..).unwrap_or_default().trim_ascii_start()),
         Some(Err(error)) if error.is_eof() => First::Cut,
         _ => First::None,
     }
@@ -90,7 +90,7 @@ fn objects(start: &[u8], cut: bool) -> Option<Layout> {
 }
 
 fn is_list(start: &[u8], cut: bool) -> bool {
-    let inner = start[1..].trim_ascii_start();
+    let inner = start.get(1..).unwrap_or_default().trim_ascii_start();
     if opens_object(inner) {
         return true;
     }

@@ -1,4 +1,5 @@
 //! From text to token batches: tokenizers, memory-mapped token files, batches.
+#![warn(clippy::indexing_slicing)]
 
 mod bpe;
 mod char;

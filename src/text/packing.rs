@@ -1,4 +1,5 @@
 //! Packs whole conversations into rows of equal length, each conversation as its own segment.
+#![expect(clippy::indexing_slicing, reason = "windows and rows that this module has cut itself")]
 
 use super::{
     batches::{Batch, IGNORED},

@@ -2,6 +2,7 @@
 //!
 //! Layout, little-endian: `wgtk`, version u16, bytes per token u16, number of tokens u64, tokenizer fingerprint u64,
 //! source key u64, then the tokens as u16 (vocabularies up to 65,536) or u32.
+#![expect(clippy::indexing_slicing, reason = "a header of a fixed length")]
 
 use std::{
     fs::File,

@@ -6,6 +6,7 @@
 //! answer. This property fails for templates that rewrite earlier turns (some drop the reasoning of all answers but the
 //! last) and for tokens that merge across the border. In those cases the answer's own text is searched for, after the
 //! previous answer, and the token that ends it is included if it follows immediately.
+#![expect(clippy::indexing_slicing, reason = "ranges of messages and tokens that were found in them")]
 
 use super::{ChatTemplate, Message, Tokenizer, conversations::Mistake, messages::Turn};
 use crate::Error;

@@ -1,4 +1,5 @@
 //! Decodes a stream of tokens without showing broken characters.
+#![expect(clippy::indexing_slicing, reason = "the part up to a boundary that was found in it")]
 
 use super::Tokenizer;
 

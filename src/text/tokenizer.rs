@@ -216,7 +216,7 @@ impl Hasher {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|&word| self.word(u64::from_le_bytes(word)));
         let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         self.word(u64::from_le_bytes(last));
         self.word(bytes.len() as u64);
     }

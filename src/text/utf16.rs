@@ -59,8 +59,8 @@ impl Read for Utf16 {
             self.at += 2 * units.len() as u64;
             (self.ready, self.used) = (text.into_bytes(), 0);
         }
-        let count = buffer.len().min(self.ready.len() - self.used);
-        buffer[..count].copy_from_slice(&self.ready[self.used..self.used + count]);
+        let mut ready = self.ready.get(self.used..).unwrap_or_default();
+        let count = ready.read(buffer)?;
         self.used += count;
         Ok(count)
     }
