@@ -20,6 +20,9 @@ fn text(value: &Value) -> &str {
 /// What is different for one template and the conversations.
 fn differences(case: &Value, conversations: &[Value]) -> Vec<String> {
     let template = ChatTemplate::new(text(&case["template"]), SpecialTokens::default());
+    let counts = ["results", "errors"].map(|part| array(&case[part]).len());
+    // Constructs are rendered with the first conversation only.
+    assert!(counts == [1; 2] || counts == [conversations.len(); 2], "{}: {counts:?}", case["name"]);
     let results = array(&case["results"]).iter().zip(array(&case["errors"]));
     let cases = results.zip(conversations);
     let compare = |((expected, error), conversation): ((&Value, &Value), &Value)| {
@@ -44,6 +47,7 @@ fn templates_give_what_jinja2_gives() {
     let data = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let data: Value = serde_json::from_str(&data).expect("JSON");
     let cases = array(&data["templates"]).iter().chain(array(&data["constructs"]));
+    assert!(array(&data["templates"]).len() > 20 && array(&data["conversations"]).len() > 10);
     let found: Vec<_> = cases.flat_map(|case| differences(case, array(&data["conversations"]))).collect();
     assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
 }

@@ -209,7 +209,7 @@ pub enum Error {
     #[error("the engine's thread ended unexpectedly")]
     EngineEnded,
     /// What a model computes is not finite.
-    #[error("the model's {what} are not numbers{}", after(origin.as_ref()))]
+    #[error("the model's {what} are not numbers{}", because(origin.as_ref()))]
     NotNumbers {
         /// What it computes, such as its scores.
         what: &'static str,
@@ -235,7 +235,7 @@ pub enum Error {
     /// Training diverged.
     #[error(
         "training stopped at step {step}: the {what} is {value}{} (the last checkpoint is kept)",
-        after(origin.as_ref())
+        because(origin.as_ref())
     )]
     Diverged {
         /// The step.
@@ -333,13 +333,13 @@ pub enum Origin {
         /// The part of the computation.
         part: String,
     },
-    /// Nowhere: with the same weights and inputs, everything was finite.
-    #[error("computed again, every number was finite: the driver or the hardware may be at fault")]
+    /// Nowhere: computed once more from the same text, in f32 and without a cache, everything was finite.
+    #[error("all weights are finite, and so was everything when it was computed once more in a plainer way")]
     Vanished,
 }
 
 /// ": " and the origin, if it was found out.
-fn after(origin: Option<&Origin>) -> String {
+fn because(origin: Option<&Origin>) -> String {
     origin.map_or(String::new(), |origin| format!(": {origin}"))
 }
 
@@ -347,7 +347,7 @@ fn after(origin: Option<&Origin>) -> String {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GuardCause {
     /// A number of a step is not finite.
-    #[error("{what} is {value}{}", after(origin.as_ref()))]
+    #[error("{what} is {value}{}", because(origin.as_ref()))]
     NotFinite {
         /// The number.
         what: &'static str,

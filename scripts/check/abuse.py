@@ -227,7 +227,11 @@ def heavy(folder, model):
     with Server(folder, model) as server:
         for _ in range(5):
             good(server, "to begin with")
-        server.forget_peak()
+        try:
+            server.forget_peak()
+        except OSError as error:
+            print(f"skipped: the server's largest memory cannot be measured here: {error}")
+            return
         before, statuses, patience = server.memory(), [], []
 
         def client(path, body):
@@ -253,6 +257,16 @@ def heavy(folder, model):
             [thread.join() for thread in threads]
             [one.close() for one in stuck]
             print(f"heavy {path}: {sorted(set(statuses))}, at most {(server.peak() - before) / 2**20:.0f} MiB, a short one took {patience[-1]:.1f} s")
+        # Clients that read their long answers slowly keep nobody else from asking.
+        readers = [connect(server, receive=2048) for _ in range(12)]
+        for one in readers:
+            one.sendall(head(server, len(text), "/tokenize") + text)
+            one.recv(1000)
+        ordinary = {**GOOD, "messages": [{"role": "user", "content": "the cow? " * 1400}]}
+        begun = time.monotonic()
+        status = server.ask("POST", "/v1/chat/completions", ordinary)[0]
+        check(status == 400 and time.monotonic() - begun < 10, f"a text of 12 KB, too long for this model, beside slow readers: {status}")
+        [one.close() for one in readers]
         grown = server.peak() - before
         check(grown < MEMORY, f"{grown / 2**20:.0f} MiB beside the model, the guide says {MEMORY >> 20}")
         check(set(statuses) <= {0, 200, 400, 408, 413, 503} and 200 in statuses, f"{sorted(set(statuses))}")

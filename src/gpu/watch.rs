@@ -29,10 +29,10 @@ pub(super) struct Watch {
     /// The checks of buffers of f32 and of f16.
     pipelines: [Arc<Pipeline>; 2],
     names: Vec<(BufferRange, String)>,
-    after: Option<usize>,
+    after: Option<String>,
     part: String,
     /// What each check stands for.
-    checks: Vec<(String, Option<usize>, String)>,
+    checks: Vec<(String, Option<String>, String)>,
 }
 
 impl Watch {
@@ -49,9 +49,11 @@ impl Watch {
                 let offset = bind.offset.checked_sub(range.offset);
                 range.id == bind.storage.id() && offset.is_some_and(|offset| offset < range.size)
             };
-            self.names.iter().position(|(range, _)| holds(range))
+            self.names.iter().find(|(range, _)| holds(range)).map(|(_, name)| name.clone())
         };
-        self.after = binds.iter().find_map(|(_, bind)| here(bind)).or(self.after);
+        if let Some(name) = binds.iter().find_map(|(_, bind)| here(bind)) {
+            self.after = Some(name);
+        }
         for binding in pipeline.interface.bindings.iter().filter(|binding| binding.writes) {
             let written = binds.iter().find(|(name, _)| *name == binding.name);
             let (Some((_, bind)), Some(bytes)) = (written, binding.float) else { continue };
@@ -68,7 +70,7 @@ impl Watch {
         half: bool,
     ) -> Result<()> {
         let (number, count) = (self.checks.len(), (x.size / 4) as usize);
-        self.checks.push((kernel.to_string(), self.after, self.part.clone()));
+        self.checks.push((kernel.to_string(), self.after.clone(), self.part.clone()));
         let first = Bind { storage: &self.first, offset: 0, size: 4 };
         let params = params![count: count, number: number];
         recorder.dispatch(
@@ -113,10 +115,14 @@ impl Gpu {
         checked
     }
 
-    /// Names the part of the work that begins, such as the forward pass, if numbers are watched.
-    pub fn watch_part(&self, part: impl FnOnce() -> String) {
+    /// Names the part of the work that begins, such as the forward pass, if numbers are watched. The names of buffers are
+    /// forgotten if `whole`: then the part goes through all of them at once.
+    pub fn watch_part(&self, part: impl FnOnce() -> String, whole: bool) {
         if let Some(watch) = self.recorder().watch.as_mut() {
             (watch.part, watch.after) = (part(), None);
+            if whole {
+                watch.names.clear();
+            }
         }
     }
 
@@ -137,7 +143,7 @@ impl Gpu {
         let found = number.first().and_then(|number| watch.checks.get(*number as usize));
         Ok(found.map(|(kernel, after, part)| FirstNotFinite {
             kernel: kernel.clone(),
-            after: after.and_then(|place| watch.names.get(place)).map(|(_, name)| name.clone()),
+            after: after.clone(),
             part: part.clone(),
         }))
     }

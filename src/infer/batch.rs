@@ -3,6 +3,7 @@
 use super::{explain::explained, sampler::Sampling};
 use crate::{
     Error, Result,
+    error::Origin,
     gpu::Gpu,
     model::{Gpt, cache::Cache, gpt::Pass},
     ops::{
@@ -110,7 +111,17 @@ pub async fn continue_all(
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let chosen = match sampling.choose(&logits, &texts, &keys).await {
             Ok(chosen) => chosen,
-            Err(error) => return Err(explained(gpu, model, requests[0].prompt, error).await),
+            Err(mut error) => {
+                // Any of the rows may be the one that failed.
+                for (request, answer) in requests.iter().zip(&answers) {
+                    let text = [request.prompt, &answer.tokens].concat();
+                    error = explained(gpu, model, &text, Error::NotNumbers { what: "scores", origin: None }).await;
+                    if !matches!(error, Error::NotNumbers { origin: None | Some(Origin::Vanished), .. }) {
+                        break;
+                    }
+                }
+                return Err(error);
+            }
         };
         for (answer, chosen) in answers.iter_mut().zip(&chosen).filter(|(answer, _)| !answer.stopped) {
             answer.tokens.push(chosen.id);

@@ -41,7 +41,7 @@ async fn found(gpu: &Gpu, model: &Gpt, tokens: &[u32]) -> Result<Origin> {
         return Ok(Origin::Weight { name, given: false });
     }
     watch(gpu, &weights)?;
-    gpu.watch_part(|| "forward pass".to_string());
+    gpu.watch_part(|| "forward pass".to_string(), false);
     let tape = Tape::off(gpu);
     let newest = &tokens[tokens.len().saturating_sub(model.config().context)..];
     let scores = || {

@@ -29,8 +29,16 @@ fn tensors(weight: &Weight) -> Vec<&Tensor> {
 /// Returns the driver's errors.
 pub async fn broken_weight(gpu: &Gpu, weights: &[(String, Weight)]) -> Result<Option<String>> {
     gpu.watch_numbers(Vec::new())?;
+    // The watch ends even if this fails.
+    let checked = check(gpu, weights);
+    let found = gpu.first_not_finite().await?;
+    checked?;
+    Ok(found.map(|found| found.part))
+}
+
+fn check(gpu: &Gpu, weights: &[(String, Weight)]) -> Result<()> {
     for (name, weight) in weights {
-        gpu.watch_part(|| name.clone());
+        gpu.watch_part(|| name.clone(), false);
         match weight {
             Weight::Packed(packed) => {
                 for first in (0..packed.rows()).step_by(ROWS) {
@@ -48,7 +56,7 @@ pub async fn broken_weight(gpu: &Gpu, weights: &[(String, Weight)]) -> Result<Op
         }
         gpu.submit()?;
     }
-    Ok(gpu.first_not_finite().await?.map(|found| found.part))
+    Ok(())
 }
 
 /// Begins to watch a computation; places in it are described by the names of `weights`.

@@ -102,7 +102,7 @@ impl BpeTokenizer {
         let spelling = spelling(&value)?;
         check_model(&value["model"])?;
         pipeline::check(&value)?;
-        let before = pipeline::before(&value)?;
+        let before = pipeline::prefix_ids(&value)?;
         // What was checked is what runs, and not the text once more, in which a name may come twice. Nothing is added here.
         value["post_processor"] = Value::Null;
         let mut plain: tokenizers::Tokenizer =

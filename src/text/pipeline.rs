@@ -60,7 +60,7 @@ pub(super) fn check(file: &Value) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Tokenizer`] for a post-processor that wgpt does not know, or one that adds a great many tokens.
-pub(super) fn before(file: &Value) -> Result<Vec<u32>> {
+pub(super) fn prefix_ids(file: &Value) -> Result<Vec<u32>> {
     let part = "post_processor";
     let mut steps = Vec::new();
     flatten(&file[part], part, "processors", &mut steps)?;
@@ -180,7 +180,7 @@ fn template(step: &Value) -> Result<(Vec<u32>, usize)> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{before, check};
+    use super::{check, prefix_ids};
 
     fn replace(content: &str) -> Value {
         json!({"type": "Replace", "pattern": {"String": "a"}, "content": content})
@@ -208,16 +208,16 @@ mod tests {
             json!({"normalizer": {"type": "NFKC"}, "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}"}}),
             json!({"post_processor": level}),
         ] {
-            check(&file).and_then(|()| before(&file)).unwrap_or_else(|error| panic!("{error}: {file}"));
+            check(&file).and_then(|()| prefix_ids(&file)).unwrap_or_else(|error| panic!("{error}: {file}"));
         }
         let (bos, text) =
             (json!({"SpecialToken": {"id": "<s>", "type_id": 0}}), json!({"Sequence": {"id": "A", "type_id": 0}}));
-        assert_eq!(before(&template(json!([bos, text, bos]), vec![7])).unwrap(), [7]);
-        assert!(before(&template(json!([text, bos]), vec![7])).unwrap().is_empty());
+        assert_eq!(prefix_ids(&template(json!([bos, text, bos]), vec![7])).unwrap(), [7]);
+        assert!(prefix_ids(&template(json!([text, bos]), vec![7])).unwrap().is_empty());
         let inner = template(json!([bos, text]), vec![7])["post_processor"].clone();
         let roberta = json!({"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 2]});
         let both = json!({"post_processor": sequence("processors", vec![inner, roberta])});
-        assert_eq!(before(&both).unwrap(), [0, 7]);
+        assert_eq!(prefix_ids(&both).unwrap(), [0, 7]);
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             (json!({"post_processor": {"type": "Other"}}), "Other"),
             (json!({"post_processor": {"type": "BertProcessing", "cls": 1}}), "without an id"),
         ] {
-            let error = check(&file).and_then(|()| before(&file)).unwrap_err().to_string();
+            let error = check(&file).and_then(|()| prefix_ids(&file)).unwrap_err().to_string();
             assert!(error.contains(words), "{words}: {error}");
         }
     }

@@ -242,12 +242,12 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// Returns the errors of `record` and of the driver, and [`Error::Rank`].
     pub fn backward<T>(&mut self, last: bool, record: impl FnOnce(&Self, &Tape) -> Result<(Tensor, T)>) -> Result<T> {
-        self.gpu.watch_part(|| "forward pass".to_string());
+        self.gpu.watch_part(|| "forward pass".to_string(), false);
         let tape = Tape::new(&self.gpu);
         self.model.watch(&tape);
         self.head.iter().for_each(|head| head.watch(&tape));
         let (loss, more) = record(self, &tape)?;
-        self.gpu.watch_part(|| "backward pass".to_string());
+        self.gpu.watch_part(|| "backward pass".to_string(), false);
         self.replica.backward(tape, &loss, self.one.clone(), &mut self.gradients, last)?;
         Ok(more)
     }
@@ -288,7 +288,7 @@ impl<M: Model> Trainer<M> {
     /// # Errors
     /// Same as [`Trainer::update`].
     pub fn update_at(&mut self, lr: f32, parts: Vec<Part>, names: &'static [&'static str]) -> Result<Pending> {
-        self.gpu.watch_part(|| "update".to_string());
+        self.gpu.watch_part(|| "update".to_string(), true);
         let scale = self.loss_scale.map(|loss| loss.scale);
         let norm = self.replica.update(&self.gpu, &mut self.optimizer, &mut self.gradients, lr, scale)?;
         Ok(Pending { parts, names, norm, group: self.replica.together() })
@@ -342,7 +342,8 @@ impl<M: Model> Trainer<M> {
     }
 
     /// Finds out where numbers that are not finite begin: in a weight, or in step number `step`, which `again` takes once
-    /// more, with its weights: a step that fails changes nothing.
+    /// more. A step whose gradient is not finite changes nothing, so that these are its weights, or those that the step after
+    /// it made of them if that was taken already.
     ///
     /// # Errors
     /// Returns the driver's errors and those of `again`.

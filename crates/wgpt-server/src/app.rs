@@ -65,8 +65,8 @@ impl Default for Limits {
             idle: seconds(30),
             patience: seconds(30),
             stalled: seconds(30),
-            bodies: 32 << 20,
-            values: 64 << 20,
+            bodies: 24 << 20,
+            values: 48 << 20,
         }
     }
 }

@@ -27,7 +27,7 @@ use tokio::{
 use super::{app::Limits, metrics::Metrics, problem::Problem, router::Client};
 
 /// Size in bytes of hyper's buffer for a connection.
-const BUFFER: usize = 16 << 10;
+const BUFFER: usize = 32 << 10;
 
 /// Accepts connections indefinitely. Once `draining` is set, open connections close after their current request; new
 /// ones are still accepted, to tell them that the server is shutting down.

@@ -56,8 +56,9 @@ pub async fn read(
     if told.is_some_and(|length| length > limit + THROWN) {
         return Err(long());
     }
+    let silence = (patience / SILENCE).max(Duration::from_secs(1)).min(patience);
     let late = |_| {
-        let (whole, silent) = (patience.as_secs(), (patience / SILENCE).as_secs());
+        let (whole, silent) = (patience.as_secs(), silence.as_secs());
         let reason = format!("the body did not arrive within {whole} s, or nothing of it for {silent} s");
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", reason)
     };
@@ -67,7 +68,7 @@ pub async fn read(
         // Waiting for memory is not the client's fault, so it does not count.
         let start = Instant::now();
         let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let frame = tokio::time::timeout(left.min(patience / SILENCE), frame).await.map_err(late)?;
+        let frame = tokio::time::timeout(left.min(silence), frame).await.map_err(late)?;
         left = left.saturating_sub(start.elapsed());
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Problem::bad(format!("the body was cut off: {error}")))?;

@@ -140,7 +140,7 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let store = StoreThread::start(self.feedback.clone())?;
         let app = Arc::new(App {
-            memory: Memory::new(self.limits.bodies, self.limits.values, self.limits.patience),
+            memory: Memory::within(&self.limits),
             models: self.models.into_iter().map(Arc::new).collect(),
             worker,
             metrics: metrics.clone(),

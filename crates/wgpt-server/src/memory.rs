@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::problem::Problem;
+use super::{app::Limits, problem::Problem};
 
 /// Bytes that the values of any body may take.
 const SMALL_VALUES: usize = 64 << 10;
@@ -24,6 +24,7 @@ pub struct Memory {
     bodies: Arc<Semaphore>,
     values: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    inside: Arc<Semaphore>,
     /// Bytes that the values of one body may take.
     most: usize,
     /// How long a request waits for others.
@@ -47,7 +48,22 @@ impl Memory {
     pub fn new(bodies: usize, values: usize, patience: Duration) -> Self {
         let semaphore = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT));
         let (bodies, answers, values, most) = (semaphore(bodies), semaphore(values), semaphore(values), values / 2);
-        Self { bodies, values, answers, most, patience }
+        Self { bodies, values, answers, inside: Arc::new(Semaphore::new(1)), most, patience }
+    }
+
+    /// What `limits` allow, but at least two of the largest bodies.
+    pub fn within(limits: &Limits) -> Self {
+        // A text takes most of what its body may, and there are some more values around it.
+        let values = limits.values.max(2 * TEXT * limits.body + limits.values / 8);
+        Self::new(limits.bodies.max(2 * limits.body), values, limits.patience)
+    }
+
+    /// Room for a look inside the model, which takes more than other answers: there is one at a time.
+    ///
+    /// # Errors
+    /// 503 if the one before does not end in time.
+    pub async fn inside(&self) -> Result<Held, Problem> {
+        Ok(Held(Some(self.take(&self.inside, 1).await?)))
     }
 
     /// Room for a body of at most `bytes`.
@@ -74,18 +90,22 @@ impl Memory {
         }
     }
 
-    /// Room for an answer of `bytes` that is made as a whole; `param` is the field that makes it long.
+    /// Room for a long answer of `bytes`; `param` is the field that makes it long. Nobody waits for it: what would wait holds
+    /// memory, and those who hold this room keep it until their clients have read.
     ///
     /// # Errors
-    /// 413 if one answer may not have that much, 503 if it does not become free in time.
-    pub async fn answer(&self, bytes: usize, param: &str) -> Result<Held, Problem> {
+    /// 413 if one answer may not have that much, 503 if it is not free.
+    pub fn answer(&self, bytes: usize, param: &str) -> Result<Held, Problem> {
         if bytes > self.most {
             let reason = format!("the answer would have about {} MB; ask for less at a time", bytes / 1_000_000);
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             return Err(Problem { status, code: Some("too_large"), ..Problem::field(param, reason) });
         }
         match bytes > SMALL_VALUES {
-            true => Ok(Held(Some(self.take(&self.answers, bytes.div_ceil(UNIT)).await?))),
+            true => {
+                let count = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+                Ok(Held(Some(self.answers.clone().try_acquire_many_owned(count).map_err(|_| busy())?)))
+            }
             false => Ok(Held(None)),
         }
     }
@@ -94,23 +114,31 @@ impl Memory {
         let wanted = from.clone().acquire_many_owned(u32::try_from(count).unwrap_or(u32::MAX));
         match tokio::time::timeout(self.patience, wanted).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => {
-                let reason = "too many large requests at once; try again later";
-                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", reason))
-            }
+            _ => Err(busy()),
         }
     }
 }
 
+fn busy() -> Problem {
+    let reason = "too many large requests at once; try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", reason)
+}
+
 /// The most bytes that the values in a JSON text may take, and what is made of them: a value after every comma, colon and
-/// bracket, a tree node for the fields of every object, and its texts with their tokens.
+/// bracket, a tree node for the fields of every object, and its texts with their tokens. What is inside a string does not count.
 fn size_of_values(json: &[u8]) -> usize {
-    let size = |byte: &u8| match byte {
-        b'{' => 11 * (size_of::<String>() + size_of::<serde_json::Value>()) + 64,
-        b',' | b':' | b'[' => size_of::<serde_json::Value>(),
-        _ => 0,
-    };
-    TEXT * json.len() + json.iter().map(size).sum::<usize>()
+    let (mut size, mut within, mut escaped) = (TEXT * json.len(), false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if within => escaped = true,
+            b'"' => within = !within,
+            b'{' if !within => size += 11 * (size_of::<String>() + size_of::<serde_json::Value>()) + 64,
+            b',' | b':' | b'[' if !within => size += size_of::<serde_json::Value>(),
+            _ => {}
+        }
+    }
+    size
 }
 
 #[cfg(test)]
@@ -134,11 +162,26 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_body_fits() {
+        for body in [1 << 10, 1 << 20, 40_000_000] {
+            let memory = Memory::within(&Limits { body, ..Limits::default() });
+            wait(async {
+                let held = memory.body(body).await.unwrap();
+                let json = format!("{{\"text\": \"{}\"}}", "x".repeat(body - 12));
+                drop((memory.values(json.as_bytes()).await.unwrap(), held));
+            });
+        }
+    }
+
+    #[test]
     fn bodies_of_many_values_are_refused_or_wait() {
         let memory = Memory::new(64 << 10, 2 << 20, Duration::from_millis(10));
         wait(async {
             let body = |count: usize| format!("[{}0]", "{\"\":0},".repeat(count));
             assert!(memory.values(b"{\"a\": [1, 2]}").await.unwrap().0.is_none());
+            // Braces in a text are none of JSON's.
+            let text = format!("{{\"a\": \"\\\"{}\"}}", "{[,:\\\\".repeat(1000));
+            assert!(memory.values(text.as_bytes()).await.unwrap().0.is_none(), "{text:.40}");
             let refused = memory.values(body(2000).as_bytes()).await.unwrap_err();
             assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
             let mut held = Vec::new();

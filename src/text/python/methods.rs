@@ -1,5 +1,7 @@
 //! Methods of texts, lists and objects that chat templates call.
 
+use std::collections::BTreeSet;
+
 use minijinja::{
     Error, State, Value,
     value::{Kwargs, Tuple, ValueKind, from_args},
@@ -13,12 +15,13 @@ const WIDEST: usize = 10_000;
 /// Methods of values that minijinja leaves to its users.
 pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
-        // Methods look at the whole text, however little they give.
-        state.consume_fuel(text.len() as u64 / 64)?;
+        // Methods look at the whole text and at what they are given, however little they give.
+        let lengths = args.iter().map(|arg| arg.as_str().map_or(0, str::len)).sum::<usize>() + text.len();
+        state.consume_fuel(1 + lengths as u64 / 64)?;
         if name == "format" {
             check_widths(text)?;
         }
-        if let Some(result) = text_method(text, name, args) {
+        if let Some(result) = text_method(state, text, name, args) {
             return result;
         }
     }
@@ -29,17 +32,44 @@ pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args:
     match name {
         "index" if list => {
             let (wanted,): (&Value,) = from_args(args)?;
-            let at = value.try_iter()?.position(|item| item == *wanted);
-            at.map(Value::from).ok_or_else(|| wrong(format!("{wanted} is not in the list")))
+            for (index, item) in value.try_iter()?.enumerate() {
+                if equal(state, &item, wanted)? {
+                    return Ok(Value::from(index));
+                }
+            }
+            Err(wrong("the value is not in the list"))
         }
         "count" if list => {
             let (wanted,): (&Value,) = from_args(args)?;
-            Ok(Value::from(value.try_iter()?.filter(|item| item == wanted).count()))
+            let mut count = 0;
+            for item in value.try_iter()? {
+                count += usize::from(equal(state, &item, wanted)?);
+            }
+            Ok(Value::from(count))
         }
         // A template cannot change a value, so it is its own copy.
         "copy" if list || value.kind() == ValueKind::Map => from_args::<()>(args).map(|()| value.clone()),
         _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args),
     }
+}
+
+/// Whether two values are equal; every pair of values inside them costs fuel, for lists can hold the same list many times.
+fn equal(state: &mut State<'_, '_>, a: &Value, b: &Value) -> Result<bool, Error> {
+    state.consume_fuel(1)?;
+    let lists = [a, b].map(|value| matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable));
+    if lists != [true, true] {
+        // An object in a template is small, or one of the conversation's.
+        return Ok(a == b);
+    }
+    if a.len() != b.len() {
+        return Ok(false);
+    }
+    for (a, b) in a.try_iter()?.zip(b.try_iter()?) {
+        if !equal(state, &a, &b)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Refuses widths and precisions over [`WIDEST`] in a format string, and those that are given as arguments.
@@ -60,7 +90,7 @@ fn check_widths(format: &str) -> Result<(), Error> {
 }
 
 /// Methods of texts that `pycompat` lacks or has with fewer arguments; [`None`] for others.
-fn text_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value, Error>> {
+fn text_method(state: &mut State<'_, '_>, text: &str, name: &str, args: &[Value]) -> Option<Result<Value, Error>> {
     let one = || from_args::<(&str,)>(args).map(|(argument,)| argument);
     let pad = |side: Side| {
         let (width, fill): (usize, Option<char>) = from_args(args)?;
@@ -70,7 +100,7 @@ fn text_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value, E
         Value::from(Tuple::from([before, separator, after].map(Value::from)))
     };
     Some(match name {
-        "find" | "rfind" | "index" | "rindex" | "count" | "startswith" | "endswith" => search(text, name, args),
+        "find" | "rfind" | "index" | "rindex" | "count" | "startswith" | "endswith" => search(state, text, name, args),
         "strip" | "lstrip" | "rstrip" => strip(text, name, args),
         "removeprefix" => one().map(|prefix| Value::from(text.strip_prefix(prefix).unwrap_or(text))),
         "removesuffix" => one().map(|suffix| Value::from(text.strip_suffix(suffix).unwrap_or(text))),
@@ -100,7 +130,7 @@ fn text_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value, E
 }
 
 /// The methods that look for a part of a text: `text.find(part, start, end)` and its like.
-fn search(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn search(state: &mut State<'_, '_>, text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
     let (part, start, end): (&Value, Option<i64>, Option<i64>) = from_args(args)?;
     let within = window(text, start, end);
     let not_text = || wrong(format!("{name} looks for a text, not for a {}", part.kind()));
@@ -111,6 +141,7 @@ fn search(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
         };
         for part in parts {
             let part = part.as_str().ok_or_else(not_text)?;
+            state.consume_fuel(1 + part.len() as u64 / 64)?;
             let fits = |(_, rest): (usize, &str)| match name {
                 "startswith" => rest.starts_with(part),
                 _ => rest.ends_with(part),
@@ -158,11 +189,14 @@ fn is_space(letter: char) -> bool {
 
 fn strip(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
     let (letters,): (Option<&Value>,) = from_args(args)?;
-    let letters = match letters.filter(|letters| !letters.is_none()) {
-        Some(letters) => Some(letters.as_str().ok_or_else(|| wrong(format!("{name} removes the letters of a text")))?),
+    let letters: Option<BTreeSet<char>> = match letters.filter(|letters| !letters.is_none()) {
+        Some(letters) => {
+            let letters = letters.as_str().ok_or_else(|| wrong(format!("{name} removes the letters of a text")))?;
+            Some(letters.chars().collect())
+        }
         None => None,
     };
-    let removed = |letter: char| letters.map_or_else(|| is_space(letter), |letters| letters.contains(letter));
+    let removed = |letter: char| letters.as_ref().map_or_else(|| is_space(letter), |letters| letters.contains(&letter));
     Ok(Value::from(match name {
         "lstrip" => text.trim_start_matches(removed),
         "rstrip" => text.trim_end_matches(removed),

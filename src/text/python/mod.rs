@@ -108,7 +108,9 @@ fn float(value: &Value, default: Option<Value>, kwargs: Kwargs) -> Result<Value,
 
 /// Towards zero; [`None`] for infinity and what is no number.
 fn truncated(number: f64) -> Option<i128> {
-    number.is_finite().then_some(number as i128)
+    // Powers of two are exact.
+    let largest = 2f64.powi(127);
+    (number.abs() < largest).then_some(number as i128)
 }
 
 /// Python's `int(text, base)`.

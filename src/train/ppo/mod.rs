@@ -233,11 +233,10 @@ impl Ppo {
             true => Ok(scores),
             false => Err(Error::Judge {
                 judge: self.settings.judge.clone(),
-                reason: format!(
-                    "gave {} scores for {} answers, or scores that are no numbers from -{LARGEST_SCORE:e} to {LARGEST_SCORE:e}",
-                    scores.len(),
-                    episodes.len()
-                ),
+                reason: match scores.len() == episodes.len() {
+                    true => format!("gave a score that is not a number from -{LARGEST_SCORE:e} to {LARGEST_SCORE:e}"),
+                    false => format!("gave {} scores for {} answers", scores.len(), episodes.len()),
+                },
             }),
         }
     }

@@ -52,8 +52,9 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
     let missing = || Problem::field("text", "is missing");
     fields.text("text")?.ok_or_else(missing)?;
     let reader = model.clone();
-    let read = move || Ok((reader.codec.read(fields.text("text")?.unwrap_or_default())?, fields.into_held()));
-    let (ids, held) = App::aside(read).await?;
+    // At most a token for every byte.
+    let held = app.memory.answer(fields.text("text")?.map_or(0, str::len) * size_of::<u32>(), "text")?;
+    let ids = App::aside(move || Ok(reader.codec.read(fields.text("text")?.unwrap_or_default())?)).await?;
     // A text may have a million tokens, which as JSON take a hundred megabytes.
     let mut left = ids.into_iter().enumerate();
     let tokens = std::iter::from_fn(move || {
@@ -96,6 +97,7 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
         return Err(Problem::bad(format!("the text has {} tokens; give 1 to {longest}", ids.len())));
     }
     spent.prompt(ids.len());
+    let inside = app.memory.inside().await?;
     let inspection = app.worker.inspect(&app.worker.place(client.0)?, ids.clone(), top).await?;
     let value = App::aside(move || {
         let tokenizer = &model.codec.tokenizer;
@@ -108,7 +110,13 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
             "next": inspection.next.iter().map(row).collect::<Vec<_>>(),
         }))
     });
-    Ok(ok(&value.await?))
+    let text = value.await?.to_string().into_bytes();
+    // Held until it is sent.
+    let mut parts = std::iter::once(text).chain(std::iter::once_with(move || {
+        drop(inside);
+        Vec::new()
+    }));
+    Ok(pieces("application/json", std::iter::from_fn(move || parts.next().map(Ok))))
 }
 
 /// The reward of each of `answers` to `messages`.

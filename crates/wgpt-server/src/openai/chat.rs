@@ -19,7 +19,8 @@ use crate::{
     answer::{ChoiceEvent, ChoiceUpdate},
     app::{App, ServedModel},
     input::Fields,
-    problem::{Problem, ok, short},
+    pieces::pieces,
+    problem::{Problem, short},
     router::{self, ReadRequest},
 };
 use wgpt::text::{
@@ -44,7 +45,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let ReadRequest { fields, spent, client } = router::asked(&app, request).await?;
     let model = app.model(fields.text("model")?)?;
     let options = Options::read(&fields, &app.limits, &app.secrets, app.facts.config.vocabulary)?;
-    fields.refuse_others(&[options::FIELDS, options::NO_CONCERN, FIELDS])?;
+    fields.refuse_others(&[options::FIELDS, options::IGNORED, FIELDS])?;
     let ids = fields.get("top_logits").is_some();
     let (telling, messages) = (telling(&fields)?, messages(fields.need("messages")?)?);
     let (reader, held) = (model.clone(), fields.into_held());
@@ -66,7 +67,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
         return Ok(stream::respond(receiver, options.choices, form));
     }
     let choices = gather(receiver, 1, options.choices, &form.envelope.spent).await?;
-    Ok(ok(&form.whole(&choices)))
+    Ok(form.whole(choices))
 }
 
 /// Which tokens are reported: `logprobs` and `top_logprobs`, or the page's `top_logits`.
@@ -140,14 +141,24 @@ impl Form {
         }
     }
 
-    fn whole(&self, choices: &[Choice]) -> Value {
-        let choice = |(index, choice): (usize, &Choice)| {
-            json!({
-                "index": index, "message": { "role": "assistant", "content": choice.text, "refusal": null },
-                "logprobs": self.logprobs(&choice.tokens), "finish_reason": choice.reason,
-            })
+    /// The complete answer. Log-probabilities, of which there may be many, are written while the client reads.
+    fn whole(self, choices: Vec<Choice>) -> Response {
+        let (before, after) = self.envelope.around("chat.completion");
+        let form = Arc::new(self);
+        let choice = move |(index, choice): (usize, Choice)| {
+            let message = json!({ "role": "assistant", "content": choice.text, "refusal": null });
+            let (comma, reason) = (if index > 0 { "," } else { "" }, json!(choice.reason));
+            let head =
+                format!("{comma}{{\"index\":{index},\"message\":{message},\"finish_reason\":{reason},\"logprobs\":");
+            let (logprobs, end) = match form.telling.tokens {
+                false => (None, "null}"),
+                true => (Some(logprobs::pieces(form.model.clone(), choice.tokens, form.ids)), "}"),
+            };
+            std::iter::once(head).chain(logprobs.into_iter().flatten()).chain(std::iter::once(end.to_string()))
         };
-        self.envelope.whole("chat.completion", choices.iter().enumerate().map(choice).collect())
+        let choices = choices.into_iter().enumerate().flat_map(choice);
+        let all = std::iter::once(before).chain(choices).chain(std::iter::once(after));
+        pieces("application/json", all.map(|piece| Ok(piece.into_bytes())))
     }
 
     fn chunk(&self, index: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> String {

@@ -19,7 +19,8 @@ use crate::{
     answer::{ChoiceEvent, ChoiceUpdate},
     app::{App, ServedModel},
     input::Fields,
-    problem::{Problem, ok},
+    pieces::pieces,
+    problem::Problem,
     router::{self, ReadRequest},
 };
 
@@ -45,7 +46,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let vocabulary = app.facts.config.vocabulary;
     let options = Options::read(&fields, &app.limits, &app.secrets, vocabulary)?;
     fields.refuse("suffix", "leave it out: the model writes from left to right")?;
-    fields.refuse_others(&[options::FIELDS, options::NO_CONCERN, FIELDS])?;
+    fields.refuse_others(&[options::FIELDS, options::IGNORED, FIELDS])?;
     if fields.integer("best_of", 1..=MOST as u64)?.is_some_and(|best| best != options.choices as u64) {
         return Err(Problem::field("best_of", "is not supported; request n answers and choose one"));
     }
@@ -64,7 +65,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     let receiver = ask(&app, client, &model, &prompts, &options, telling, USUAL)?;
     let echoed = |prompt: &Vec<u32>| if echo { model.codec.tokenizer.decode(prompt) } else { String::new() };
     let all = prompts.len() * options.choices;
-    let mut form = Form {
+    let form = Form {
         envelope: Envelope::new("cmpl", &app, &model, &options, spent),
         echoed: prompts.iter().map(echoed).collect(),
         offsets: vec![0; all],
@@ -76,7 +77,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
         return Ok(stream::respond(receiver, all, form));
     }
     let choices = gather(receiver, prompts.len(), options.choices, &form.envelope.spent).await?;
-    Ok(ok(&form.whole(&choices)))
+    Ok(form.whole(choices))
 }
 
 /// Reads `prompt`: a text, a list of texts, a list of tokens, or a list of lists of tokens.
@@ -125,13 +126,17 @@ impl Form {
         json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason })
     }
 
-    fn whole(&mut self, choices: &[Choice]) -> Value {
-        let mut all = Vec::with_capacity(choices.len());
-        for (index, choice) in choices.iter().enumerate() {
+    /// The complete answer. Choices, of which there may be many, are written while the client reads.
+    fn whole(mut self, choices: Vec<Choice>) -> Response {
+        let (before, after) = self.envelope.around(OBJECT);
+        let choice = move |(index, choice): (usize, Choice)| {
             let text = format!("{}{}", self.echoed[index / self.choices], choice.text);
-            all.push(self.choice(index, &text, &choice.tokens, Some(choice.reason)));
-        }
-        self.envelope.whole(OBJECT, all.into())
+            let comma = if index > 0 { "," } else { "" };
+            format!("{comma}{}", self.choice(index, &text, &choice.tokens, Some(choice.reason)))
+        };
+        let choices = choices.into_iter().enumerate().map(choice);
+        let all = std::iter::once(before).chain(choices).chain(std::iter::once(after));
+        pieces("application/json", all.map(|piece| Ok(piece.into_bytes())))
     }
 }
 

@@ -8,20 +8,18 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::options::NO_CONCERN;
+use super::options::IGNORED;
 use crate::{
     app::{App, ServedModel},
     base64,
     input::Fields,
-    problem::{Problem, written},
+    pieces::pieces,
+    problem::Problem,
     router::{self, ReadRequest},
 };
 
 /// Maximum number of texts in a request, the same as OpenAI's.
 const MOST: usize = 2048;
-
-/// The most bytes of a number in an answer, and room to copy it.
-const NUMBER: usize = 2 * 16;
 
 /// The embeddings of texts, scaled to length 1.
 ///
@@ -33,7 +31,7 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     if model.adapter.is_some() {
         return Err(Problem::field("model", "adapters have no embeddings; use the model itself"));
     }
-    fields.refuse_others(&[&["model", "input", "encoding_format", "dimensions"], NO_CONCERN])?;
+    fields.refuse_others(&[&["model", "input", "encoding_format", "dimensions"], IGNORED])?;
     let base64 = match fields.text("encoding_format")? {
         None | Some("float") => false,
         Some("base64") => true,
@@ -56,24 +54,30 @@ pub async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Resp
         return Err(Problem { param: Some("input".to_string()), ..problem });
     }
     let place = app.worker.place(client.0)?;
-    let _held = app.memory.answer(texts.len() * width * NUMBER, "input").await?;
-    let mut data = String::new();
+    let held = app.memory.answer(texts.len() * width * size_of::<f32>(), "input")?;
+    let mut vectors = Vec::with_capacity(texts.len());
     let mut count = 0;
     // One after the other, so that texts being generated continue in between.
-    for (index, text) in texts.into_iter().enumerate() {
+    for text in texts {
         count += text.len();
-        let vector = app.worker.embed(&place, text).await?;
-        let embedding = match base64 {
-            true => json!(base64::encode(bytemuck::cast_slice(&vector))),
-            false => json!(vector),
-        };
-        let comma = if index > 0 { "," } else { "" };
-        data += &format!("{comma}{}", json!({ "object": "embedding", "index": index, "embedding": embedding }));
+        vectors.push(app.worker.embed(&place, text).await?);
     }
     spent.prompt(count);
     let usage = json!({ "prompt_tokens": count, "total_tokens": count });
-    let name = json!(model.name);
-    Ok(written(format!("{{\"object\":\"list\",\"data\":[{data}],\"model\":{name},\"usage\":{usage}}}")))
+    let end = format!("],\"model\":{},\"usage\":{usage}}}", json!(model.name));
+    // Numbers as text take several times as much, so they are written while the client reads.
+    let entry = move |(index, vector): (usize, Vec<f32>)| {
+        let _held = &held;
+        let embedding = match base64 {
+            true => json!(base64::encode(bytemuck::cast_slice(&vector))).to_string(),
+            false => serde_json::to_string(&vector)?,
+        };
+        let comma = if index > 0 { "," } else { "" };
+        Ok(format!("{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":{embedding}}}").into_bytes())
+    };
+    let begin = std::iter::once(Ok(b"{\"object\":\"list\",\"data\":[".to_vec()));
+    let entries = vectors.into_iter().enumerate().map(entry);
+    Ok(pieces("application/json", begin.chain(entries).chain(std::iter::once(Ok(end.into_bytes())))))
 }
 
 /// Reads `input`: a text, a list of texts, a list of tokens, or a list of lists of tokens.

@@ -10,6 +10,9 @@ use crate::{
     router,
 };
 
+/// What stands before the choices.
+const CHOICES: &str = "\"choices\":[";
+
 /// An answer's id and token usage.
 pub struct Envelope {
     id: String,
@@ -35,11 +38,19 @@ impl Envelope {
         })
     }
 
-    /// The complete answer.
-    pub fn whole(&self, object: &str, choices: Value) -> Value {
-        let mut whole = self.object(object, choices);
+    /// The complete answer, without choices.
+    fn whole(&self, object: &str) -> Value {
+        let mut whole = self.object(object, json!([]));
         whole["usage"] = self.spent.json();
         whole
+    }
+
+    /// The text before and after the choices of the complete answer.
+    pub fn around(&self, object: &str) -> (String, String) {
+        let whole = self.whole(object).to_string();
+        // The key cannot occur earlier within a text, where quotes are escaped.
+        let at = whole.find(CHOICES).map_or(whole.len(), |at| at + CHOICES.len());
+        (whole[..at].to_string(), whole[at..].to_string())
     }
 
     /// A piece of one choice as an event.
@@ -53,6 +64,6 @@ impl Envelope {
 
     /// The event with the token usage, if it was requested.
     pub fn end(&self, object: &str) -> String {
-        if self.usage { event(&self.whole(object, json!([]))) } else { String::new() }
+        if self.usage { event(&self.whole(object)) } else { String::new() }
     }
 }

@@ -1,11 +1,17 @@
 //! Log-probabilities in OpenAI's two forms.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
+use crate::app::ServedModel;
 use wgpt::{
     infer::{engine::request::TokenEvent, sampler::Candidate},
     text::Tokenizer,
 };
+
+/// Tokens that are written at a time.
+const PIECE: usize = 64;
 
 /// JSON has no minus infinity; for impossible tokens this returns the number that OpenAI uses.
 pub fn finite(logprob: f32) -> f32 {
@@ -26,12 +32,30 @@ fn entry(tokenizer: &Tokenizer, candidate: &Candidate, ids: bool) -> Value {
 
 /// `{"content": [..]}`: the format of chat completions.
 pub fn chat(tokenizer: &Tokenizer, tokens: &[TokenEvent], ids: bool) -> Value {
-    let token = |told: &TokenEvent| {
-        let mut token = entry(tokenizer, &told.chosen, ids);
-        token["top_logprobs"] = told.top.iter().map(|candidate| entry(tokenizer, candidate, ids)).collect();
-        token
-    };
-    json!({ "content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null })
+    let tokens: Vec<_> = tokens.iter().map(|told| of_token(tokenizer, told, ids)).collect();
+    json!({ "content": tokens, "refusal": null })
+}
+
+/// The entry of a token, with those of the likeliest ones.
+fn of_token(tokenizer: &Tokenizer, told: &TokenEvent, ids: bool) -> Value {
+    let mut token = entry(tokenizer, &told.chosen, ids);
+    token["top_logprobs"] = told.top.iter().map(|candidate| entry(tokenizer, candidate, ids)).collect();
+    token
+}
+
+/// [`chat`] as text, a few tokens at a time.
+pub fn pieces(model: Arc<ServedModel>, tokens: Vec<TokenEvent>, ids: bool) -> impl Iterator<Item = String> {
+    let mut left = tokens.into_iter().enumerate();
+    let entries = std::iter::from_fn(move || {
+        let mut piece = String::new();
+        for (index, told) in left.by_ref().take(PIECE) {
+            let comma = if index > 0 { "," } else { "" };
+            piece += &format!("{comma}{}", of_token(&model.codec.tokenizer, &told, ids));
+        }
+        Some(piece).filter(|piece| !piece.is_empty())
+    });
+    let begin = std::iter::once("{\"content\":[".to_string());
+    begin.chain(entries).chain(std::iter::once("],\"refusal\":null}".to_string()))
 }
 
 /// Four lists: the format of completions. `offset` is the position in characters where the next token begins, and is
@@ -53,6 +77,24 @@ pub fn completion(tokenizer: &Tokenizer, tokens: &[TokenEvent], offset: &mut usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wgpt::interchange::TextCodec;
+
+    #[test]
+    fn pieces_are_the_same_text() {
+        let chars = Tokenizer::chars_of(["ab"]).unwrap();
+        let model = Arc::new(ServedModel::new("m".into(), None, TextCodec::plain(chars)));
+        let told = |id: usize| {
+            let candidate = |id| Candidate { id, logprob: -0.5 };
+            TokenEvent { chosen: candidate(id as u32 % 2), top: vec![candidate(1)] }
+        };
+        for count in [0, 1, PIECE, 2 * PIECE + 3] {
+            let tokens: Vec<_> = (0..count).map(told).collect();
+            let whole = chat(&model.codec.tokenizer, &tokens, true);
+            let text: Vec<_> = pieces(model.clone(), tokens, true).collect();
+            assert_eq!(serde_json::from_str::<Value>(&text.concat()).unwrap(), whole);
+            assert_eq!(text.len(), 2 + count.div_ceil(PIECE));
+        }
+    }
 
     #[test]
     fn both_forms_tell_the_same() {

@@ -44,7 +44,7 @@ pub const FIELDS: &[&str] = &[
 ];
 
 /// Fields that are no concern of the answer: who asks, in what order of precedence, what a cache or an index may use.
-pub const NO_CONCERN: &[&str] = &[
+pub const IGNORED: &[&str] = &[
     "user",
     "metadata",
     "service_tier",
