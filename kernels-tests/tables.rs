@@ -71,6 +71,10 @@ fn broken_tables_are_refused() {
     for length in (4..whole.len()).step_by(61) {
         assert!(read(&whole[..length]).is_err(), "cut after {length} bytes");
     }
+    // Found by fuzzing: the library panics.
+    let damaged =
+        read(&std::fs::read(path("damaged.parquet")).expect("a fixture")).expect_err("a damaged page").to_string();
+    assert!(damaged.contains("a page of it is damaged"), "{damaged}");
     // Some changes go unnoticed; none may end the program.
     for at in (4..whole.len()).step_by(13) {
         let mut changed = whole.clone();

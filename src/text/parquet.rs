@@ -15,6 +15,15 @@ use crate::{Error, Result};
 /// errors of `each`.
 #[cfg(feature = "parquet")]
 pub(super) fn rows(path: &Path, each: &mut dyn FnMut(u64, Value) -> Result<()>) -> Result<()> {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    // The library's reader of pages asserts what a damaged file does not keep. What `each` has done so far stays done.
+    catch_unwind(AssertUnwindSafe(|| read(path, each)))
+        .unwrap_or_else(|_| Err(Error::data(path, "this Parquet table cannot be read: a page of it is damaged")))
+}
+
+#[cfg(feature = "parquet")]
+fn read(path: &Path, each: &mut dyn FnMut(u64, Value) -> Result<()>) -> Result<()> {
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     if !path.is_file() {
