@@ -11,9 +11,12 @@ use std::{
     time::Duration,
 };
 
+use axum::http::StatusCode;
+use tokio::sync::Semaphore;
+
 use super::{
     json::mask::Vocabulary,
-    memory::Memory,
+    memory::{Held, Memory},
     metrics::Metrics,
     problem::{Problem, short},
     worker::Worker,
@@ -83,7 +86,12 @@ pub struct ServedModel {
     pub template: Result<Option<ChatTemplate>, String>,
     /// The vocabulary for JSON mode, built on first use.
     vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
+    /// Held while the template renders a conversation.
+    rendering: Arc<Semaphore>,
 }
+
+/// How long a template may take for a conversation. Usual ones take a millisecond.
+const RENDERING: Duration = Duration::from_millis(if cfg!(test) { 1_500 } else { 20_000 });
 
 impl ServedModel {
     /// A model.
@@ -91,14 +99,45 @@ impl ServedModel {
         let TextCodec { tokenizer, conventions } = &codec;
         // Completions need no template.
         let template = conventions.talk(tokenizer).map_err(|error| error.to_string());
-        Self { name, adapter, codec: Arc::new(codec), template, vocabulary: OnceLock::new() }
+        Self {
+            name,
+            adapter,
+            codec: Arc::new(codec),
+            template,
+            vocabulary: OnceLock::new(),
+            rendering: Arc::new(Semaphore::new(1)),
+        }
     }
 
-    /// The tokens of a conversation, ready to be continued by an answer.
+    /// The tokens of a conversation, ready to be continued by an answer. `held` is the memory of the conversation.
+    ///
+    /// A template of a model file may be made to take forever. There is one conversation at a time in it, so that it takes one
+    /// thread with it and not all of them.
     ///
     /// # Errors
-    /// 400 if the model has no chat template, or if its template or tokenizer refuses the conversation.
-    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Problem> {
+    /// 400 if the model has no chat template, or if its template or tokenizer refuses the conversation; 503 if the template
+    /// takes too long.
+    pub async fn prompt(self: Arc<Self>, messages: Vec<Message>, held: Held) -> Result<Vec<u32>, Problem> {
+        let slow = || {
+            let reason = format!("the chat template of {} has not ended after {} s", self.name, RENDERING.as_secs());
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "slow_template", reason)
+        };
+        let place =
+            tokio::time::timeout(RENDERING, self.rendering.clone().acquire_owned()).await.map_err(|_| slow())?;
+        let model = self.clone();
+        let render = App::aside(move || {
+            let _place = place;
+            model.render(&messages)
+        });
+        let text = tokio::time::timeout(RENDERING, render).await.map_err(|_| slow())??;
+        App::aside(move || {
+            let _held = held;
+            Ok(self.codec.tokenizer.encode_special(&text)?)
+        })
+        .await
+    }
+
+    fn render(&self, messages: &[Message]) -> Result<String, Problem> {
         let template = self.template.as_ref().map_err(|reason| {
             Problem::bad(format!("{} cannot chat: {reason}; /v1/completions works without a template", self.name))
         })?;
@@ -108,7 +147,7 @@ impl ServedModel {
                 self.name
             ))
         })?;
-        Ok(self.codec.tokenizer.encode_special(&template.render(messages, true)?)?)
+        Ok(template.render(messages, true)?)
     }
 
     /// The vocabulary for JSON mode.
@@ -192,7 +231,7 @@ impl App {
             let known: Vec<_> = self.models.iter().map(|model| model.name.as_str()).collect();
             let reason =
                 format!("the model '{}' does not exist; available: {}", short(name.unwrap_or("")), known.join(", "));
-            let status = axum::http::StatusCode::NOT_FOUND;
+            let status = StatusCode::NOT_FOUND;
             Problem { param: Some("model".to_string()), ..Problem::new(status, "model_not_found", reason) }
         })
     }
@@ -250,6 +289,30 @@ mod tests {
         ] {
             assert_eq!(name_of(std::path::Path::new(path)), name);
         }
+    }
+
+    /// It compares two lists that hold each other's halves: 2^200 comparisons, none of which costs fuel.
+    #[test]
+    fn a_template_that_never_ends_takes_no_more_than_a_thread() {
+        let grown = "{% for i in range(200) %}{% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}";
+        let compared = "{{ 'slow' if messages[0].content == 'slow' and ns.a == ns.b else 'fast' }}";
+        let text = format!("{{% set ns = namespace(a=[1], b=[1]) %}}{grown}{compared}");
+        let mut codec = TextCodec::plain(wgpt::text::Tokenizer::chars_of(["fastlow"]).unwrap());
+        codec.conventions.template = Some(text);
+        let model = Arc::new(ServedModel::new("m".into(), None, codec));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().max_blocking_threads(2).enable_time().build().unwrap();
+        let ask = |content: &str| model.clone().prompt(vec![Message::new("user", content)], Held::default());
+        runtime.block_on(async {
+            assert_eq!(ask("fast").await.unwrap().len(), 4);
+            for _ in 0..2 {
+                assert_eq!(ask("slow").await.unwrap_err().code, Some("slow_template"));
+            }
+            assert_eq!(ask("fast").await.unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+            // The other thread is still there.
+            assert_eq!(App::aside(|| Ok(3)).await.unwrap(), 3);
+        });
+        runtime.shutdown_background();
     }
 
     #[test]

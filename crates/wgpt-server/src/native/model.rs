@@ -83,15 +83,11 @@ pub async fn inside(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let (reader, text) = (model.clone(), fields.text("text")?.map(str::to_string));
     let messages = fields.get("messages").map(chat::messages).transpose()?;
     let held = fields.into_held();
-    let ids = App::aside(move || {
-        let _held = held;
-        match (text, messages) {
-            (Some(text), None) => Ok(reader.codec.read(&text)?),
-            (None, Some(messages)) => reader.prompt(&messages),
-            _ => Err(Problem::bad("give either \"text\" or \"messages\"")),
-        }
-    });
-    let ids = ids.await?;
+    let ids = match (text, messages) {
+        (Some(text), None) => App::aside(move || Ok(reader.codec.read(&text)?)).await?,
+        (None, Some(messages)) => reader.prompt(messages, held).await?,
+        _ => return Err(Problem::bad("give either \"text\" or \"messages\"")),
+    };
     let longest = LONGEST.min(app.facts.window);
     if ids.is_empty() || ids.len() > longest {
         return Err(Problem::bad(format!("the text has {} tokens; give 1 to {longest}", ids.len())));

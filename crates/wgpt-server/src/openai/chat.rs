@@ -48,12 +48,7 @@ pub async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<R
     fields.refuse_others(&[options::FIELDS, options::IGNORED, FIELDS])?;
     let ids = fields.get("top_logits").is_some();
     let (telling, messages) = (telling(&fields)?, messages(fields.need("messages")?)?);
-    let (reader, held) = (model.clone(), fields.into_held());
-    let prompt = App::aside(move || {
-        let _held = held;
-        reader.prompt(&messages)
-    });
-    let prompt = prompt.await?;
+    let prompt = model.clone().prompt(messages, fields.into_held()).await?;
     spent.prompt(prompt.len());
     let receiver = ask(&app, client, &model, &[prompt], &options, telling, usize::MAX)?;
     let form = Form {
