@@ -17,7 +17,7 @@ use super::{
     memory::{Held, Memory},
     problem::{Problem, short},
 };
-use wgpt::content::without_mark;
+use wgpt::content::{GZIP, without_mark};
 
 /// Bytes beyond the limit that are still read and discarded: a client reads the error only after sending its whole
 /// body.
@@ -115,6 +115,11 @@ impl Fields {
         match serde_json::from_slice(without_mark(bytes)) {
             Ok(Value::Object(fields)) => Ok(Self { fields, held }),
             Ok(_) => Err(Problem::bad("the body is not a JSON object")),
+            Err(_) if bytes.starts_with(GZIP) => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "compressed",
+                "the body is compressed with gzip; send it as it is, without Content-Encoding",
+            )),
             Err(error) => Err(Problem::bad(format!("the body is not valid JSON in UTF-8: {error}"))),
         }
     }
@@ -274,6 +279,9 @@ mod tests {
             let problem = Fields::parse(broken).unwrap_err();
             assert_eq!(problem.status, StatusCode::BAD_REQUEST);
         }
+        let compressed = Fields::parse(b"\x1f\x8b\x08\0\0").unwrap_err();
+        assert_eq!(compressed.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert!(compressed.message.contains("gzip"));
     }
 
     #[test]
