@@ -6,6 +6,7 @@ use wgpt::{
     formats::{self, Format, Rows},
     gpu::Gpu,
     infer::{
+        batch,
         engine::{self, Engine, request::Event},
         generate::{Limits, generate},
         session::Session,
@@ -23,7 +24,7 @@ use wgpt::{
 use crate::{
     device::device,
     engine_support::{configs, greedy, request},
-    training::batch,
+    training,
 };
 
 fn settings(config: Config, precision: Precision) -> Settings {
@@ -52,7 +53,7 @@ fn put(weights: &[(String, Weight)], name: &str, at: usize, value: f32) {
 fn origin_of(trainer: &mut Trainer, settings: &Settings, factor: f32) -> Option<Origin> {
     let again = |trainer: &mut Trainer| {
         let pass = trainer.pass(0, 1);
-        let part = trainer.accumulate(&batch(settings, 0), pass, factor, true)?;
+        let part = trainer.accumulate(&training::batch(settings, 0), pass, factor, true)?;
         trainer.update(vec![Part::new(part.read(), 1.0)], &[]).map(|_| ())
     };
     pollster::block_on(trainer.origin(0, true, again)).expect("an origin")
@@ -135,7 +136,7 @@ fn a_step_whose_gradient_is_not_finite_changes_nothing() {
         (weights, moments)
     };
     let mut step = |factor| {
-        trainer.accumulate(&batch(&settings, 0), trainer.pass(0, 1), factor, true).expect("a pass");
+        trainer.accumulate(&training::batch(&settings, 0), trainer.pass(0, 1), factor, true).expect("a pass");
         let before = state(&trainer);
         let outcome =
             pollster::block_on(trainer.update(Vec::new(), &[]).expect("an update").outcome()).expect("numbers");
@@ -165,6 +166,10 @@ fn a_text_that_cannot_be_written_names_the_weight() {
             error.to_string(),
             "the model's scores are not numbers: blocks.1.attention.out.weight holds numbers that are not finite"
         );
+        let requests = [&[4, 5][..], &[1, 2, 3]].map(|prompt| batch::Request { prompt, episode: 0 });
+        let limits = batch::Limits { count: 2, stops: &[], earliest: 0, width: 0 };
+        let texts = batch::continue_all(gpu, &model, &requests, limits, &sampling, |_| ());
+        assert_eq!(pollster::block_on(texts).expect_err("of many texts").to_string(), error.to_string());
         let settings = engine::Settings { tokens: 640, ..engine::Settings::default() };
         let mut engine = Engine::new(gpu.clone(), model, Vec::new(), settings).expect("an engine");
         for _ in 0..2 {

@@ -31,8 +31,8 @@ pub(super) struct Watch {
     names: Vec<(BufferRange, String)>,
     after: Option<String>,
     part: String,
-    /// What each check stands for.
-    checks: Vec<(String, Option<String>, String)>,
+    /// What each check finds, if it is the first to find something.
+    checks: Vec<FirstNotFinite>,
 }
 
 impl Watch {
@@ -70,7 +70,8 @@ impl Watch {
         half: bool,
     ) -> Result<()> {
         let (number, count) = (self.checks.len(), (x.size / 4) as usize);
-        self.checks.push((kernel.to_string(), self.after.clone(), self.part.clone()));
+        let (kernel, after, part) = (kernel.to_string(), self.after.clone(), self.part.clone());
+        self.checks.push(FirstNotFinite { kernel, after, part });
         let first = Bind { storage: &self.first, offset: 0, size: 4 };
         let params = params![count: count, number: number];
         recorder.dispatch(
@@ -140,11 +141,6 @@ impl Gpu {
         let number = self.read(Bind { storage: &watch.first, offset: 0, size: 4 }).numbers::<u32>().await?;
         // The checks' bind groups keep buffers alive that nobody will check again.
         self.trim();
-        let found = number.first().and_then(|number| watch.checks.get(*number as usize));
-        Ok(found.map(|(kernel, after, part)| FirstNotFinite {
-            kernel: kernel.clone(),
-            after: after.clone(),
-            part: part.clone(),
-        }))
+        Ok(number.first().and_then(|number| watch.checks.get(*number as usize)).cloned())
     }
 }

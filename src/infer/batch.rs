@@ -1,9 +1,8 @@
 //! Continues many texts at once, from prompts of different lengths.
 
-use super::{explain::explained, sampler::Sampling};
+use super::{explain::explained_by_any, sampler::Sampling};
 use crate::{
     Error, Result,
-    error::Origin,
     gpu::Gpu,
     model::{Gpt, cache::Cache, gpt::Pass},
     ops::{
@@ -111,16 +110,9 @@ pub async fn continue_all(
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let chosen = match sampling.choose(&logits, &texts, &keys).await {
             Ok(chosen) => chosen,
-            Err(mut error) => {
-                // Any of the rows may be the one that failed.
-                for (request, answer) in requests.iter().zip(&answers) {
-                    let text = [request.prompt, &answer.tokens].concat();
-                    error = explained(gpu, model, &text, Error::NotNumbers { what: "scores", origin: None }).await;
-                    if !matches!(error, Error::NotNumbers { origin: None | Some(Origin::Vanished), .. }) {
-                        break;
-                    }
-                }
-                return Err(error);
+            Err(error) => {
+                let text = |(request, answer): (&Request<'_>, &Answer)| [request.prompt, &answer.tokens].concat();
+                return Err(explained_by_any(gpu, model, requests.iter().zip(&answers).map(text), error).await);
             }
         };
         for (answer, chosen) in answers.iter_mut().zip(&chosen).filter(|(answer, _)| !answer.stopped) {

@@ -1,9 +1,8 @@
 //! Embeds texts as vectors: the model's final hidden states, pooled.
 
-use super::explain::finite;
+use super::explain::explained_by_any;
 use crate::{
     Error, Result,
-    error::Origin,
     gpu::Gpu,
     model::{Gpt, gpt::Pass},
     ops::{embedding::Tokens, reduce},
@@ -48,16 +47,9 @@ pub async fn embed(gpu: &Gpu, model: &Gpt, tokens: &[u32], pooling: Pooling) -> 
     }
     let count = if last.is_some() { 1.0 } else { tokens.len() as f32 };
     let sums = last.unwrap_or(total).to_f32().await?;
-    if let Some(wrong) = sums.iter().position(|sum| !sum.is_finite()) {
-        // Any of the windows may be the one that failed.
-        let mut error = Ok(());
-        for chunk in tokens.chunks(window) {
-            error = finite(gpu, model, chunk, "hidden states", &sums[wrong..=wrong]).await;
-            if !matches!(&error, Err(Error::NotNumbers { origin: None | Some(Origin::Vanished), .. })) {
-                break;
-            }
-        }
-        error?;
+    if sums.iter().any(|sum| !sum.is_finite()) {
+        let error = Error::NotNumbers { what: "hidden states", origin: None };
+        return Err(explained_by_any(gpu, model, tokens.chunks(window), error).await);
     }
     Ok(sums.into_iter().map(|sum| sum / count).collect())
 }

@@ -74,7 +74,7 @@ pub fn watch(gpu: &Gpu, weights: &[(String, Weight)]) -> Result<()> {
 /// Ends the watch of a computation that was recorded, or failed with `result`.
 ///
 /// # Errors
-/// Returns the driver's errors, and those of the computation.
+/// Returns the driver's errors, and the error that the computation failed with.
 pub async fn origin(gpu: &Gpu, result: Result<()>) -> Result<Origin> {
     let found = gpu.first_not_finite().await?;
     match result {

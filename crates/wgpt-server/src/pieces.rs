@@ -12,6 +12,7 @@ use axum::{
     response::Response,
 };
 use hyper::body::Frame;
+use serde_json::Value;
 
 struct Pieces<I>(I);
 
@@ -22,6 +23,23 @@ impl<I: Iterator<Item = io::Result<Vec<u8>>> + Unpin> HttpBody for Pieces<I> {
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         Poll::Ready(self.0.next().map(|piece| piece.map(|piece| Frame::data(piece.into()))))
     }
+}
+
+/// The JSON of `items`, separated by commas, `count` of them at a time.
+pub fn list<T>(
+    items: impl IntoIterator<Item = T>,
+    count: usize,
+    json: impl Fn(T) -> Value,
+) -> impl Iterator<Item = String> {
+    let mut left = items.into_iter().enumerate();
+    std::iter::from_fn(move || {
+        let mut piece = String::new();
+        for (index, item) in left.by_ref().take(count) {
+            let comma = if index > 0 { "," } else { "" };
+            piece += &format!("{comma}{}", json(item));
+        }
+        Some(piece).filter(|piece| !piece.is_empty())
+    })
 }
 
 /// Bytes of a body that is sent at once, with its length.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, Result,
     gpu::Gpu,
-    infer::explain::finite,
+    infer::explain::explained,
     interchange::{TextCodec, load},
     io::checkpoint::Checkpoint,
     model::{Gpt, build::Storage, gpt::Pass, heads::ScalarHead},
@@ -147,7 +147,8 @@ impl RewardModel {
         let sizes = (rows::width(longest, self.model.config().context), TOKENS);
         let rewards = rewards(&self.gpu, (&self.model, &self.head), texts, sizes, progress).await?;
         if let Some(index) = rewards.iter().position(|reward| !reward.is_finite()) {
-            finite(&self.gpu, &self.model, texts[index], "rewards", &rewards).await?;
+            let error = Error::NotNumbers { what: "rewards", origin: None };
+            return Err(explained(&self.gpu, &self.model, texts[index], error).await);
         }
         Ok(rewards)
     }

@@ -1,5 +1,5 @@
-//! The database of ratings on a thread of its own, with a short queue. While other programs write to the database, ratings wait
-//! or are refused; the rest of the server is not affected.
+//! Stores ratings on a thread of its own, with a short queue. While another program locks the database, ratings wait or are
+//! refused; the rest of the server goes on.
 
 use std::{
     path::{Path, PathBuf},

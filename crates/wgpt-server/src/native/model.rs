@@ -13,7 +13,7 @@ use crate::{
     app::App,
     base64,
     openai::{chat, logprobs::finite},
-    pieces::pieces,
+    pieces::{list, pieces},
     problem::{Problem, ok},
     router::{self, ReadRequest},
     worker::NO_REWARD,
@@ -56,15 +56,9 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<R
     let held = app.memory.answer(fields.text("text")?.map_or(0, str::len) * size_of::<u32>(), "text")?;
     let ids = App::aside(move || Ok(reader.codec.read(fields.text("text")?.unwrap_or_default())?)).await?;
     // A text may have a million tokens, which as JSON take a hundred megabytes.
-    let mut left = ids.into_iter().enumerate();
-    let tokens = std::iter::from_fn(move || {
+    let tokens = list(ids, PIECE, move |id| {
         let _held = &held;
-        let mut piece = String::new();
-        for (index, id) in left.by_ref().take(PIECE) {
-            let comma = if index > 0 { "," } else { "" };
-            piece += &format!("{comma}{}", token(&model.codec.tokenizer, id));
-        }
-        Some(piece).filter(|piece| !piece.is_empty())
+        token(&model.codec.tokenizer, id)
     });
     let begin = std::iter::once("{\"tokens\":[".to_string());
     let body = begin.chain(tokens).chain(std::iter::once("]}".to_string()));

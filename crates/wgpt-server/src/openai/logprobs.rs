@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::app::ServedModel;
+use crate::{app::ServedModel, pieces::list};
 use wgpt::{
     infer::{engine::request::TokenEvent, sampler::Candidate},
     text::Tokenizer,
@@ -36,7 +36,7 @@ pub fn chat(tokenizer: &Tokenizer, tokens: &[TokenEvent], ids: bool) -> Value {
     json!({ "content": tokens, "refusal": null })
 }
 
-/// The entry of a token, with those of the likeliest ones.
+/// A token's entry, which contains the entries of the likeliest tokens in its place.
 fn of_token(tokenizer: &Tokenizer, told: &TokenEvent, ids: bool) -> Value {
     let mut token = entry(tokenizer, &told.chosen, ids);
     token["top_logprobs"] = told.top.iter().map(|candidate| entry(tokenizer, candidate, ids)).collect();
@@ -45,15 +45,7 @@ fn of_token(tokenizer: &Tokenizer, told: &TokenEvent, ids: bool) -> Value {
 
 /// [`chat`] as text, a few tokens at a time.
 pub fn pieces(model: Arc<ServedModel>, tokens: Vec<TokenEvent>, ids: bool) -> impl Iterator<Item = String> {
-    let mut left = tokens.into_iter().enumerate();
-    let entries = std::iter::from_fn(move || {
-        let mut piece = String::new();
-        for (index, told) in left.by_ref().take(PIECE) {
-            let comma = if index > 0 { "," } else { "" };
-            piece += &format!("{comma}{}", of_token(&model.codec.tokenizer, &told, ids));
-        }
-        Some(piece).filter(|piece| !piece.is_empty())
-    });
+    let entries = list(tokens, PIECE, move |told| of_token(&model.codec.tokenizer, &told, ids));
     let begin = std::iter::once("{\"content\":[".to_string());
     begin.chain(entries).chain(std::iter::once("],\"refusal\":null}".to_string()))
 }
