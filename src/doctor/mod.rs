@@ -5,6 +5,7 @@
 
 mod attention;
 pub mod audit;
+pub mod chosen;
 mod flat;
 mod gate;
 pub mod known_answers;

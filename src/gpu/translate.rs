@@ -152,6 +152,7 @@ impl Shader {
             bounds_check_policies: policies(checked),
             zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
             force_loop_bounding: checked,
+            emit_int_div_checks: checked,
             ..spv::Options::default()
         };
         let words = spv::write_vec(&self.module, &self.info, &options, None).map_err(|error| error.to_string())?;
@@ -179,6 +180,7 @@ impl Shader {
             bounds_check_policies: policies(checked),
             zero_initialize_workgroup_memory: false,
             force_loop_bounding: checked,
+            emit_int_div_checks: checked,
             ..msl::Options::default()
         };
         let pipeline = msl::PipelineOptions {

@@ -1,0 +1,117 @@
+//! The share of a GPU's peak that a hot loop allows, as `docs/lab.md` explains: no kernel is faster than its loop.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    gpus::Gpu,
+    machine_code::{Counts, Hot},
+};
+
+/// What the hot loop allows, and why not more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bound {
+    /// The share of the peak, from 0 to 1: of multiply-adds or, for kernels that stream weights or a cache, of the memory
+    /// bandwidth.
+    pub(crate) share: f64,
+    /// Of what it is a share.
+    pub(crate) of: Peak,
+    /// What limits it.
+    pub(crate) limit: Limit,
+    /// The share that the turns of the multiply-adds' unit alone would allow.
+    pub(crate) issue: f64,
+    /// The share that workgroup memory alone would allow.
+    pub(crate) workgroup_memory: f64,
+    /// The share that waiting for loads alone would allow, at the occupancy that registers and workgroup memory leave.
+    pub(crate) latency: f64,
+}
+
+/// A peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Peak {
+    /// f32 multiply-adds.
+    MultiplyAdds,
+    /// Global memory.
+    Bandwidth,
+}
+
+/// What limits a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Limit {
+    /// Instructions other than multiply-adds.
+    Issue,
+    /// Bytes from workgroup memory.
+    WorkgroupMemory,
+    /// Waiting for loads.
+    Latency,
+    /// Nothing: it runs at the peak.
+    Peak,
+}
+
+/// The bytes per multiply-add that a kernel reads from global memory and no cache has, if it streams; see `docs/lab.md`.
+pub(crate) type Stream = Option<f64>;
+
+/// The bound of a loop of subgroups of `lanes`, of which `waves` take turns on a scheduler. `None` without a multiply-add.
+pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, stream: Stream) -> Option<Bound> {
+    let whole = with_around(hot);
+    let multiply_adds = f64::from(whole.multiply_adds);
+    if multiply_adds == 0.0 {
+        return None;
+    }
+    // Clocks for one round of all lanes of a unit, by each resource.
+    let peak = multiply_adds / gpu.multiply_adds;
+    let issue = (whole.slots / gpu.turns).max(whole.multiply_add_slots) / gpu.multiply_adds;
+    let issue = issue.max(f64::from(whole.special) / gpu.special).max(peak);
+    let workgroup = f64::from(whole.workgroup_load_bytes + whole.workgroup_store_bytes) / gpu.workgroup_bytes;
+    // One wave's round takes its turns on one scheduler; while it waits for memory, the others have theirs.
+    let round = issue.max(workgroup) * lanes * gpu.simds;
+    let loads = f64::from(whole.global_loads > 0);
+    let waiting = (round + loads * gpu.latency) / waves.max(1.0) / (lanes * gpu.simds);
+    let (peak, of) = match stream {
+        None => (peak, Peak::MultiplyAdds),
+        Some(bytes) => {
+            let per_clock = gpu.bandwidth / gpu.gigahertz / gpu.units;
+            (multiply_adds * bytes / per_clock, Peak::Bandwidth)
+        }
+    };
+    let share = |clocks: f64| if clocks > peak { peak / clocks } else { 1.0 };
+    let shares = [share(issue), share(workgroup), share(waiting)];
+    let limits = [Limit::Issue, Limit::WorkgroupMemory, Limit::Latency];
+    let least = limits.into_iter().zip(shares).min_by(|left, right| left.1.total_cmp(&right.1))?;
+    let limit = if least.1 < 1.0 { least.0 } else { Limit::Peak };
+    Some(Bound { share: least.1, of, limit, issue: shares[0], workgroup_memory: shares[1], latency: shares[2] })
+}
+
+/// The loop, and what is around it, if the loop has no loads of its own: a tile's multiply-adds, and the loads of the next
+/// tile. How often it turns for each of these is not known; at least twice.
+fn with_around(hot: &Hot) -> Counts {
+    const TURNS: u32 = 2;
+    let (counts, around) = (&hot.counts, &hot.around);
+    if counts.global_loads > 0 || around.global_loads == 0 {
+        return counts.clone();
+    }
+    Counts {
+        instructions: TURNS * counts.instructions + around.instructions,
+        slots: f64::from(TURNS) * counts.slots + around.slots,
+        multiply_adds: TURNS * counts.multiply_adds + around.multiply_adds,
+        multiply_add_slots: f64::from(TURNS) * counts.multiply_add_slots + around.multiply_add_slots,
+        matrix: TURNS * counts.matrix + around.matrix,
+        floats: TURNS * counts.floats + around.floats,
+        special: TURNS * counts.special + around.special,
+        integers: TURNS * counts.integers + around.integers,
+        conversions: TURNS * counts.conversions + around.conversions,
+        moves: TURNS * counts.moves + around.moves,
+        shuffles: TURNS * counts.shuffles + around.shuffles,
+        scalar: TURNS * counts.scalar + around.scalar,
+        barriers: TURNS * counts.barriers + around.barriers,
+        scratch: TURNS * counts.scratch + around.scratch,
+        workgroup_loads: TURNS * counts.workgroup_loads + around.workgroup_loads,
+        workgroup_load_bytes: TURNS * counts.workgroup_load_bytes + around.workgroup_load_bytes,
+        workgroup_stores: TURNS * counts.workgroup_stores + around.workgroup_stores,
+        workgroup_store_bytes: TURNS * counts.workgroup_store_bytes + around.workgroup_store_bytes,
+        global_loads: around.global_loads,
+        global_load_bytes: around.global_load_bytes,
+        global_stores: TURNS * counts.global_stores + around.global_stores,
+    }
+}
