@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     gpus::Gpu,
     machine_code::{Counts, Hot},
+    variant::Item,
 };
 
 /// What the hot loop allows, and why not more.
@@ -53,8 +54,8 @@ pub(crate) enum Limit {
 pub(crate) type Stream = Option<f64>;
 
 /// The bound of a loop of subgroups of `lanes`, of which `waves` take turns on a scheduler. `None` without a multiply-add.
-pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, stream: Stream) -> Option<Bound> {
-    let whole = with_around(hot);
+pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -> Option<Bound> {
+    let whole = with_around(hot, item.per_tile);
     let multiply_adds = f64::from(whole.multiply_adds);
     if multiply_adds == 0.0 {
         return None;
@@ -68,7 +69,7 @@ pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, stream: Stream
     let round = issue.max(workgroup) * lanes * gpu.simds;
     let loads = f64::from(whole.global_loads > 0);
     let waiting = (round + loads * gpu.latency) / waves.max(1.0) / (lanes * gpu.simds);
-    let (peak, of) = match stream {
+    let (peak, of) = match item.stream {
         None => (peak, Peak::MultiplyAdds),
         Some(bytes) => {
             let per_clock = gpu.bandwidth / gpu.gigahertz / gpu.units;
@@ -84,34 +85,12 @@ pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, stream: Stream
 }
 
 /// The loop, and what is around it, if the loop has no loads of its own: a tile's multiply-adds, and the loads of the next
-/// tile. How often it turns for each of these is not known; at least twice.
-fn with_around(hot: &Hot) -> Counts {
-    const TURNS: u32 = 2;
+/// tile. Where it is not known how often the loop turns for each of these, it is taken to be twice.
+fn with_around(hot: &Hot, per_tile: Option<f64>) -> Counts {
     let (counts, around) = (&hot.counts, &hot.around);
     if counts.global_loads > 0 || around.global_loads == 0 {
         return counts.clone();
     }
-    Counts {
-        instructions: TURNS * counts.instructions + around.instructions,
-        slots: f64::from(TURNS) * counts.slots + around.slots,
-        multiply_adds: TURNS * counts.multiply_adds + around.multiply_adds,
-        multiply_add_slots: f64::from(TURNS) * counts.multiply_add_slots + around.multiply_add_slots,
-        matrix: TURNS * counts.matrix + around.matrix,
-        floats: TURNS * counts.floats + around.floats,
-        special: TURNS * counts.special + around.special,
-        integers: TURNS * counts.integers + around.integers,
-        conversions: TURNS * counts.conversions + around.conversions,
-        moves: TURNS * counts.moves + around.moves,
-        shuffles: TURNS * counts.shuffles + around.shuffles,
-        scalar: TURNS * counts.scalar + around.scalar,
-        barriers: TURNS * counts.barriers + around.barriers,
-        scratch: TURNS * counts.scratch + around.scratch,
-        workgroup_loads: TURNS * counts.workgroup_loads + around.workgroup_loads,
-        workgroup_load_bytes: TURNS * counts.workgroup_load_bytes + around.workgroup_load_bytes,
-        workgroup_stores: TURNS * counts.workgroup_stores + around.workgroup_stores,
-        workgroup_store_bytes: TURNS * counts.workgroup_store_bytes + around.workgroup_store_bytes,
-        global_loads: around.global_loads,
-        global_load_bytes: around.global_load_bytes,
-        global_stores: TURNS * counts.global_stores + around.global_stores,
-    }
+    let turns = per_tile.map_or(2.0, |all| (all / f64::from(counts.multiply_adds.max(1))).round().max(1.0));
+    counts.repeated(turns as u32).plus(around)
 }

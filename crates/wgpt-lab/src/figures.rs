@@ -7,7 +7,7 @@ use crate::{
     compile::Answer,
     gpus::Gpu,
     machine_code::{Architecture, Counts, hottest},
-    variant::{Item, stream},
+    variant::Item,
 };
 
 /// A variant on a GPU.
@@ -51,8 +51,8 @@ pub(crate) struct Figures {
 /// The figures of an item, and its hot loop's text.
 pub(crate) fn figures(gpu: &Gpu, item: &Item, answer: &Answer) -> (Figures, Vec<String>) {
     let mut figures = Figures {
-        kernel: item.variant.kernel.name.to_string(),
-        variant: item.variant.to_string(),
+        kernel: item.kernel.clone(),
+        variant: item.name.clone(),
         chosen: item.chosen,
         compiled: answer.error.is_none(),
         error: answer.error.clone(),
@@ -117,7 +117,7 @@ pub(crate) fn figures(gpu: &Gpu, item: &Item, answer: &Answer) -> (Figures, Vec<
     let waves = waves.min(gpu.waves).min(groups * subgroups / gpu.simds).max(subgroups.min(gpu.simds) / gpu.simds);
     figures.occupancy = waves.max(1.0) as u32;
     let hot = hottest(gpu.architecture.lines(&answer.text));
-    figures.bound = bound(gpu, &hot, waves, lanes, stream(&item.variant));
+    figures.bound = bound(gpu, &hot, waves, lanes, item);
     (figures.hot, figures.around) = (hot.counts, hot.around);
     (figures, hot.text)
 }

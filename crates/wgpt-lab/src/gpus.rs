@@ -23,7 +23,7 @@ pub(crate) struct Gpu {
     /// Turns that a scheduler has while a multiply-add of a whole subgroup takes its unit: 2 where that unit is only half
     /// as wide as what is issued, so that other instructions fit between.
     pub(crate) turns: f64,
-    /// Bytes per clock and unit from workgroup memory to registers.
+    /// Bytes per clock and unit from workgroup memory to registers; infinite where it is not published.
     pub(crate) workgroup_bytes: f64,
     /// Exponentials and the like per clock and unit.
     pub(crate) special: f64,
@@ -37,7 +37,7 @@ pub(crate) struct Gpu {
     pub(crate) waves: f64,
     /// Bytes of workgroup memory per unit.
     pub(crate) workgroup_memory: f64,
-    /// Whether the rates are published by the maker; otherwise some are measured by others.
+    /// Whether the rates are published by the maker; otherwise some are measured by others, or missing.
     pub(crate) published: bool,
 }
 
@@ -205,7 +205,7 @@ pub(crate) const GPUS: &[Gpu] = &[
         gigahertz: 0.68,
         multiply_adds: 256.0,
         turns: 1.0,
-        workgroup_bytes: 64.0,
+        workgroup_bytes: f64::INFINITY,
         special: 32.0,
         bandwidth: 67.0,
         latency: 600.0,
@@ -222,7 +222,7 @@ pub(crate) const GPUS: &[Gpu] = &[
         gigahertz: 1.278,
         multiply_adds: 128.0,
         turns: 1.0,
-        workgroup_bytes: 64.0,
+        workgroup_bytes: f64::INFINITY,
         special: 32.0,
         bandwidth: 68.0,
         latency: 400.0,

@@ -64,6 +64,12 @@ struct Read {
     /// Only variants whose name contains one of these
     #[arg(long)]
     only: Vec<String>,
+    /// A kernel that is being worked on: a file like those in shaders, instead of the variants
+    #[arg(long, value_name = "FILE")]
+    draft: Option<PathBuf>,
+    /// A constant of the draft to replace, as in TILE_K=16u; can be given several times
+    #[arg(long, value_name = "NAME=VALUE", requires = "draft")]
+    set: Vec<String>,
     /// All variants, not only those in f32 without anything fused and those that are used where nothing was timed
     #[arg(long)]
     all: bool,
@@ -111,7 +117,10 @@ async fn run(read: &Read) -> Result<(), String> {
     let known = || gpus::GPUS.iter().map(|gpu| gpu.name).collect::<Vec<_>>().join(", ");
     let gpu = gpus::of(&read.gpu).ok_or_else(|| format!("no GPU '{}'; known are {}", read.gpu, known()))?;
     let opened = Gpu::open(&Options::default()).await.map_err(|error| error.to_string())?;
-    let items = variant::items(&opened, &read.only, read.all).await?;
+    let items = match &read.draft {
+        Some(file) => vec![variant::draft(&opened, file, &read.set)?],
+        None => variant::items(&opened, &read.only, read.all).await?,
+    };
     drop(opened);
     let (adapter, driver) = {
         let device = trusted::Device::open(read.robust)?;
@@ -151,6 +160,9 @@ async fn run(read: &Read) -> Result<(), String> {
         table.variants.push(figures);
     }
     print(&summary(&table));
+    if read.draft.is_some() || !read.only.is_empty() {
+        table.variants.iter().for_each(|row| print(&report::details(row)));
+    }
     match &read.out {
         Some(folder) => table.write(folder),
         None => Ok(()),

@@ -142,6 +142,38 @@ pub(crate) fn words(bound: &Bound) -> String {
     format!("{:.0} %{of}{limit}", 100.0 * bound.share)
 }
 
+/// A variant's figures on two lines.
+pub(crate) fn details(row: &Figures) -> String {
+    let mark = if row.chosen { "*" } else { " " };
+    let name = short(&row.variant);
+    let Figures { registers, spills, scratch_bytes, occupancy, hot, around, .. } = row;
+    let Some(bound) = &row.bound else {
+        let what = row.error.as_deref().unwrap_or("no multiply-adds");
+        return format!("{mark} {name}\n    {registers} registers, {spills} spills: {what}\n");
+    };
+    format!(
+        "{mark} {name}\n    {registers} registers, {spills} spills, {scratch_bytes} B scratch, {occupancy} waves; {} (issue \
+         {:.0}, workgroup memory {:.0}, latency {:.0})\n    hot loop {}: {} multiply-adds, {} matrix, {} floats, {} special, {} \
+         integers, {} conversions, {} moves, {} workgroup, {} global, {} scalar; around it {}\n",
+        words(bound),
+        100.0 * bound.issue,
+        100.0 * bound.workgroup_memory,
+        100.0 * bound.latency,
+        hot.instructions,
+        hot.multiply_adds,
+        hot.matrix,
+        hot.floats,
+        hot.special,
+        hot.integers,
+        hot.conversions,
+        hot.moves,
+        hot.workgroup_loads + hot.workgroup_stores,
+        hot.global_loads,
+        hot.scalar,
+        around.instructions,
+    )
+}
+
 /// What changed from one table to another.
 pub(crate) fn compare(before: &Table, after: &Table) -> String {
     let old: BTreeMap<_, _> = before.variants.iter().map(|row| (row.variant.as_str(), row)).collect();

@@ -1,11 +1,11 @@
 //! What is compiled: the variants of an adapter as SPIR-V, and what is known of each.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fs, path::Path};
 
 use wgpt::{
     doctor::{chosen::chosen, variants::variants},
     gpu::{
-        Form, Gpu, Variant,
+        Form, Gpu, Variant, compose,
         translate::{Language, Shader},
     },
 };
@@ -14,8 +14,14 @@ use crate::bound::Stream;
 
 /// A variant, ready for a compiler.
 pub(crate) struct Item {
-    /// The variant.
-    pub(crate) variant: Variant,
+    /// The kernel's name.
+    pub(crate) kernel: String,
+    /// The variant's name: the kernel's and its constants.
+    pub(crate) name: String,
+    /// What it streams, see [`Stream`].
+    pub(crate) stream: Stream,
+    /// Multiply-adds of a lane per tile of k, where loads are in a loop around the multiply-adds.
+    pub(crate) per_tile: Option<f64>,
     /// Whether a shape would get it without the tuner.
     pub(crate) chosen: bool,
     /// SPIR-V.
@@ -51,21 +57,61 @@ pub(crate) async fn items(gpu: &Gpu, only: &[String], all: bool) -> Result<Vec<I
             continue;
         }
         let text = variant.text(form).map_err(|error| error.to_string())?;
-        let shader = Shader::new(&text).map_err(|error| format!("{name}: {error}"))?;
-        let bytes = shader.translate(Language::SpirV, false).map_err(|error| format!("{name}: {error}"))?;
-        let words = bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
-        items.push(Item {
-            chosen: is_chosen,
-            words: words.collect(),
-            bindings: shader.interface.bindings.iter().map(|binding| binding.index).collect(),
-            immediate_bytes: shader.interface.params_bytes,
-            workgroup_bytes: shader.workgroup_bytes(),
-            invocations: shader.interface.workgroup.iter().product(),
-            variant,
-        });
+        let constants = Constants(variant.constants.iter().map(|(name, value)| (*name, value.to_string())).collect());
+        items.push(item(variant.kernel.name, name, is_chosen, &text, &constants)?);
     }
-    items.sort_by_cached_key(|item| item.variant.to_string());
+    items.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(items)
+}
+
+/// A kernel that is being worked on, from a file, with constants like `TILE_K=16u` replaced.
+///
+/// # Errors
+/// When it cannot be read, and naga's messages.
+pub(crate) fn draft(gpu: &Gpu, file: &Path, constants: &[String]) -> Result<Item, String> {
+    let source = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let replacements: Option<Vec<_>> = constants
+        .iter()
+        .map(|constant| constant.split_once('=').map(|(name, value)| (name, value.to_string())))
+        .collect();
+    let replacements = replacements.ok_or("give constants as NAME=VALUE")?;
+    let form = Form { subgroup_line: false, ..Form::of(gpu.capabilities()) };
+    let text = compose::compose(&source, &replacements, form)?;
+    let kernel = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = format!("{kernel} {}", constants.join(" "));
+    item(&kernel, name, false, &text, &Constants(replacements))
+}
+
+fn item(kernel: &str, name: String, chosen: bool, text: &str, constants: &Constants<'_>) -> Result<Item, String> {
+    let shader = Shader::new(text).map_err(|error| format!("{name}: {error}"))?;
+    let bytes = shader.translate(Language::SpirV, false).map_err(|error| format!("{name}: {error}"))?;
+    let words = bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    let invocations: u32 = shader.interface.workgroup.iter().product();
+    Ok(Item {
+        kernel: kernel.to_string(),
+        stream: stream(kernel, constants),
+        per_tile: per_tile(kernel, constants, invocations),
+        name,
+        chosen,
+        words: words.collect(),
+        bindings: shader.interface.bindings.iter().map(|binding| binding.index).collect(),
+        immediate_bytes: shader.interface.params_bytes,
+        workgroup_bytes: shader.workgroup_bytes(),
+        invocations,
+    })
+}
+
+/// The replaced constants of a kernel.
+struct Constants<'a>(Vec<(&'a str, String)>);
+
+impl Constants<'_> {
+    fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| value)
+    }
+
+    fn number(&self, name: &str, default: f64) -> f64 {
+        self.text(name).trim_end_matches('u').parse().unwrap_or(default)
+    }
 }
 
 /// Whether a variant stores everything in f32 (weights that are packed, as they are packed) and fuses nothing.
@@ -78,17 +124,12 @@ fn plain(variant: &Variant) -> bool {
 }
 
 /// The bytes of global memory per multiply-add that a kernel reads and no cache has.
-pub(crate) fn stream(variant: &Variant) -> Stream {
-    let constant = |name: &str| variant.constants.iter().find(|(other, _)| *other == name).map(|(_, value)| value);
-    let number = |name: &str, default: f64| {
-        let text = constant(name).map(|value| value.to_string().trim_end_matches('u').parse::<f64>());
-        text.and_then(Result::ok).unwrap_or(default)
-    };
-    let file = |name: &str| constant(name).map(ToString::to_string).unwrap_or_default();
-    match variant.kernel.name {
+fn stream(kernel: &str, constants: &Constants<'_>) -> Stream {
+    let half = |name: &str| constants.text(name).contains("f16");
+    match kernel {
         // A weight serves M rows.
         "packed_lanes" | "packed_columns" => {
-            let format = file("format");
+            let format = constants.text("format");
             let bits = [
                 ("weights_f32", 32.0),
                 ("weights_f16", 16.0),
@@ -100,17 +141,28 @@ pub(crate) fn stream(variant: &Variant) -> Stream {
                 ("weights_q4_k", 4.5),
             ];
             let bits = bits.iter().find(|(name, _)| format.contains(name)).map_or(5.0, |(_, bits)| *bits);
-            Some(bits / 8.0 / number("M", 1.0))
+            Some(bits / 8.0 / constants.number("M", 1.0))
         }
-        "matmul_vector" => {
-            let bytes = if file("b_element").contains("f16") { 2.0 } else { 4.0 };
-            Some(bytes / number("M", 1.0))
-        }
+        "matmul_vector" => Some(if half("b_element") { 2.0 } else { 4.0 } / constants.number("M", 1.0)),
         // A number of the cache serves all rows that share it.
         "attention_decode" | "attention_paged" => {
-            let bytes = if file("cache").contains("f16") { 2.0 } else { 4.0 };
-            Some(bytes / (number("GROUP", 1.0) * number("QUERIES", 1.0)))
+            let rows = constants.number("GROUP", 1.0) * constants.number("QUERIES", 1.0);
+            Some(if half("cache") { 2.0 } else { 4.0 } / rows)
         }
+        _ => None,
+    }
+}
+
+/// The multiply-adds of a lane for each tile of k that it loads.
+fn per_tile(kernel: &str, constants: &Constants<'_>, invocations: u32) -> Option<f64> {
+    let of = |m: f64, n: f64, k: f64| {
+        let [m, n, k] =
+            [("TILE_M", m), ("TILE_N", n), ("TILE_K", k)].map(|(name, value)| constants.number(name, value));
+        Some(m * n * k / f64::from(invocations))
+    };
+    match kernel {
+        "matmul_buffered" => of(128.0, 128.0, 8.0),
+        "matmul_tiled" => of(64.0, 64.0, 16.0),
         _ => None,
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
         }
     }
     let part = parts.into_iter().max_by_key(Vec::len).unwrap_or_default();
-    let targets: Vec<_> = part.iter().filter_map(|(_, text)| target(text)).collect();
+    let targets: Vec<_> = part.iter().filter_map(|(address, text)| target(*address, text)).collect();
     let mut lines = Vec::new();
     for (address, text) in part {
         let name = format!("{address:x}");
@@ -31,18 +31,19 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
         let op = text.split_whitespace().next().unwrap_or_default();
         let kind = kind(op, text);
         let mut line = Line::instruction(kind, if kind == Kind::Wait { 0.0 } else { 1.0 }, text);
-        line.target = target(text);
+        line.target = target(address, text);
         line.ends = op == "stop";
         lines.push(line);
     }
     lines
 }
 
-/// Where a jump goes, as an address.
-fn target(text: &str) -> Option<String> {
+/// The address that a jump goes to, which the text gives as a distance.
+fn target(address: u64, text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     let jumps = words.next()?.starts_with("jmp");
-    words.last().filter(|_| jumps).map(str::to_string)
+    let distance: i64 = words.last().filter(|_| jumps)?.parse().ok()?;
+    Some(format!("{:x}", address.checked_add_signed(distance)?))
 }
 
 fn kind(op: &str, text: &str) -> Kind {
@@ -90,7 +91,7 @@ mod tests {
    c: 3800                   wait     a
    e: 1234                   lload    r36_r37_r38_r39, r15l, 0, i32, xyzw
   12: 3a811234               ffma     $r1, r2, r3, r4
-  16: 20c06e010000           jmp_any  4
+  16: 20c06e010000           jmp_any  -18
   1c: 8800                   stop
    0: 62840000               mov      u1, r2
 ";

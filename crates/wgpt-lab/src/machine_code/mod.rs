@@ -181,6 +181,60 @@ impl Counts {
         counts
     }
 
+    /// Those of as many turns.
+    pub(crate) fn repeated(&self, times: u32) -> Self {
+        Self {
+            slots: f64::from(times) * self.slots,
+            multiply_add_slots: f64::from(times) * self.multiply_add_slots,
+            instructions: times * self.instructions,
+            multiply_adds: times * self.multiply_adds,
+            matrix: times * self.matrix,
+            floats: times * self.floats,
+            special: times * self.special,
+            integers: times * self.integers,
+            conversions: times * self.conversions,
+            moves: times * self.moves,
+            shuffles: times * self.shuffles,
+            scalar: times * self.scalar,
+            barriers: times * self.barriers,
+            scratch: times * self.scratch,
+            workgroup_loads: times * self.workgroup_loads,
+            workgroup_load_bytes: times * self.workgroup_load_bytes,
+            workgroup_stores: times * self.workgroup_stores,
+            workgroup_store_bytes: times * self.workgroup_store_bytes,
+            global_loads: times * self.global_loads,
+            global_load_bytes: times * self.global_load_bytes,
+            global_stores: times * self.global_stores,
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self {
+            slots: self.slots + other.slots,
+            multiply_add_slots: self.multiply_add_slots + other.multiply_add_slots,
+            instructions: self.instructions + other.instructions,
+            multiply_adds: self.multiply_adds + other.multiply_adds,
+            matrix: self.matrix + other.matrix,
+            floats: self.floats + other.floats,
+            special: self.special + other.special,
+            integers: self.integers + other.integers,
+            conversions: self.conversions + other.conversions,
+            moves: self.moves + other.moves,
+            shuffles: self.shuffles + other.shuffles,
+            scalar: self.scalar + other.scalar,
+            barriers: self.barriers + other.barriers,
+            scratch: self.scratch + other.scratch,
+            workgroup_loads: self.workgroup_loads + other.workgroup_loads,
+            workgroup_load_bytes: self.workgroup_load_bytes + other.workgroup_load_bytes,
+            workgroup_stores: self.workgroup_stores + other.workgroup_stores,
+            workgroup_store_bytes: self.workgroup_store_bytes + other.workgroup_store_bytes,
+            global_loads: self.global_loads + other.global_loads,
+            global_load_bytes: self.global_load_bytes + other.global_load_bytes,
+            global_stores: self.global_stores + other.global_stores,
+        }
+    }
+
     fn add(&mut self, instruction: &Instruction) {
         self.instructions += u32::from(instruction.kind != Kind::Wait);
         self.slots += instruction.slots;

@@ -26,7 +26,9 @@ fn line(text: &str) -> Option<Line> {
     let mut line = Line::instruction(kind, if kind == Kind::Matrix { 0.0 } else { 1.0 }, text);
     if kind == Kind::Branch {
         line.target = right.split_whitespace().find(|word| word.starts_with('L')).map(str::to_string);
-        line.ends = predicate.is_none() && (op.starts_with("bra") || op == "exit");
+        // `bra !up0 L3` has a condition as well.
+        let always = right.split_whitespace().nth(1) == Some("pT");
+        line.ends = predicate.is_none() && (op.starts_with("bra") && always || op == "exit");
     }
     Some(line)
 }
@@ -87,6 +89,7 @@ mod tests {
         let branch = line("@!p0              bra pT L2       // delay=1 wt=000001").expect("a line");
         assert_eq!((branch.target.as_deref(), branch.ends), (Some("L2"), false));
         assert!(line("                  bra pT L9       // delay=1").expect("a line").ends);
+        assert!(!line("                  bra !up0 L9     // delay=1").expect("a line").ends);
         assert_eq!(line("block.u 2 L8 [1] -> {").and_then(|line| line.label).as_deref(), Some("L8"));
     }
 }
