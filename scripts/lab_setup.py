@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,6 +24,9 @@ PACKAGES = ["mesa-vulkan-drivers", "mesa-drm-shim", "libvulkan1"]
 # How Debian names an architecture, its folder of libraries, and its loader.
 LIBRARIES = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 LOADERS = {"amd64": "ld-linux-x86-64.so.2", "arm64": "ld-linux-aarch64.so.1"}
+# How QEMU and Rust name the one whose drivers are not all built elsewhere.
+QEMU = {"arm64": "qemu-aarch64"}
+TARGETS = {"arm64": "aarch64-unknown-linux-gnu"}
 KEYRINGS = [Path(f"/usr/share/keyrings/debian-archive-keyring.{ending}") for ending in ("gpg", "pgp")]
 # apt without this machine's packages and sources; its proxies and passwords for mirrors stay.
 APT_CONF = """\
@@ -73,6 +77,10 @@ class Unreachable(Unavailable):
     """A server does not answer, so it is not asked again."""
 
 
+class Behind(Unavailable):
+    """A mirror's list of packages has expired."""
+
+
 def say(text):
     print(text, file=sys.stderr, flush=True)
 
@@ -106,8 +114,9 @@ def call(*command, **options):
 
 def architecture():
     """This machine's, as Debian names it."""
-    if missing := [program for program in ("apt-get", "dpkg", "dpkg-deb") if not shutil.which(program)]:
-        raise Unavailable(f"{' and '.join(missing)} is missing (this needs Debian, Ubuntu or a relative)")
+    for program in ("apt-get", "dpkg", "dpkg-deb"):
+        if not shutil.which(program):
+            raise Unavailable(f"{program} is missing: this needs Debian, Ubuntu or a relative")
     found = call("dpkg", "--print-architecture").strip()
     if found not in LIBRARIES:
         raise Unavailable(f"this machine's architecture is {found}, and it needs {' or '.join(LIBRARIES)}")
@@ -123,6 +132,14 @@ def mirrors():
     return list(dict.fromkeys([*(uri for uri in uris if uri.endswith("/debian/")), DEBIAN]))
 
 
+def keyring():
+    """The keys with which Debian signs its lists of packages."""
+    found = next((path for path in KEYRINGS if path.exists()), None)
+    if found is None:
+        raise Unavailable("Debian's keys are missing: apt-get install debian-archive-keyring")
+    return found
+
+
 def megabytes(size):
     return f"{max(1, round(size / 1e6))} MB"
 
@@ -131,15 +148,12 @@ class Apt:
     """Another system's packages: downloaded, and checked with Debian's keys, with a state of its own."""
 
     def __init__(self, uri, suite, architecture, source=False):
-        keyring = next((path for path in KEYRINGS if path.exists()), None)
-        if keyring is None:
-            raise Unavailable("Debian's keys are missing: apt-get install debian-archive-keyring")
         self.folder = FOLDER / "apt" / f"{suite}-{architecture}"
         self.place = f"Debian {suite}, {uri}"
         for name in ("state/lists/partial", "cache/archives/partial", "none/partial"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "state" / "status").touch()
-        line = f"[signed-by={keyring}] {uri} {suite} main\n"
+        line = f"[signed-by={keyring()}] {uri} {suite} main\n"
         (self.folder / "sources.list").write_text(f"deb {line}" + (f"deb-src {line}" if source else ""))
         # Proxies and the like.
         own = re.findall(r"^Acquire::https?::.*;$", call("apt-config", "dump"), re.M)
@@ -170,6 +184,8 @@ class Apt:
         return text
 
     def reason(self, text):
+        if expired := re.search(r"is expired \(invalid since ([\w ]+)\)", text):
+            return Behind(f"{self.place}: expired {expired[1]} ago")
         errors = re.findall(r"^(?:E: |Err:.*\n  )(.*)", text, re.M) or text.strip().splitlines()[-1:] or ["apt-get failed"]
         silent = re.search(r"Temporary failure|Could not (resolve|connect)|Cannot initiate|Unable to connect|timed out", text)
         return (Unreachable if silent else Unavailable)(f"{self.place}: {errors[0]}")
@@ -178,17 +194,14 @@ class Apt:
         words = f"the list of packages of {self.place}"
         try:
             self.run(words, "update")
-        except Unavailable as reason:
-            expired = re.search(r"is expired \(invalid since (?:(\d+)d)?", str(reason))
-            if not expired:
-                raise
-            say(f"this mirror is behind (its list of packages expired {expired[1] or 0} days ago); it is used all the same: {self.place}")
+        except Behind as reason:
+            say(f"a mirror is behind, and used all the same ({reason})")
             self.options = ["-o", "Acquire::Check-Valid-Until=false"]
             self.run(words, "update")
 
-    def download(self, what, *arguments, archives=None):
+    def download(self, what, *arguments):
         """Downloads what a command of apt-get needs, as far as it isn't there yet, and returns the files."""
-        archives = archives or self.folder / "cache" / "archives"
+        archives = self.folder / "cache" / "archives"
         # apt leaves out of this list what it finds in the folder, so it is asked once with an empty one.
         listed = r"^'\S+' (\S+) (\d+)"
         everything = self.ask(listed, "-o", f"Dir::Cache::archives={self.folder}/none", *arguments, cwd=self.folder / "none")
@@ -215,6 +228,8 @@ class Apt:
 
     def clean(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
 
 
 def unpack(files, folder):
@@ -222,19 +237,23 @@ def unpack(files, folder):
         call("dpkg-deb", "-x", str(file), str(folder))
 
 
-def newest(make, suites):
-    """What MAKE returns for the first suite and mirror with which it succeeds."""
+def newest(part, suites, make, *more):
+    """What MAKE returns for the first suite and mirror with which it fills the folder PART."""
+    keyring()
     found, reasons = mirrors(), []
     for suite in suites:
         for uri in list(found):
+            if reasons:
+                say(f"{reasons[-1]}; trying Debian {suite}, {uri}")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
             try:
-                return make(uri, suite)
+                return make(part, uri, suite, *more)
             except Unavailable as reason:
                 reasons.append(reason)
-                say(f"not from there: {reason}")
                 if isinstance(reason, Unreachable):
                     found.remove(uri)
-    raise Unavailable(str(reasons[0]))
+    raise reasons[0]
 
 
 class Setup:
@@ -245,19 +264,19 @@ class Setup:
         self.known = {}
         self.host = architecture()
 
-    def folder(self, name, make):
+    def folder(self, name, suites, make, *more):
         """A folder of the laboratory, with a file `versions` that is written when it is complete. A renewal that fails keeps the
         old one; what could not be made is not tried twice."""
         if name not in self.known:
             try:
-                self.known[name] = self.made(name, make)
+                self.known[name] = self.made(name, suites, make, *more)
             except (Unavailable, OSError) as reason:
                 self.known[name] = Unavailable(str(reason))
         if isinstance(self.known[name], Unavailable):
             raise self.known[name]
         return self.known[name]
 
-    def made(self, name, make):
+    def made(self, name, *how):
         folder, part, start = FOLDER / name, FOLDER / f"{name}.part", time.monotonic()
         stamp = folder / "versions"
         if stamp.exists() and not self.again:
@@ -269,12 +288,10 @@ class Setup:
             except OSError:
                 say("waiting for another scripts/lab, which is setting up the laboratory")
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if stamp.exists() and not self.again:
+                if stamp.exists():
                     return folder
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
             try:
-                versions = make(part)
+                versions = newest(part, *how)
             except (Unavailable, OSError) as reason:
                 shutil.rmtree(part, ignore_errors=True)
                 if not stamp.exists():
@@ -290,17 +307,35 @@ class Setup:
 
     def mesa(self, architecture):
         """A system's folder with Mesa's drivers, its stubs of GPUs, and all that they depend on."""
-        return self.folder(f"mesa-{architecture}", lambda part: newest(lambda uri, suite: mesa(part, uri, suite, architecture), SUITES))
+        return self.folder(f"mesa-{architecture}", SUITES, mesa, architecture, self.host)
 
     def intel(self):
         """The stub of Intel's GPUs, which Debian does not build."""
         root = self.mesa(self.host)
-        make = lambda part: newest(lambda uri, suite: intel(part, uri, suite, self.host, root), [INTEL_SUITE])
-        return self.folder(f"intel-{self.host}", make) / "libintel_noop_drm_shim.so"
+        return self.folder(f"intel-{self.host}", [INTEL_SUITE], intel, self.host, root) / "libintel_noop_drm_shim.so"
 
-    def version(self):
+    def emulator(self, architecture):
+        """The words before a command of another architecture."""
+        if architecture == self.host:
+            return []
+        return [str(self.folder(f"qemu-{architecture}", SUITES, qemu, self.host, architecture) / QEMU[architecture])]
+
+    def cross(self, architecture):
+        """cargo's options for another architecture, and rustc's."""
+        if architecture == self.host:
+            return [], []
+        target, root = TARGETS[architecture], self.mesa(architecture)
+        add_target(target)
+        libraries = root / "usr/lib" / LIBRARIES[architecture]
+        # The linker that comes with Rust needs only to be told what a C compiler would tell it.
+        link = [f"--sysroot={root}", f"-L{libraries}", f"--dynamic-linker=/lib/{LOADERS[architecture]}"]
+        link += [str(libraries / "Scrt1.o"), str(libraries / "crti.o"), "-lc", str(libraries / "crtn.o")]
+        flags = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", *(f"-Clink-arg={word}" for word in link)]
+        return ["--target", target], flags
+
+    def version(self, architecture):
         """Of Mesa, with the suite."""
-        suite, *packages = (self.mesa(self.host) / "versions").read_text().splitlines()
+        suite, *packages = (self.mesa(architecture) / "versions").read_text().splitlines()
         return f"Mesa {next(line.split()[1] for line in packages if line.startswith(PACKAGES[0]))} of Debian {suite}"
 
 
@@ -308,17 +343,45 @@ def versions(suite, files):
     return [suite, *sorted(" ".join(unquote(file.stem).split("_")[:2]) for file in files)]
 
 
-def mesa(part, uri, suite, architecture):
+def mesa(part, uri, suite, architecture, host):
     apt = Apt(uri, suite, architecture)
     files = apt.install(f"Mesa for {architecture}", *PACKAGES)
+    libraries = part / "usr/lib" / LIBRARIES[architecture]
+    if architecture != host:
+        # What programs are linked with.
+        files += apt.only("the C library's part for linking", "libc6-dev")
+        (part / "lib").symlink_to("usr/lib")
     say(f"unpacking {len(files)} packages")
     unpack(files, part)
+    if architecture != host:
+        (libraries / "libgcc_s.so").symlink_to("libgcc_s.so.1")
     # Manifests name a library of the system; with a path they name one relative to themselves.
     for manifest in (part / "usr/share/vulkan/icd.d").glob("*.json"):
         text = manifest.read_text()
         manifest.write_text(re.sub(r'("library_path": ")(?:.*/)?', rf"\1../../../lib/{LIBRARIES[architecture]}/", text))
     apt.clean()
     return versions(suite, files)
+
+
+def qemu(part, uri, suite, host, architecture):
+    apt = Apt(uri, suite, host)
+    files = apt.only("QEMU", "qemu-user")
+    unpack(files, part / "package")
+    # It has one program for each of twenty architectures.
+    shutil.move(part / "package/usr/bin" / QEMU[architecture], part)
+    shutil.rmtree(part / "package")
+    apt.clean()
+    return versions(suite, files)
+
+
+def add_target(target):
+    """Rust's standard library for another architecture."""
+    sysroot = Path(call("rustc", "--print", "sysroot").strip())
+    if not (sysroot / "lib/rustlib" / target / "lib").exists():
+        if not shutil.which("rustup"):
+            raise Unavailable(f"Rust's standard library for {target} is missing (rustup target add {target})")
+        say(f"adding rustup's target {target}")
+        call("rustup", "target", "add", target)
 
 
 def intel(part, uri, suite, architecture, root):
@@ -330,7 +393,8 @@ def intel(part, uri, suite, architecture, root):
     source = apt.source("Mesa's source", "mesa")
     tools = apt.only("what it is built with", "libdrm-dev", "python3-mako", "python3-markupsafe")
     unpack(tools, part / "tools")
-    archive = next(file for file in source if ".orig.tar" in file.name)
+    archive = next(file for file in source if re.search(r"\.orig\.tar\.\w+$", file.name))
+    description = [file for file in source if file.suffix == ".dsc"]
     say("unpacking Mesa's source and compiling the stub of Intel's GPUs")
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -345,7 +409,7 @@ def intel(part, uri, suite, architecture, root):
     shutil.rmtree(part / "mesa")
     shutil.rmtree(part / "tools")
     apt.clean()
-    return versions(suite, [archive])
+    return versions(suite, description)
 
 
 def compile_intel(mesa, tools, library):
