@@ -385,8 +385,8 @@ def add_target(target):
 
 
 def intel(part, uri, suite, architecture, root):
-    """Compiles the stub from the few files of Mesa's source that it consists of, which takes seconds; Mesa's own build would need a
-    dozen further packages."""
+    """Compiles the stub from the few files of Mesa's source that it consists of, which takes seconds; Mesa's own build would need
+    a dozen further packages."""
     if not shutil.which("cc"):
         raise Unavailable("cc is missing, with which the stub of Intel's GPUs is compiled (apt-get install gcc libc6-dev)")
     apt = Apt(uri, suite, architecture, source=True)
@@ -402,10 +402,9 @@ def intel(part, uri, suite, architecture, root):
             member.name = member.name.partition("/")[2]
             if member.isfile() and member.name.startswith(INTEL_SOURCES):
                 tar.extract(member, part / "mesa")
-    compile_intel(part / "mesa", part / "tools" / "usr", part / "libintel_noop_drm_shim.so")
     library = part / "libintel_noop_drm_shim.so"
-    # Whether it finds all that it needs in the C library there, which can be older than this machine's.
-    call(*loader(root, architecture), "--list", str(library))
+    compile_intel(part / "mesa", part / "tools" / "usr", library)
+    check_loads(library, root, architecture)
     shutil.rmtree(part / "mesa")
     shutil.rmtree(part / "tools")
     apt.clean()
@@ -439,6 +438,14 @@ def compile_intel(mesa, tools, library):
         objects = [target for target in pool.map(compiled_if_possible, files) if target]
     call("ar", "rcs", "library.a", *objects, cwd=mesa)
     call("cc", "-shared", "-Wl,--gc-sections,-z,defs", "-o", str(library), *stub, "library.a", "-ldl", "-lpthread", "-lm", cwd=mesa)
+
+
+def check_loads(library, root, architecture):
+    """Whether it finds all that it needs in a folder's C library, which can be older than this machine's."""
+    checked = subprocess.run([*loader(root, architecture), "--list", str(library)], capture_output=True, text=True)
+    # The loader reports a missing version of a function without failing.
+    if checked.returncode or checked.stderr:
+        raise Unavailable(f"the stub of Intel's GPUs does not load: {checked.stderr.strip()}")
 
 
 def loader(root, architecture):
