@@ -3,6 +3,7 @@
 // workgroup computes N columns. The partial sums go to workgroup memory and are added in the order of lanes.
 // Needs k to be a multiple of 4. Overwrites or accumulates, see lib/matmul.wgsl.
 // @include "lib/matmul_store.wgsl"
+// @include "lib/chained_dot.wgsl"
 const M: u32 = 1u;
 const N: u32 = 8u;
 const LANES: u32 = 32u;
@@ -16,12 +17,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let column = group.x * N;
-    var sums: array<array<vec4<f32>, N>, M>;
-    for (var i = 0u; i < M; i += 1u) {
-        for (var j = 0u; j < N; j += 1u) {
-            sums[i][j] = vec4<f32>();
-        }
-    }
+    var sums = array<array<f32, N>, M>();
     // Rows and columns past the end repeat the last ones and are not stored.
     var left_at: array<u32, M>;
     for (var i = 0u; i < M; i += 1u) {
@@ -39,14 +35,13 @@ fn main(
         for (var j = 0u; j < N; j += 1u) {
             let right = vec4<f32>(b[right_at[j] + k]);
             for (var i = 0u; i < M; i += 1u) {
-                sums[i][j] = fma(left[i], right, sums[i][j]);
+                sums[i][j] = chained_dot(left[i], right, sums[i][j]);
             }
         }
     }
     for (var i = 0u; i < M; i += 1u) {
         for (var j = 0u; j < N; j += 1u) {
-            let s = sums[i][j];
-            parts[(i * N + j) * PITCH + lane] = (s.x + s.y) + (s.z + s.w);
+            parts[(i * N + j) * PITCH + lane] = sums[i][j];
         }
     }
     workgroupBarrier();

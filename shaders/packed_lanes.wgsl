@@ -2,6 +2,7 @@
 // blocks of a row, so that they read a row of weights side by side; every workgroup computes N columns of M rows. Partial
 // sums go to workgroup memory and are added in the order of lanes. Needs no subgroups. Overwrites.
 // @include "lib/packed.wgsl"
+// @include "lib/chained_dot.wgsl"
 // @include format = "lib/weights_q4.wgsl"
 const M: u32 = 1u;
 const N: u32 = 4u; // columns per workgroup; SWIGLU: counts gates and their partners, even
@@ -9,6 +10,8 @@ const LANES: u32 = 32u;
 const PITCH: u32 = LANES + 1u;
 
 var<workgroup> parts: array<f32, M * N * PITCH>;
+// The mean of each row, if it is subtracted, and the inverse of its deviation.
+var<workgroup> norms: array<vec2<f32>, M>;
 
 fn lanes_sum(at: u32) -> f32 {
     var sum = 0.0;
@@ -27,6 +30,10 @@ fn sum_of(value: f32, lane: u32) -> f32 {
     return sum;
 }
 
+fn block_of(base: u32, block: u32) -> Block {
+    return unpack(header(base, p.blocks, block & 0xfffffffcu), base, p.blocks, block, block & 3u);
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * M;
@@ -40,54 +47,74 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         bases[j] = wanted * p.row_quads;
     }
-    var sums: array<array<f32, N>, M>;
-    var means: array<f32, M>;
-    var rstds: array<f32, M>;
+    var sums = array<array<f32, N>, M>();
     for (var i = 0u; i < M; i += 1u) {
-        for (var j = 0u; j < N; j += 1u) {
-            sums[i][j] = 0.0;
-        }
-        means[i] = 0.0;
-        rstds[i] = 1.0;
         if (NORM) {
             let at = min(row + i, p.m - 1u) * (p.k / 4u);
+            var mean = 0.0;
             if (CENTER) {
                 var sum = vec4<f32>();
                 for (var k = lane; k < p.k / 4u; k += LANES) {
                     sum += a[at + k];
                 }
-                means[i] = sum_of((sum.x + sum.y) + (sum.z + sum.w), lane) / f32(p.k);
+                mean = sum_of((sum.x + sum.y) + (sum.z + sum.w), lane) / f32(p.k);
             }
             var squares = vec4<f32>();
             for (var k = lane; k < p.k / 4u; k += LANES) {
-                let d = a[at + k] - means[i];
+                let d = a[at + k] - mean;
                 squares = fma(d, d, squares);
             }
             let total = sum_of((squares.x + squares.y) + (squares.z + squares.w), lane);
-            rstds[i] = 1.0 / sqrt(total / f32(p.k) + p.epsilon);
+            norms[i] = vec2<f32>(mean, 1.0 / sqrt(total / f32(p.k) + p.epsilon)); // the same on every lane
         }
     }
     for (var block = lane; block < p.blocks; block += LANES) {
-        var x = array<array<vec4<f32>, 8>, M>();
-        var totals = array<f32, M>();
-        for (var i = 0u; i < M; i += 1u) {
+        if (M == 1u) {
+            // A row's elements stay in registers, and the columns follow one another.
+            var x = array<vec4<f32>, 8>();
             var total = vec4<f32>();
             for (var q = 0u; q < 8u; q += 1u) {
-                x[i][q] = x4(min(row + i, p.m - 1u), block * 8u + q, means[i], rstds[i]);
-                total += x[i][q];
+                x[q] = x4(row, block * 8u + q, norms[0].x, norms[0].y);
+                total += x[q];
             }
-            totals[i] = (total.x + total.y) + (total.z + total.w);
-        }
-        for (var j = 0u; j < N; j += 1u) {
-            let w = unpack(header(bases[j], p.blocks, block & 0xfffffffcu), bases[j], p.blocks, block, block & 3u);
-            for (var i = 0u; i < M; i += 1u) {
+            let all = (total.x + total.y) + (total.z + total.w);
+            for (var j = 0u; j < N; j += 1u) {
+                let w = block_of(bases[j], block);
                 var first = vec4<f32>();
                 var second = vec4<f32>();
                 for (var q = 0u; q < 4u; q += 1u) {
-                    first = fma(x[i][q], w.levels[q], first);
-                    second = fma(x[i][4u + q], w.levels[4u + q], second);
+                    first = fma(x[q], w.levels[q], first);
+                    second = fma(x[4u + q], w.levels[4u + q], second);
                 }
-                sums[i][j] += block_product(w, first, second, totals[i]);
+                sums[0][j] += block_product(w, first, second, all);
+            }
+        } else {
+            // Four elements of every row at a time: their levels and their normalisation serve all rows, and few are in
+            // registers.
+            var w = array<Block, N>();
+            for (var j = 0u; j < N; j += 1u) {
+                w[j] = block_of(bases[j], block);
+            }
+            var totals = array<f32, M>();
+            var firsts = array<array<f32, N>, M>();
+            var seconds = array<array<f32, N>, M>();
+            for (var q = 0u; q < 8u; q += 1u) {
+                for (var i = 0u; i < M; i += 1u) {
+                    let x = x4(min(row + i, p.m - 1u), block * 8u + q, norms[i].x, norms[i].y);
+                    totals[i] += (x.x + x.y) + (x.z + x.w);
+                    for (var j = 0u; j < N; j += 1u) {
+                        if (HALVES && q >= 4u) {
+                            seconds[i][j] = chained_dot(x, w[j].levels[q], seconds[i][j]);
+                        } else {
+                            firsts[i][j] = chained_dot(x, w[j].levels[q], firsts[i][j]);
+                        }
+                    }
+                }
+            }
+            for (var i = 0u; i < M; i += 1u) {
+                for (var j = 0u; j < N; j += 1u) {
+                    sums[i][j] += block_sum(w[j], firsts[i][j], seconds[i][j], totals[i]);
+                }
             }
         }
     }

@@ -15,11 +15,18 @@ fn block_values(block: Block) -> array<vec4<f32>, 8> {
 // The product of a block with 32 inputs, from the sums of level * input over each half and the sum of the inputs.
 fn block_product(block: Block, first: vec4<f32>, second: vec4<f32>, total: f32) -> f32 {
     if (HALVES) {
-        return fma((first.x + first.y) + (first.z + first.w), block.scales.x,
-            ((second.x + second.y) + (second.z + second.w)) * block.scales.y);
+        return block_sum(block, (first.x + first.y) + (first.z + first.w), (second.x + second.y) + (second.z + second.w), total);
     }
     let both = first + second;
-    var sum = (both.x + both.y) + (both.z + both.w);
+    return block_sum(block, (both.x + both.y) + (both.z + both.w), 0.0, total);
+}
+
+// The same with sums over lanes of vectors already added; without HALVES, `first` is over all elements.
+fn block_sum(block: Block, first: f32, second: f32, total: f32) -> f32 {
+    if (HALVES) {
+        return fma(first, block.scales.x, second * block.scales.y);
+    }
+    var sum = first;
     if (SCALED) {
         sum *= block.scales.x;
     }

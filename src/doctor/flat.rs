@@ -83,8 +83,8 @@ async fn rate(doctor: &mut Doctor<'_>) -> Result<()> {
     let products = roofline::MultiplyAdds::new(doctor.gpu)?;
     products.run()?;
     let out = products.result();
-    // 8 chains of vectors that start from (id mod 7, 1, 2, 3).
-    let expected: Vec<f64> = (0..out.elements()).map(|id| 16.0 * ((id % 7) as f64 + 6.0)).collect();
+    // 8 chains of vectors that start from id mod 7 + (0, 1, 2, 3).
+    let expected: Vec<f64> = (0..out.elements()).map(|id| 16.0 * (4.0 * (id % 7) as f64 + 6.0)).collect();
     doctor.compare(("fma_rate", "flat"), "the sums of all chains", out, &expected, 1).await
 }
 

@@ -125,6 +125,12 @@ impl Capabilities {
         !self.unused.iter().any(|unused| unused == name)
     }
 
+    /// Whether workgroups of `lanes` leave no lane of a subgroup idle, as far as subgroups are known: otherwise a kernel
+    /// runs at a fraction of the adapter's speed.
+    pub fn fills_subgroups(&self, lanes: u32) -> bool {
+        self.subgroups.is_none_or(|(least, _)| lanes >= least)
+    }
+
     /// Whether every subgroup has exactly `lanes` lanes.
     pub fn subgroups_of(&self, lanes: u32) -> bool {
         self.subgroups == Some((lanes, lanes))

@@ -48,6 +48,7 @@ const LIBRARY: &[(&str, &str)] = &[
     ("lib/attention_tiles.wgsl", include_str!("../../shaders/lib/attention_tiles.wgsl")),
     ("lib/cache_f16.wgsl", include_str!("../../shaders/lib/cache_f16.wgsl")),
     ("lib/cache_f32.wgsl", include_str!("../../shaders/lib/cache_f32.wgsl")),
+    ("lib/chained_dot.wgsl", include_str!("../../shaders/lib/chained_dot.wgsl")),
     ("lib/elements.wgsl", include_str!("../../shaders/lib/elements.wgsl")),
     ("lib/elements_vec4.wgsl", include_str!("../../shaders/lib/elements_vec4.wgsl")),
     ("lib/gelu.wgsl", include_str!("../../shaders/lib/gelu.wgsl")),

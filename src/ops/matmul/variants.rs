@@ -8,7 +8,7 @@
 //! | `matmul_cooperative` | 2 DOWN SIZE x 4 ACROSS SIZE | B in f16, subgroups of exactly 32, matrices of SIZE; k, n and (A transposed) m multiples of 4 | ascending k, by blocks; A rounded to f16 |
 //! | `matmul_tiled` | TILE_M x TILE_N | at most 8.3 KiB of workgroup memory, 256 invocations | ascending k |
 //! | `matmul_registers` | M x LANES N | nothing | ascending k |
-//! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4 | by lanes, then over them |
+//! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4; subgroups of at most LANES | by lanes, then over them |
 //!
 //! Kernels with ascending k add in the same order. They agreed bit for bit on the software adapter, without a guarantee.
 //!
@@ -208,7 +208,10 @@ impl MatmulVariant {
             Vectorization::All => all,
             Vectorization::Odd => !all,
         };
-        let lanes = self.lanes == 0 || capabilities.subgroups_of(self.lanes);
+        let lanes = match self.vectorization {
+            Vectorization::Rows(_) => capabilities.fills_subgroups(self.lanes_per_workgroup()),
+            _ => self.lanes == 0 || capabilities.subgroups_of(self.lanes),
+        };
         let matrices = self.cooperative == 0 || (shape.half && capabilities.cooperative == Some(self.cooperative));
         let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
         let memory = self.memory <= capabilities.workgroup_memory;

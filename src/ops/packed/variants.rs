@@ -3,7 +3,7 @@
 //! | kernel | tile per workgroup | needs |
 //! |---|---|---|
 //! | `packed_columns` | M x 8N | subgroups of exactly 8 |
-//! | `packed_lanes` | M x N | nothing |
+//! | `packed_lanes` | M x N | subgroups of at most LANES, so that none of them idles |
 
 use super::layout::Layout;
 use crate::{
@@ -62,14 +62,23 @@ pub static VARIANTS: &[PackedVariant] = &[
     lanes("lanes 1x2, 64", &[("M", 1), ("N", 2), ("LANES", 64)], 1, 2),
     lanes("lanes 4x2, 32", &[("M", 4), ("N", 2), ("LANES", 32)], 4, 2),
     lanes("lanes 4x2, 8", &[("M", 4), ("N", 2), ("LANES", 8)], 4, 2),
-    lanes("lanes 8x2, 32", &[("M", 8), ("N", 2), ("LANES", 32)], 8, 2),
+    // Eight rows spill on Apple's and Qualcomm's compilers.
+    lanes("lanes 6x2, 32", &[("M", 6), ("N", 2), ("LANES", 32)], 6, 2),
 ];
 
 impl PackedVariant {
     /// Whether the variant may run on an adapter with these capabilities.
     pub fn fits(&self, capabilities: &Capabilities) -> bool {
         let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
-        allowed && (self.lanes == 0 || capabilities.subgroups_of(self.lanes))
+        let lanes = match self.lanes {
+            0 => capabilities.fills_subgroups(self.constant("LANES")),
+            lanes => capabilities.subgroups_of(lanes),
+        };
+        allowed && lanes
+    }
+
+    fn constant(&self, name: &str) -> u32 {
+        self.constants.iter().find(|(other, _)| *other == name).map_or(0, |(_, value)| *value)
     }
 
     /// The kernel with this variant's constants, for weights in `layout`.
