@@ -12,7 +12,9 @@ use wgpt::{
 
 /// Opens the adapter that `WGPT_ADAPTER` names, or the best one if it is not set.
 pub fn device() -> Gpu {
-    let gpu = pollster::block_on(Gpu::open(&Options::from_environment())).expect("a GPU adapter, real or software");
+    // As the program opens it.
+    let options = Options { own_kernels_only: true, ..Options::from_environment() };
+    let gpu = pollster::block_on(Gpu::open(&options)).expect("a GPU adapter, real or software");
     eprintln!("adapter: {}", gpu.description());
     gpu
 }

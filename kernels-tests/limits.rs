@@ -15,7 +15,7 @@ fn minimum_limits_are_webgpus() {
     assert!(limits.binding <= 128 << 20 && limits.buffer <= 256 << 20, "{limits:?}");
     assert!(limits.workgroup_memory <= 16_384 && limits.invocations <= 256 && limits.groups <= 65_535, "{limits:?}");
     assert_eq!(limits.alignment, 256);
-    assert_eq!(device.gpu.device().limits().max_storage_buffers_per_shader_stage, 8);
+    assert_eq!(device.gpu.wgpu_device().expect("it is bounded").limits().max_storage_buffers_per_shader_stage, 8);
 }
 
 #[test]

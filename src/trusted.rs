@@ -1,5 +1,5 @@
-//! The only file with `unsafe`: memory-mapped files, shader modules without run-time checks, saved compiled pipelines,
-//! and wgpu's experimental features.
+//! The only file with `unsafe`: memory-mapped files, shader modules without run-time checks, devices that do not check
+//! accesses to buffers, saved compiled pipelines, and wgpu's experimental features.
 #![allow(unsafe_code)]
 
 use std::{fs::File, ops::Range, path::Path};
@@ -74,6 +74,61 @@ pub fn shader_module(
     // is compared with its oracle while indices are clamped and loops are bounded; `scripts/matrix --quick` compares
     // some without checks, as users run them.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+/// Opens a Vulkan device without `robustBufferAccess` and `robustBufferAccess2`, which wgpu otherwise enables wherever they
+/// exist, so that the compiler need not guard every load and store; `None` for other backends, which have no such switch.
+///
+/// # Errors
+/// The driver's words.
+#[cfg(any(windows, target_os = "linux", target_os = "android"))]
+pub fn unbounded_device(
+    adapter: &wgpu::Adapter,
+    descriptor: &wgpu::DeviceDescriptor<'_>,
+) -> std::result::Result<Option<(wgpu::Device, wgpu::Queue)>, String> {
+    use ash::{ext, vk};
+    use wgpu::hal::api::Vulkan;
+
+    // SAFETY: nothing that the adapter refers to is destroyed.
+    let Some(hal) = (unsafe { adapter.as_hal::<Vulkan>() }) else { return Ok(None) };
+    let features = descriptor.required_features;
+    let extensions = hal.required_device_extensions(features);
+    // Without the extension in this list, the features do not include what it offers.
+    let others: Vec<_> = extensions.iter().copied().filter(|name| *name != ext::robustness2::NAME).collect();
+    let mut enabled = hal.physical_device_features(&others, features);
+    let core = vk::PhysicalDeviceFeatures { robust_buffer_access: vk::FALSE, ..enabled.get_core() };
+    // wgpu's own choice of family and queue.
+    let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
+    let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
+    let create = vk::DeviceCreateInfo::default().queue_create_infos(&queues).enabled_extension_names(&names);
+    let create = enabled.add_to_device_create(create).enabled_features(&core);
+    // SAFETY: the device is created as wgpu-hal itself does it, with the extensions that it requires and the features that
+    // it asks for, but for the two that check accesses to buffers. wgpu relies on these for shader modules with run-time
+    // checks only, and no such module is created here: `Gpu` lends this device to nobody (`Gpu::wgpu_device`) and refuses
+    // kernels that are not the library's own (`Gpu::dispatch`); for those that are, what `shader_module` says holds. Devices
+    // that were opened with `checked` are not opened here. wgpu-hal takes ownership of the device, and the second call gets
+    // what this adapter opened with the descriptor's features.
+    unsafe {
+        let instance = hal.shared_instance().raw_instance();
+        let raw =
+            instance.create_device(hal.raw_physical_device(), &create, None).map_err(|error| error.to_string())?;
+        let (limits, hints) = (&descriptor.required_limits, &descriptor.memory_hints);
+        let opened = hal.device_from_raw(raw, None, &extensions, features, limits, hints, 0, 0);
+        let opened = opened.map_err(|error| error.to_string())?;
+        adapter.create_device_from_hal::<Vulkan>(opened, descriptor).map(Some).map_err(|error| error.to_string())
+    }
+}
+
+/// `None`: no other platform has a switch for the checks of accesses to buffers.
+///
+/// # Errors
+/// None.
+#[cfg(not(any(windows, target_os = "linux", target_os = "android")))]
+pub fn unbounded_device(
+    _adapter: &wgpu::Adapter,
+    _descriptor: &wgpu::DeviceDescriptor<'_>,
+) -> std::result::Result<Option<(wgpu::Device, wgpu::Queue)>, String> {
+    Ok(None)
 }
 
 /// Detects accidental changes to bytes.

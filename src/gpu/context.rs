@@ -40,6 +40,10 @@ pub struct Options {
     pub limits: String,
     /// Whether kernels keep index clamps and loop bounds.
     pub checked: bool,
+    /// Whether only the library's own kernels will run, which stay within their buffers: then, unless `checked`, a Vulkan
+    /// device need not check every access to a buffer, which costs some GPUs half their speed. [`Gpu::dispatch`] and
+    /// [`Gpu::wgpu_device`] are not available on it.
+    pub own_kernels_only: bool,
     /// Looks up an adapter's saved pipelines: bytes from [`Gpu::compiled`], arbitrary bytes, or none.
     pub compiled: Option<Kept>,
 }
@@ -54,6 +58,7 @@ impl Options {
             without_variants: read("WGPT_WITHOUT_VARIANTS"),
             limits: read("WGPT_LIMITS"),
             checked: !matches!(&*read("WGPT_CHECKED"), "" | "0"),
+            own_kernels_only: false,
             compiled: None,
             nth: 0,
         }
@@ -101,6 +106,8 @@ struct Inner {
     tuner: Tuner,
     ledger: Option<Mutex<Ledger>>,
     checked: bool,
+    /// Whether the device checks every access to a buffer, or every kernel does.
+    bounded: bool,
     poison: AtomicBool,
     next_id: AtomicU64,
 }
@@ -136,10 +143,16 @@ impl Gpu {
             },
             ..Default::default()
         };
-        let (device, queue) = adapter
-            .request_device(&descriptor)
-            .await
-            .map_err(|error| Error::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
+        let failed = |error: String| Error::NoDevice { adapter: info.name.clone(), reason: error };
+        let unbounded = match options.own_kernels_only && !options.checked {
+            true => trusted::unbounded_device(&adapter, &descriptor).map_err(failed)?,
+            false => None,
+        };
+        let bounded = unbounded.is_none();
+        let (device, queue) = match unbounded {
+            Some(opened) => opened,
+            None => adapter.request_device(&descriptor).await.map_err(|error| failed(error.to_string()))?,
+        };
         let capabilities = Capabilities::of(&device, &adapter, &options.without_variants);
         let compiled = device.features().contains(wgpu::Features::PIPELINE_CACHE).then(|| {
             let kept = options.compiled.and_then(|kept| kept(&info));
@@ -158,6 +171,7 @@ impl Gpu {
             tuner,
             ledger: None,
             checked: options.checked,
+            bounded,
             poison: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
             capabilities,
@@ -175,7 +189,7 @@ impl Gpu {
 
     /// [`Gpu::imagine`] for an adapter with other capabilities than this one.
     pub fn imagine_as(&self, capabilities: Capabilities) -> Self {
-        let Inner { device, queue, info, fault, checked, .. } = &*self.0;
+        let Inner { device, queue, info, fault, checked, bounded, .. } = &*self.0;
         let tuner = self.tuner().copy();
         Self(Arc::new(Inner {
             fault: fault.clone(),
@@ -186,6 +200,7 @@ impl Gpu {
             tuner,
             ledger: Some(Mutex::default()),
             checked: *checked,
+            bounded: *bounded,
             poison: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
             capabilities,
@@ -213,8 +228,28 @@ impl Gpu {
         })
     }
 
-    /// The wgpu device.
-    pub fn device(&self) -> &wgpu::Device {
+    /// The wgpu device; `None` if it was opened for the library's own kernels only, because others would run on it without
+    /// any checks.
+    pub fn wgpu_device(&self) -> Option<&wgpu::Device> {
+        self.bounded().then(|| self.device())
+    }
+
+    /// Destroys the device, as a driver's reset would, to test what happens then.
+    pub fn destroy(&self) {
+        self.device().destroy();
+    }
+
+    /// The features that the device was opened with.
+    pub fn features(&self) -> wgpu::Features {
+        self.device().features()
+    }
+
+    /// Whether kernels that are not the library's own may run: the device checks every access to a buffer.
+    pub(super) fn bounded(&self) -> bool {
+        self.0.bounded
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
         &self.0.device
     }
 

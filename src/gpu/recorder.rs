@@ -209,8 +209,9 @@ impl Gpu {
     /// before it. Its indices are clamped and its loops end, whatever it computes.
     ///
     /// # Errors
-    /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile;
-    /// [`Error::OutOfMemory`] for a buffer that the adapter cannot bind as a whole.
+    /// [`Error::Kernel`] when buffers or parameters do not match what the kernel declares, or it does not compile, or the
+    /// device was opened with [`own_kernels_only`](super::Options::own_kernels_only); [`Error::OutOfMemory`] for a buffer that
+    /// the adapter cannot bind as a whole.
     pub fn dispatch(
         &self,
         variant: &Variant,
@@ -218,6 +219,9 @@ impl Gpu {
         params: &[(&str, Param)],
         grid: [u32; 3],
     ) -> Result<()> {
+        if !self.bounded() {
+            return Err(variant.error("the device was opened for the library's own kernels only"));
+        }
         self.run(&Variant { checked: true, ..variant.clone() }, binds, params, grid)
     }
 

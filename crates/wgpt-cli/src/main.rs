@@ -183,7 +183,9 @@ impl Shared {
     /// Opens a device of the requested adapter, and says nothing.
     async fn open_device(&self) -> Result<Gpu> {
         let (adapter, compiled) = (self.adapter.clone(), Some(cache::compiled as _));
-        Gpu::open(&Options { adapter, compiled, nth: self.nth, ..Options::from_environment() }).await
+        let options =
+            Options { adapter, compiled, nth: self.nth, own_kernels_only: true, ..Options::from_environment() };
+        Gpu::open(&options).await
     }
 
     /// Opens the requested adapter without tuned choices.

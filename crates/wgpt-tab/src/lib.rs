@@ -87,7 +87,7 @@ impl Engine {
 
     /// Destroys the device, as a driver reset would, to test the recovery.
     pub fn lose(&self) {
-        self.gpu.device().destroy();
+        self.gpu.destroy();
     }
 }
 

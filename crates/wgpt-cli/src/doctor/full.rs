@@ -58,7 +58,7 @@ fn system() -> String {
 
 /// The optional features with which the device was opened or, if not `has`, without which.
 fn features(gpu: &Gpu, has: bool) -> Vec<&'static str> {
-    let features = gpu.device().features();
+    let features = gpu.features();
     let mut names = capabilities::names(|feature| features.contains(feature) == has);
     // Only drivers on the processor are asked for them.
     names.retain(|name| *name != "int64" || on_processor(gpu.info()));

@@ -35,11 +35,11 @@ fn lose(gpu: &Gpu, place: &Place, out: &Path) -> Error {
         shards::prepare(&text, &codec.tokenizer, out, settings.val_fraction, &mut |_, _| {}).expect("token files");
     let (task, stop) = (Pretrain { split }, AtomicBool::new(false));
     let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss: state.best_val_loss, stop: &stop };
-    let (device, mut steps) = (gpu.device().clone(), 0);
+    let (lost, mut steps) = (gpu.clone(), 0);
     let ended = pollster::block_on(stage.run(|event| {
         steps += u32::from(matches!(event, Event::Step(_)));
         if steps == 10 {
-            device.destroy();
+            lost.destroy();
         }
     }));
     ended.expect_err("the device is gone")
