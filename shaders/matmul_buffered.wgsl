@@ -7,7 +7,7 @@
 const TILE_M: u32 = 128u; // a multiple of 64, like TILE_N
 const TILE_N: u32 = 128u;
 const TILE_K: u32 = 16u; // a multiple of UNROLL
-const UNROLL: u32 = 4u;
+const UNROLL: u32 = 1u; // steps of k at a time
 const COLUMNS: u32 = TILE_N / 8u; // invocations side by side
 const WORKGROUP: u32 = COLUMNS * TILE_M / 8u;
 

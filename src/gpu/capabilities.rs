@@ -131,6 +131,13 @@ impl Capabilities {
         self.subgroups.is_none_or(|(least, _)| lanes >= least)
     }
 
+    /// Whether an invocation has well over a hundred registers. GPUs do not tell; those whose subgroups always have 32 lanes or
+    /// more (NVIDIA's, AMD's, Apple's, Qualcomm's) have 128 to 256, narrower ones (Intel's, Arm's) 32 to 128. A processor has
+    /// few, and memory that is nearly as fast.
+    pub fn many_registers(&self) -> bool {
+        self.pairs || self.subgroups.is_some_and(|(least, _)| least >= 32)
+    }
+
     /// Whether every subgroup has exactly `lanes` lanes.
     pub fn subgroups_of(&self, lanes: u32) -> bool {
         self.subgroups == Some((lanes, lanes))

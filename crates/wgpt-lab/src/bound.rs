@@ -81,7 +81,10 @@ pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -
     let limits = [Limit::Issue, Limit::WorkgroupMemory, Limit::Latency];
     let least = limits.into_iter().zip(shares).min_by(|left, right| left.1.total_cmp(&right.1))?;
     let limit = if least.1 < 1.0 { least.0 } else { Limit::Peak };
-    Some(Bound { share: least.1, of, limit, issue: shares[0], workgroup_memory: shares[1], latency: shares[2] })
+    // Three digits are more than the model deserves.
+    let round = |share: f64| (share * 1e3).round() / 1e3;
+    let [issue, workgroup_memory, latency] = shares.map(round);
+    Some(Bound { share: round(least.1), of, limit, issue, workgroup_memory, latency })
 }
 
 /// The loop, and what is around it, if the loop has no loads of its own: a tile's multiply-adds, and the loads of the next

@@ -173,12 +173,14 @@ fn process(requests: &[Request], how: &How) -> Result<(String, String), String> 
     let loader = program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-linux"));
     let mut command = Command::new(&program);
     if loader {
-        let arguments: Vec<_> = loader_arguments();
-        command.args(arguments);
+        command.args(loader_arguments());
     }
     command.arg("compile").arg("--representation").arg(how.representation);
     if how.robust {
         command.arg("--robust");
+    }
+    if how.prints {
+        command.env("AGX_MESA_DEBUG", "shaders");
     }
     let mut child = command
         .stdin(Stdio::piped())

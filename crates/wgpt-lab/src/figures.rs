@@ -43,9 +43,17 @@ pub(crate) struct Figures {
     /// The hottest loop.
     pub(crate) hot: Counts,
     /// The loop around it, without it.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
     pub(crate) around: Counts,
     /// The share of the peak that it allows.
     pub(crate) bound: Option<Bound>,
+}
+
+impl Figures {
+    /// Whether it compiled, and nothing spilled.
+    pub(crate) fn fits(&self) -> bool {
+        self.compiled && self.spills == 0 && self.scratch_bytes == 0
+    }
 }
 
 /// The figures of an item, and its hot loop's text.
@@ -91,9 +99,9 @@ pub(crate) fn figures(gpu: &Gpu, item: &Item, answer: &Answer) -> (Figures, Vec<
             value("Max warps/SM") / gpu.simds
         }
         Architecture::Intel => {
-            // Not reported: 128 registers of 32 bytes, or 256 in large kernels, are shared by the lanes.
-            figures.registers = sum(&["GRF registers", "Max live registers"]).min(256);
-            figures.spills = sum(&["Spill count", "Fill count"]);
+            // Of 32 bytes for all lanes together (64 on Xe2): the most that are in use at once.
+            figures.registers = sum(&["Max live registers"]);
+            figures.spills = sum(&["Spills", "Fills"]);
             figures.scratch_bytes = sum(&["Scratch Memory Size"]) / answer.subgroup.max(1);
             gpu.waves
         }

@@ -73,6 +73,9 @@ struct Read {
     /// All variants, not only those in f32 without anything fused and those that are used where nothing was timed
     #[arg(long)]
     all: bool,
+    /// Only variants that are used where nothing was timed, and fail if one of them spills or does not compile
+    #[arg(long, conflicts_with = "all")]
+    strict: bool,
     /// As on a device that checks every access to a buffer
     #[arg(long)]
     robust: bool,
@@ -117,10 +120,13 @@ async fn run(read: &Read) -> Result<(), String> {
     let known = || gpus::GPUS.iter().map(|gpu| gpu.name).collect::<Vec<_>>().join(", ");
     let gpu = gpus::of(&read.gpu).ok_or_else(|| format!("no GPU '{}'; known are {}", read.gpu, known()))?;
     let opened = Gpu::open(&Options::default()).await.map_err(|error| error.to_string())?;
-    let items = match &read.draft {
+    let mut items = match &read.draft {
         Some(file) => vec![variant::draft(&opened, file, &read.set)?],
         None => variant::items(&opened, &read.only, read.all).await?,
     };
+    if read.strict {
+        items.retain(|item| item.chosen);
+    }
     drop(opened);
     let (adapter, driver) = {
         let device = trusted::Device::open(read.robust)?;
@@ -163,8 +169,12 @@ async fn run(read: &Read) -> Result<(), String> {
     if read.draft.is_some() || !read.only.is_empty() {
         table.variants.iter().for_each(|row| print(&report::details(row)));
     }
-    match &read.out {
-        Some(folder) => table.write(folder),
-        None => Ok(()),
+    if let Some(folder) = &read.out {
+        table.write(folder)?;
+    }
+    let wrong = table.variants.iter().filter(|row| row.chosen && !row.fits()).count();
+    match read.strict && wrong > 0 {
+        true => Err(format!("{wrong} variants that are used untuned spill or do not compile on {}", gpu.name)),
+        false => Ok(()),
     }
 }

@@ -211,7 +211,7 @@ const SHOWN: usize = 12;
 /// A summary: how many compiled, and those among the chosen that spill.
 pub(crate) fn summary(table: &Table) -> String {
     let count = |such: &dyn Fn(&Figures) -> bool| table.variants.iter().filter(|row| such(row)).count();
-    let spills = |row: &Figures| row.spills > 0 || row.scratch_bytes > 0;
+    let spills = |row: &Figures| row.compiled && !row.fits();
     let mut text = format!(
         "{} ({}): {} variants, {} not compiled; {} spill, {} of the {} that are used untuned\n",
         table.gpu,
@@ -222,7 +222,7 @@ pub(crate) fn summary(table: &Table) -> String {
         count(&|row| row.chosen && spills(row)),
         count(&|row| row.chosen),
     );
-    let wrong: Vec<_> = table.variants.iter().filter(|row| row.chosen && (spills(row) || !row.compiled)).collect();
+    let wrong: Vec<_> = table.variants.iter().filter(|row| row.chosen && !row.fits()).collect();
     for row in wrong.iter().take(SHOWN) {
         let reason = row.error.clone().unwrap_or_else(|| format!("{} spills, {} B", row.spills, row.scratch_bytes));
         writeln!(text, "  {}: {reason}", short(&row.variant)).ok();

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `matmul_broadcast` | 32 x 8N | subgroups of exactly 8; k, n and (A transposed) m multiples of 4 | ascending k |
 //! | `matmul_subgroup` | M x 8N | subgroups of exactly 8; sizes that `matmul_broadcast` does not fit | ascending k |
-//! | `matmul_buffered` | TILE_M x TILE_N | 4 TILE_K (TILE_M + TILE_N) bytes of workgroup memory; k, n and (A transposed) m multiples of 4 | ascending k |
+//! | `matmul_buffered` | TILE_M x TILE_N | 4 TILE_K (TILE_M + TILE_N) bytes of workgroup memory; k, n and (A transposed) m multiples of 4; many registers unless rolled | ascending k |
 //! | `matmul_cooperative` | 2 DOWN SIZE x 4 ACROSS SIZE | B in f16, subgroups of exactly 32, matrices of SIZE; k, n and (A transposed) m multiples of 4 | ascending k, by blocks; A rounded to f16 |
 //! | `matmul_tiled` | TILE_M x TILE_N | at most 8.3 KiB of workgroup memory, 256 invocations | ascending k |
 //! | `matmul_registers` | M x LANES N | nothing | ascending k |
@@ -96,6 +96,8 @@ pub struct MatmulVariant {
     pub memory: u32,
     /// Side of the square matrices that a subgroup multiplies as a whole; 0 for none.
     pub cooperative: u32,
+    /// Whether it needs [`Capabilities::many_registers`].
+    pub many_registers: bool,
 }
 
 const fn scalar(
@@ -116,6 +118,7 @@ const fn scalar(
         split: 1,
         memory: 0,
         cooperative: 0,
+        many_registers: false,
     }
 }
 
@@ -123,10 +126,11 @@ const fn vector(name: &'static str, constants: &'static [(&'static str, u32)], r
     MatmulVariant { vectorization: Vectorization::Rows(rows), ..scalar(name, &MATMUL_VECTOR, constants, (rows, 8), 0) }
 }
 
-const fn buffered(name: &'static str, tile: &'static [(&'static str, u32); 3], split: usize) -> MatmulVariant {
-    let [(_, m), (_, n), (_, k)] = *tile;
+const fn buffered(name: &'static str, tile: &'static [(&'static str, u32); 4], split: usize) -> MatmulVariant {
+    let [(_, m), (_, n), (_, k), (_, unroll)] = *tile;
     let spec = scalar(name, &MATMUL_BUFFERED, tile, (m as usize, n as usize), 0);
-    MatmulVariant { vectorization: Vectorization::All, split, memory: 4 * k * (m + n), ..spec }
+    let many_registers = unroll > 1;
+    MatmulVariant { vectorization: Vectorization::All, split, memory: 4 * k * (m + n), many_registers, ..spec }
 }
 
 const fn cooperative(name: &'static str, constants: &'static [(&'static str, u32); 3], split: usize) -> MatmulVariant {
@@ -138,10 +142,13 @@ const fn cooperative(name: &'static str, constants: &'static [(&'static str, u32
     MatmulVariant { vectorization: Vectorization::All, split, memory, cooperative: size, ..spec }
 }
 
-// An invocation keeps 64 sums, 16 operands and the 16 elements that it fetched of the next tile, about 116 registers: as
-// many as every compiler of the laboratory has room for. Twice as many elements spill on Apple's.
-const LARGE: &[(&str, u32); 3] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16)];
-const SMALL: &[(&str, u32); 3] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 8)];
+// An invocation keeps 64 sums, 16 operands and the 16 elements that it fetched of the next tile, about 116 registers; twice
+// as many elements spill on Apple's compiler. Unrolled, the loop wastes less on counting, but compilers load operands early:
+// Intel's, with 128 registers per lane, spills at 2 already.
+const LARGE: &[(&str, u32); 4] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16), ("UNROLL", 4)];
+const LARGE_ROLLED: &[(&str, u32); 4] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 16), ("UNROLL", 1)];
+const SMALL: &[(&str, u32); 4] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 8), ("UNROLL", 4)];
+const SMALL_ROLLED: &[(&str, u32); 4] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 8), ("UNROLL", 1)];
 
 /// Every variant, the plainest last. Until the tuner knows better, the first that fits is used: on GPUs the
 /// largest tiles that are loaded as vectors.
@@ -174,9 +181,13 @@ pub static VARIANTS: &[MatmulVariant] = &[
     vector("vector 8, 8 lanes", &[("M", 8), ("LANES", 8)], 8),
     vector("vector 8, 32 lanes", &[("M", 8), ("LANES", 32)], 8),
     buffered("buffered 128x128x16", LARGE, 1),
+    buffered("buffered 128x128x16, rolled", LARGE_ROLLED, 1),
     buffered("buffered 128x128x16 split 8", LARGE, 8),
+    buffered("buffered 128x128x16 split 8, rolled", LARGE_ROLLED, 8),
     buffered("buffered 64x64x8", SMALL, 1),
+    buffered("buffered 64x64x8, rolled", SMALL_ROLLED, 1),
     buffered("buffered 64x64x8 split 4", SMALL, 4),
+    buffered("buffered 64x64x8 split 4, rolled", SMALL_ROLLED, 4),
     scalar(
         "tiled 128x128x8",
         &MATMUL_TILED,
@@ -214,7 +225,8 @@ impl MatmulVariant {
         };
         let matrices = self.cooperative == 0 || (shape.half && capabilities.cooperative == Some(self.cooperative));
         let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
-        let memory = self.memory <= capabilities.workgroup_memory;
+        let memory =
+            self.memory <= capabilities.workgroup_memory && (!self.many_registers || capabilities.many_registers());
         allowed && vectorization && lanes && matrices && memory && self.splits(capabilities, shape)
     }
 

@@ -140,36 +140,48 @@ pub(crate) struct Counts {
     /// Products of matrices.
     pub(crate) matrix: u32,
     /// Other arithmetic on floats.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) floats: u32,
     /// Exponentials and the like.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) special: u32,
     /// Integers.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) integers: u32,
     /// Conversions.
     pub(crate) conversions: u32,
     /// Moves.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) moves: u32,
     /// Shuffles.
     pub(crate) shuffles: u32,
     /// Scalar instructions.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) scalar: u32,
     /// Barriers.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) barriers: u32,
     /// Instructions that read or write spilled registers.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) scratch: u32,
     /// Loads from workgroup memory.
     pub(crate) workgroup_loads: u32,
     /// Bytes per lane that they load.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) workgroup_load_bytes: u32,
     /// Stores to workgroup memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) workgroup_stores: u32,
     /// Bytes per lane that they store.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) workgroup_store_bytes: u32,
     /// Loads from global memory.
     pub(crate) global_loads: u32,
     /// Bytes per lane that they load.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) global_load_bytes: u32,
     /// Stores to global memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) global_stores: u32,
 }
 
@@ -179,6 +191,11 @@ impl Counts {
         let mut counts = Self::default();
         instructions.for_each(|instruction| counts.add(instruction));
         counts
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Those of as many turns.
@@ -269,6 +286,10 @@ impl Counts {
             Kind::Branch | Kind::Wait => {}
         }
     }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The number at the end of a word, as in `b128`.
