@@ -11,7 +11,15 @@ const ROWS: u32 = QUERIES * GROUP; // row r is head r % GROUP of query r / GROUP
 // If there are more lanes than columns, positions are divided among lanes too.
 const SLICES: u32 = max(1u, LANES / COLUMNS);
 const PER_LANE: u32 = (COLUMNS + LANES - 1u) / LANES;
+// Positions whose scores a lane computes at a time.
+const TOGETHER: u32 = 1u;
+const STEP: u32 = select(1u, 4u, COLUMNS % 4u == 0u);
 const LOWEST: f32 = -3.4e38;
+
+// Whether the queries are kept in workgroup memory instead of each lane's registers, of which GPUs have too few for several
+// rows; for processors, whose registers are memory anyway, one copy per lane is faster to read.
+const SHARED_QUERIES: bool = false;
+var<workgroup> shared_queries: array<vec4<f32>, select(1u, ROWS * COLUMNS, SHARED_QUERIES)>;
 
 var<workgroup> weights: array<f32, ROWS * CHUNK>;
 var<workgroup> shared_by_lane: array<f32, ROWS * LANES>;
@@ -21,15 +29,27 @@ var<workgroup> slices: array<vec4<f32>, ROWS * SLICES * COLUMNS>;
 // of the first.
 struct Tile { first_row: u32, rows: u32, begin: u32, past: u32 }
 
+// Vector c of row g.
+fn scaled_query(tile: Tile, head: u32, g: u32, c: u32) -> vec4<f32> {
+    let row = tile.first_row + min(g / GROUP, tile.rows - 1u);
+    return q[(row * p.heads + head + g % GROUP) * COLUMNS + c] * p.scale;
+}
+
 // Heads head..head + GROUP of a tile over the positions begin..end, which are range `split` of p.splits; the row at position
 // t sees ..=t. With one range, out is the result; with more, it is the parts that attention_merge joins.
 fn attend(tile: Tile, head: u32, split: u32, begin: u32, end: u32, lane: u32) {
     let kv = head / (p.heads / p.kv_heads);
-    var query: array<array<vec4<f32>, COLUMNS>, ROWS>;
-    for (var g = 0u; g < ROWS; g += 1u) {
-        for (var c = 0u; c < COLUMNS; c += 1u) {
-            let row = tile.first_row + min(g / GROUP, tile.rows - 1u);
-            query[g][c] = q[(row * p.heads + head + g % GROUP) * COLUMNS + c] * p.scale;
+    var own_queries: array<vec4<f32>, select(ROWS * COLUMNS, 1u, SHARED_QUERIES)>;
+    if (SHARED_QUERIES) {
+        for (var i = lane; i < ROWS * COLUMNS; i += LANES) {
+            shared_queries[i] = scaled_query(tile, head, i / COLUMNS, i % COLUMNS);
+        }
+        workgroupBarrier();
+    } else {
+        for (var g = 0u; g < ROWS; g += 1u) {
+            for (var c = 0u; c < COLUMNS; c += 1u) {
+                own_queries[g * COLUMNS + c] = scaled_query(tile, head, g, c);
+            }
         }
     }
 
@@ -48,23 +68,44 @@ fn attend(tile: Tile, head: u32, split: u32, begin: u32, end: u32, lane: u32) {
         for (var g = 0u; g < ROWS; g += 1u) {
             peak[g] = greatest[g];
         }
-        for (var at = lane; at < min(CHUNK, (end - start + LANES - 1u) / LANES * LANES); at += LANES) {
-            let key = stored_at(tile.begin, min(start + at, end - 1u), kv);
-            var scores = array<vec4<f32>, ROWS>();
-            for (var g = 0u; g < ROWS; g += 1u) {
-                scores[g] = vec4<f32>();
+        for (var first = lane; first < min(CHUNK, (end - start + LANES - 1u) / LANES * LANES); first += TOGETHER * LANES) {
+            var key = array<u32, TOGETHER>();
+            for (var j = 0u; j < TOGETHER; j += 1u) {
+                key[j] = stored_at(tile.begin, min(start + first + j * LANES, end - 1u), kv);
             }
-            for (var c = 0u; c < COLUMNS; c += 1u) {
-                let k = widen(keys[key + c]);
-                for (var g = 0u; g < ROWS; g += 1u) {
-                    scores[g] = fma(query[g][c], k, scores[g]);
+            var scores = array<vec4<f32>, TOGETHER * ROWS>();
+            if (SHARED_QUERIES) {
+                // The same as COLUMNS, which compilers do not know: they would unroll the whole loop, and load all queries first.
+                let columns = min(COLUMNS, COLUMNS * p.heads);
+                for (var some = 0u; some < columns; some += STEP) {
+                    for (var c = some; c < some + STEP; c += 1u) {
+                        for (var j = 0u; j < TOGETHER; j += 1u) {
+                            let k = widen(keys[key[j] + c]);
+                            for (var g = 0u; g < ROWS; g += 1u) {
+                                scores[j * ROWS + g] = fma(shared_queries[g * COLUMNS + c], k, scores[j * ROWS + g]);
+                            }
+                        }
+                    }
+                }
+            } else {
+                for (var c = 0u; c < COLUMNS; c += 1u) {
+                    for (var j = 0u; j < TOGETHER; j += 1u) {
+                        let k = widen(keys[key[j] + c]);
+                        for (var g = 0u; g < ROWS; g += 1u) {
+                            scores[j * ROWS + g] = fma(own_queries[g * COLUMNS + c], k, scores[j * ROWS + g]);
+                        }
+                    }
                 }
             }
-            for (var g = 0u; g < ROWS; g += 1u) {
-                let s = (scores[g].x + scores[g].y) + (scores[g].z + scores[g].w);
-                let score = select(LOWEST, s, start + at < min(end, tile.past + g / GROUP + 1u));
-                weights[g * CHUNK + at] = score;
-                peak[g] = max(peak[g], score);
+            for (var j = 0u; j < TOGETHER; j += 1u) {
+                let at = first + j * LANES;
+                for (var g = 0u; g < ROWS; g += 1u) {
+                    let sum = scores[j * ROWS + g];
+                    let s = (sum.x + sum.y) + (sum.z + sum.w);
+                    let score = select(LOWEST, s, start + at < min(end, tile.past + g / GROUP + 1u));
+                    weights[g * CHUNK + at] = score;
+                    peak[g] = max(peak[g], score);
+                }
             }
         }
         for (var g = 0u; g < ROWS; g += 1u) {

@@ -83,16 +83,17 @@ pub struct DecodeVariant {
     chunk: u32,
     /// Maximum number of ranges that positions are cut into.
     splits: usize,
-    /// Maximum number of rows (tokens times heads) that share loads of keys and values. They are kept in registers, or
-    /// in memory on adapters that have a cache instead.
+    /// Maximum number of rows (tokens times heads) that share loads of keys and values.
     rows: usize,
+    /// Whether the queries are in workgroup memory; otherwise each lane has its own copy, which GPUs have no registers for.
+    shared_queries: bool,
 }
 
 /// Every variant.
 pub const VARIANTS: &[DecodeVariant] = &[
-    DecodeVariant { name: "8 lanes", lanes: 8, chunk: 64, splits: 16, rows: 4 },
-    DecodeVariant { name: "32 lanes", lanes: 32, chunk: 64, splits: 1, rows: 1 },
-    DecodeVariant { name: "32 lanes, split", lanes: 32, chunk: 64, splits: 16, rows: 4 },
+    DecodeVariant { name: "8 lanes", lanes: 8, chunk: 64, splits: 16, rows: 4, shared_queries: false },
+    DecodeVariant { name: "32 lanes", lanes: 32, chunk: 64, splits: 1, rows: 1, shared_queries: true },
+    DecodeVariant { name: "32 lanes, split", lanes: 32, chunk: 64, splits: 16, rows: 4, shared_queries: true },
 ];
 
 /// Number of positions that makes a separate range worth a workgroup.
@@ -124,10 +125,14 @@ impl DecodeVariant {
 
     /// A kernel with this variant's constants.
     pub(super) fn variant(&self, kernel: &'static Kernel, heads: Heads) -> Variant {
+        // Two positions share the loads of queries; with the sums of wider heads, they do not fit Intel's registers.
+        let together = if self.shared_queries && heads.dim <= 128 { 2 } else { 1 };
         kernel
             .set("D", heads.dim as u32)
             .set("GROUP", self.group(heads) as u32)
             .set("LANES", self.lanes)
+            .set("SHARED_QUERIES", self.shared_queries)
+            .set("TOGETHER", together)
             .set("CHUNK", self.chunk)
     }
 }
