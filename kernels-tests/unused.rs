@@ -45,6 +45,24 @@ fn named_variants_are_not_chosen() {
     }
 }
 
+/// Where nothing was timed, a GPU computes attention by blocks, as large as it has memory for, and a driver in software
+/// by rows that subgroups share.
+#[test]
+fn attention_suits_the_adapter() {
+    let device = device();
+    let chosen = |capabilities: Capabilities, dim| {
+        let gpu = device.gpu.imagine_as(capabilities);
+        attention::variants::choose(&gpu, Heads { query: 4, key_value: 4, dim }, 3, DType::F32).name
+    };
+    let gpu = Capabilities { subgroups: Some((32, 32)), workgroup_memory: 32 << 10, ..Capabilities::baseline() };
+    let software = Capabilities { processor: true, subgroups: Some((8, 8)), ..gpu.clone() };
+    for (dim, by_rows) in [(32, "shared rows 8x2"), (128, "shared rows 8"), (256, "shared rows 8")] {
+        assert_eq!(chosen(gpu.clone(), dim), "blocks 128");
+        assert_eq!(chosen(Capabilities::baseline(), dim), "blocks 64");
+        assert_eq!(chosen(software.clone(), dim), by_rows);
+    }
+}
+
 /// Even with every variant disabled, there are kernels for everything: those that need no feature that an adapter may
 /// lack.
 #[test]

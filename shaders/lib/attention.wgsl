@@ -8,7 +8,8 @@ const WORKGROUP: u32 = 8u;
 // How queries, keys, values, results and their gradients are stored; sums are always f32.
 alias element = vec4<f32>;
 
-struct Params { context: u32, heads: u32, kv_heads: u32, scale: f32 }
+// `vectors` is D4 again: compilers leave a loop up to it as it is, where they would write out one up to a constant.
+struct Params { context: u32, heads: u32, kv_heads: u32, scale: f32, vectors: u32 }
 var<immediate> p: Params;
 
 // Row t of sequence z at head column `head` of qkv.

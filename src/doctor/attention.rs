@@ -7,7 +7,10 @@ use super::{
 use crate::{
     Result,
     ops::{
-        attention::{self, Heads, variants::VARIANTS},
+        attention::{
+            self, Heads,
+            variants::{AttentionVariant, Kind, VARIANTS},
+        },
         kv::decode::{self, Cached, Precision},
         rope,
     },
@@ -20,14 +23,33 @@ const SIZES: &[[usize; 5]] = &[
     [1, 1, 1, 1, 4],
     [2, 7, 3, 1, 8],
     [2, 33, 4, 2, 12],
+    [1, 37, 2, 1, 256],
     [1, 70, 2, 2, 64],
     [2, 150, 6, 2, 32],
-    [1, 9, 1, 1, 128],
+    [1, 41, 2, 1, 128],
+    [1, 45, 1, 1, 80],
     [1, 300, 4, 1, 16],
 ];
 
 /// The width at which every variant is checked, since it is timed there too: each width is another kernel to compile.
 const TIMED: usize = 32;
+
+/// Whether a variant, which is number `turn` of those that fit, is checked at a size. Storage has nothing to do with
+/// widths, so a few are enough in f16, and narrow heads are not divided in more ways than wide ones.
+fn takes(doctor: &Doctor<'_>, spec: &AttentionVariant, (turn, size): (usize, usize), dim: usize) -> bool {
+    if doctor.notes_only() || dim == TIMED {
+        return true;
+    }
+    if !doctor.thorough {
+        return !doctor.half() && turn == size;
+    }
+    match (dim, doctor.half(), spec.kind) {
+        // Rows that do not fit into registers take a driver in software half a minute to compile.
+        (256.., half, Kind::Rows { .. }) => !half,
+        (64.., false, _) | (64.., true, Kind::Blocks { .. }) => true,
+        _ => (turn + size) % 3 == 0,
+    }
+}
 
 pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
     let mut segmented = 0;
@@ -42,9 +64,7 @@ pub(super) async fn check(doctor: &mut Doctor<'_>) -> Result<()> {
         let what = format!("{sizes:?}");
         let fitting: Vec<_> = VARIANTS.iter().filter(|spec| spec.fits(doctor.gpu.capabilities(), dim)).collect();
         for (turn, spec) in fitting.iter().enumerate() {
-            // Storage has nothing to do with widths, nor with segments.
-            let chosen = !doctor.half() && turn == size % fitting.len();
-            if !doctor.thorough && dim != TIMED && !chosen {
+            if !takes(doctor, spec, (turn, size % fitting.len()), dim) {
                 continue;
             }
             let forward = attention::forward_with(spec, &qkv, heads, None)?;
@@ -129,7 +149,7 @@ async fn cached(doctor: &mut Doctor<'_>, sizes: oracle::Sizes, size: usize) -> R
     let both = variants.flat_map(|spec| [(spec, Precision::Single), (spec, Precision::Half)]);
     for (turn, (spec, precision)) in both.enumerate() {
         // The last size goes to the variant that splits its 300 positions.
-        if !doctor.takes(turn + size + 2, 6) {
+        if !doctor.takes(turn + size, 6) {
             continue;
         }
         let cache = Cached::new(doctor.gpu, [batch, key_value, context + 3, dim], precision)?;

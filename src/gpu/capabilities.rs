@@ -27,6 +27,8 @@ pub const MINIMUM: &str = "minimum";
 pub struct Capabilities {
     /// f16 in storage buffers and arithmetic.
     pub f16: bool,
+    /// Whether the driver runs kernels on the processor, where there are no registers of a lane to run out of.
+    pub processor: bool,
     /// Smallest and largest number of lanes in a subgroup; `None` without subgroup operations.
     pub subgroups: Option<(u32, u32)>,
     /// Side of the square matrices that a subgroup multiplies as a whole, in f16 with sums in
@@ -65,6 +67,7 @@ impl Capabilities {
     fn within(limits: &Limits) -> Self {
         Self {
             f16: false,
+            processor: false,
             subgroups: None,
             cooperative: None,
             immediates: false,
@@ -108,6 +111,7 @@ impl Capabilities {
         let matrices = f16 && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         Self {
             f16,
+            processor: on_processor(&info),
             subgroups: features
                 .contains(Features::SUBGROUP)
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),

@@ -37,6 +37,7 @@ impl Form {
 const LIBRARY: &[(&str, &str)] = &[
     ("lib/append.wgsl", include_str!("../../shaders/lib/append.wgsl")),
     ("lib/attention.wgsl", include_str!("../../shaders/lib/attention.wgsl")),
+    ("lib/attention_block.wgsl", include_str!("../../shaders/lib/attention_block.wgsl")),
     ("lib/attention_keys.wgsl", include_str!("../../shaders/lib/attention_keys.wgsl")),
     ("lib/attention_pieces.wgsl", include_str!("../../shaders/lib/attention_pieces.wgsl")),
     ("lib/attention_plain.wgsl", include_str!("../../shaders/lib/attention_plain.wgsl")),

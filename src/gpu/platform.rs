@@ -68,7 +68,10 @@ impl Platform {
             ..Capabilities::baseline()
         };
         let subgroups = |lanes: u32| Capabilities { subgroups: Some((lanes, lanes)), ..most.clone() };
+        // Drivers in software choose among kernels that would need too many registers elsewhere.
+        let software = [4, 8].map(|lanes| Capabilities { processor: true, ..subgroups(lanes) });
         let matrices = self.matrices().iter().map(|side| Capabilities { cooperative: Some(*side), ..subgroups(32) });
-        std::iter::once(most.clone()).chain(SUBGROUPS.iter().map(|lanes| subgroups(*lanes))).chain(matrices).collect()
+        let sizes = SUBGROUPS.iter().map(|lanes| subgroups(*lanes));
+        std::iter::once(most.clone()).chain(sizes).chain(software).chain(matrices).collect()
     }
 }

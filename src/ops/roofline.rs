@@ -85,10 +85,10 @@ pub fn flop(work: &Work) -> f64 {
     let param = |name| f64::from(work.param(name).unwrap_or(0));
     let [_, heads, batch] = work.grid.map(f64::from);
     let products = match work.variant.kernel.name {
-        "attention_forward" => 2.0,
-        "attention_backward_q" => 3.0,
+        "attention_forward" | "attention_block_forward" => 2.0,
+        "attention_backward_q" | "attention_block_backward_q" => 3.0,
         // For every query head, although the grid is over key-value heads.
-        "attention_backward_kv" => 4.0 * param("heads") / param("kv_heads").max(1.0),
+        "attention_backward_kv" | "attention_block_backward_kv" => 4.0 * param("heads") / param("kv_heads").max(1.0),
         _ => return 2.0 * param("batch") * param("m") * param("n") * param("k"),
     };
     let dim = work.variant.constants.iter().find_map(|(name, value)| match value {

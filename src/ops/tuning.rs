@@ -9,7 +9,7 @@ use web_time::{Duration, Instant};
 use super::{
     attention::{
         self, Heads,
-        variants::{AttentionVariant, Rows},
+        variants::{AttentionVariant, Kind},
     },
     head::{self, Reading},
     matmul::{self, Epilogue, Shape, variants::MatmulVariant},
@@ -485,7 +485,8 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, p
             name: spec.name,
             check: Box::new(move || compute(spec, few)),
             call: Box::new(move || compute(spec, large).map(drop)),
-            unlikely: unlikely(gpu, spec.lanes, spec.rows == Rows::Tiles),
+            unlikely: unlikely(gpu, spec.lanes, spec.has_barriers())
+                || on_processor(gpu.info()) && matches!(spec.kind, Kind::Blocks { .. }),
         }
     };
     let fitting = attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), heads.dim));

@@ -1,10 +1,17 @@
 //! Causal attention over fused queries, keys and values, which never builds a T x T matrix, except in [`attention_map`].
 
+mod blocks;
 pub mod variants;
 
 use self::variants as kernels;
 use super::{expect, require};
-use crate::{Result, binds, gpu::Variant, params, tape::Tape, tensor::Tensor};
+use crate::{
+    Result, binds,
+    gpu::{Bind, Param},
+    params,
+    tape::Tape,
+    tensor::Tensor,
+};
 
 crate::kernels! {
     /// Probabilities of every query over all keys.
@@ -40,6 +47,12 @@ pub struct Forward {
     pub out: Tensor,
     /// `[batch, query, context]`: log-sum-exp of each query's scores.
     pub lse: Tensor,
+}
+
+/// The parameters of all kernels that include `lib/attention.wgsl`.
+fn parameters(context: usize, heads: Heads) -> [(&'static str, Param); 5] {
+    let Heads { query, key_value, dim } = heads;
+    *params![context: context, heads: query, kv_heads: key_value, scale: heads.scale(), vectors: dim / 4]
 }
 
 pub(super) fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
@@ -98,11 +111,13 @@ pub fn forward_with(
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let out = Tensor::empty(gpu, &[batch, context, heads.query * heads.dim], qkv.dtype())?;
     let lse = Tensor::empty_f32(gpu, &[batch, heads.query, context])?;
+    let kernel = spec.forward(heads).segmented(segments.is_some());
+    let grid = kernel.grid(context, heads.query, batch);
     gpu.run(
-        &spec.forward(heads).set("SEGMENTS", segments.is_some()).set("element", qkv.dtype().vec4()),
+        &kernel.variant.set("element", qkv.dtype().vec4()),
         binds![qkv: qkv.bind(), starts: segments.unwrap_or(qkv).bind(), out: out.bind(), lse: lse.bind()],
-        params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()],
-        spec.grid(context, heads.query, batch),
+        &parameters(context, heads),
+        grid,
     )?;
     Ok(Forward { out, lse })
 }
@@ -146,19 +161,18 @@ pub fn backward_with(
     require(out.dtype() == qkv.dtype() && grad_out.dtype() == qkv.dtype(), "attention_backward", || {
         format!("qkv is {:?}, out {:?}, its gradient {:?}", qkv.dtype(), out.dtype(), grad_out.dtype())
     })?;
-    let stored = |variant: Variant| variant.set("element", qkv.dtype().vec4());
-    let params = params![context: context, heads: heads.query, kv_heads: heads.key_value, scale: heads.scale()];
-    let by_query = spec.grid(context, heads.query, batch);
+    let run = |kernel: kernels::Planned, binds: &[(&'static str, Bind)], heads_in_grid: usize| {
+        let grid = kernel.grid(context, heads_in_grid, batch);
+        gpu.run(&kernel.variant.set("element", qkv.dtype().vec4()), binds, &parameters(context, heads), grid)
+    };
     let binds = binds![out: out.bind(), grad_out: grad_out.bind(), delta: delta.bind()];
-    gpu.run(&stored(spec.delta(heads)), binds, params, by_query)?;
+    run(spec.delta(heads), binds, heads.query)?;
     let binds = binds![
         qkv: qkv.bind(), grad_out: grad_out.bind(), lse: lse.bind(), delta: delta.bind(),
         starts: segments.unwrap_or(qkv).bind(), grad_qkv: grad_qkv.bind(),
     ];
-    let on = segments.is_some();
-    gpu.run(&stored(spec.backward_q(heads)).set("SEGMENTS", on), binds, params, by_query)?;
-    let by_key = spec.grid(context, heads.key_value, batch);
-    gpu.run(&stored(spec.backward_kv(heads)).set("SEGMENTS", on), binds, params, by_key)?;
+    run(spec.backward_q(heads).segmented(segments.is_some()), binds, heads.query)?;
+    run(spec.backward_kv(heads).segmented(segments.is_some()), binds, heads.key_value)?;
     Ok(grad_qkv)
 }
 

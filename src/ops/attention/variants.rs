@@ -1,6 +1,9 @@
 //! The attention kernels that the tuner may choose from.
 
-use super::Heads;
+use super::{
+    Heads,
+    blocks::{Block, Pass},
+};
 use crate::{
     gpu::{Capabilities, Constant, Gpu, Kernel, Variant},
     kernels,
@@ -16,11 +19,34 @@ kernels! {
     ATTENTION_BACKWARD_Q = "attention_backward_q";
     /// The gradients of keys and values.
     ATTENTION_BACKWARD_KV = "attention_backward_kv";
+    /// Online softmax, a block of queries per workgroup.
+    ATTENTION_BLOCK_FORWARD = "attention_block_forward";
+    /// The gradient of the queries, by blocks.
+    ATTENTION_BLOCK_BACKWARD_Q = "attention_block_backward_q";
+    /// The gradients of keys and values, by blocks.
+    ATTENTION_BLOCK_BACKWARD_KV = "attention_block_backward_kv";
+}
+
+/// How the work is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A lane computes whole rows (queries or keys).
+    Rows {
+        /// How many.
+        queries: u32,
+        /// How the other side's rows are read.
+        read: Read,
+    },
+    /// A workgroup computes a block of rows together, and visits the other side in blocks.
+    Blocks {
+        /// Bytes of workgroup memory.
+        memory: u32,
+    },
 }
 
 /// How lanes read rows that all of them need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
+pub enum Read {
     /// Every lane loads the whole row.
     Plain,
     /// Each lane loads an eighth of the row and broadcasts it; every subgroup must have exactly 8 lanes.
@@ -31,8 +57,14 @@ pub enum Rows {
     Tiles,
 }
 
-/// The widest head.
-const WIDEST: usize = 128;
+/// The number of columns that a lane of the row kernels takes with a software driver: more of them take it half a minute to
+/// compile. Only the plainest variant and the fastest one take a row of any width.
+const WIDEST: u32 = 128;
+
+/// The number of f32 that a GPU's lane can keep in registers beside its operands. A lane of the row kernels keeps up to
+/// four vectors per row (a key, its value and their gradients); with more than this, all of RDNA3, Ampere, Adreno and M1
+/// spill (Mesa 26.2.6's compilers), and up to 95 KB a wave.
+const REGISTERS: u32 = 128;
 
 /// Rows per tile.
 pub const TILE: u32 = 16;
@@ -44,26 +76,30 @@ pub struct AttentionVariant {
     pub name: &'static str,
     /// Invocations per workgroup.
     pub lanes: u32,
-    /// Rows (queries or keys) per invocation.
-    pub queries: u32,
-    /// How the other side's rows are read.
-    pub rows: Rows,
+    /// How they share the work.
+    pub kind: Kind,
 }
 
-/// Every variant, the plainest first. The grid of each kernel is `[ceil(context / (lanes * queries)), heads, batch]`,
-/// with key-value heads for the gradients of keys and values.
+const fn rows(name: &'static str, lanes: u32, queries: u32, read: Read) -> AttentionVariant {
+    AttentionVariant { name, lanes, kind: Kind::Rows { queries, read } }
+}
+
+const fn blocks(name: &'static str, lanes: u32, memory: u32) -> AttentionVariant {
+    AttentionVariant { name, lanes, kind: Kind::Blocks { memory } }
+}
+
+/// Every variant, the plainest first.
 pub static VARIANTS: &[AttentionVariant] = &[
-    AttentionVariant { name: "rows 64", lanes: 64, queries: 1, rows: Rows::Plain },
-    AttentionVariant { name: "rows 8", lanes: 8, queries: 1, rows: Rows::Plain },
-    AttentionVariant { name: "rows 8x2", lanes: 8, queries: 2, rows: Rows::Plain },
-    AttentionVariant { name: "tiles 64", lanes: 64, queries: 1, rows: Rows::Tiles },
-    // Each read of a tile serves two rows, for adapters with enough registers per lane.
-    AttentionVariant { name: "tiles 64x2", lanes: 64, queries: 2, rows: Rows::Tiles },
-    AttentionVariant { name: "shuffled rows 32", lanes: 32, queries: 1, rows: Rows::Shuffled },
-    AttentionVariant { name: "shuffled rows 32x2", lanes: 32, queries: 2, rows: Rows::Shuffled },
-    AttentionVariant { name: "shuffled rows 8x2", lanes: 8, queries: 2, rows: Rows::Shuffled },
-    AttentionVariant { name: "shared rows 8", lanes: 8, queries: 1, rows: Rows::Shared },
-    AttentionVariant { name: "shared rows 8x2", lanes: 8, queries: 2, rows: Rows::Shared },
+    rows("rows 64", 64, 1, Read::Plain),
+    rows("rows 8", 8, 1, Read::Plain),
+    rows("rows 8x2", 8, 2, Read::Plain),
+    rows("tiles 64", 64, 1, Read::Tiles),
+    rows("shuffled rows 32", 32, 1, Read::Shuffled),
+    rows("shuffled rows 8x2", 8, 2, Read::Shuffled),
+    rows("shared rows 8", 8, 1, Read::Shared),
+    rows("shared rows 8x2", 8, 2, Read::Shared),
+    blocks("blocks 64", 64, 16 << 10),
+    blocks("blocks 128", 128, 24 << 10),
 ];
 
 /// The variant for a context length and a storage type of queries, keys and values: the tuner's
@@ -73,66 +109,191 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static
     let suffix = if half { " f16" } else { "" };
     let class = format!("attention {}x{}{suffix}", context.next_power_of_two(), heads.dim);
     let shape = [context, heads.query, heads.key_value, heads.dim, usize::from(half)].map(|number| number as u32);
-    let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), heads.dim));
+    let capabilities = gpu.capabilities();
+    let fitting = || VARIANTS.iter().filter(|spec| spec.fits(capabilities, heads.dim));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
-    // Untuned default: loads shared by subgroups won by far wherever they were measured.
-    let shared = || fitting().rfind(|spec| spec.rows == Rows::Shared);
-    let default = || shared().or_else(|| fitting().next()).unwrap_or(&VARIANTS[0]);
+    // Untuned default: on the processor, loads shared by subgroups won by far wherever they were measured; on a GPU, the
+    // largest blocks.
+    let wanted = |spec: &&AttentionVariant| match spec.kind {
+        Kind::Rows { read, .. } => capabilities.processor && read == Read::Shared,
+        Kind::Blocks { .. } => !capabilities.processor,
+    };
+    let default = || fitting().rfind(wanted).or_else(|| fitting().next()).unwrap_or(&VARIANTS[0]);
     let choice = gpu.tuner().choice(&class, &shape, usable, || default().name);
     fitting().find(|spec| spec.name == choice).unwrap_or(&VARIANTS[0])
 }
 
 impl AttentionVariant {
-    /// Whether the variant may run on an adapter with these capabilities, for heads of width `dim`: several wide rows per
-    /// invocation do not fit its registers anywhere.
+    /// Whether the variant may run on an adapter with these capabilities, for heads of width `dim`. The plainest one
+    /// always may, unless it is left unused.
     pub fn fits(&self, capabilities: &Capabilities, dim: usize) -> bool {
-        capabilities.allows(self.name)
-            && (self.queries == 1 || self.queries as usize * dim <= WIDEST)
-            && self.lanes * self.queries <= capabilities.invocations
-            && match self.rows {
-                Rows::Plain => true,
-                Rows::Shared | Rows::Shuffled => capabilities.subgroups_of(self.lanes),
-                Rows::Tiles => 2 * TILE * WIDEST as u32 * 4 <= capabilities.workgroup_memory,
+        let vectors = dim as u32 / 4;
+        let enough = match self.kind {
+            Kind::Rows { queries, read } => {
+                let plainest = (queries, read, self.lanes) == (1, Read::Plain, 64);
+                let registers = 16 * vectors * queries;
+                let suits = match capabilities.processor {
+                    true => queries * 4 * vectors <= WIDEST || (queries, read) == (1, Read::Shared),
+                    // A workgroup smaller than a subgroup leaves lanes idle.
+                    false => {
+                        registers <= REGISTERS && self.lanes >= capabilities.subgroups.map_or(32, |(least, _)| least)
+                    }
+                };
+                (plainest || suits)
+                    && self.lanes * queries <= capabilities.invocations
+                    && match read {
+                        Read::Plain => true,
+                        Read::Shared | Read::Shuffled => capabilities.subgroups_of(self.lanes),
+                        Read::Tiles => 32 * TILE * vectors <= capabilities.workgroup_memory,
+                    }
             }
+            Kind::Blocks { memory } => {
+                let takes = |pass| Block::new(pass, self.lanes, vectors, memory).memory;
+                self.lanes <= capabilities.invocations
+                    && [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv]
+                        .into_iter()
+                        .all(|pass| takes(pass) <= capabilities.workgroup_memory)
+            }
+        };
+        capabilities.allows(self.name) && enough
+    }
+
+    /// Whether lanes meet at barriers.
+    pub fn has_barriers(&self) -> bool {
+        matches!(self.kind, Kind::Blocks { .. } | Kind::Rows { read: Read::Tiles, .. })
     }
 
     fn set(&self, kernel: &'static Kernel, heads: Heads, workgroup: u32) -> Variant {
         kernel.set("D4", heads.dim as u32 / 4).set("WORKGROUP", workgroup)
     }
 
-    fn by_rows(&self, kernel: &'static Kernel, heads: Heads) -> Variant {
-        let variant = self.set(kernel, heads, self.lanes).set("QUERIES", self.queries);
-        match self.rows {
-            Rows::Plain => variant,
-            Rows::Shared => variant.set("rows", Constant::File("lib/attention_shared.wgsl")),
-            Rows::Shuffled => variant.set("rows", Constant::File("lib/attention_shuffled.wgsl")),
-            Rows::Tiles => variant.set("rows", Constant::File("lib/attention_tiles.wgsl")).set("TILE", TILE),
+    fn by_rows(&self, kernel: &'static Kernel, heads: Heads, (queries, read): (u32, Read)) -> Planned {
+        let variant = self.set(kernel, heads, self.lanes).set("QUERIES", queries);
+        let variant = match read {
+            Read::Plain => variant,
+            Read::Shared => variant.set("rows", Constant::File("lib/attention_shared.wgsl")),
+            Read::Shuffled => variant.set("rows", Constant::File("lib/attention_shuffled.wgsl")),
+            Read::Tiles => variant.set("rows", Constant::File("lib/attention_tiles.wgsl")).set("TILE", TILE),
+        };
+        Planned { variant, rows: self.lanes * queries }
+    }
+
+    fn by_blocks(&self, pass: Pass, heads: Heads, memory: u32) -> Planned {
+        let block = Block::new(pass, self.lanes, heads.dim as u32 / 4, memory);
+        let kernel = match pass {
+            Pass::Forward => &ATTENTION_BLOCK_FORWARD,
+            Pass::BackwardQ => &ATTENTION_BLOCK_BACKWARD_Q,
+            Pass::BackwardKv => &ATTENTION_BLOCK_BACKWARD_KV,
+        };
+        let variant = self.set(kernel, heads, self.lanes).set("ROWS", block.rows).set("COLUMNS", block.columns);
+        Planned { variant: variant.set("DEPTH", block.depth).set("SLICE", block.slice), rows: block.rows }
+    }
+
+    fn planned(&self, pass: Pass, heads: Heads) -> Planned {
+        let kernel = match pass {
+            Pass::Forward => &ATTENTION_FORWARD,
+            Pass::BackwardQ => &ATTENTION_BACKWARD_Q,
+            Pass::BackwardKv => &ATTENTION_BACKWARD_KV,
+        };
+        match self.kind {
+            Kind::Rows { queries, read } => self.by_rows(kernel, heads, (queries, read)),
+            Kind::Blocks { memory } => self.by_blocks(pass, heads, memory),
         }
     }
 
     /// The forward kernel.
-    pub fn forward(&self, heads: Heads) -> Variant {
-        self.by_rows(&ATTENTION_FORWARD, heads)
+    pub fn forward(&self, heads: Heads) -> Planned {
+        self.planned(Pass::Forward, heads)
     }
 
     /// The kernel for the row sums that both gradients share.
-    pub fn delta(&self, heads: Heads) -> Variant {
-        // One row per invocation, on the same grid as the others.
-        self.set(&ATTENTION_DELTA, heads, self.lanes * self.queries)
+    pub fn delta(&self, heads: Heads) -> Planned {
+        let rows = match self.kind {
+            Kind::Rows { queries, .. } => self.lanes * queries,
+            Kind::Blocks { .. } => self.lanes,
+        };
+        // One row per invocation.
+        Planned { variant: self.set(&ATTENTION_DELTA, heads, rows), rows }
     }
 
     /// The kernel for the queries' gradient.
-    pub fn backward_q(&self, heads: Heads) -> Variant {
-        self.by_rows(&ATTENTION_BACKWARD_Q, heads)
+    pub fn backward_q(&self, heads: Heads) -> Planned {
+        self.planned(Pass::BackwardQ, heads)
     }
 
     /// The kernel for the keys' and values' gradient.
-    pub fn backward_kv(&self, heads: Heads) -> Variant {
-        self.by_rows(&ATTENTION_BACKWARD_KV, heads)
+    pub fn backward_kv(&self, heads: Heads) -> Planned {
+        self.planned(Pass::BackwardKv, heads)
+    }
+}
+
+/// A kernel, and how its grid covers the rows.
+pub struct Planned {
+    /// The kernel.
+    pub variant: Variant,
+    /// Rows (queries or keys) per workgroup.
+    pub rows: u32,
+}
+
+impl Planned {
+    /// The kernel for rows of one text or, with `segments`, of several.
+    #[must_use]
+    pub fn segmented(self, segments: bool) -> Self {
+        Self { variant: self.variant.set("SEGMENTS", segments), ..self }
     }
 
-    /// The grid over `context` rows, heads and batch.
+    /// The grid over `context` rows, heads (for the gradients of keys and values, those of keys) and batch.
     pub fn grid(&self, context: usize, heads: usize, batch: usize) -> [u32; 3] {
-        [context.div_ceil((self.lanes * self.queries) as usize) as u32, heads as u32, batch as u32]
+        [context.div_ceil(self.rows as usize) as u32, heads as u32, batch as u32]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Form, translate::Shader};
+
+    fn names(capabilities: &Capabilities, dim: usize) -> Vec<&'static str> {
+        VARIANTS.iter().filter(|spec| spec.fits(capabilities, dim)).map(|spec| spec.name).collect()
+    }
+
+    /// GPUs are not offered what their registers cannot hold, nor workgroups smaller than a subgroup.
+    #[test]
+    fn variants_suit_the_adapter() {
+        let gpu = |least, most| Capabilities {
+            subgroups: Some((least, most)),
+            workgroup_memory: 32 << 10,
+            ..Capabilities::baseline()
+        };
+        assert_eq!(names(&gpu(32, 32), 32), ["rows 64", "tiles 64", "shuffled rows 32", "blocks 64", "blocks 128"]);
+        assert_eq!(names(&gpu(32, 64), 32), ["rows 64", "tiles 64", "blocks 64", "blocks 128"]);
+        assert_eq!(names(&gpu(8, 32), 16), ["rows 64", "rows 8", "rows 8x2", "tiles 64", "blocks 64", "blocks 128"]);
+        for dim in [36, 64, 80, 128, 256] {
+            assert_eq!(names(&gpu(8, 32), dim), ["rows 64", "blocks 64", "blocks 128"]);
+        }
+        assert_eq!(names(&Capabilities::baseline(), 64), ["rows 64", "blocks 64"]);
+        let processor = |dim| names(&Capabilities { processor: true, ..gpu(8, 8) }, dim);
+        let by_rows =
+            ["rows 64", "rows 8", "rows 8x2", "tiles 64", "shuffled rows 8x2", "shared rows 8", "shared rows 8x2"];
+        assert_eq!(processor(64), [&by_rows[..], &["blocks 64", "blocks 128"]].concat());
+        assert_eq!(processor(256), ["rows 64", "shared rows 8", "blocks 64", "blocks 128"]);
+    }
+
+    /// Blocks take as much workgroup memory as the table of blocks says.
+    #[test]
+    fn blocks_take_the_memory_that_they_say() {
+        for (spec, memory) in VARIANTS.iter().filter_map(|spec| match spec.kind {
+            Kind::Blocks { memory } => Some((spec, memory)),
+            Kind::Rows { .. } => None,
+        }) {
+            for dim in [4, 12, 32, 64, 80, 128, 256] {
+                for pass in [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv] {
+                    let kernel = spec.planned(pass, Heads { query: 1, key_value: 1, dim }).variant;
+                    let shader = Shader::new(&kernel.text(Form::native(true)).expect("composes")).expect("compiles");
+                    let said = Block::new(pass, spec.lanes, dim as u32 / 4, memory).memory;
+                    assert_eq!(shader.workgroup_bytes(), said, "{kernel}");
+                }
+            }
+        }
     }
 }
