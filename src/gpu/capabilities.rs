@@ -139,7 +139,7 @@ impl Capabilities {
     /// more (NVIDIA's, AMD's, Apple's, Qualcomm's) have 128 to 256, narrower ones (Intel's, Arm's) 32 to 128. A processor has
     /// few, and memory that is nearly as fast.
     pub fn many_registers(&self) -> bool {
-        self.pairs || self.subgroups.is_some_and(|(least, _)| least >= 32)
+        self.processor || self.subgroups.is_some_and(|(least, _)| least >= 32)
     }
 
     /// Whether every subgroup has exactly `lanes` lanes.

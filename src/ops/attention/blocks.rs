@@ -29,19 +29,21 @@ pub struct Block {
 /// Vectors of results that a lane keeps for each of its four rows: 64 f32. Beside them, 16 scores and the operands, a lane
 /// of Apple's M1 has no more of its 127 registers left; nothing spills there, nor on RDNA2 to 4, NVIDIA's Turing to
 /// Blackwell or Adreno 740 (Mesa 26.2.6's compilers; 24 scores or 20 more results do).
-const RESULTS: u32 = 4;
+pub const RESULTS: u32 = 4;
+/// The same where a lane has few registers: with 64 results, Intel's compiler spills up to 343 values.
+pub const FEW_RESULTS: u32 = 2;
 /// Bytes that every adapter has.
 const GUARANTEED: u32 = 16 << 10;
 /// Vectors of a head that are staged at once, where memory allows.
 const DEPTH: u32 = 8;
 
 impl Block {
-    /// The block of a workgroup with `lanes` lanes for heads of `vectors` vectors of four. It takes at most `most` bytes,
-    /// if there is such a block.
-    pub fn new(pass: Pass, lanes: u32, vectors: u32, most: u32) -> Self {
+    /// The block of a workgroup with `lanes` lanes that keep at most `kept` vectors of results per row, for heads of `vectors`
+    /// vectors of four. It takes at most `most` bytes, if there is such a block.
+    pub fn new(pass: Pass, (lanes, kept): (u32, u32), vectors: u32, most: u32) -> Self {
         let results = if pass == Pass::BackwardKv { 2 } else { 1 };
         let mut groups = 8;
-        while vectors.div_ceil(groups) * results > RESULTS {
+        while vectors.div_ceil(groups) * results > kept {
             groups *= 2;
         }
         // Steps of equal depth.
@@ -49,7 +51,7 @@ impl Block {
         let shape = Shape { pass, lanes, groups, wide: vectors.div_ceil(groups) };
         let half = Self::of(shape, 8, depth);
         // Twice the scores make more of every operand. Only the forward pass has so many registers, for narrow heads.
-        if pass == Pass::Forward && shape.wide <= RESULTS / 2 && half.memory <= GUARANTEED {
+        if pass == Pass::Forward && shape.wide <= kept / 2 && half.memory <= GUARANTEED {
             return half.with_slices(shape, GUARANTEED);
         }
         let mut depths = std::iter::successors(Some(depth), |depth| (*depth > 1).then(|| depth.div_ceil(2)));
@@ -113,7 +115,7 @@ mod tests {
         for pass in [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv] {
             for vectors in 1..=64 {
                 for (lanes, most) in [(64, GUARANTEED), (128, 24 << 10)] {
-                    let block = Block::new(pass, lanes, vectors, most);
+                    let block = Block::new(pass, (lanes, RESULTS), vectors, most);
                     assert!(block.memory <= most, "{pass:?} of {vectors} by {lanes}: {block:?}");
                     assert!(block.depth <= DEPTH && block.columns % block.slice == 0, "{block:?}");
                     let groups = 4 * lanes / block.rows;

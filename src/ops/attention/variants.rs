@@ -2,7 +2,7 @@
 
 use super::{
     Heads,
-    blocks::{Block, Pass},
+    blocks::{Block, FEW_RESULTS, Pass, RESULTS},
 };
 use crate::{
     gpu::{Capabilities, Constant, Gpu, Kernel, Variant},
@@ -39,6 +39,8 @@ pub enum Kind {
     },
     /// A workgroup computes a block of rows together, and visits the other side in blocks.
     Blocks {
+        /// Vectors of results per lane and row; with [`RESULTS`], a lane needs [`Capabilities::many_registers`].
+        results: u32,
         /// Bytes of workgroup memory.
         memory: u32,
     },
@@ -84,8 +86,8 @@ const fn rows(name: &'static str, lanes: u32, queries: u32, read: Read) -> Atten
     AttentionVariant { name, lanes, kind: Kind::Rows { queries, read } }
 }
 
-const fn blocks(name: &'static str, lanes: u32, memory: u32) -> AttentionVariant {
-    AttentionVariant { name, lanes, kind: Kind::Blocks { memory } }
+const fn blocks(name: &'static str, lanes: u32, results: u32, memory: u32) -> AttentionVariant {
+    AttentionVariant { name, lanes, kind: Kind::Blocks { results, memory } }
 }
 
 /// Every variant, the plainest first.
@@ -98,8 +100,10 @@ pub static VARIANTS: &[AttentionVariant] = &[
     rows("shuffled rows 8x2", 8, 2, Read::Shuffled),
     rows("shared rows 8", 8, 1, Read::Shared),
     rows("shared rows 8x2", 8, 2, Read::Shared),
-    blocks("blocks 64", 64, 16 << 10),
-    blocks("blocks 128", 128, 24 << 10),
+    blocks("narrow blocks 64", 64, FEW_RESULTS, 16 << 10),
+    blocks("narrow blocks 128", 128, FEW_RESULTS, 24 << 10),
+    blocks("blocks 64", 64, RESULTS, 16 << 10),
+    blocks("blocks 128", 128, RESULTS, 24 << 10),
 ];
 
 /// The variant for a context length and a storage type of queries, keys and values: the tuner's
@@ -147,9 +151,10 @@ impl AttentionVariant {
                         Read::Tiles => 32 * TILE * vectors <= capabilities.workgroup_memory,
                     }
             }
-            Kind::Blocks { memory } => {
-                let takes = |pass| Block::new(pass, self.lanes, vectors, memory).memory;
+            Kind::Blocks { results, memory } => {
+                let takes = |pass| Block::new(pass, (self.lanes, results), vectors, memory).memory;
                 self.lanes <= capabilities.invocations
+                    && (results == FEW_RESULTS || capabilities.many_registers())
                     && [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv]
                         .into_iter()
                         .all(|pass| takes(pass) <= capabilities.workgroup_memory)
@@ -178,8 +183,8 @@ impl AttentionVariant {
         Planned { variant, rows: self.lanes * queries }
     }
 
-    fn by_blocks(&self, pass: Pass, heads: Heads, memory: u32) -> Planned {
-        let block = Block::new(pass, self.lanes, heads.dim as u32 / 4, memory);
+    fn by_blocks(&self, pass: Pass, heads: Heads, (results, memory): (u32, u32)) -> Planned {
+        let block = Block::new(pass, (self.lanes, results), heads.dim as u32 / 4, memory);
         let kernel = match pass {
             Pass::Forward => &ATTENTION_BLOCK_FORWARD,
             Pass::BackwardQ => &ATTENTION_BLOCK_BACKWARD_Q,
@@ -197,7 +202,7 @@ impl AttentionVariant {
         };
         match self.kind {
             Kind::Rows { queries, read } => self.by_rows(kernel, heads, (queries, read)),
-            Kind::Blocks { memory } => self.by_blocks(pass, heads, memory),
+            Kind::Blocks { results, memory } => self.by_blocks(pass, heads, (results, memory)),
         }
     }
 
@@ -265,32 +270,34 @@ mod tests {
             workgroup_memory: 32 << 10,
             ..Capabilities::baseline()
         };
-        assert_eq!(names(&gpu(32, 32), 32), ["rows 64", "tiles 64", "shuffled rows 32", "blocks 64", "blocks 128"]);
-        assert_eq!(names(&gpu(32, 64), 32), ["rows 64", "tiles 64", "blocks 64", "blocks 128"]);
-        assert_eq!(names(&gpu(8, 32), 16), ["rows 64", "rows 8", "rows 8x2", "tiles 64", "blocks 64", "blocks 128"]);
+        let (few, many) = (["narrow blocks 64", "narrow blocks 128"], ["blocks 64", "blocks 128"]);
+        let expected = |rows: &[&'static str], blocks: &[&[&'static str]]| [rows, &blocks.concat()].concat();
+        assert_eq!(names(&gpu(32, 32), 32), expected(&["rows 64", "tiles 64", "shuffled rows 32"], &[&few, &many]));
+        assert_eq!(names(&gpu(32, 64), 32), expected(&["rows 64", "tiles 64"], &[&few, &many]));
+        assert_eq!(names(&gpu(8, 32), 16), expected(&["rows 64", "rows 8", "rows 8x2", "tiles 64"], &[&few]));
         for dim in [36, 64, 80, 128, 256] {
-            assert_eq!(names(&gpu(8, 32), dim), ["rows 64", "blocks 64", "blocks 128"]);
+            assert_eq!(names(&gpu(8, 32), dim), expected(&["rows 64"], &[&few]));
         }
-        assert_eq!(names(&Capabilities::baseline(), 64), ["rows 64", "blocks 64"]);
+        assert_eq!(names(&Capabilities::baseline(), 64), ["rows 64", "narrow blocks 64"]);
         let processor = |dim| names(&Capabilities { processor: true, ..gpu(8, 8) }, dim);
         let by_rows =
             ["rows 64", "rows 8", "rows 8x2", "tiles 64", "shuffled rows 8x2", "shared rows 8", "shared rows 8x2"];
-        assert_eq!(processor(64), [&by_rows[..], &["blocks 64", "blocks 128"]].concat());
-        assert_eq!(processor(256), ["rows 64", "shared rows 8", "blocks 64", "blocks 128"]);
+        assert_eq!(processor(64), expected(&by_rows, &[&few, &many]));
+        assert_eq!(processor(256), expected(&["rows 64", "shared rows 8"], &[&few, &many]));
     }
 
     /// Blocks take as much workgroup memory as the table of blocks says.
     #[test]
     fn blocks_take_the_memory_that_they_say() {
-        for (spec, memory) in VARIANTS.iter().filter_map(|spec| match spec.kind {
-            Kind::Blocks { memory } => Some((spec, memory)),
+        for (spec, results, memory) in VARIANTS.iter().filter_map(|spec| match spec.kind {
+            Kind::Blocks { results, memory } => Some((spec, results, memory)),
             Kind::Rows { .. } => None,
         }) {
             for dim in [4, 12, 32, 64, 80, 128, 256] {
                 for pass in [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv] {
                     let kernel = spec.planned(pass, Heads { query: 1, key_value: 1, dim }).variant;
                     let shader = Shader::new(&kernel.text(Form::native(true)).expect("composes")).expect("compiles");
-                    let said = Block::new(pass, spec.lanes, dim as u32 / 4, memory).memory;
+                    let said = Block::new(pass, (spec.lanes, results), dim as u32 / 4, memory).memory;
                     assert_eq!(shader.workgroup_bytes(), said, "{kernel}");
                 }
             }

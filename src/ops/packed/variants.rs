@@ -71,7 +71,11 @@ impl PackedVariant {
     pub fn fits(&self, capabilities: &Capabilities) -> bool {
         let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
         let lanes = match self.lanes {
-            0 => capabilities.fills_subgroups(self.constant("LANES")),
+            // The sums of more than four rows spill a few values where registers are few (Intel's).
+            0 => {
+                let registers = self.rows <= 4 || capabilities.many_registers();
+                registers && capabilities.fills_subgroups(self.constant("LANES"))
+            }
             lanes => capabilities.subgroups_of(lanes),
         };
         allowed && lanes
