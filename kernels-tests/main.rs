@@ -27,6 +27,7 @@ mod parallel;
 mod plan;
 mod portable;
 mod ppo;
+mod products;
 mod ranks;
 mod reward;
 mod rlhf;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use wgpt::{
-    gpu::{Form, compose, reflect, translate::Shader},
+    gpu::{Capabilities, Form, compose, platform::Platform, reflect, translate::Shader},
     ops::matmul::{self, variants::Types},
     tensor::DType::{F16, F32},
 };
@@ -253,8 +253,9 @@ fn kernels_stand_on_their_own() {
         for form in [Form::native(true), Form::native(false)] {
             // The element types of a matmul kernel come from its variant.
             let variants = matmul::variants::VARIANTS.iter().filter(|spec| spec.kernel.name == name);
-            let mut texts: Vec<_> =
-                variants.map(|spec| spec.variant(Types::SINGLE).text(form).expect("composes")).collect();
+            let mut texts: Vec<_> = variants
+                .map(|spec| spec.variant(Types::SINGLE, &adapter(spec.cooperative)).text(form).expect("composes"))
+                .collect();
             if texts.is_empty() {
                 texts.push(compose::compose(&text, &[], form).expect("composes"));
             }
@@ -292,6 +293,12 @@ fn variables_in_loops_have_initial_values() {
     }
 }
 
+/// An adapter that multiplies matrices of this side, if it is not 0.
+fn adapter(side: u32) -> Capabilities {
+    let mut adapters = Platform::ALL.into_iter().flat_map(Platform::adapters);
+    adapters.find(|adapter| side == 0 || adapter.cooperative == Some(side)).expect("some platform has them")
+}
+
 /// Kernels for cooperative matrices, which few adapters have, compile in every form all the same, and take no more
 /// workgroup memory than their specification says.
 #[test]
@@ -306,7 +313,8 @@ fn cooperative_kernels_keep_to_their_memory() {
             .flat_map(|types| flags.map(|flags| (types, flags)))
             .flat_map(|(types, flags)| [false, true].map(|fused| (types, flags, fused)))
         {
-            let variant = spec.variant(*types).set("TRANS_A", trans_a).set("TRANS_B", trans_b);
+            let variant =
+                spec.variant(*types, &adapter(spec.cooperative)).set("TRANS_A", trans_a).set("TRANS_B", trans_b);
             let variant = variant.set("BIAS", fused).set("GELU", fused).set("RESIDUAL", fused);
             let text = variant.text(Form::native(true)).expect("composes");
             let shader = Shader::new(&text).unwrap_or_else(|error| panic!("{variant}: {error}"));

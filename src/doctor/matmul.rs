@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Odd, prime and degenerate sizes, some that are multiples of four, few rows with such sizes, and one for split sums
-/// with a shorter last range.
+/// Odd, prime and degenerate sizes, some that are multiples of four, one whose k fills tiles, few rows with such sizes, and one
+/// for split sums with a shorter last range.
 const SIZES: &[(usize, usize, usize, usize)] = &[
     (1, 1, 1, 1),
     (3, 5, 7, 2),
@@ -22,6 +22,7 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (1, 130, 67, 1),
     (40, 68, 36, 2),
     (33, 260, 12, 1),
+    (20, 36, 64, 2),
     (1, 35, 68, 2),
     (3, 66, 132, 1),
     (7, 9, 36, 2),

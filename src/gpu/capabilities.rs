@@ -108,7 +108,7 @@ impl Capabilities {
     pub fn of(device: &wgpu::Device, adapter: &wgpu::Adapter, unused: &str) -> Self {
         let (features, info) = (device.features(), adapter.get_info());
         let f16 = features.contains(Features::SHADER_F16);
-        let matrices = f16 && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        let matrices = f16 && features.contains(Features::SUBGROUP | Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         Self {
             f16,
             processor: on_processor(&info),

@@ -48,12 +48,13 @@ impl Platform {
         if self == Self::Browser { Form::BROWSER } else { Form::native(true) }
     }
 
-    /// Sides of the square matrices that a subgroup multiplies as a whole, where wgpu supports that.
-    fn matrices(self) -> &'static [u32] {
+    /// Sides of the square matrices that a subgroup multiplies as a whole, where wgpu supports that, and the least and most
+    /// lanes of such subgroups: 8 on software drivers, 32 on NVIDIA and Apple, 32 or 64 on AMD.
+    fn matrices(self) -> &'static [(u32, (u32, u32))] {
         match self {
             Self::Browser | Self::Dx12 => &[],
-            Self::Metal => &[8],
-            Self::Vulkan => &[8, 16],
+            Self::Metal => &[(8, (32, 32))],
+            Self::Vulkan => &[(8, (8, 8)), (16, (32, 32)), (16, (32, 64))],
         }
     }
 
@@ -70,7 +71,11 @@ impl Platform {
         let subgroups = |lanes: u32| Capabilities { subgroups: Some((lanes, lanes)), ..most.clone() };
         // Drivers in software choose among kernels that would need too many registers elsewhere.
         let software = [4, 8].map(|lanes| Capabilities { processor: true, ..subgroups(lanes) });
-        let matrices = self.matrices().iter().map(|side| Capabilities { cooperative: Some(*side), ..subgroups(32) });
+        let matrices = self.matrices().iter().map(|(side, lanes)| Capabilities {
+            cooperative: Some(*side),
+            subgroups: Some(*lanes),
+            ..most.clone()
+        });
         let sizes = SUBGROUPS.iter().map(|lanes| subgroups(*lanes));
         std::iter::once(most.clone()).chain(sizes).chain(software).chain(matrices).collect()
     }

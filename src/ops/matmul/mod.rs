@@ -199,7 +199,8 @@ fn product(
 ) -> Result<()> {
     let Shape { m, n, k, trans_a, trans_b, .. } = shape;
     let (a_row, b_row) = (if trans_a { m } else { k }, if trans_b { k } else { n });
-    let variant = spec.variant(types(a, b, out, epilogue)).set("TRANS_A", trans_a).set("TRANS_B", trans_b);
+    let variant = spec.variant(types(a, b, out, epilogue), out.gpu().capabilities());
+    let variant = variant.set("TRANS_A", trans_a).set("TRANS_B", trans_b);
     let steps = Steps { a_row, b_row, a_batch: m * k, b_batch: k * n, range };
     dispatch(variant, shape, steps, (a, b, out), epilogue, spec.grid(&shape))
 }

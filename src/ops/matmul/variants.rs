@@ -5,7 +5,7 @@
 //! | `matmul_broadcast` | 32 x 8N | subgroups of exactly 8; k, n and (A transposed) m multiples of 4 | ascending k |
 //! | `matmul_subgroup` | M x 8N | subgroups of exactly 8; sizes that `matmul_broadcast` does not fit | ascending k |
 //! | `matmul_buffered` | TILE_M x TILE_N | 4 TILE_K (TILE_M + TILE_N) bytes of workgroup memory; k, n and (A transposed) m multiples of 4; many registers unless rolled | ascending k |
-//! | `matmul_cooperative` | 2 DOWN SIZE x 4 ACROSS SIZE | B in f16, subgroups of exactly 32, matrices of SIZE; k, n and (A transposed) m multiples of 4 | ascending k, by blocks; A rounded to f16 |
+//! | `matmul_cooperative` | 2 DOWN SIZE x 4 ACROSS SIZE | B in f16, matrices of SIZE, DOWN ACROSS of the largest subgroups in a workgroup; k, n and (A transposed) m multiples of 4 | ascending k, by blocks; A rounded to f16 |
 //! | `matmul_tiled` | TILE_M x TILE_N | at most 8.3 KiB of workgroup memory, 256 invocations | ascending k |
 //! | `matmul_registers` | M x LANES N | nothing | ascending k |
 //! | `matmul_vector` | M x N, all of m | B transposed, A not; m at most M; k a multiple of 4; subgroups of at most LANES | by lanes, then over them |
@@ -133,12 +133,15 @@ const fn buffered(name: &'static str, tile: &'static [(&'static str, u32); 4], s
     MatmulVariant { vectorization: Vectorization::All, split, memory: 4 * k * (m + n), many_registers, ..spec }
 }
 
+/// The k of a tile of `matmul_cooperative`.
+const MATRIX_DEPTH: u32 = 32;
+
 const fn cooperative(name: &'static str, constants: &'static [(&'static str, u32); 3], split: usize) -> MatmulVariant {
     let [(_, size), (_, down), (_, across)] = *constants;
     let (m, n) = (2 * down * size, 4 * across * size);
-    // Tiles of 32 k plus padding for eight more, in f16, and a block of f32 for each subgroup.
-    let memory = 2 * 40 * (m + n) + 4 * down * across * size * size;
-    let spec = scalar(name, &MATMUL_COOPERATIVE, constants, (m as usize, n as usize), 32);
+    // Tiles in f16 plus padding for eight more k, and a block of f32 for each subgroup.
+    let memory = 2 * (MATRIX_DEPTH + 8) * (m + n) + 4 * down * across * size * size;
+    let spec = scalar(name, &MATMUL_COOPERATIVE, constants, (m as usize, n as usize), 0);
     MatmulVariant { vectorization: Vectorization::All, split, memory, cooperative: size, ..spec }
 }
 
@@ -223,11 +226,23 @@ impl MatmulVariant {
             Vectorization::Rows(_) => capabilities.fills_subgroups(self.lanes_per_workgroup()),
             _ => self.lanes == 0 || capabilities.subgroups_of(self.lanes),
         };
-        let matrices = self.cooperative == 0 || (shape.half && capabilities.cooperative == Some(self.cooperative));
+        let matrices = self.cooperative == 0 || (shape.half && self.shared_out(capabilities));
         let allowed = capabilities.allows(self.name) && capabilities.allows(self.kernel.name);
         let memory =
             self.memory <= capabilities.workgroup_memory && (!self.many_registers || capabilities.many_registers());
         allowed && vectorization && lanes && matrices && memory && self.splits(capabilities, shape)
+    }
+
+    /// Whether there are matrices of this variant's side, and as many subgroups as share out a tile make a workgroup that the
+    /// adapter allows and whose lanes all have vectors of each tile to load.
+    fn shared_out(&self, capabilities: &Capabilities) -> bool {
+        let Some((_, lanes)) = capabilities.subgroups else { return false };
+        // Each computes 2 by 4 blocks.
+        let subgroups = (self.tile_m * self.tile_n) as u32 / (8 * self.cooperative * self.cooperative);
+        let vectors = (self.tile_m.min(self.tile_n) as u32) * MATRIX_DEPTH / 4;
+        let invocations = lanes * subgroups;
+        let allowed = invocations <= capabilities.invocations && vectors % invocations == 0;
+        allowed && capabilities.cooperative == Some(self.cooperative)
     }
 
     /// Whether `shape` is worth cutting k into this variant's number of ranges; always true for one range.
@@ -253,8 +268,8 @@ impl MatmulVariant {
         (length, k.div_ceil(length.max(1)).max(1))
     }
 
-    /// The kernel with this variant's constants for operands of these types.
-    pub fn variant(&self, types: Types) -> Variant {
+    /// The kernel with this variant's constants for operands of these types, on an adapter with these capabilities.
+    pub fn variant(&self, types: Types, capabilities: &Capabilities) -> Variant {
         let variant =
             self.constants.iter().fold(self.kernel.plain(), |variant, &(name, value)| variant.set(name, value));
         let operand = if matches!(self.vectorization, Vectorization::Rows(_) | Vectorization::All) {
@@ -263,16 +278,19 @@ impl MatmulVariant {
             DType::scalar
         };
         let result = if self.vectorization == Vectorization::All { DType::vec4 } else { DType::scalar };
-        let variant = match self.cooperative {
-            0 => variant,
-            8 => variant
-                .set("Left", Constant::Type("coop_mat8x8<f16, A>"))
-                .set("Right", Constant::Type("coop_mat8x8<f16, B>"))
-                .set("Sum", Constant::Type("coop_mat8x8<f32, C>")),
-            _ => variant
-                .set("Left", Constant::Type("coop_mat16x16<f16, A>"))
-                .set("Right", Constant::Type("coop_mat16x16<f16, B>"))
-                .set("Sum", Constant::Type("coop_mat16x16<f32, C>")),
+        let matrices = match self.cooperative {
+            0 => None,
+            8 => Some(["coop_mat8x8<f16, A>", "coop_mat8x8<f16, B>", "coop_mat8x8<f32, C>"]),
+            _ => Some(["coop_mat16x16<f16, A>", "coop_mat16x16<f16, B>", "coop_mat16x16<f32, C>"]),
+        };
+        let variant = match (matrices, capabilities.subgroups) {
+            (Some([left, right, sum]), Some((least, most))) => variant
+                .set("Left", Constant::Type(left))
+                .set("Right", Constant::Type(right))
+                .set("Sum", Constant::Type(sum))
+                .set("LANES", most)
+                .set("FEWER", least < most),
+            _ => variant,
         };
         variant
             .set("a_element", operand(types.a))

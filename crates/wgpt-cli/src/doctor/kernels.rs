@@ -180,10 +180,11 @@ pub(super) fn skipped(capabilities: &Capabilities) -> Vec<String> {
         skipped.push(format!("kernels on f16 activations: {}", why("f16", "f16")));
     }
     if capabilities.cooperative.is_none() {
-        // They multiply matrices in f16.
-        let reason = match capabilities.f16 {
-            true => why("cooperative", "cooperative matrices"),
-            false => why("f16", "f16"),
+        // They multiply matrices in f16, by subgroups.
+        let reason = match (capabilities.f16, capabilities.subgroups) {
+            (false, _) => why("f16", "f16"),
+            (_, None) => why("subgroups", "subgroups"),
+            _ => why("cooperative", "cooperative matrices"),
         };
         skipped.push(format!("cooperative-matrix variants: {reason}"));
     }
