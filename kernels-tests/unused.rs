@@ -70,7 +70,7 @@ fn with_everything_named_the_last_resorts_are_chosen() {
     let device = device();
     let unused = variant_names().into_iter().map(str::to_string).collect();
     let last = device.gpu.imagine_as(Capabilities { unused, ..Capabilities::baseline() });
-    let resorts = ["registers 8x8", "registers 8x8", "rows 64", "lanes 6x2, 32", "32 lanes, split", "256x1"];
+    let resorts = ["registers 8x8", "registers 8x8", "rows 64", "lanes 4x2, 32", "32 lanes, split", "256x1"];
     assert_eq!(choices(&last), resorts);
     // They are also what remains if only the others are disabled, and they fit any shape on an adapter without optional
     // features.

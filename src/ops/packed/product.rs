@@ -54,8 +54,8 @@ pub struct Fused<'a> {
     pub residual: Option<&'a Tensor>,
 }
 
-/// The variant for `m` rows: the tuner's choice, else the first that fits and has room for all of m, or for as many as
-/// any that fits.
+/// The variant for `m` rows: the tuner's choice, else the one with the fewest rows that fits and has room for all of m, or
+/// for as many as any that fits.
 pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static PackedVariant {
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities()));
     let usable = |name: &str| fitting().any(|spec| spec.name == name);
@@ -63,7 +63,8 @@ pub fn choose(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3]) -> &'static Pack
     let numbers = [m as u32, n as u32, k as u32, layout as u32];
     let plainest = &VARIANTS[VARIANTS.len() - 1];
     let most = || fitting().map(|spec| spec.rows).max().unwrap_or(1);
-    let default = || fitting().find(|spec| spec.rows >= m.min(most())).unwrap_or(plainest);
+    let roomy = |spec: &&PackedVariant| spec.rows >= m.min(most());
+    let default = || fitting().filter(roomy).min_by_key(|spec| spec.rows).unwrap_or(plainest);
     let choice = gpu.tuner().choice(&class, &numbers, usable, || default().name);
     fitting().find(|spec| spec.name == choice).unwrap_or(plainest)
 }
