@@ -39,7 +39,7 @@ pub enum Kind {
     },
     /// A workgroup computes a block of rows together, and visits the other side in blocks.
     Blocks {
-        /// Vectors of results per lane and row; with [`RESULTS`], a lane needs [`Capabilities::many_registers`].
+        /// Vectors of results per lane and row; with four, a lane needs [`Capabilities::many_registers`].
         results: u32,
         /// Bytes of workgroup memory.
         memory: u32,
