@@ -76,12 +76,12 @@ fn starts_of(z: u32, t: vec4<u32>) -> vec4<u32> {
 }
 
 fn seen(t: vec4<u32>, begins: vec4<u32>, j: u32) -> vec4<bool> {
-    return vec4<u32>(j) <= t & (vec4<bool>(!SEGMENTS) | vec4<u32>(j) >= begins);
+    return (vec4<u32>(j) <= t) & (vec4<bool>(!SEGMENTS) | (vec4<u32>(j) >= begins));
 }
 
 // Whether query t, which sees keys from `start` on, sees four keys.
 fn seen_by(t: u32, start: u32, j: vec4<u32>) -> vec4<bool> {
-    return j <= vec4<u32>(t) & (vec4<bool>(!SEGMENTS) | j >= vec4<u32>(start));
+    return (j <= vec4<u32>(t)) & (vec4<bool>(!SEGMENTS) | (j >= vec4<u32>(start)));
 }
 
 // Vector k of rows row, row + stride, .. + 3 stride, turned into the lines: vector `to` of four lines.
