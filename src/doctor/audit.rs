@@ -71,14 +71,20 @@ pub async fn cases(gpu: &Gpu) -> Result<Vec<Case>> {
     decoding.tuner().clear();
     for settings in trainings() {
         plan::rehearse(&training, Gpt::new(&training, &settings.config, 1)?, &settings)?;
-        let model = Gpt::new(&decoding, &settings.config, 1)?;
-        let mut session = Session::new(&decoding, &model)?;
-        let limits = Limits { count: 3, ..Limits::default() };
-        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-        generate(&mut session, &[1, 2, 3, 4, 5], limits, &greedy, |_, _| (), |_| true).await?;
+        decode(&decoding, &settings.config).await?;
     }
     let cases = |gpu: &Gpu, training| gpu.tuner().open().into_iter().map(move |question| Case { question, training });
     Ok(cases(&training, true).chain(cases(&decoding, false)).collect())
+}
+
+/// Reads a prompt and generates a few tokens with a model of this shape.
+pub(super) async fn decode(gpu: &Gpu, config: &Config) -> Result<()> {
+    let model = Gpt::new(gpu, config, 1)?;
+    let mut session = Session::new(gpu, &model)?;
+    let limits = Limits { count: 3, ..Limits::default() };
+    let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+    generate(&mut session, &[1, 2, 3, 4, 5], limits, &greedy, |_, _| (), |_| true).await?;
+    Ok(())
 }
 
 /// Other shapes in the class of `shape`: its sizes rounded up to the bounds of the class, and three quarters of those.

@@ -2,19 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::Doctor;
+use super::{Doctor, audit::decode};
 use crate::{
     Result,
     formats::{Format, Rows},
     gpu::{Capabilities, Gpu, Variant},
-    infer::{
-        generate::{Limits, generate},
-        sampler::Sampling,
-        session::Session,
-    },
     model::{Config, Gpt},
     ops::{
-        kv::decode,
+        kv::decode::{DecodeVariant, VARIANTS},
         norm::Kind,
         packed::{
             Packed,
@@ -46,11 +41,7 @@ pub async fn chosen(gpu: &Gpu, capabilities: Capabilities) -> Result<Vec<Variant
                 let settings = Settings { batch: 8, precision, ..Settings::recipe(config.clone()) };
                 plan::rehearse(&imagined, Gpt::new(&imagined, &config, 1)?, &settings)?;
             }
-            let model = Gpt::new(&imagined, &config, 1)?;
-            let mut session = Session::new(&imagined, &model)?;
-            let limits = Limits { count: 3, ..Limits::default() };
-            let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-            generate(&mut session, &[1, 2, 3, 4, 5], limits, &greedy, |_, _| (), |_| true).await?;
+            decode(&imagined, &config).await?;
         }
     }
     for format in Format::ALL {
@@ -92,8 +83,8 @@ fn packed(gpu: &Gpu, format: Format) -> Result<()> {
 
 /// Attention over pages: what its checks dispatch if every variant but the chosen one is left unused.
 async fn paged(gpu: &Gpu, imagined: &Gpu, capabilities: Capabilities) -> Result<Vec<crate::gpu::imagine::Work>> {
-    let chosen = decode::DecodeVariant::choose(imagined).name;
-    let others = decode::VARIANTS.iter().map(|spec| spec.name).filter(|name| *name != chosen).map(str::to_string);
+    let chosen = DecodeVariant::choose(imagined).name;
+    let others = VARIANTS.iter().map(|spec| spec.name).filter(|name| *name != chosen).map(str::to_string);
     let unused = capabilities.unused.iter().cloned().chain(others).collect();
     let imagined = gpu.imagine_as(Capabilities { unused, ..capabilities });
     Doctor::new(&imagined, false).check("paged").await?;

@@ -19,7 +19,6 @@ use crate::{
     Error, Result,
     gpu::{
         Gpu,
-        adapter::on_processor,
         race::{Call, Rules},
         tune::Question,
     },
@@ -308,7 +307,7 @@ impl Contest {
 /// software driver, sharing loads in workgroup memory is slower than sharing them in subgroups, where those fit; on a
 /// GPU, a workgroup smaller than a subgroup leaves lanes idle.
 fn unlikely(gpu: &Gpu, invocations: u32, workgroup_memory: bool) -> bool {
-    if on_processor(gpu.info()) {
+    if gpu.capabilities().processor {
         workgroup_memory && gpu.capabilities().subgroups_of(8)
     } else {
         invocations < gpu.capabilities().subgroups.map_or(32, |(least, _)| least)
@@ -486,7 +485,7 @@ async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, p
             check: Box::new(move || compute(spec, few)),
             call: Box::new(move || compute(spec, large).map(drop)),
             unlikely: unlikely(gpu, spec.lanes, spec.has_barriers())
-                || on_processor(gpu.info()) && matches!(spec.kind, Kind::Blocks { .. }),
+                || gpu.capabilities().processor && matches!(spec.kind, Kind::Blocks { .. }),
         }
     };
     let fitting = attention::variants::VARIANTS.iter().filter(|spec| spec.fits(gpu.capabilities(), heads.dim));

@@ -1,5 +1,5 @@
-//! Compiles SPIR-V in processes of its own, since a driver may crash, hang, or print to the standard output; keeps what
-//! came of it by the SPIR-V's hash.
+//! Compiles SPIR-V in separate processes, because a driver may crash, hang, or print to the standard output. Answers are
+//! kept by the hash of the SPIR-V.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use wgpt::hash;
 
 use crate::{
     trusted::{Device, Source},
-    variant::Item,
+    variant::{Item, words_of},
 };
 
 /// Longer than any kernel may take.
@@ -32,7 +32,6 @@ pub(crate) struct Request {
     spirv: PathBuf,
     bindings: Vec<u32>,
     immediate_bytes: u32,
-    subgroup: Option<u32>,
     /// Where the answer goes.
     answer: PathBuf,
 }
@@ -133,7 +132,6 @@ fn run(wanted: &[(&Item, &Path)], how: &How) -> Result<(), String> {
                 spirv,
                 bindings: item.bindings.clone(),
                 immediate_bytes: item.immediate_bytes,
-                subgroup: None,
                 answer: answer.to_path_buf(),
             });
         }
@@ -235,14 +233,12 @@ pub(crate) fn answer(robust: bool, representation: &str) -> Result<(), String> {
     let requests: Vec<Request> = serde_json::from_reader(std::io::stdin()).map_err(|error| error.to_string())?;
     for request in requests {
         let bytes = fs::read(&request.spirv).map_err(|error| format!("{}: {error}", request.spirv.display()))?;
-        let words: Vec<_> =
-            bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+        let words = words_of(&bytes);
         let start = Instant::now();
         let compiled = device.compile(&Source {
             words: &words,
             bindings: &request.bindings,
             immediate_bytes: request.immediate_bytes,
-            subgroup: request.subgroup,
         });
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let answer = match compiled {

@@ -31,8 +31,6 @@ pub(crate) struct Source<'a> {
     pub(crate) bindings: &'a [u32],
     /// Bytes of its immediates.
     pub(crate) immediate_bytes: u32,
-    /// The number of lanes that every subgroup must have; any number if `None`, as wgpu compiles.
-    pub(crate) subgroup: Option<u32>,
 }
 
 /// What the compiler reports.
@@ -188,18 +186,12 @@ impl Device {
         unsafe {
             let module = device.create_shader_module(&create, None).map_err(|error| format!("module: {error}"))?;
             let name = CString::from(c"main");
-            let mut size = vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default();
-            let mut stage = vk::PipelineShaderStageCreateInfo::default()
+            let stage = vk::PipelineShaderStageCreateInfo::default()
+                // As wgpu creates pipelines on devices with subgroups.
+                .flags(vk::PipelineShaderStageCreateFlags::ALLOW_VARYING_SUBGROUP_SIZE)
                 .stage(vk::ShaderStageFlags::COMPUTE)
                 .module(module)
                 .name(&name);
-            if let Some(lanes) = source.subgroup {
-                size = size.required_subgroup_size(lanes);
-                stage = stage.flags(vk::PipelineShaderStageCreateFlags::REQUIRE_FULL_SUBGROUPS).push_next(&mut size);
-            } else {
-                // As wgpu creates pipelines on devices with subgroups.
-                stage = stage.flags(vk::PipelineShaderStageCreateFlags::ALLOW_VARYING_SUBGROUP_SIZE);
-            }
             let capture = vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR
                 | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
             let create = vk::ComputePipelineCreateInfo::default().flags(capture).stage(stage).layout(layout);

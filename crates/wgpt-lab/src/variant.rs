@@ -85,7 +85,6 @@ pub(crate) fn draft(gpu: &Gpu, file: &Path, constants: &[String]) -> Result<Item
 fn item(kernel: &str, name: String, chosen: bool, text: &str, constants: &Constants<'_>) -> Result<Item, String> {
     let shader = Shader::new(text).map_err(|error| format!("{name}: {error}"))?;
     let bytes = shader.translate(Language::SpirV, false).map_err(|error| format!("{name}: {error}"))?;
-    let words = bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
     let invocations: u32 = shader.interface.workgroup.iter().product();
     Ok(Item {
         kernel: kernel.to_string(),
@@ -93,12 +92,17 @@ fn item(kernel: &str, name: String, chosen: bool, text: &str, constants: &Consta
         per_tile: per_tile(kernel, constants, invocations),
         name,
         chosen,
-        words: words.collect(),
+        words: words_of(&bytes),
         bindings: shader.interface.bindings.iter().map(|binding| binding.index).collect(),
         immediate_bytes: shader.interface.params_bytes,
         workgroup_bytes: shader.workgroup_bytes(),
         invocations,
     })
+}
+
+/// The words of SPIR-V, whose bytes are in little-endian order.
+pub(crate) fn words_of(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
 }
 
 /// The replaced constants of a kernel.

@@ -50,7 +50,8 @@ impl Block {
         let depth = vectors.div_ceil(vectors.div_ceil(DEPTH));
         let shape = Shape { pass, lanes, groups, wide: vectors.div_ceil(groups) };
         let half = Self::of(shape, 8, depth);
-        // Twice the scores make more of every operand. Only the forward pass has so many registers, for narrow heads.
+        // With twice the scores, every operand is used twice as often. Only the forward pass has registers for that, and only
+        // for narrow heads.
         if pass == Pass::Forward && shape.wide <= kept / 2 && half.memory <= GUARANTEED {
             return half.with_slices(shape, GUARANTEED);
         }

@@ -14,16 +14,16 @@ struct Block {
 /// The hottest loop.
 #[derive(Debug)]
 pub(crate) struct Hot {
-    /// Its instructions, without loops inside it; those of the whole shader if it has no loop.
+    /// Counts of its instructions, excluding nested loops; of the whole shader if it has no loop.
     pub(crate) counts: Counts,
-    /// Those of the loop around it, without the hot one and other loops; empty if there is none.
+    /// Counts of the enclosing loop's instructions, excluding nested loops; empty if there is none.
     pub(crate) around: Counts,
     /// The instructions in order.
     pub(crate) text: Vec<String>,
 }
 
-/// The hottest loop of a shader: the one with most multiply-adds of its own, where a product of matrices counts for many;
-/// without any, the largest that has no loop inside.
+/// The hottest loop of a shader: the one with the most multiply-adds outside nested loops, where a product of matrices counts
+/// as many of them. If no loop has any, the largest innermost loop.
 pub(crate) fn hottest(lines: Vec<Line>) -> Hot {
     let blocks = blocks(lines);
     let loops = loops(&blocks);
