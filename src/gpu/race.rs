@@ -14,7 +14,7 @@ pub type Call<'a> = Box<dyn Fn() -> Result<()> + 'a>;
 pub struct Rules {
     /// Maximum number of rounds.
     pub rounds: usize,
-    /// Minimum number of rounds if there is more than one contender.
+    /// Minimum number of rounds if there is more than one contender, unless they take [`PATIENCE`] times `seconds`.
     pub least: usize,
     /// Seconds after which no round beyond the minimum begins.
     pub seconds: f64,
@@ -35,6 +35,8 @@ impl Rules {
     pub const MEASURE_LONG: Self = Self { rounds: 45, seconds: 4.0, ..Self::MEASURE };
 }
 
+/// How many times [`Rules::seconds`] the minimum of rounds may take. Calls so long that there are fewer hardly vary.
+const PATIENCE: f64 = 4.0;
 /// A contender within this factor of the leader counts as equally fast.
 const TIE: f64 = 1.02;
 
@@ -120,7 +122,7 @@ impl Race {
         running.sort_unstable();
         self.running = running;
         let enough = rounds >= rules.least && (seconds > rules.seconds || (rules.settles && settled));
-        self.running.len() == 1 || rounds >= rules.rounds || enough
+        self.running.len() == 1 || rounds >= rules.rounds || enough || seconds > PATIENCE * rules.seconds
     }
 
     /// Seconds per call of each contender: the leader's median times their ratio in the rounds that both ran.
@@ -240,6 +242,16 @@ mod tests {
         assert_eq!(rounds, Rules::CHOOSE.least);
         let (race, rounds) = run(Rules::MEASURE, 2, |one, _| [1.0, 2.5][one]);
         assert_eq!((rounds, race.running.len()), (Rules::MEASURE.rounds, 2));
+    }
+
+    /// Calls that take seconds are not repeated as often as those that vary.
+    #[test]
+    fn long_calls_are_timed_once() {
+        let mut race = Race::new(Rules::CHOOSE, vec![5.0, 5.5]);
+        race.samples = vec![vec![5.1], vec![5.6]];
+        assert!(!race.judge(3.0));
+        assert!(race.judge(10.7));
+        assert_eq!(race.leader(), 0);
     }
 
     /// One interrupted sample does not lose a contender the race.

@@ -1,15 +1,19 @@
-//! Records commands in order: dispatches, uploads and copies go into one encoder and few submissions.
+//! Records commands in order: dispatches, uploads and copies go into one encoder and few submissions, none of which takes long
+//! (see `pace`).
 //!
 //! Invariant: whatever the host writes for a submission goes through the two rings below and is copied inside the
 //! encoder. A plain `write_buffer` into a tensor would take effect before work that was recorded earlier.
 
 use std::{collections::VecDeque, sync::Arc};
 
+use web_time::Instant;
+
 use super::{
     Bind, Gpu, Param, Storage, Variant,
     bindings::{BindGroups, pack},
     imagine::Note,
     kernel::Pipeline,
+    pace::Pace,
     profile::Profile,
     watch::Watch,
 };
@@ -19,8 +23,6 @@ use crate::{Error, Result};
 const UPLOAD_RING: u64 = 4 << 20;
 /// Bytes that one submission's parameters can take where the adapter has no immediates.
 const PARAMS_RING: u64 = 1 << 20;
-/// Dispatches per submission: the GPU starts on the first while the host records the next.
-const DISPATCHES: u32 = 512;
 
 /// Invocations per workgroup of the flat kernels (`lib/index.wgsl`).
 const FLAT_GROUP: usize = 64;
@@ -30,12 +32,15 @@ pub struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
     bound: u32,
-    dispatches: u32,
+    pace: Pace,
     upload: wgpu::Buffer,
     uploads: Vec<u8>,
     params: wgpu::Buffer,
     params_bytes: Vec<u8>,
     epoch: u64,
+    /// Whether the open submission copies something out that the host will wait for.
+    read: bool,
+    /// Submissions that the host may wait for.
     submissions: VecDeque<(u64, wgpu::SubmissionIndex)>,
     last_kernel: String,
     /// Bind groups made so far.
@@ -47,8 +52,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty recorder with its rings.
-    pub fn new(device: &wgpu::Device) -> Self {
+    /// An empty recorder with its rings. `software`: whether the adapter is the processor.
+    pub fn new(device: &wgpu::Device, software: bool) -> Self {
         let ring = |label, size, usage| {
             device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
         };
@@ -57,12 +62,13 @@ impl Recorder {
             encoder: None,
             pass: None,
             bound: u32::MAX,
-            dispatches: 0,
+            pace: Pace::new(software),
             upload: ring("upload ring", UPLOAD_RING, source | target),
             uploads: Vec::new(),
             params: ring("parameter ring", PARAMS_RING, wgpu::BufferUsages::UNIFORM | target),
             params_bytes: Vec::new(),
             epoch: 0,
+            read: false,
             submissions: VecDeque::new(),
             last_kernel: String::new(),
             groups: BindGroups::default(),
@@ -105,6 +111,12 @@ impl Recorder {
     ) -> Result<()> {
         let group = self.groups.get(gpu.device(), pipeline, binds)?;
         let bytes = pack(pipeline, params)?;
+        let groups = grid.iter().map(|&groups| u64::from(groups)).product();
+        let bound = binds.iter().map(|(_, bind)| bind.size).sum();
+        if self.pace.is_over(pipeline.id, groups, bound) {
+            self.submit(gpu);
+        }
+        self.pace.record(pipeline.id, groups, bound);
         let offset = self.params_bytes.len();
         let immediates = pipeline.uniform.is_none();
         if !immediates {
@@ -135,11 +147,10 @@ impl Recorder {
         }
         pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
         self.last_kernel.clone_from(&pipeline.label);
-        self.dispatches += 1;
         if self.profile.is_some() {
             self.end_pass();
         }
-        let full = self.params_bytes.len() as u64 + 512 > PARAMS_RING || self.dispatches >= DISPATCHES;
+        let full = self.params_bytes.len() as u64 + 512 > PARAMS_RING;
         if full || self.profile.as_ref().is_some_and(Profile::is_full) {
             self.submit(gpu);
         }
@@ -174,14 +185,20 @@ impl Recorder {
                 bytes.clear();
             }
         }
+        let sent = Instant::now();
         let submission = gpu.queue().submit([encoder.finish()]);
-        self.submissions.push_back((self.epoch, submission));
+        let end = self.pace.send(sent);
+        gpu.queue().on_submitted_work_done(move || {
+            let _ = end.set(Instant::now());
+        });
+        if std::mem::take(&mut self.read) {
+            self.submissions.push_back((self.epoch, submission));
+        }
         // Far fewer readbacks than two dozen are ever in flight at once.
         if self.submissions.len() > 24 {
             self.submissions.pop_front();
         }
         self.epoch += 1;
-        self.dispatches = 0;
         if let Some(profile) = self.profile.as_mut() {
             profile.collect(gpu.device());
         }
@@ -320,6 +337,7 @@ impl Gpu {
         if !imagined {
             let buffer = source.storage.buffer();
             recorder.encoder(self).copy_buffer_to_buffer(buffer, source.offset, staging.buffer(), 0, source.size);
+            recorder.read = true;
         }
         recorder.epoch
     }

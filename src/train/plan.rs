@@ -100,8 +100,10 @@ pub struct Measured {
 const PART: f64 = 0.01;
 /// Number of rounds over all dispatches; the medians are used, so that a disturbance in one round does not matter.
 const ROUNDS: usize = 7;
-/// Number of rounds for a dispatch that by itself takes longer than `PART`.
+/// Number of rounds for a dispatch that by itself takes longer than `PART`. One that takes longer than [`LONG`] is timed once.
 const LONG_ROUNDS: usize = 3;
+/// Seconds of a dispatch or a step that hardly vary from one to the next: the machine's other work evens out over them.
+const LONG: f64 = 2.0;
 
 /// A batch of the sizes that `settings` train on.
 fn batch(settings: &Settings, stream: u64) -> Batch {
@@ -210,7 +212,7 @@ pub async fn plan(
     }
     drop(scratch);
     gpu.trim();
-    if replay {
+    if replay && !steps.iter().any(|seconds| *seconds > LONG_STEP) {
         let (seconds, share) = time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?;
         steps.extend(seconds);
         busy = busy.into_iter().chain(share).reduce(f64::max);
@@ -236,8 +238,10 @@ pub async fn plan(
     })
 }
 
-/// Maximum number of timed replayed steps, and the seconds after which a few are enough.
+/// Maximum number of timed replayed steps, and the seconds after which a few are enough. Of steps that take [`LONG_STEP`]
+/// seconds one is enough.
 const STEPS: usize = 13;
+const LONG_STEP: f64 = 10.0 * LONG;
 const STEPS_SECONDS: f64 = 2.0;
 /// Minimum number of real steps.
 const LEAST_STEPS: usize = 7;
@@ -247,25 +251,28 @@ const LEAST_STEPS: usize = 7;
 async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -> Result<(Vec<f64>, Option<f64>)> {
     let replay = Replay::new(gpu, ledger).await?;
     let mut last = replay.run()?;
-    let (mut start, mut stretch, mut end) = (None, None, Instant::now());
+    let (mut start, mut stretch, mut end, mut long) = (None, None, Instant::now(), false);
     let mut seconds = Vec::with_capacity(STEPS);
-    // Two steps are not counted: the first compiles, and the second is recorded before the first ends.
+    // Two steps are not counted: the first compiles, and the second is recorded before the first ends. If a step takes
+    // so long that recording it does not matter, the second is counted, and no third is begun.
     for step in 0..STEPS + 2 {
         report(step);
-        let next = replay.run()?;
+        let next = if long { Vec::new() } else { replay.run()? };
         for readback in std::mem::replace(&mut last, next) {
             readback.bytes().await?;
         }
         let now = Instant::now();
-        if step > 1 {
-            seconds.push((now - end).as_secs_f64());
+        let took = (now - end).as_secs_f64();
+        if step > 1 || long {
+            seconds.push(took);
         }
         end = now;
         stretch.get_or_insert_with(CpuUsage::start);
         let start = *start.get_or_insert(now);
-        if seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
+        if long || seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
             break;
         }
+        long = took > LONG_STEP;
     }
     let busy = stretch.as_ref().and_then(CpuUsage::busy);
     drop((last, replay));
@@ -281,20 +288,32 @@ async fn time(
     scratch: &mut Scratch,
     report: &mut impl FnMut(&str, usize, usize),
 ) -> Result<Vec<f64>> {
+    // How often a dispatch is repeated in a round, and in how many rounds.
     let mut repeats = Vec::with_capacity(works.len());
+    let mut rounds = vec![Vec::with_capacity(ROUNDS); works.len()];
     for (index, work) in works.iter().enumerate() {
         report(&work.variant.to_string(), index, works.len() * (1 + ROUNDS));
         let once = gpu.time(1, 1, || work.run(gpu, scratch)).await?;
-        repeats.push((PART / once.max(1e-9)).clamp(1.0, 256.0) as usize);
+        repeats.push(match once {
+            once if once > LONG => {
+                rounds[index].push(once);
+                (1, 0)
+            }
+            once if once > PART => (1, LONG_ROUNDS),
+            once => ((PART / once.max(1e-9)).clamp(1.0, 256.0) as usize, ROUNDS),
+        });
     }
-    let mut rounds = vec![Vec::with_capacity(ROUNDS); works.len()];
     for round in 0..ROUNDS {
-        for (index, work) in works.iter().enumerate().filter(|(index, _)| repeats[*index] > 1 || round < LONG_ROUNDS) {
+        for (index, work) in works.iter().enumerate() {
+            let (repeats, most) = repeats[index];
+            if round >= most {
+                continue;
+            }
             report(&work.variant.to_string(), (1 + round) * works.len() + index, works.len() * (1 + ROUNDS));
             let start = Instant::now();
-            (0..repeats[index]).try_for_each(|_| work.run(gpu, scratch))?;
+            (0..repeats).try_for_each(|_| work.run(gpu, scratch))?;
             gpu.finish().await?;
-            rounds[index].push(start.elapsed().as_secs_f64() / repeats[index] as f64);
+            rounds[index].push(start.elapsed().as_secs_f64() / repeats as f64);
         }
     }
     Ok(rounds.iter_mut().map(|seconds| median(seconds)).collect())

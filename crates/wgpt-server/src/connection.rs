@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     future::Future,
-    io::{self, Write},
+    io,
     net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, atomic::Ordering::Relaxed},
@@ -18,7 +18,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     time::{Instant, Sleep},
@@ -28,6 +28,9 @@ use super::{app::Limits, metrics::Metrics, problem::Problem, router::Client};
 
 /// Size in bytes of hyper's buffer for a connection.
 const BUFFER: usize = 32 << 10;
+/// How long a client that is turned away may take to read the reason, and how many may at once; others are cut off.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELLS: usize = 64;
 
 /// Accepts connections indefinitely. Once `draining` is set, open connections close after their current request; new
 /// ones are still accepted, to tell them that the server is shutting down.
@@ -40,6 +43,16 @@ pub async fn accept(
 ) {
     let room = Arc::new(Semaphore::new(limits.connections));
     let addresses = Addresses::default();
+    let farewells = Arc::new(Semaphore::new(FAREWELLS));
+    let refuse = |stream, most, whence| {
+        metrics.turned_away.fetch_add(1, Relaxed);
+        if let Ok(place) = farewells.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(FAREWELL, turn_away(stream, most, whence)).await;
+                drop(place);
+            });
+        }
+    };
     loop {
         let (stream, address) = match listener.accept().await {
             Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
@@ -52,13 +65,11 @@ pub async fn accept(
         // Tokens are small and must not be delayed to be sent together.
         let _ = stream.set_nodelay(true);
         let Ok(place) = room.clone().try_acquire_owned() else {
-            metrics.turned_away.fetch_add(1, Relaxed);
-            turn_away(stream, limits.connections, "");
+            refuse(stream, limits.connections, "");
             continue;
         };
         let Some(counted) = addresses.enter(address, limits.per_address) else {
-            metrics.turned_away.fetch_add(1, Relaxed);
-            turn_away(stream, limits.per_address, " from one address");
+            refuse(stream, limits.per_address, " from one address");
             continue;
         };
         metrics.connections.fetch_add(1, Relaxed);
@@ -135,17 +146,20 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
     let _ = connection.await;
 }
 
-/// Reports with a single write that the server is full.
-fn turn_away(stream: TcpStream, most: usize, whence: &str) {
+/// Reports that the server is full, and waits until the client has read it. If the connection were closed while something of the
+/// request is unread, the system would reset it, and the client might never see the response.
+async fn turn_away(mut stream: TcpStream, most: usize, whence: &'static str) -> io::Result<()> {
     let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
     let reason = format!("too many connections: this server takes {most}{whence}; try again later");
     let body = Problem::new(status, "too_many_connections", reason).json().to_string();
     let head =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1";
-    // The buffer of a new connection is empty, so the response fits without waiting.
-    if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
-    }
+    let response = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(response.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut request = [0; 4096];
+    while stream.read(&mut request).await? > 0 {}
+    Ok(())
 }
 
 /// A stream that fails if its client sends nothing at first, or does not read for a while.
@@ -230,5 +244,28 @@ mod tests {
         assert!(addresses.enter(far, 2).is_some());
         drop(many);
         assert!(addresses.counts().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_turned_away_reads_why() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { connections: 0, ..Limits::default() };
+        let metrics = Arc::new(Metrics::default());
+        let (_draining, watched) = watch::channel(false);
+        tokio::spawn(accept(listener, Router::new(), limits, metrics.clone(), watched));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        // The server has answered before any of this arrives, and must not reset the connection for it.
+        let mut first = [0];
+        client.read_exact(&mut first).await.unwrap();
+        for _ in 0..8 {
+            client.write_all(&[b'x'; 8192]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        client.shutdown().await.unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        assert!(rest.starts_with("TTP/1.1 503") && rest.contains("too_many_connections"), "{rest}");
+        assert_eq!(metrics.turned_away.load(Relaxed), 1);
     }
 }
