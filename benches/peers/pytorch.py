@@ -2,10 +2,15 @@
 """The cases of cases.rs by PyTorch: native code for the processor (or CUDA, where it has it), a ceiling rather than a peer.
 
     benches/peers/pytorch.py > FILE          a JSON list of {"group", "name", "seconds"}, medians
+    benches/peers/pytorch.py --step LAYERS HEADS WIDTH BATCH CONTEXT VOCABULARY
+                                             only a training step of this size: eager and compiled, in f32 (with and without
+                                             TF32, which is for NVIDIA's matrix units) and with autocast to bf16
 
 Without PyTorch it says so and writes an empty list.
 """
 
+import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -67,9 +72,9 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, layers, heads, width, context):
+    def __init__(self, layers, heads, width, context, vocabulary):
         super().__init__()
-        self.tokens, self.positions = nn.Embedding(VOCABULARY, width), nn.Embedding(context, width)
+        self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
         self.blocks = nn.Sequential(*[Block(heads, width) for _ in range(layers)])
         self.norm = nn.LayerNorm(width, bias=False)
 
@@ -78,13 +83,16 @@ class Model(nn.Module):
         return functional.linear(self.norm(self.blocks(x)), self.tokens.weight)
 
 
-def step(layers, heads, width, batch, context):
-    model = Model(layers, heads, width, context).to(DEVICE)
+def step(layers, heads, width, batch, context, vocabulary=VOCABULARY, compiled=False, half=False):
+    model = Model(layers, heads, width, context, vocabulary).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    inputs, targets = ids(batch * context, VOCABULARY).view(batch, context), ids(batch * context, VOCABULARY - 1)
+    inputs, targets = ids(batch * context, vocabulary).view(batch, context), ids(batch * context, vocabulary - 1)
+    precision = torch.autocast(DEVICE, torch.bfloat16) if half else contextlib.nullcontext()
+    forward = torch.compile(model) if compiled else model
 
     def call():
-        loss = functional.cross_entropy(model(inputs).view(-1, VOCABULARY), targets)
+        with precision:
+            loss = functional.cross_entropy(forward(inputs).view(-1, vocabulary), targets)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -127,6 +135,19 @@ def cases():
     yield "adamw 1048576", adamw(1 << 20)
 
 
+def steps(size):
+    """A training step of one size in every way that PyTorch offers here."""
+    for precision in ["f32", *(["TF32"] if DEVICE == "cuda" else []), "bf16"]:
+        torch.set_float32_matmul_precision("high" if precision == "TF32" else "highest")
+        for compiled in [False, True]:
+            name = f"{precision}, {'compiled' if compiled else 'eager'}"
+            try:
+                yield name, seconds(step(*size, compiled=compiled, half=precision == "bf16"))
+            # Compiling needs a compiler for the device, and large steps its memory.
+            except Exception as error:
+                print(f"skipped: {name}: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+
+
 def seconds(call):
     """The median of a dozen samples of at least 30 ms, after a warm-up."""
     call()
@@ -145,5 +166,11 @@ def seconds(call):
     return statistics.median(samples)
 
 
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--step", nargs=6, type=int, metavar="N")
+wanted = parser.parse_args()
 name, version = f"PyTorch {DEVICE}", torch.__version__
-print(json.dumps([{"group": group, "name": name, "version": version, "seconds": seconds(call)} for group, call in cases()]))
+if wanted.step:
+    print(json.dumps([{"name": f"{name}, {how}", "version": version, "seconds": taken} for how, taken in steps(wanted.step)]))
+else:
+    print(json.dumps([{"group": group, "name": name, "version": version, "seconds": seconds(call)} for group, call in cases()]))

@@ -36,6 +36,8 @@ pub struct Timing {
     pub seconds: Option<f64>,
 }
 
+/// Seconds per call that are enough to tell variants apart.
+const ENOUGH: f64 = 0.1;
 /// Maximum normalised mean square error of a variant compared with the plainest one.
 const LARGEST_ERROR: f64 = 1e-7;
 /// The same for results stored in f16.
@@ -380,8 +382,25 @@ impl Product {
     }
 }
 
+/// A product is timed over this many rows at least, and over more as long as they do not take longer than [`ENOUGH`].
+const FEWEST: usize = 256;
+
+/// As much of a product as it takes to tell variants apart. If a few of its rows take long, as without a GPU, more of them tell
+/// nothing new.
+async fn enough_of(gpu: &Gpu, shape: Shape, used: Use) -> Result<Shape> {
+    let few = Shape { m: small(shape.m, FEWEST), ..shape };
+    if few.m == shape.m {
+        return Ok(shape);
+    }
+    let product = Product::new(gpu, few, used)?;
+    let (out, default) = (product.out()?, matmul::choose(gpu, shape));
+    let seconds = gpu.time(1, 1, || product.compute(default, &out)).await?;
+    let rows = FEWEST as f64 * (ENOUGH / seconds.max(1e-9)).max(1.0);
+    Ok(Shape { m: small(shape.m, rows as usize), ..shape })
+}
+
 async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, pace: Pace) -> Result<Contest> {
-    let large = Product::new(gpu, shape, used)?;
+    let large = Product::new(gpu, enough_of(gpu, shape, used).await?, used)?;
     let out = large.out()?;
     let few = Shape { m: small(shape.m, 72), n: small(shape.n, 136), batch: shape.batch.min(2), ..shape };
     let few = Product::new(gpu, few, used)?;
@@ -456,8 +475,6 @@ impl RowOperands {
 
 /// A call of attention is timed over at most this many rows, and over fewer if they take longer than [`ENOUGH`].
 const ROWS: usize = 2048;
-/// Seconds per call that are enough to tell variants apart.
-const ENOUGH: f64 = 0.1;
 
 async fn time_attention(gpu: &Gpu, heads: Heads, context: usize, dtype: DType, pace: Pace) -> Result<Contest> {
     let inputs = |batch: usize, context: usize| -> Result<(Tensor, Tensor)> {

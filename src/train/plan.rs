@@ -12,6 +12,7 @@ use crate::{
         Gpu,
         imagine::{Ledger, Scratch, Work},
         race::median,
+        readback::Readback,
         replay::Replay,
     },
     model::Gpt,
@@ -189,7 +190,7 @@ pub async fn plan(
     let works = &imagined.ledger.works;
     let (mut steps, mut busy) = (Vec::new(), None::<f64>);
     if replay {
-        let (seconds, share) = time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?;
+        let (seconds, share) = time_steps(gpu, &imagined.ledger, |step, all| report("step", step, all)).await?;
         steps.extend(seconds);
         busy = busy.into_iter().chain(share).reduce(f64::max);
     }
@@ -213,7 +214,7 @@ pub async fn plan(
     drop(scratch);
     gpu.trim();
     if replay && !steps.iter().any(|seconds| *seconds > LONG_STEP) {
-        let (seconds, share) = time_steps(gpu, &imagined.ledger, |step| report("step", step, STEPS)).await?;
+        let (seconds, share) = time_steps(gpu, &imagined.ledger, |step, all| report("step", step, all)).await?;
         steps.extend(seconds);
         busy = busy.into_iter().chain(share).reduce(f64::max);
     }
@@ -247,38 +248,55 @@ const STEPS_SECONDS: f64 = 2.0;
 const LEAST_STEPS: usize = 7;
 
 /// Seconds per step, and the share of the cores used: each step is recorded while the one before is under way, as in a
-/// run.
-async fn time_steps(gpu: &Gpu, ledger: &Ledger, mut report: impl FnMut(usize)) -> Result<(Vec<f64>, Option<f64>)> {
+/// run. Steps that take so long that recording them does not matter run one after the other.
+async fn time_steps(
+    gpu: &Gpu,
+    ledger: &Ledger,
+    mut report: impl FnMut(usize, usize),
+) -> Result<(Vec<f64>, Option<f64>)> {
+    report(0, STEPS + 2);
     let replay = Replay::new(gpu, ledger).await?;
-    let mut last = replay.run()?;
-    let (mut start, mut stretch, mut end, mut long) = (None, None, Instant::now(), false);
+    // The first step compiles, and is not counted.
+    let begin = Instant::now();
+    finish(replay.run()?).await?;
+    let first = Instant::now();
+    let usage = CpuUsage::start();
     let mut seconds = Vec::with_capacity(STEPS);
-    // Two steps are not counted: the first compiles, and the second is recorded before the first ends. If a step takes
-    // so long that recording it does not matter, the second is counted, and no third is begun.
-    for step in 0..STEPS + 2 {
-        report(step);
-        let next = if long { Vec::new() } else { replay.run()? };
-        for readback in std::mem::replace(&mut last, next) {
-            readback.bytes().await?;
+    if (first - begin).as_secs_f64() > LONG_STEP {
+        report(1, 2);
+        finish(replay.run()?).await?;
+        seconds.push(first.elapsed().as_secs_f64());
+    } else {
+        let mut last = replay.run()?;
+        let (mut start, mut end) = (None, first);
+        // Neither is the next, whose recording no other step hides.
+        for step in 0..=STEPS {
+            report(step + 1, STEPS + 2);
+            finish(std::mem::replace(&mut last, replay.run()?)).await?;
+            let now = Instant::now();
+            if step > 0 {
+                seconds.push((now - end).as_secs_f64());
+            }
+            end = now;
+            let start = *start.get_or_insert(now);
+            if seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
+                break;
+            }
         }
-        let now = Instant::now();
-        let took = (now - end).as_secs_f64();
-        if step > 1 || long {
-            seconds.push(took);
-        }
-        end = now;
-        stretch.get_or_insert_with(CpuUsage::start);
-        let start = *start.get_or_insert(now);
-        if long || seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
-            break;
-        }
-        long = took > LONG_STEP;
     }
-    let busy = stretch.as_ref().and_then(CpuUsage::busy);
-    drop((last, replay));
+    let busy = usage.busy();
+    drop(replay);
     gpu.finish().await?;
     gpu.trim();
     Ok((seconds, busy))
+}
+
+/// Waits for a step.
+async fn finish(step: Vec<Readback>) -> Result<()> {
+    for readback in step {
+        readback.bytes().await?;
+    }
+    Ok(())
 }
 
 /// Seconds per dispatch, each timed among repetitions of itself, in rounds over all dispatches.

@@ -153,6 +153,8 @@ const LARGE_ROLLED: &[(&str, u32); 4] = &[("TILE_M", 128), ("TILE_N", 128), ("TI
 const SMALL: &[(&str, u32); 4] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 8), ("UNROLL", 4)];
 const SMALL_ROLLED: &[(&str, u32); 4] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 8), ("UNROLL", 1)];
 
+const WIDE: &[(&str, u32)] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8), ("M", 8), ("N", 8)];
+
 /// Every variant, the plainest last. Until the tuner knows better, the first that fits is used: on GPUs the
 /// largest tiles that are loaded as vectors.
 pub static VARIANTS: &[MatmulVariant] = &[
@@ -191,13 +193,7 @@ pub static VARIANTS: &[MatmulVariant] = &[
     buffered("buffered 64x64x8, rolled", SMALL_ROLLED, 1),
     buffered("buffered 64x64x8 split 4", SMALL, 4),
     buffered("buffered 64x64x8 split 4, rolled", SMALL_ROLLED, 4),
-    scalar(
-        "tiled 128x128x8",
-        &MATMUL_TILED,
-        &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8), ("M", 8), ("N", 8)],
-        (128, 128),
-        0,
-    ),
+    MatmulVariant { many_registers: true, ..scalar("tiled 128x128x8", &MATMUL_TILED, WIDE, (128, 128), 0) },
     cooperative("cooperative 16, 128x128", &[("SIZE", 16), ("DOWN", 4), ("ACROSS", 2)], 1),
     cooperative("cooperative 16, 64x128", &[("SIZE", 16), ("DOWN", 2), ("ACROSS", 2)], 1),
     cooperative("cooperative 16, 64x128 split 4", &[("SIZE", 16), ("DOWN", 2), ("ACROSS", 2)], 4),
@@ -234,14 +230,15 @@ impl MatmulVariant {
     }
 
     /// Whether there are matrices of this variant's side, and as many subgroups as share out a tile make a workgroup that the
-    /// adapter allows and whose lanes all have vectors of each tile to load.
+    /// adapter allows and whose lanes all have vectors of each tile to load, whole rows of it at a time.
     fn shared_out(&self, capabilities: &Capabilities) -> bool {
         let Some((_, lanes)) = capabilities.subgroups else { return false };
         // Each computes 2 by 4 blocks.
         let subgroups = (self.tile_m * self.tile_n) as u32 / (8 * self.cooperative * self.cooperative);
         let vectors = (self.tile_m.min(self.tile_n) as u32) * MATRIX_DEPTH / 4;
         let invocations = lanes * subgroups;
-        let allowed = invocations <= capabilities.invocations && vectors % invocations == 0;
+        let whole_rows = 4 * invocations % self.tile_m.max(self.tile_n) as u32 == 0;
+        let allowed = invocations <= capabilities.invocations && vectors % invocations == 0 && whole_rows;
         allowed && capabilities.cooperative == Some(self.cooperative)
     }
 
