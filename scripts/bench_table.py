@@ -63,10 +63,10 @@ def versions(peers):
 
 # The laboratory's GPU for an adapter's name; the nearest that it has for generations that it has not.
 LABORATORY = [
-    (r"RTX (PRO )?[5-9]0\d\d|GB?[123]00", "blackwell"),
-    (r"RTX 40\d\d|Ada|\bL40?S?\b", "ada"),
-    (r"NVIDIA.*(RTX (30\d\d|A\d)|A100|\bA\d0|H[12]00)", "ampere"),
+    (r"RTX 40\d\d|\bAda\b|\bL40?S?\b", "ada"),
     (r"RTX 20\d\d|GTX 16|Tesla T4|Quadro RTX", "turing"),
+    (r"RTX (PRO )?[5-9]0\d\d|\bG?B[123]00", "blackwell"),
+    (r"NVIDIA.*(RTX (30\d\d|A\d)|A100|\bA\d0|H[12]00)", "ampere"),
     (r"RX 9\d\d\d|GFX12", "gfx1201"),
     (r"RX 7\d\d\d|NAVI3|7[468]0M|GFX11", "navi31"),
     (r"RX 6\d\d\d|NAVI2|6[168]0M|GFX10", "navi21"),
