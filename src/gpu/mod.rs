@@ -5,7 +5,8 @@
 //! * [`capabilities`]: what the adapter offers beyond the WebGPU baseline.
 //! * [`compose`] and [`reflect`]: WGSL text in an adapter's [`Form`] and what it declares; [`kernel`]: pipelines made of it.
 //! * [`platform`]: what other platforms' adapters may offer; [`translate`]: a kernel's text in their drivers' languages.
-//! * [`recorder`]: dispatches and copies, in order, in few submissions; [`pace`]: how long those take; [`bindings`]: cached bind groups.
+//! * [`recorder`]: dispatches and copies, in order, in few submissions, none of which takes long (`pace`);
+//!   [`bindings`]: cached bind groups.
 //! * [`pool`]: buffers by size class; [`readback`]: bytes back to the host; [`capacity`]: how much still fits.
 //! * [`imagine`]: a device that only notes what it would do; [`replay`]: doing it for real.
 //! * [`profile`]: time per kernel; [`race`]: the fastest of several calls; [`tune`]: the fastest variants found so far;

@@ -14,7 +14,7 @@ pub type Call<'a> = Box<dyn Fn() -> Result<()> + 'a>;
 pub struct Rules {
     /// Maximum number of rounds.
     pub rounds: usize,
-    /// Minimum number of rounds if there is more than one contender, unless they take [`PATIENCE`] times `seconds`.
+    /// Minimum number of rounds if there is more than one contender, unless they take four times `seconds`.
     pub least: usize,
     /// Seconds after which no round beyond the minimum begins.
     pub seconds: f64,
