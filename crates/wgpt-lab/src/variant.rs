@@ -167,6 +167,15 @@ fn per_tile(kernel: &str, constants: &Constants<'_>, invocations: u32) -> Option
     match kernel {
         "matmul_buffered" => of(128.0, 128.0, 8.0),
         "matmul_tiled" => of(64.0, 64.0, 16.0),
+        "attention_block_forward" | "attention_block_backward_q" | "attention_block_backward_kv" => {
+            let [rows, columns, depth, slice, head] =
+                ["ROWS", "COLUMNS", "DEPTH", "SLICE", "D4"].map(|name| constants.number(name, 0.0));
+            let groups = f64::from(invocations) / (rows / 4.0);
+            // For scores, what is staged of a head's elements; for results, a slice of the columns. The fewer: compilers
+            // write out so much of either loop that it is not known which of them is the hot one.
+            let (scores, results) = (16.0 * columns / groups * depth, 16.0 * (head / groups).ceil() * slice);
+            Some(scores.min(results))
+        }
         _ => None,
     }
 }
