@@ -58,6 +58,11 @@ build_wgpt() {
     return "$status"
 }
 
+# Builds with these arguments of cargo, and prints where the executable is.
+executable() {
+    cargo "$@" --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+
 # An adapter that wgpu can use; installs a software Vulkan driver if there is none.
 need_adapter() {
     local wgpt=${WGPT_BIN:-./target/release/wgpt}

@@ -44,6 +44,12 @@ pub struct Pace {
     ended: Option<Instant>,
 }
 
+/// How long a dispatch is expected to take.
+pub struct Expected {
+    key: Key,
+    seconds: f64,
+}
+
 struct Sent {
     dispatches: Vec<Key>,
     at: Instant,
@@ -63,30 +69,28 @@ impl Pace {
         }
     }
 
-    /// Whether the open submission should be sent before another dispatch of `pipeline` over `groups` workgroups, with
-    /// `bytes` bytes in its buffers, is recorded.
-    pub fn is_over(&self, pipeline: u32, groups: u64, bytes: u64) -> bool {
-        let longer = self.expected + self.expect((pipeline, groups), bytes);
+    /// What a dispatch of `pipeline` over `groups` workgroups, with `bytes` bytes in its buffers, is expected to take.
+    pub fn expect(&mut self, pipeline: u32, groups: u64, bytes: u64) -> Expected {
+        if self.known.len() >= KERNELS {
+            self.known.clear();
+        }
+        let (key, unknown) = ((pipeline, groups), LEAST + bytes as f64 / self.unknown);
+        Expected { key, seconds: *self.known.entry(key).or_insert(unknown) }
+    }
+
+    /// Whether the open submission should be sent before another dispatch is recorded.
+    pub fn is_over(&self, next: &Expected) -> bool {
+        let longer = self.expected + next.seconds;
         self.open.len() >= DISPATCHES || !self.open.is_empty() && longer > LONGEST
     }
 
     /// Counts a dispatch that is recorded.
-    pub fn record(&mut self, pipeline: u32, groups: u64, bytes: u64) {
-        let key = (pipeline, groups);
-        let seconds = self.expect(key, bytes);
-        if self.known.len() >= KERNELS {
-            self.known.clear();
-        }
-        self.known.insert(key, seconds);
-        self.expected += seconds;
-        self.open.push(key);
+    pub fn record(&mut self, dispatch: Expected) {
+        self.expected += dispatch.seconds;
+        self.open.push(dispatch.key);
     }
 
-    fn expect(&self, key: Key, bytes: u64) -> f64 {
-        self.known.get(&key).copied().unwrap_or(LEAST + bytes as f64 / self.unknown)
-    }
-
-    /// Notes that the open submission is sent at `now`. Whoever learns of its end sets the result to the time of it.
+    /// Notes that the open submission is sent at `now`. The returned cell is to be set to the time at which it ends.
     pub fn send(&mut self, now: Instant) -> Arc<OnceLock<Instant>> {
         let (dispatches, end) = (std::mem::take(&mut self.open), Arc::new(OnceLock::new()));
         self.expected = 0.0;
@@ -101,21 +105,19 @@ impl Pace {
     /// Learns from the submissions that have ended, in order.
     fn learn(&mut self) {
         while let Some(end) = self.sent.front().and_then(|sent| sent.end.get().copied()) {
-            let Some(Sent { dispatches, at, .. }) = self.sent.pop_front() else { return };
+            let Some(Sent { mut dispatches, at, .. }) = self.sent.pop_front() else { return };
             let start = self.ended.map_or(at, |ended| ended.max(at));
             self.ended = Some(end);
             let took = end.saturating_duration_since(start).as_secs_f64();
             let expected: f64 = dispatches.iter().filter_map(|key| self.known.get(key)).sum();
-            if expected > 0.0 {
-                let factor = (took / expected).clamp(1.0 / CHANGE, CHANGE);
-                let mut seen: Vec<Key> = dispatches;
-                seen.sort_unstable();
-                seen.dedup();
-                for key in seen {
-                    if let Some(seconds) = self.known.get_mut(&key) {
-                        *seconds *= factor;
-                    }
-                }
+            if expected == 0.0 {
+                continue;
+            }
+            let factor = (took / expected).clamp(1.0 / CHANGE, CHANGE);
+            dispatches.sort_unstable();
+            dispatches.dedup();
+            for key in dispatches {
+                self.known.entry(key).and_modify(|seconds| *seconds *= factor);
             }
         }
     }
@@ -137,11 +139,12 @@ mod tests {
             end.set(*clock).expect("a submission ends once");
         };
         for (pipeline, seconds, bytes) in dispatches {
-            if pace.is_over(pipeline, 1, bytes) {
+            let expected = pace.expect(pipeline, 1, bytes);
+            if pace.is_over(&expected) {
                 finish(pace, *submissions.last().unwrap());
                 submissions.push(0.0);
             }
-            pace.record(pipeline, 1, bytes);
+            pace.record(expected);
             *submissions.last_mut().unwrap() += seconds;
         }
         finish(pace, *submissions.last().unwrap());

@@ -113,10 +113,11 @@ impl Recorder {
         let bytes = pack(pipeline, params)?;
         let groups = grid.iter().map(|&groups| u64::from(groups)).product();
         let bound = binds.iter().map(|(_, bind)| bind.size).sum();
-        if self.pace.is_over(pipeline.id, groups, bound) {
+        let expected = self.pace.expect(pipeline.id, groups, bound);
+        if self.pace.is_over(&expected) {
             self.submit(gpu);
         }
-        self.pace.record(pipeline.id, groups, bound);
+        self.pace.record(expected);
         let offset = self.params_bytes.len();
         let immediates = pipeline.uniform.is_none();
         if !immediates {

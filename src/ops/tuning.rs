@@ -349,9 +349,18 @@ struct Product {
 
 impl Product {
     fn new(gpu: &Gpu, shape: Shape, used: Use) -> Result<Self> {
-        let Shape { m, n, k, batch, .. } = shape;
-        let dtype = shape.dtype();
-        let (a, b) = (data(gpu, batch * m * k, 1, dtype)?, data(gpu, batch * k * n, 2, dtype)?);
+        let b = data(gpu, shape.batch * shape.k * shape.n, 2, shape.dtype())?;
+        Self::by(b, shape, used)
+    }
+
+    /// The same with another number of rows, and the same B.
+    fn with_rows(&self, m: usize) -> Result<Self> {
+        Self::by(self.b.clone(), Shape { m, ..self.shape }, self.used)
+    }
+
+    fn by(b: Tensor, shape: Shape, used: Use) -> Result<Self> {
+        let (gpu, Shape { m, n, k, batch, .. }) = (b.gpu(), shape);
+        let a = data(gpu, batch * m * k, 1, shape.dtype())?;
         let beside = if used == Use::Plain { None } else { Some(data(gpu, batch * m * n, 6, DType::F32)?) };
         Ok(Self { shape, a, b, beside, used })
     }
@@ -387,20 +396,19 @@ const FEWEST: usize = 256;
 
 /// As much of a product as it takes to tell variants apart. If a few of its rows take long, as without a GPU, more of them tell
 /// nothing new.
-async fn enough_of(gpu: &Gpu, shape: Shape, used: Use) -> Result<Shape> {
-    let few = Shape { m: small(shape.m, FEWEST), ..shape };
-    if few.m == shape.m {
-        return Ok(shape);
+async fn enough_of(gpu: &Gpu, shape: Shape, used: Use) -> Result<Product> {
+    let few = Product::new(gpu, Shape { m: small(shape.m, FEWEST), ..shape }, used)?;
+    if few.shape.m == shape.m {
+        return Ok(few);
     }
-    let product = Product::new(gpu, few, used)?;
-    let (out, default) = (product.out()?, matmul::choose(gpu, shape));
-    let seconds = gpu.time(1, 1, || product.compute(default, &out)).await?;
+    let (out, default) = (few.out()?, matmul::choose(gpu, shape));
+    let seconds = gpu.time(1, 1, || few.compute(default, &out)).await?;
     let rows = FEWEST as f64 * (ENOUGH / seconds.max(1e-9)).max(1.0);
-    Ok(Shape { m: small(shape.m, rows as usize), ..shape })
+    few.with_rows(small(shape.m, rows as usize))
 }
 
 async fn time_matmul(gpu: &Gpu, shape: Shape, used: Use, pace: Pace) -> Result<Contest> {
-    let large = Product::new(gpu, enough_of(gpu, shape, used).await?, used)?;
+    let large = enough_of(gpu, shape, used).await?;
     let out = large.out()?;
     let few = Shape { m: small(shape.m, 72), n: small(shape.n, 136), batch: shape.batch.min(2), ..shape };
     let few = Product::new(gpu, few, used)?;

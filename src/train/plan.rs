@@ -101,10 +101,10 @@ pub struct Measured {
 const PART: f64 = 0.01;
 /// Number of rounds over all dispatches; the medians are used, so that a disturbance in one round does not matter.
 const ROUNDS: usize = 7;
-/// Number of rounds for a dispatch that by itself takes longer than `PART`. One that takes longer than [`LONG`] is timed once.
+/// Number of rounds for a dispatch that by itself takes longer than `PART`. One that takes longer than [`SINGLE`] is timed once.
 const LONG_ROUNDS: usize = 3;
-/// Seconds of a dispatch or a step that hardly vary from one to the next: the machine's other work evens out over them.
-const LONG: f64 = 2.0;
+/// Seconds from which a dispatch hardly varies from one time to the next: the machine's other work evens out over them.
+const SINGLE: f64 = 2.0;
 
 /// A batch of the sizes that `settings` train on.
 fn batch(settings: &Settings, stream: u64) -> Batch {
@@ -239,11 +239,11 @@ pub async fn plan(
     })
 }
 
-/// Maximum number of timed replayed steps, and the seconds after which a few are enough. Of steps that take [`LONG_STEP`]
-/// seconds one is enough.
+/// Maximum number of timed replayed steps, and the seconds after which a few are enough.
 const STEPS: usize = 13;
-const LONG_STEP: f64 = 10.0 * LONG;
 const STEPS_SECONDS: f64 = 2.0;
+/// Seconds from which one step is enough.
+const LONG_STEP: f64 = 20.0;
 /// Minimum number of real steps.
 const LEAST_STEPS: usize = 7;
 
@@ -267,18 +267,19 @@ async fn time_steps(
         finish(replay.run()?).await?;
         seconds.push(first.elapsed().as_secs_f64());
     } else {
-        let mut last = replay.run()?;
-        let (mut start, mut end) = (None, first);
         // Neither is the next, whose recording no other step hides.
-        for step in 0..=STEPS {
-            report(step + 1, STEPS + 2);
+        report(1, STEPS + 2);
+        let next = replay.run()?;
+        let mut last = replay.run()?;
+        finish(next).await?;
+        let start = Instant::now();
+        let mut end = start;
+        for step in 0..STEPS {
+            report(step + 2, STEPS + 2);
             finish(std::mem::replace(&mut last, replay.run()?)).await?;
             let now = Instant::now();
-            if step > 0 {
-                seconds.push((now - end).as_secs_f64());
-            }
+            seconds.push((now - end).as_secs_f64());
             end = now;
-            let start = *start.get_or_insert(now);
             if seconds.len() > 1 && (now - start).as_secs_f64() > STEPS_SECONDS {
                 break;
             }
@@ -313,7 +314,7 @@ async fn time(
         report(&work.variant.to_string(), index, works.len() * (1 + ROUNDS));
         let once = gpu.time(1, 1, || work.run(gpu, scratch)).await?;
         repeats.push(match once {
-            once if once > LONG => {
+            once if once > SINGLE => {
                 rounds[index].push(once);
                 (1, 0)
             }

@@ -20,7 +20,7 @@ pub(crate) struct Item {
     pub(crate) name: String,
     /// What it streams, see [`Stream`].
     pub(crate) stream: Stream,
-    /// Multiply-adds of a lane per tile of k, where loads are in a loop around the multiply-adds.
+    /// Multiply-adds of a lane per tile of k, or per slice of a block of attention, where loads are in a loop around the multiply-adds.
     pub(crate) per_tile: Option<f64>,
     /// Whether a shape would get it without the tuner.
     pub(crate) chosen: bool,
@@ -157,7 +157,7 @@ fn stream(kernel: &str, constants: &Constants<'_>) -> Stream {
     }
 }
 
-/// The multiply-adds of a lane for each tile of k that it loads.
+/// The multiply-adds of a lane for each tile of k, or slice of a block of attention, that it loads.
 fn per_tile(kernel: &str, constants: &Constants<'_>, invocations: u32) -> Option<f64> {
     let of = |m: f64, n: f64, k: f64| {
         let [m, n, k] =

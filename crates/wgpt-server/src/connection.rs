@@ -28,7 +28,7 @@ use super::{app::Limits, metrics::Metrics, problem::Problem, router::Client};
 
 /// Size in bytes of hyper's buffer for a connection.
 const BUFFER: usize = 32 << 10;
-/// How long a client that is turned away may take to read the reason, and how many may at once; others are cut off.
+/// How long the server waits until a client that is turned away has read the reason, and for how many at once.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELLS: usize = 64;
 
@@ -46,12 +46,7 @@ pub async fn accept(
     let farewells = Arc::new(Semaphore::new(FAREWELLS));
     let refuse = |stream, most, whence| {
         metrics.turned_away.fetch_add(1, Relaxed);
-        if let Ok(place) = farewells.clone().try_acquire_owned() {
-            tokio::spawn(async move {
-                let _ = tokio::time::timeout(FAREWELL, turn_away(stream, most, whence)).await;
-                drop(place);
-            });
-        }
+        tokio::spawn(tokio::time::timeout(FAREWELL, turn_away(stream, most, whence, farewells.clone())));
     };
     loop {
         let (stream, address) = match listener.accept().await {
@@ -146,9 +141,14 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, mut draining: 
     let _ = connection.await;
 }
 
-/// Reports that the server is full, and waits until the client has read it. If the connection were closed while something of the
+/// Reports that the server is full and, if `farewells` has a place, waits until the client has read it. If the connection were closed while something of the
 /// request is unread, the system would reset it, and the client might never see the response.
-async fn turn_away(mut stream: TcpStream, most: usize, whence: &'static str) -> io::Result<()> {
+async fn turn_away(
+    mut stream: TcpStream,
+    most: usize,
+    whence: &'static str,
+    farewells: Arc<Semaphore>,
+) -> io::Result<()> {
     let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
     let reason = format!("too many connections: this server takes {most}{whence}; try again later");
     let body = Problem::new(status, "too_many_connections", reason).json().to_string();
@@ -157,6 +157,7 @@ async fn turn_away(mut stream: TcpStream, most: usize, whence: &'static str) -> 
     let response = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(response.as_bytes()).await?;
     stream.shutdown().await?;
+    let Ok(_place) = farewells.try_acquire() else { return Ok(()) };
     let mut request = [0; 4096];
     while stream.read(&mut request).await? > 0 {}
     Ok(())

@@ -153,6 +153,7 @@ const LARGE_ROLLED: &[(&str, u32); 4] = &[("TILE_M", 128), ("TILE_N", 128), ("TI
 const SMALL: &[(&str, u32); 4] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 8), ("UNROLL", 4)];
 const SMALL_ROLLED: &[(&str, u32); 4] = &[("TILE_M", 64), ("TILE_N", 64), ("TILE_K", 8), ("UNROLL", 1)];
 
+// 64 sums as well, so only where a lane has many registers: Intel's compiler spills 190 values.
 const WIDE: &[(&str, u32)] = &[("TILE_M", 128), ("TILE_N", 128), ("TILE_K", 8), ("M", 8), ("N", 8)];
 
 /// Every variant, the plainest last. Until the tuner knows better, the first that fits is used: on GPUs the
