@@ -58,6 +58,8 @@ fn attention_suits_the_adapter() {
     let software = Capabilities { processor: true, subgroups: Some((8, 8)), ..gpu.clone() };
     for (dim, by_rows) in [(32, "shared rows 8x2"), (128, "shared rows 8"), (256, "shared rows 8")] {
         assert_eq!(chosen(gpu.clone(), dim), "blocks 128");
+        let roomy = Capabilities { workgroup_memory: 48 << 10, ..gpu.clone() };
+        assert_eq!(chosen(roomy, dim), "wide blocks 128");
         assert_eq!(chosen(Capabilities::baseline(), dim), "narrow blocks 64");
         assert_eq!(chosen(software.clone(), dim), by_rows);
     }

@@ -122,9 +122,9 @@ fn add_row(i: u32, left: f32, right0: vec4<f32>, right1: vec4<f32>) {
 
 fn multiply(x: u32, y: u32) {
     // Two loops, because compilers unroll the inner one only if it is short.
-    for (var first = 0u; first < TILE_K; first += UNROLL) {
+    for (var row = 0u; row < TILE_K * PITCH; row += UNROLL * PITCH) {
         for (var kk = 0u; kk < UNROLL; kk += 1u) {
-            let at = (first + kk) * PITCH;
+            let at = row + kk * PITCH;
             let upper = tiles[at + y];
             let lower = tiles[at + A4 / 2u + y];
             let right0 = tiles[at + A4 + x];

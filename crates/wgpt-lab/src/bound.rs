@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     gpus::Gpu,
-    machine_code::{Counts, Hot},
-    variant::Item,
+    machine_code::{Counts, Hot, Nest},
+    variant::{Item, Phase},
 };
 
 /// What the hot loop allows, and why not more.
@@ -55,7 +55,7 @@ pub(crate) type Stream = Option<f64>;
 
 /// The bound of a loop of subgroups of `lanes`, of which `waves` take turns on a scheduler. `None` without a multiply-add.
 pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -> Option<Bound> {
-    let whole = with_around(hot, item.per_tile);
+    let (whole, waits) = with_around(hot, &item.phases);
     let multiply_adds = f64::from(whole.multiply_adds);
     if multiply_adds == 0.0 {
         return None;
@@ -67,8 +67,7 @@ pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -
     let workgroup = f64::from(whole.workgroup_load_bytes + whole.workgroup_store_bytes) / gpu.workgroup_bytes;
     // One wave's round takes its turns on one scheduler; while it waits for memory, the others have theirs.
     let round = issue.max(workgroup) * lanes * gpu.simds;
-    let loads = f64::from(whole.global_loads > 0);
-    let waiting = (round + loads * gpu.latency) / waves.max(1.0) / (lanes * gpu.simds);
+    let waiting = (round + waits * gpu.latency) / waves.max(1.0) / (lanes * gpu.simds);
     let (peak, of) = match item.stream {
         None => (peak, Peak::MultiplyAdds),
         Some(bytes) => {
@@ -87,13 +86,47 @@ pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -
     Some(Bound { share: round(least.1), of, limit, issue, workgroup_memory, latency })
 }
 
-/// The loop, and what is around it, if the loop has no loads of its own: a tile's multiply-adds, and the loads of the next
-/// tile. Where it is not known how often the loop turns for each of these, it is taken to be twice.
-fn with_around(hot: &Hot, per_tile: Option<f64>) -> Counts {
+/// What is executed in a turn of the kernel's outer loop, as far as that is known, and how often it waits for loads.
+fn with_around(hot: &Hot, phases: &[Phase]) -> (Counts, f64) {
     let (counts, around) = (&hot.counts, &hot.around);
-    if counts.global_loads > 0 || around.global_loads == 0 {
-        return counts.clone();
+    if phases.len() == 1 && counts.global_loads > 0 {
+        return (counts.clone(), 1.0); // It is the outer loop.
     }
-    let turns = per_tile.map_or(2.0, |all| (all / f64::from(counts.multiply_adds.max(1))).round().max(1.0));
-    counts.repeated(turns as u32).plus(around)
+    if let Some(whole) = whole(&hot.nest, phases) {
+        return (whole, phases.iter().map(|phase| phase.stages).sum());
+    }
+    // A loop whose operands are loaded around it is taken to turn twice.
+    if counts.global_loads > 0 || around.global_loads == 0 {
+        return (counts.clone(), f64::from(counts.global_loads > 0));
+    }
+    (counts.repeated(2).plus(around), 1.0)
+}
+
+/// A turn of the outer loop. `None` where the loops are not those of the phases, as when a compiler writes one of them out.
+fn whole(nest: &Nest, phases: &[Phase]) -> Option<Counts> {
+    if phases.is_empty() || nest.inner.len() != phases.len() {
+        return None;
+    }
+    let turns = nest.inner.iter().zip(phases).map(|(inner, phase)| {
+        let turns = (phase.multiply_adds / f64::from(inner.counts.multiply_adds)).round();
+        inner.counts.repeated((turns as u32).max(1)).plus(&inner.between.repeated(phase.stages as u32))
+    });
+    Some(turns.fold(nest.outer.clone(), |sum, phase| sum.plus(&phase)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine_code::Inner;
+
+    #[test]
+    fn loops_turn_as_often_as_their_phases_say() {
+        let counts = |multiply_adds, barriers| Counts { multiply_adds, barriers, ..Counts::default() };
+        let inner = |multiply_adds, barriers| Inner { counts: counts(multiply_adds, 0), between: counts(0, barriers) };
+        let nest = Nest { outer: counts(5, 1), inner: vec![inner(16, 2), inner(8, 1)] };
+        let phase = |multiply_adds, stages| Phase { multiply_adds, stages };
+        let phases = [phase(64.0, 2.0), phase(32.0, 4.0)];
+        assert_eq!(whole(&nest, &phases), Some(counts(5 + 64 + 32, 1 + 2 * 2 + 4)));
+        assert_eq!(whole(&nest, &phases[..1]), None);
+    }
 }

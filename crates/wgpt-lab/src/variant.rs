@@ -20,8 +20,8 @@ pub(crate) struct Item {
     pub(crate) name: String,
     /// What it streams, see [`Stream`].
     pub(crate) stream: Stream,
-    /// Multiply-adds of a lane per tile of k, or per slice of a block of attention, where loads are in a loop around the multiply-adds.
-    pub(crate) per_tile: Option<f64>,
+    /// What a turn of its outer loop does, see [`Phase`]; empty if the laboratory does not know.
+    pub(crate) phases: Vec<Phase>,
     /// Whether a shape would get it without the tuner.
     pub(crate) chosen: bool,
     /// SPIR-V.
@@ -89,7 +89,7 @@ fn item(kernel: &str, name: String, chosen: bool, text: &str, constants: &Consta
     Ok(Item {
         kernel: kernel.to_string(),
         stream: stream(kernel, constants),
-        per_tile: per_tile(kernel, constants, invocations),
+        phases: phases(kernel, constants, invocations),
         name,
         chosen,
         words: words_of(&bytes),
@@ -157,12 +157,21 @@ fn stream(kernel: &str, constants: &Constants<'_>) -> Stream {
     }
 }
 
-/// The multiply-adds of a lane for each tile of k, or slice of a block of attention, that it loads.
-fn per_tile(kernel: &str, constants: &Constants<'_>, invocations: u32) -> Option<f64> {
+/// A loop in which a kernel multiplies and adds, once for every turn of its outer loop: over a tile of k, or over what is
+/// staged of a block of attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Phase {
+    /// A lane's multiply-adds in all its turns.
+    pub(crate) multiply_adds: f64,
+    /// How often operands are loaded for it.
+    pub(crate) stages: f64,
+}
+
+fn phases(kernel: &str, constants: &Constants<'_>, invocations: u32) -> Vec<Phase> {
     let of = |m: f64, n: f64, k: f64| {
         let [m, n, k] =
             [("TILE_M", m), ("TILE_N", n), ("TILE_K", k)].map(|(name, value)| constants.number(name, value));
-        Some(m * n * k / f64::from(invocations))
+        vec![Phase { multiply_adds: m * n * k / f64::from(invocations), stages: 1.0 }]
     };
     match kernel {
         "matmul_buffered" => of(128.0, 128.0, 8.0),
@@ -171,11 +180,16 @@ fn per_tile(kernel: &str, constants: &Constants<'_>, invocations: u32) -> Option
             let [rows, columns, depth, slice, head] =
                 ["ROWS", "COLUMNS", "DEPTH", "SLICE", "D4"].map(|name| constants.number(name, 0.0));
             let groups = f64::from(invocations) / (rows / 4.0);
-            // For scores, what is staged of a head's elements; for results, a slice of the columns. The fewer: compilers
-            // write out so much of either loop that it is not known which of them is the hot one.
-            let (scores, results) = (16.0 * columns / groups * depth, 16.0 * (head / groups).ceil() * slice);
-            Some(scores.min(results))
+            // All of a head's elements for a lane's scores, and all columns for its results.
+            let scores = Phase { multiply_adds: 16.0 * columns / groups * head, stages: (head / depth).ceil() };
+            let results = 16.0 * (head / groups).ceil() * columns;
+            let results = Phase { multiply_adds: results, stages: (columns / slice).ceil() };
+            match kernel {
+                "attention_block_forward" => vec![scores, results],
+                "attention_block_backward_q" => vec![scores, scores, results],
+                _ => vec![scores, results, scores, results],
+            }
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }

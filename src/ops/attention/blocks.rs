@@ -26,71 +26,44 @@ pub struct Block {
     pub memory: u32,
 }
 
-/// Vectors of results that a lane keeps for each of its four rows: 64 f32. Beside them, 16 scores and the operands, a lane
-/// of Apple's M1 has no more of its 127 registers left; nothing spills there, nor on RDNA2 to 4, NVIDIA's Turing to
-/// Blackwell or Adreno 740 (Mesa 26.2.6's compilers; 24 scores or 20 more results do).
-pub const RESULTS: u32 = 4;
-/// The same where a lane has few registers: with 64 results, Intel's compiler spills up to 343 values.
-pub const FEW_RESULTS: u32 = 2;
-/// Bytes that every adapter has.
-const GUARANTEED: u32 = 16 << 10;
-/// Vectors of a head that are staged at once, where memory allows.
+/// What a workgroup has for its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Invocations.
+    pub lanes: u32,
+    /// The number of f32 that a lane may keep in registers: scores and results of its four rows, not the operands.
+    pub kept: u32,
+    /// Bytes of workgroup memory.
+    pub memory: u32,
+}
+
+/// What a lane with few registers keeps: with 64 f32, Intel's compiler spills up to 343 values (Mesa 26.2.6).
+pub const FEW: u32 = 48;
+/// What the lanes of RDNA2 to 4, NVIDIA's Turing to Blackwell, Adreno 740 and Apple's M1 keep without spilling. With 96 f32
+/// M1 spills, which has 127 registers.
+pub const MANY: u32 = 80;
+/// What those of them keep that have more registers: RDNA and NVIDIA.
+pub const MOST: u32 = 96;
+
+/// Vectors of a head that are staged at once, at most.
 const DEPTH: u32 = 8;
+/// Rows per workgroup, at most: below the diagonal of the scores, half of a block is in vain.
+const ROWS: u32 = 128;
 
 impl Block {
-    /// The block of a workgroup with `lanes` lanes that keep at most `kept` vectors of results per row, for heads of `vectors`
-    /// vectors of four. It takes at most `most` bytes, if there is such a block.
-    pub fn new(pass: Pass, (lanes, kept): (u32, u32), vectors: u32, most: u32) -> Self {
-        let results = if pass == Pass::BackwardKv { 2 } else { 1 };
-        let mut groups = 8;
-        while vectors.div_ceil(groups) * results > kept {
-            groups *= 2;
-        }
-        // Steps of equal depth.
-        let depth = vectors.div_ceil(vectors.div_ceil(DEPTH));
-        let shape = Shape { pass, lanes, groups, wide: vectors.div_ceil(groups) };
-        let half = Self::of(shape, 8, depth);
-        // With twice the scores, every operand is used twice as often. Only the forward pass has registers for that, and only
-        // for narrow heads.
-        if pass == Pass::Forward && shape.wide <= kept / 2 && half.memory <= GUARANTEED {
-            return half.with_slices(shape, GUARANTEED);
-        }
-        let mut depths = std::iter::successors(Some(depth), |depth| (*depth > 1).then(|| depth.div_ceil(2)));
-        let fits = |depth: &u32| Self::of(shape, 4, *depth).memory <= most;
-        let block = Self::of(shape, 4, depths.find(fits).unwrap_or(1));
-        block.with_slices(shape, block.memory.max(GUARANTEED))
-    }
-
-    /// The block with `scores` scores per lane and row, in the smallest slices.
-    fn of(shape: Shape, scores: u32, depth: u32) -> Self {
-        let (rows, columns, slice) = (4 * shape.lanes / shape.groups, scores * shape.groups, 4);
-        let block = Self { rows, columns, depth, slice, memory: 0 };
-        Self { memory: block.bytes(shape), ..block }
-    }
-
-    /// The block in the largest slices with which it takes no more than `most` bytes.
-    fn with_slices(self, shape: Shape, most: u32) -> Self {
-        let mut block = self;
-        while block.slice < block.columns {
-            let larger = Self { slice: 2 * block.slice, ..block };
-            let memory = larger.bytes(shape);
-            if memory > most {
-                break;
-            }
-            block = Self { memory, ..larger };
-        }
-        block
-    }
-
-    /// As `lib/attention_block.wgsl` and the kernels declare it.
-    fn bytes(&self, shape: Shape) -> u32 {
-        let weights = self.columns * (self.rows / 4 + 1);
-        let lines = self.depth * (self.rows + self.columns);
-        let slice = self.slice * shape.groups * shape.wide;
-        16 * match shape.pass {
-            Pass::Forward => lines.max(weights + slice) + shape.lanes,
-            Pass::BackwardQ | Pass::BackwardKv => weights + lines.max(slice),
-        }
+    /// The block, among those within the budget, that moves the fewest bytes between workgroup memory and registers for each
+    /// product of a score or a result. `None` if not even the smallest fits.
+    pub fn new(pass: Pass, budget: Budget, vectors: u32) -> Option<Self> {
+        let groups = (0..).map(|power| 2 << power).take_while(|groups| *groups <= budget.lanes);
+        let shapes =
+            groups.flat_map(|groups| [4, 8].map(|scores| Shape { pass, lanes: budget.lanes, groups, scores, vectors }));
+        let shapes = shapes.filter(|shape| shape.rows() <= ROWS && shape.kept() <= budget.kept);
+        let blocks = shapes.flat_map(|shape| {
+            // In steps of equal depth.
+            let depths = (1..=vectors).map(move |steps| vectors.div_ceil(steps)).filter(|depth| *depth <= DEPTH);
+            depths.filter_map(move |depth| Some((shape, shape.block(depth, budget.memory)?)))
+        });
+        blocks.min_by(|left, right| left.0.cost(&left.1).total_cmp(&right.0.cost(&right.1))).map(|(_, block)| block)
     }
 }
 
@@ -101,8 +74,74 @@ struct Shape {
     lanes: u32,
     /// Lanes that share rows.
     groups: u32,
+    /// Scores per lane and row.
+    scores: u32,
+    /// Vectors of a head.
+    vectors: u32,
+}
+
+impl Shape {
+    fn rows(self) -> u32 {
+        4 * self.lanes / self.groups
+    }
+
+    fn columns(self) -> u32 {
+        self.scores * self.groups
+    }
+
     /// Vectors of each result per lane and row.
-    wide: u32,
+    fn wide(self) -> u32 {
+        self.vectors.div_ceil(self.groups)
+    }
+
+    /// How many products of scores and of results there are: for the gradient of the queries, weights and their rises are
+    /// scores; for those of keys and values too, and both are results.
+    fn products(self) -> (u32, u32) {
+        match self.pass {
+            Pass::Forward => (1, 1),
+            Pass::BackwardQ => (2, 1),
+            Pass::BackwardKv => (2, 2),
+        }
+    }
+
+    fn kept(self) -> u32 {
+        16 * self.products().1 * self.wide() + 4 * self.scores
+    }
+
+    /// The block in steps of `depth` vectors and the largest slices with which it takes no more than `most` bytes.
+    fn block(self, depth: u32, most: u32) -> Option<Block> {
+        let slices = (2..).map(|power| 1 << power).take_while(|slice| *slice <= self.columns());
+        let blocks = slices.map(|slice| {
+            let block = Block { rows: self.rows(), columns: self.columns(), depth, slice, memory: 0 };
+            Block { memory: self.bytes(&block), ..block }
+        });
+        blocks.take_while(|block| block.memory <= most).last()
+    }
+
+    /// The bytes of workgroup memory as `lib/attention_block.wgsl` and the kernels declare it.
+    fn bytes(self, block: &Block) -> u32 {
+        let weights = block.columns * (block.rows / 4 + 1);
+        let lines = block.depth * (block.rows + block.columns);
+        let slice = block.slice * self.groups * self.wide();
+        16 * match self.pass {
+            Pass::Forward => lines.max(weights + slice) + self.lanes,
+            Pass::BackwardQ | Pass::BackwardKv => weights + lines.max(slice),
+        }
+    }
+
+    /// The bytes that are moved for each multiplication and addition that is needed. What is staged counts twice, as it comes
+    /// from global memory, and a barrier as much as four vectors.
+    fn cost(self, block: &Block) -> f64 {
+        let (scores, results) = self.products();
+        let (lanes, rows, columns, width) = (self.lanes, block.rows, block.columns, 4 * self.vectors);
+        let operands =
+            scores * lanes * width * (16 + 4 * self.scores) + results * lanes * columns * (16 + 16 * self.wide());
+        let staged = 4 * width * (scores * (rows + columns) + results * columns);
+        let weights = 4 * rows * columns * if self.pass == Pass::Forward { 1 } else { 3 };
+        let barriers = scores * self.vectors.div_ceil(block.depth) + results * (columns / block.slice);
+        let bytes = operands + 2 * staged + weights + 64 * lanes * barriers;
+        f64::from(bytes) / (f64::from((scores + results) * rows * columns) * f64::from(width))
+    }
 }
 
 #[cfg(test)]
@@ -115,16 +154,35 @@ mod tests {
     fn blocks_fit() {
         for pass in [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv] {
             for vectors in 1..=64 {
-                for (lanes, most) in [(64, GUARANTEED), (128, 24 << 10)] {
-                    let block = Block::new(pass, (lanes, RESULTS), vectors, most);
-                    assert!(block.memory <= most, "{pass:?} of {vectors} by {lanes}: {block:?}");
-                    assert!(block.depth <= DEPTH && block.columns % block.slice == 0, "{block:?}");
-                    let groups = 4 * lanes / block.rows;
-                    let results = if pass == Pass::BackwardKv { 2 } else { 1 } * vectors.div_ceil(groups);
-                    let kept = 16 * results + 4 * block.columns / groups;
-                    assert!(kept <= 80, "{pass:?} of {vectors} by {lanes}: {kept} per lane in {block:?}");
+                for (lanes, memory) in [(64, 16 << 10), (128, 24 << 10), (128, 32 << 10)] {
+                    for kept in [FEW, MANY, MOST] {
+                        let budget = Budget { lanes, kept, memory };
+                        let Some(block) = Block::new(pass, budget, vectors) else {
+                            assert!(vectors > 32, "{pass:?} of {vectors} by {budget:?}");
+                            continue;
+                        };
+                        assert!(block.memory <= memory, "{pass:?} of {vectors} by {budget:?}: {block:?}");
+                        assert!(block.depth <= DEPTH && block.columns % block.slice == 0, "{block:?}");
+                        let groups = 4 * lanes / block.rows;
+                        let results = if pass == Pass::BackwardKv { 2 } else { 1 } * vectors.div_ceil(groups);
+                        let taken = 16 * results + 4 * block.columns / groups;
+                        assert!(taken <= kept, "{pass:?} of {vectors} by {budget:?}: {taken} per lane in {block:?}");
+                    }
                 }
             }
         }
+    }
+
+    /// With more registers, every operand from workgroup memory is used more often.
+    #[test]
+    fn more_registers_make_larger_blocks() {
+        let of = |pass, kept, memory: u32| {
+            let block = Block::new(pass, Budget { lanes: 128, kept, memory: memory << 10 }, 16).expect("there is one");
+            (block.rows, block.columns, block.depth, block.slice)
+        };
+        assert_eq!(of(Pass::Forward, FEW, 24), (64, 32, 8, 32));
+        assert_eq!(of(Pass::Forward, MANY, 24), (64, 64, 8, 16));
+        assert_eq!(of(Pass::Forward, MOST, 32), (128, 32, 8, 32));
+        assert_eq!(of(Pass::BackwardKv, MOST, 32), (64, 64, 6, 32));
     }
 }

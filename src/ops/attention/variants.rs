@@ -2,7 +2,7 @@
 
 use super::{
     Heads,
-    blocks::{Block, FEW_RESULTS, Pass, RESULTS},
+    blocks::{Block, Budget, FEW, MANY, MOST, Pass},
 };
 use crate::{
     gpu::{Capabilities, Constant, Gpu, Kernel, Variant},
@@ -39,8 +39,8 @@ pub enum Kind {
     },
     /// A workgroup computes a block of rows together, and visits the other side in blocks.
     Blocks {
-        /// Vectors of results per lane and row; with four, a lane needs [`Capabilities::many_registers`].
-        results: u32,
+        /// The number of f32 that a lane keeps in registers, see [`Budget`].
+        kept: u32,
         /// Bytes of workgroup memory.
         memory: u32,
     },
@@ -86,8 +86,8 @@ const fn rows(name: &'static str, lanes: u32, queries: u32, read: Read) -> Atten
     AttentionVariant { name, lanes, kind: Kind::Rows { queries, read } }
 }
 
-const fn blocks(name: &'static str, lanes: u32, results: u32, memory: u32) -> AttentionVariant {
-    AttentionVariant { name, lanes, kind: Kind::Blocks { results, memory } }
+const fn blocks(name: &'static str, lanes: u32, kept: u32, memory: u32) -> AttentionVariant {
+    AttentionVariant { name, lanes, kind: Kind::Blocks { kept, memory } }
 }
 
 /// Every variant, the plainest first.
@@ -100,10 +100,11 @@ pub static VARIANTS: &[AttentionVariant] = &[
     rows("shuffled rows 8x2", 8, 2, Read::Shuffled),
     rows("shared rows 8", 8, 1, Read::Shared),
     rows("shared rows 8x2", 8, 2, Read::Shared),
-    blocks("narrow blocks 64", 64, FEW_RESULTS, 16 << 10),
-    blocks("narrow blocks 128", 128, FEW_RESULTS, 24 << 10),
-    blocks("blocks 64", 64, RESULTS, 16 << 10),
-    blocks("blocks 128", 128, RESULTS, 24 << 10),
+    blocks("narrow blocks 64", 64, FEW, 16 << 10),
+    blocks("narrow blocks 128", 128, FEW, 24 << 10),
+    blocks("small blocks 128", 128, MANY, 16 << 10),
+    blocks("blocks 128", 128, MANY, 24 << 10),
+    blocks("wide blocks 128", 128, MOST, 32 << 10),
 ];
 
 /// The variant for a context length and a storage type of queries, keys and values: the tuner's
@@ -151,13 +152,22 @@ impl AttentionVariant {
                         Read::Tiles => 32 * TILE * vectors <= capabilities.workgroup_memory,
                     }
             }
-            Kind::Blocks { results, memory } => {
-                let takes = |pass| Block::new(pass, (self.lanes, results), vectors, memory).memory;
+            Kind::Blocks { kept, memory } => {
+                let takes = |pass| Block::new(pass, self.budget(kept, memory), vectors).map(|block| block.memory);
+                let limit = capabilities.workgroup_memory;
+                let most = match capabilities.subgroups {
+                    _ if capabilities.processor => limit,
+                    // A workgroup of few subgroups has nobody to compute while it waits: two must fit.
+                    Some((64.., _)) => limit / 2,
+                    // Where workgroups may have no more than 32 KiB, the largest would leave no room for a second one.
+                    _ if kept == MOST => 2 * limit / 3,
+                    _ => limit,
+                };
                 self.lanes <= capabilities.invocations
-                    && (results == FEW_RESULTS || capabilities.many_registers())
+                    && (kept == FEW || capabilities.many_registers())
                     && [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv]
                         .into_iter()
-                        .all(|pass| takes(pass) <= capabilities.workgroup_memory)
+                        .all(|pass| takes(pass).is_some_and(|bytes| bytes <= most))
             }
         };
         capabilities.allows(self.name) && enough
@@ -183,8 +193,12 @@ impl AttentionVariant {
         Planned { variant, rows: self.lanes * queries }
     }
 
-    fn by_blocks(&self, pass: Pass, heads: Heads, (results, memory): (u32, u32)) -> Planned {
-        let block = Block::new(pass, (self.lanes, results), heads.dim as u32 / 4, memory);
+    fn budget(&self, kept: u32, memory: u32) -> Budget {
+        Budget { lanes: self.lanes, kept, memory }
+    }
+
+    fn by_blocks(&self, pass: Pass, heads: Heads, budget: Budget) -> Planned {
+        let block = Block::new(pass, budget, heads.dim as u32 / 4).expect("fits() has asked");
         let kernel = match pass {
             Pass::Forward => &ATTENTION_BLOCK_FORWARD,
             Pass::BackwardQ => &ATTENTION_BLOCK_BACKWARD_Q,
@@ -202,7 +216,7 @@ impl AttentionVariant {
         };
         match self.kind {
             Kind::Rows { queries, read } => self.by_rows(kernel, heads, (queries, read)),
-            Kind::Blocks { results, memory } => self.by_blocks(pass, heads, (results, memory)),
+            Kind::Blocks { kept, memory } => self.by_blocks(pass, heads, self.budget(kept, memory)),
         }
     }
 
@@ -270,7 +284,8 @@ mod tests {
             workgroup_memory: 32 << 10,
             ..Capabilities::baseline()
         };
-        let (few, many) = (["narrow blocks 64", "narrow blocks 128"], ["blocks 64", "blocks 128"]);
+        let (few, many) = (["narrow blocks 64", "narrow blocks 128"], ["small blocks 128", "blocks 128"]);
+        let most = ["wide blocks 128"];
         let expected = |rows: &[&'static str], blocks: &[&[&'static str]]| [rows, &blocks.concat()].concat();
         assert_eq!(names(&gpu(32, 32), 32), expected(&["rows 64", "tiles 64", "shuffled rows 32"], &[&few, &many]));
         assert_eq!(names(&gpu(32, 64), 32), expected(&["rows 64", "tiles 64"], &[&few, &many]));
@@ -278,27 +293,32 @@ mod tests {
         for dim in [36, 64, 80, 128, 256] {
             assert_eq!(names(&gpu(8, 32), dim), expected(&["rows 64"], &[&few]));
         }
+        let roomy = Capabilities { workgroup_memory: 48 << 10, ..gpu(32, 32) };
+        for dim in [36, 64, 128] {
+            assert_eq!(names(&roomy, dim), expected(&["rows 64"], &[&few, &many, &most]));
+        }
+        assert_eq!(names(&gpu(64, 128), 64), expected(&["rows 64"], &[&["narrow blocks 64", "small blocks 128"]]));
         assert_eq!(names(&Capabilities::baseline(), 64), ["rows 64", "narrow blocks 64"]);
         let processor = |dim| names(&Capabilities { processor: true, ..gpu(8, 8) }, dim);
         let by_rows =
             ["rows 64", "rows 8", "rows 8x2", "tiles 64", "shuffled rows 8x2", "shared rows 8", "shared rows 8x2"];
-        assert_eq!(processor(64), expected(&by_rows, &[&few, &many]));
-        assert_eq!(processor(256), expected(&["rows 64", "shared rows 8"], &[&few, &many]));
+        assert_eq!(processor(64), expected(&by_rows, &[&few, &many, &most]));
+        assert_eq!(processor(256), expected(&["rows 64", "shared rows 8"], &[&few, &many, &most]));
     }
 
     /// Blocks take as much workgroup memory as the table of blocks says.
     #[test]
     fn blocks_take_the_memory_that_they_say() {
-        for (spec, results, memory) in VARIANTS.iter().filter_map(|spec| match spec.kind {
-            Kind::Blocks { results, memory } => Some((spec, results, memory)),
+        for (spec, budget) in VARIANTS.iter().filter_map(|spec| match spec.kind {
+            Kind::Blocks { kept, memory } => Some((spec, spec.budget(kept, memory))),
             Kind::Rows { .. } => None,
         }) {
             for dim in [4, 12, 32, 64, 80, 128, 256] {
                 for pass in [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv] {
+                    let Some(block) = Block::new(pass, budget, dim as u32 / 4) else { continue };
                     let kernel = spec.planned(pass, Heads { query: 1, key_value: 1, dim }).variant;
                     let shader = Shader::new(&kernel.text(Form::native(true)).expect("composes")).expect("compiles");
-                    let said = Block::new(pass, (spec.lanes, results), dim as u32 / 4, memory).memory;
-                    assert_eq!(shader.workgroup_bytes(), said, "{kernel}");
+                    assert_eq!(shader.workgroup_bytes(), block.memory, "{kernel}");
                 }
             }
         }

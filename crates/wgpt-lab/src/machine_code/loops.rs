@@ -1,4 +1,5 @@
-//! Finds the hottest loop: natural loops of the control-flow graph, without those inside them.
+//! Finds the hottest loop, and the loops that work beside it: natural loops of the control-flow graph, without those inside
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,6 +21,26 @@ pub(crate) struct Hot {
     pub(crate) around: Counts,
     /// The instructions in order.
     pub(crate) text: Vec<String>,
+    /// All innermost loops that multiply and add, in order, and what is around them.
+    pub(crate) nest: Nest,
+}
+
+/// The innermost loops that multiply and add, within the smallest loop that holds them all.
+#[derive(Debug, Default)]
+pub(crate) struct Nest {
+    /// What is in the outer loop, but in no loop of `inner`.
+    pub(crate) outer: Counts,
+    /// The inner loops in order.
+    pub(crate) inner: Vec<Inner>,
+}
+
+/// A loop that multiplies and adds and, if it is not directly in the outer loop, the one between both.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// Counts of one turn.
+    pub(crate) counts: Counts,
+    /// What is in the largest loop between the outer one and this one, but not in this one; empty if there is none.
+    pub(crate) between: Counts,
 }
 
 /// The hottest loop of a shader: the one with the most multiply-adds outside nested loops, where a product of matrices counts
@@ -46,12 +67,35 @@ pub(crate) fn hottest(lines: Vec<Line>) -> Hot {
     };
     let Some(hot) = (0..own.len()).max_by_key(heat) else {
         let all: BTreeSet<_> = (0..blocks.len()).collect();
-        return Hot { counts: count(&all), around: Counts::default(), text: texts(&blocks, &all) };
+        let text = texts(&blocks, &all);
+        return Hot { counts: count(&all), around: Counts::default(), text, nest: Nest::default() };
     };
     let holds = |place: &usize| *place != hot && bodies[*place].is_superset(bodies[hot]);
     let around = (0..own.len()).filter(holds).min_by_key(|place| bodies[*place].len());
     let around = around.map(|place| count(&own[place])).unwrap_or_default();
-    Hot { counts: count(&own[hot]), around, text: texts(&blocks, &own[hot]) }
+    let nest = nest(&bodies, &own, &count);
+    Hot { counts: count(&own[hot]), around, text: texts(&blocks, &own[hot]), nest }
+}
+
+fn nest(bodies: &[&BTreeSet<usize>], own: &[BTreeSet<usize>], count: &impl Fn(&BTreeSet<usize>) -> Counts) -> Nest {
+    let busy: Vec<_> = (0..own.len()).filter(|place| count(&own[*place]).multiply_adds > 0).collect();
+    let holds = |outer: usize, inner: usize| outer != inner && bodies[outer].is_superset(bodies[inner]);
+    let inner: Vec<_> = busy.iter().copied().filter(|outer| !busy.iter().any(|inner| holds(*outer, *inner))).collect();
+    let holds_all = |place: &usize| inner.iter().all(|inner| holds(*place, *inner));
+    let outer = (0..own.len()).filter(holds_all).min_by_key(|place| bodies[*place].len());
+    let Some(outer) = outer.filter(|_| !inner.is_empty()) else { return Nest::default() };
+    let mut rest = bodies[outer].clone();
+    let inner = inner
+        .iter()
+        .map(|place| {
+            let between = (0..own.len()).filter(|other| holds(outer, *other) && holds(*other, *place));
+            let between =
+                between.max_by_key(|other| bodies[*other].len()).map_or(bodies[*place], |other| bodies[other]);
+            rest = &rest - between;
+            Inner { counts: count(bodies[*place]), between: count(&(between - bodies[*place])) }
+        })
+        .collect();
+    Nest { outer: count(&rest), inner }
 }
 
 fn texts(blocks: &[Block], places: &BTreeSet<usize>) -> Vec<String> {
@@ -170,6 +214,29 @@ mod tests {
         ]);
         assert_eq!((hot.counts.multiply_adds, hot.counts.instructions), (3, 3));
         assert_eq!((hot.around.global_loads, hot.around.barriers, hot.around.multiply_adds), (1, 1, 0));
+    }
+
+    #[test]
+    fn loops_that_multiply_and_add_are_found_in_order_with_what_is_around_them() {
+        let hot = hottest(vec![
+            Line::label("blocks"),
+            line(Kind::MultiplyAdd(1)),
+            Line::label("steps"),
+            line(Kind::GlobalLoad(16)),
+            Line::label("scores"),
+            line(Kind::MultiplyAdd(2)),
+            to("scores", false),
+            to("steps", false),
+            Line::label("results"),
+            line(Kind::MultiplyAdd(3)),
+            to("results", false),
+            line(Kind::Barrier),
+            to("blocks", false),
+        ]);
+        let outer = &hot.nest.outer;
+        assert_eq!((outer.multiply_adds, outer.barriers, outer.global_loads), (1, 1, 0));
+        let inner = hot.nest.inner.iter().map(|inner| (inner.counts.multiply_adds, inner.between.global_loads));
+        assert_eq!(inner.collect::<Vec<_>>(), [(2, 1), (3, 0)]);
     }
 
     #[test]

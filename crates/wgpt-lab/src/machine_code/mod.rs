@@ -9,7 +9,9 @@ mod loops;
 mod nvidia;
 mod rdna;
 
-pub(crate) use loops::{Hot, hottest};
+#[cfg(test)]
+pub(crate) use loops::Inner;
+pub(crate) use loops::{Hot, Nest, hottest};
 
 use serde::{Deserialize, Serialize};
 
