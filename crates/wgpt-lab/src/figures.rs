@@ -118,6 +118,13 @@ pub(crate) fn figures(gpu: &Gpu, item: &Item, answer: &Answer) -> (Figures, Vec<
             figures.scratch_bytes = sum(&["Scratch"]);
             value("Threads") / lanes / gpu.simds
         }
+        Architecture::Valhall => {
+            figures.registers = sum(&["Registers used"]);
+            figures.spills = sum(&["Spills", "Fills"]);
+            figures.scratch_bytes = 4 * sum(&["Spills"]);
+            // Twice as many lanes if they need at most 32 registers.
+            value("Threads") / 2.0 * gpu.waves
+        }
     };
     // Subgroups per scheduler that workgroup memory leaves room for, where a workgroup is as many as it has.
     let subgroups = (f64::from(item.invocations) / lanes).ceil();

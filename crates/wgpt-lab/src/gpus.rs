@@ -5,7 +5,7 @@ use crate::machine_code::Architecture;
 /// A GPU.
 ///
 /// Rates are per unit: a compute unit (AMD), streaming multiprocessor (NVIDIA), Xe core (Intel), shader processor
-/// (Qualcomm) or core (Apple).
+/// (Qualcomm) or core (Apple, ARM).
 #[derive(Debug)]
 pub(crate) struct Gpu {
     /// The name on the command line.
@@ -229,6 +229,23 @@ pub(crate) const GPUS: &[Gpu] = &[
         simds: 4.0,
         waves: 24.0,
         workgroup_memory: 65536.0,
+        published: false,
+    },
+    Gpu {
+        name: "mali-g610",
+        product: "ARM Mali-G610 MP4 (Valhall)",
+        architecture: Architecture::Valhall,
+        units: 4.0,
+        gigahertz: 1.0,
+        multiply_adds: 64.0,
+        turns: 1.0,
+        workgroup_bytes: f64::INFINITY,
+        special: 16.0,
+        bandwidth: 34.0,
+        latency: 500.0,
+        simds: 4.0,
+        waves: 32.0,
+        workgroup_memory: 32768.0,
         published: false,
     },
 ];

@@ -8,6 +8,7 @@ mod intel;
 mod loops;
 mod nvidia;
 mod rdna;
+mod valhall;
 
 #[cfg(test)]
 pub(crate) use loops::Inner;
@@ -28,6 +29,8 @@ pub(crate) enum Architecture {
     Adreno,
     /// Apple's, as Mesa's disassembler prints it.
     Apple,
+    /// ARM's Valhall, as Mesa's disassembler prints it.
+    Valhall,
 }
 
 /// What an instruction does.
@@ -107,7 +110,7 @@ impl Architecture {
     /// The name of the representation with machine code among those that the driver gives.
     pub(crate) fn representation(self) -> &'static str {
         match self {
-            Self::Rdna => "Assembly",
+            Self::Rdna | Self::Valhall => "Assembly",
             Self::Nvidia => "NAK assembly",
             Self::Intel => "GEN Assembly",
             Self::Adreno => "IR3 Assembly",
@@ -124,6 +127,7 @@ impl Architecture {
             Self::Intel => intel::lines(text),
             Self::Adreno => adreno::lines(text),
             Self::Apple => apple::lines(text),
+            Self::Valhall => valhall::lines(text),
         }
     }
 }
