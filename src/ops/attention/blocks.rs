@@ -1,7 +1,12 @@
 //! How the block kernels divide their work among lanes, and what that takes of workgroup memory.
 
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
 /// What a block kernel computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
     /// The output, from rows of queries.
     Forward,
@@ -27,7 +32,7 @@ pub struct Block {
 }
 
 /// What a workgroup has for its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Invocations.
     pub lanes: u32,
@@ -52,15 +57,22 @@ const ROWS: u32 = 128;
 
 impl Block {
     /// The block, among those within the budget, that moves the fewest bytes between workgroup memory and registers for each
-    /// product of a score or a result. `None` if not even the smallest fits.
+    /// product of a score or a result, for heads of `vectors` vectors of four. `None` if not even the smallest fits.
     pub fn new(pass: Pass, budget: Budget, vectors: u32) -> Option<Self> {
+        /// Every layer of every step asks for the same few.
+        static FOUND: LazyLock<Mutex<HashMap<(Pass, Budget, u32), Option<Block>>>> = LazyLock::new(Mutex::default);
+        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        *found.entry((pass, budget, vectors)).or_insert_with(|| Self::search(pass, budget, vectors))
+    }
+
+    fn search(pass: Pass, budget: Budget, vectors: u32) -> Option<Self> {
         let groups = (0..).map(|power| 2 << power).take_while(|groups| *groups <= budget.lanes);
         let shapes =
             groups.flat_map(|groups| [4, 8].map(|scores| Shape { pass, lanes: budget.lanes, groups, scores, vectors }));
         let shapes = shapes.filter(|shape| shape.rows() <= ROWS && shape.kept() <= budget.kept);
         let blocks = shapes.flat_map(|shape| {
             // In steps of equal depth.
-            let depths = (1..=vectors).map(move |steps| vectors.div_ceil(steps)).filter(|depth| *depth <= DEPTH);
+            let depths = (1..=DEPTH).filter(move |depth| vectors.div_ceil(vectors.div_ceil(*depth)) == *depth);
             depths.filter_map(move |depth| Some((shape, shape.block(depth, budget.memory)?)))
         });
         blocks.min_by(|left, right| left.0.cost(&left.1).total_cmp(&right.0.cost(&right.1))).map(|(_, block)| block)
