@@ -50,10 +50,11 @@ fn named_variants_are_not_chosen() {
 #[test]
 fn attention_suits_the_adapter() {
     let device = device();
-    let chosen = |capabilities: Capabilities, dim| {
+    let chosen_for = |context: usize, capabilities: Capabilities, dim| {
         let gpu = device.gpu.imagine_as(capabilities);
-        attention::variants::choose(&gpu, Heads { query: 4, key_value: 4, dim }, 3, DType::F32).name
+        attention::variants::choose(&gpu, Heads { query: 4, key_value: 4, dim }, context, DType::F32).name
     };
+    let chosen = |capabilities: Capabilities, dim| chosen_for(1000, capabilities, dim);
     let gpu = Capabilities { subgroups: Some((32, 32)), workgroup_memory: 32 << 10, ..Capabilities::baseline() };
     let software = Capabilities { processor: true, subgroups: Some((8, 8)), ..gpu.clone() };
     for (dim, by_rows) in [(32, "shared rows 8x2"), (128, "shared rows 8"), (256, "shared rows 8")] {
@@ -63,6 +64,9 @@ fn attention_suits_the_adapter() {
         assert_eq!(chosen(Capabilities::baseline(), dim), "narrow blocks 64");
         assert_eq!(chosen(software.clone(), dim), by_rows);
     }
+    // Blocks of 128 rows would be half empty.
+    assert_eq!(chosen_for(64, gpu.clone(), 32), "narrow blocks 128");
+    assert_eq!(chosen_for(3, gpu, 32), "narrow blocks 64");
 }
 
 /// Even with every variant disabled, there are kernels for everything: those that need no feature that an adapter may

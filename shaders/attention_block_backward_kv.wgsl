@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var grad_k = Sums();
     var grad_v = Sums();
     for (var head = kv * shared_by; head < (kv + 1u) * shared_by; head += 1u) {
-        for (var t = first / COLUMNS * COLUMNS; t < p.context; t += COLUMNS) {
+        for (var t = first; t < p.context; t += COLUMNS) {
             if (SEGMENTS && start_of(z, t) >= first + ROWS) {
                 break; // Starts never decrease, so no later query sees a key of this workgroup.
             }

@@ -55,13 +55,12 @@ pub(crate) type Stream = Option<f64>;
 
 /// The bound of a loop of subgroups of `lanes`, of which `waves` take turns on a scheduler. `None` without a multiply-add.
 pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -> Option<Bound> {
-    let (whole, waits) = with_around(hot, &item.phases);
-    let multiply_adds = f64::from(whole.multiply_adds);
-    if multiply_adds == 0.0 {
+    let Turn { counts: whole, needed, waits } = turn(hot, &item.phases);
+    if whole.multiply_adds == 0 {
         return None;
     }
     // Clocks for one round of all lanes of a unit, by each resource.
-    let peak = multiply_adds / gpu.multiply_adds;
+    let peak = needed / gpu.multiply_adds;
     let issue = (whole.slots / gpu.turns).max(whole.multiply_add_slots) / gpu.multiply_adds;
     let issue = issue.max(f64::from(whole.special) / gpu.special).max(peak);
     let workgroup = f64::from(whole.workgroup_load_bytes + whole.workgroup_store_bytes) / gpu.workgroup_bytes;
@@ -72,7 +71,7 @@ pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -
         None => (peak, Peak::MultiplyAdds),
         Some(bytes) => {
             let per_clock = gpu.bandwidth / gpu.gigahertz / gpu.units;
-            (multiply_adds * bytes / per_clock, Peak::Bandwidth)
+            (needed * bytes / per_clock, Peak::Bandwidth)
         }
     };
     let share = |clocks: f64| if clocks > peak { peak / clocks } else { 1.0 };
@@ -86,28 +85,49 @@ pub(crate) fn bound(gpu: &Gpu, hot: &Hot, waves: f64, lanes: f64, item: &Item) -
     Some(Bound { share: round(least.1), of, limit, issue, workgroup_memory, latency })
 }
 
-/// What is executed in a turn of the kernel's outer loop, as far as that is known, and how often it waits for loads.
-fn with_around(hot: &Hot, phases: &[Phase]) -> (Counts, f64) {
+/// What a loop executes.
+struct Turn {
+    counts: Counts,
+    /// Multiply-adds that compute more than padding.
+    needed: f64,
+    /// How often a wave waits for loads.
+    waits: f64,
+}
+
+/// A turn of the kernel's outer loop, as far as that is known.
+fn turn(hot: &Hot, phases: &[Phase]) -> Turn {
     let (counts, around) = (&hot.counts, &hot.around);
+    let of = |counts: Counts, waits: f64| Turn { needed: f64::from(counts.multiply_adds), counts, waits };
     if phases.len() == 1 && counts.global_loads > 0 {
-        return (counts.clone(), 1.0); // It is the outer loop.
+        return of(counts.clone(), 1.0); // It is the outer loop.
     }
-    if let Some(whole) = whole(&hot.nest, phases) {
-        return (whole, phases.iter().map(|phase| phase.stages).sum());
+    if let Some(counts) = whole(&hot.nest, phases) {
+        let sum = |of: fn(&Phase) -> f64| phases.iter().map(of).sum();
+        return Turn { counts, needed: sum(|phase| phase.needed), waits: sum(|phase| phase.stages) };
     }
     // A loop whose operands are loaded around it is taken to turn twice.
     if counts.global_loads > 0 || around.global_loads == 0 {
-        return (counts.clone(), f64::from(counts.global_loads > 0));
+        return of(counts.clone(), f64::from(counts.global_loads > 0));
     }
-    (counts.repeated(2).plus(around), 1.0)
+    of(counts.repeated(2).plus(around), 1.0)
 }
 
-/// A turn of the outer loop. `None` where the loops are not those of the phases, as when a compiler writes one of them out.
+/// All that a turn of the outer loop executes. A compiler may have written out, in the outer loop, all loops over scores or
+/// all loops over results. `None` where the loops are not those of the phases in either way.
 fn whole(nest: &Nest, phases: &[Phase]) -> Option<Counts> {
-    if phases.is_empty() || nest.inner.len() != phases.len() {
-        return None;
-    }
-    let turns = nest.inner.iter().zip(phases).map(|(inner, phase)| {
+    let of = |results: bool| phases.iter().filter(move |phase| phase.results == results).collect::<Vec<_>>();
+    let written_out = |results: bool| {
+        let out: f64 = of(results).iter().map(|phase| phase.multiply_adds).sum();
+        f64::from(nest.outer.multiply_adds) >= out
+    };
+    let looped: Vec<_> = match nest.inner.len() {
+        0 => return None,
+        count if count == phases.len() => phases.iter().collect(),
+        count if count == of(false).len() && written_out(true) => of(false),
+        count if count == of(true).len() && written_out(false) => of(true),
+        _ => return None,
+    };
+    let turns = nest.inner.iter().zip(looped).map(|(inner, phase)| {
         let turns = (phase.multiply_adds / f64::from(inner.counts.multiply_adds)).round();
         inner.counts.repeated((turns as u32).max(1)).plus(&inner.between.repeated(phase.stages as u32))
     });
@@ -124,9 +144,12 @@ mod tests {
         let counts = |multiply_adds, barriers| Counts { multiply_adds, barriers, ..Counts::default() };
         let inner = |multiply_adds, barriers| Inner { counts: counts(multiply_adds, 0), between: counts(0, barriers) };
         let nest = Nest { outer: counts(5, 1), inner: vec![inner(16, 2), inner(8, 1)] };
-        let phase = |multiply_adds, stages| Phase { multiply_adds, stages };
-        let phases = [phase(64.0, 2.0), phase(32.0, 4.0)];
+        let phase = |multiply_adds, stages, results| Phase { multiply_adds, needed: multiply_adds, results, stages };
+        let phases = [phase(64.0, 2.0, false), phase(32.0, 4.0, true)];
         assert_eq!(whole(&nest, &phases), Some(counts(5 + 64 + 32, 1 + 2 * 2 + 4)));
         assert_eq!(whole(&nest, &phases[..1]), None);
+        // The loop over results, written out.
+        let nest = Nest { outer: counts(32 + 5, 1), inner: vec![inner(16, 2)] };
+        assert_eq!(whole(&nest, &phases), Some(counts(32 + 5 + 64, 1 + 2 * 2)));
     }
 }

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Read, Write},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
@@ -24,6 +25,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a process is started under an emulator, where opening the device crashes every other time.
 const ATTEMPTS: usize = 12;
+/// The signal of a fault in memory.
+const SEGV: i32 = 11;
 /// Shaders per process, where the driver prints nothing.
 const BATCH: usize = 16;
 
@@ -138,7 +141,7 @@ fn run(wanted: &[(&Item, &Path)], how: &How) -> Result<(), String> {
                 answer: answer.to_path_buf(),
             });
         }
-        let (ended, printed) = process(&requests, how)?;
+        let (ended, crashed, printed) = process(&requests, how)?;
         requests.iter().for_each(|request| drop(fs::remove_file(&request.spirv)));
         let stuck = left.iter().position(|(_, answer)| !answer.exists());
         if let (true, None) = (how.prints, stuck) {
@@ -146,7 +149,7 @@ fn run(wanted: &[(&Item, &Path)], how: &How) -> Result<(), String> {
         }
         let Some(stuck) = stuck else { break };
         attempts = if stuck == 0 { attempts + 1 } else { 1 };
-        if !emulator().is_empty() && attempts < ATTEMPTS {
+        if crashed && !emulator().is_empty() && attempts < ATTEMPTS {
             left = &left[stuck..];
             continue;
         }
@@ -173,8 +176,8 @@ fn keep_printed(place: &Path, printed: String) -> Result<(), String> {
     write(place, &answer)
 }
 
-/// Runs a process; returns how it ended, and what it printed.
-fn process(requests: &[Request], how: &How) -> Result<(String, String), String> {
+/// Runs a process; returns how it ended, whether by a fault in memory, and what it printed.
+fn process(requests: &[Request], how: &How) -> Result<(String, bool, String), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     // Under a loader that was named explicitly, the program is the loader's first argument; and under an emulator the
     // loader is the emulator's.
@@ -210,8 +213,8 @@ fn process(requests: &[Request], how: &How) -> Result<(String, String), String> 
         output.read_to_end(&mut printed).ok();
         String::from_utf8_lossy(&printed).into_owned()
     });
-    let ended = wait(&mut child, PATIENCE * requests.len() as u32)?;
-    Ok((ended, reader.join().unwrap_or_default()))
+    let (ended, crashed) = wait(&mut child, PATIENCE * requests.len() as u32)?;
+    Ok((ended, crashed, reader.join().unwrap_or_default()))
 }
 
 /// The words before a program of this process's architecture.
@@ -228,15 +231,17 @@ fn loader_arguments() -> Vec<String> {
     all.get(1..=program).map(<[String]>::to_vec).unwrap_or_default()
 }
 
-fn wait(child: &mut Child, patience: Duration) -> Result<String, String> {
+fn wait(child: &mut Child, patience: Duration) -> Result<(String, bool), String> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-            return Ok(format!("the compiler ended with {status}"));
+            // As a shell says it, too.
+            let crashed = status.signal() == Some(SEGV) || status.code() == Some(128 + SEGV);
+            return Ok((format!("the compiler ended with {status}"), crashed));
         }
         if start.elapsed() > patience {
             child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
-            return Ok(format!("the compiler did not end within {} seconds", patience.as_secs()));
+            return Ok((format!("the compiler did not end within {} seconds", patience.as_secs()), false));
         }
         thread::sleep(Duration::from_millis(5));
     }

@@ -163,6 +163,10 @@ fn stream(kernel: &str, constants: &Constants<'_>) -> Stream {
 pub(crate) struct Phase {
     /// A lane's multiply-adds in all its turns.
     pub(crate) multiply_adds: f64,
+    /// Those of them that compute more than padding.
+    pub(crate) needed: f64,
+    /// Whether it multiplies weights of attention with rows, rather than rows with each other.
+    pub(crate) results: bool,
     /// How often operands are loaded for it.
     pub(crate) stages: f64,
 }
@@ -171,19 +175,24 @@ fn phases(kernel: &str, constants: &Constants<'_>, invocations: u32) -> Vec<Phas
     let of = |m: f64, n: f64, k: f64| {
         let [m, n, k] =
             [("TILE_M", m), ("TILE_N", n), ("TILE_K", k)].map(|(name, value)| constants.number(name, value));
-        vec![Phase { multiply_adds: m * n * k / f64::from(invocations), stages: 1.0 }]
+        let multiply_adds = m * n * k / f64::from(invocations);
+        vec![Phase { multiply_adds, needed: multiply_adds, results: false, stages: 1.0 }]
     };
     match kernel {
-        "matmul_buffered" => of(128.0, 128.0, 8.0),
+        "matmul_buffered" => of(128.0, 128.0, 16.0),
         "matmul_tiled" => of(64.0, 64.0, 16.0),
         "attention_block_forward" | "attention_block_backward_q" | "attention_block_backward_kv" => {
             let [rows, columns, depth, slice, head] =
                 ["ROWS", "COLUMNS", "DEPTH", "SLICE", "D4"].map(|name| constants.number(name, 0.0));
+            if [rows, columns, depth, slice, head].contains(&0.0) {
+                return Vec::new(); // A draft that does not say.
+            }
             let groups = f64::from(invocations) / (rows / 4.0);
             // All of a head's elements for a lane's scores, and all columns for its results.
-            let scores = Phase { multiply_adds: 16.0 * columns / groups * head, stages: (head / depth).ceil() };
-            let results = 16.0 * (head / groups).ceil() * columns;
-            let results = Phase { multiply_adds: results, stages: (columns / slice).ceil() };
+            let needed = 16.0 * columns / groups * head;
+            let scores = Phase { multiply_adds: needed, needed, results: false, stages: (head / depth).ceil() };
+            let multiply_adds = 16.0 * (head / groups).ceil() * columns;
+            let results = Phase { multiply_adds, needed, results: true, stages: (columns / slice).ceil() };
             match kernel {
                 "attention_block_forward" => vec![scores, results],
                 "attention_block_backward_q" => vec![scores, scores, results],

@@ -52,15 +52,18 @@ pub const MOST: u32 = 96;
 
 /// Vectors of a head that are staged at once, at most.
 const DEPTH: u32 = 8;
-/// Rows per workgroup, at most: below the diagonal of the scores, half of a block is in vain.
+/// Rows per workgroup, at most.
 const ROWS: u32 = 128;
+/// Tokens of a usual context. Of the blocks of scores on the diagonal, half is computed in vain, so larger blocks cost more.
+const CONTEXT: u32 = 1024;
 
 impl Block {
     /// The block, among those within the budget, that moves the fewest bytes between workgroup memory and registers for each
     /// product of a score or a result, for heads of `vectors` vectors of four. `None` if not even the smallest fits.
     pub fn new(pass: Pass, budget: Budget, vectors: u32) -> Option<Self> {
+        type Found = HashMap<(Pass, Budget, u32), Option<Block>>;
         /// Every layer of every step asks for the same few.
-        static FOUND: LazyLock<Mutex<HashMap<(Pass, Budget, u32), Option<Block>>>> = LazyLock::new(Mutex::default);
+        static FOUND: LazyLock<Mutex<Found>> = LazyLock::new(Mutex::default);
         let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
         *found.entry((pass, budget, vectors)).or_insert_with(|| Self::search(pass, budget, vectors))
     }
@@ -71,7 +74,7 @@ impl Block {
             groups.flat_map(|groups| [4, 8].map(|scores| Shape { pass, lanes: budget.lanes, groups, scores, vectors }));
         let shapes = shapes.filter(|shape| shape.rows() <= ROWS && shape.kept() <= budget.kept);
         let blocks = shapes.flat_map(|shape| {
-            // In steps of equal depth.
+            // No deeper than as many steps require.
             let depths = (1..=DEPTH).filter(move |depth| vectors.div_ceil(vectors.div_ceil(*depth)) == *depth);
             depths.filter_map(move |depth| Some((shape, shape.block(depth, budget.memory)?)))
         });
@@ -152,7 +155,8 @@ impl Shape {
         let weights = 4 * rows * columns * if self.pass == Pass::Forward { 1 } else { 3 };
         let barriers = scores * self.vectors.div_ceil(block.depth) + results * (columns / block.slice);
         let bytes = operands + 2 * staged + weights + 64 * lanes * barriers;
-        f64::from(bytes) / (f64::from((scores + results) * rows * columns) * f64::from(width))
+        let needed = f64::from((scores + results) * rows * columns) * f64::from(width);
+        f64::from(bytes) / needed * (1.0 + f64::from(rows.max(columns)) / f64::from(CONTEXT))
     }
 }
 

@@ -61,6 +61,13 @@ pub(super) fn check(qkv: &Tensor, heads: Heads) -> Result<()> {
     })
 }
 
+fn check_variant(spec: &kernels::AttentionVariant, qkv: &Tensor, heads: Heads) -> Result<()> {
+    check(qkv, heads)?;
+    require(spec.takes(heads.dim), "attention", || {
+        format!("{} has no block for heads as wide as in {heads:?}", spec.name)
+    })
+}
+
 /// Checks the shape of the `segments` of the rows of `x [batch, context, ..]`.
 pub(super) fn check_segments(x: &Tensor, segments: Option<&Tensor>) -> Result<()> {
     match segments {
@@ -106,7 +113,7 @@ pub fn forward_with(
     heads: Heads,
     segments: Option<&Tensor>,
 ) -> Result<Forward> {
-    check(qkv, heads)?;
+    check_variant(spec, qkv, heads)?;
     check_segments(qkv, segments)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let out = Tensor::empty(gpu, &[batch, context, heads.query * heads.dim], qkv.dtype())?;
@@ -153,7 +160,7 @@ pub fn backward_with(
     heads: Heads,
     segments: Option<&Tensor>,
 ) -> Result<Tensor> {
-    check(qkv, heads)?;
+    check_variant(spec, qkv, heads)?;
     check_segments(qkv, segments)?;
     let (gpu, batch, context) = (qkv.gpu(), qkv.shape()[0], qkv.shape()[1]);
     let delta = Tensor::empty_f32(gpu, lse.shape())?;

@@ -68,6 +68,8 @@ const WIDEST: u32 = 128;
 /// spill (Mesa 26.2.6's compilers), and up to 95 KB a wave.
 const REGISTERS: u32 = 128;
 
+const PASSES: [Pass; 3] = [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv];
+
 /// Rows per tile.
 pub const TILE: u32 = 16;
 
@@ -112,7 +114,8 @@ pub static VARIANTS: &[AttentionVariant] = &[
 pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static AttentionVariant {
     let half = dtype == DType::F16;
     let suffix = if half { " f16" } else { "" };
-    let class = format!("attention {}x{}{suffix}", context.next_power_of_two(), heads.dim);
+    let length = context.next_power_of_two();
+    let class = format!("attention {length}x{}{suffix}", heads.dim);
     let shape = [context, heads.query, heads.key_value, heads.dim, usize::from(half)].map(|number| number as u32);
     let capabilities = gpu.capabilities();
     let fitting = || VARIANTS.iter().filter(|spec| spec.fits(capabilities, heads.dim));
@@ -123,7 +126,15 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static
         Kind::Rows { read, .. } => capabilities.processor && read == Read::Shared,
         Kind::Blocks { .. } => !capabilities.processor,
     };
-    let default = || fitting().rfind(wanted).or_else(|| fitting().next()).unwrap_or(&VARIANTS[0]);
+    // In a short text, larger blocks would leave lanes idle.
+    let filled = |spec: &&AttentionVariant| match spec.kind {
+        Kind::Rows { .. } => true,
+        Kind::Blocks { .. } => PASSES.iter().all(|pass| spec.planned(*pass, heads).rows as usize <= length),
+    };
+    let default = || {
+        let found = fitting().filter(wanted).rfind(filled).or_else(|| fitting().find(wanted));
+        found.or_else(|| fitting().next()).unwrap_or(&VARIANTS[0])
+    };
     let choice = gpu.tuner().choice(&class, &shape, usable, || default().name);
     fitting().find(|spec| spec.name == choice).unwrap_or(&VARIANTS[0])
 }
@@ -154,23 +165,33 @@ impl AttentionVariant {
             }
             Kind::Blocks { kept, memory } => {
                 let takes = |pass| Block::new(pass, self.budget(kept, memory), vectors).map(|block| block.memory);
+                // The smallest variants are sought within this.
+                let least = 16 << 10;
                 let limit = capabilities.workgroup_memory;
                 let most = match capabilities.subgroups {
                     _ if capabilities.processor => limit,
                     // A workgroup of few subgroups has nobody to compute while it waits: two must fit.
-                    Some((64.., _)) => limit / 2,
+                    Some((64.., _)) => (limit / 2).max(least),
                     // Where workgroups may have no more than 32 KiB, the largest would leave no room for a second one.
                     _ if kept == MOST => 2 * limit / 3,
                     _ => limit,
                 };
                 self.lanes <= capabilities.invocations
                     && (kept == FEW || capabilities.many_registers())
-                    && [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv]
-                        .into_iter()
-                        .all(|pass| takes(pass).is_some_and(|bytes| bytes <= most))
+                    && PASSES.into_iter().all(|pass| takes(pass).is_some_and(|bytes| bytes <= most.min(limit)))
             }
         };
         capabilities.allows(self.name) && enough
+    }
+
+    /// Whether there is such a kernel for heads of this width at all.
+    pub fn takes(&self, dim: usize) -> bool {
+        match self.kind {
+            Kind::Rows { .. } => true,
+            Kind::Blocks { kept, memory } => {
+                PASSES.into_iter().all(|pass| Block::new(pass, self.budget(kept, memory), dim as u32 / 4).is_some())
+            }
+        }
     }
 
     /// Whether lanes meet at barriers.
@@ -198,7 +219,7 @@ impl AttentionVariant {
     }
 
     fn by_blocks(&self, pass: Pass, heads: Heads, budget: Budget) -> Planned {
-        let block = Block::new(pass, budget, heads.dim as u32 / 4).expect("fits() has asked");
+        let block = Block::new(pass, budget, heads.dim as u32 / 4).expect("takes() has asked");
         let kernel = match pass {
             Pass::Forward => &ATTENTION_BLOCK_FORWARD,
             Pass::BackwardQ => &ATTENTION_BLOCK_BACKWARD_Q,
@@ -298,6 +319,8 @@ mod tests {
             assert_eq!(names(&roomy, dim), expected(&["rows 64"], &[&few, &many, &most]));
         }
         assert_eq!(names(&gpu(64, 128), 64), expected(&["rows 64"], &[&["narrow blocks 64", "small blocks 128"]]));
+        let least = Capabilities { workgroup_memory: 16 << 10, ..gpu(64, 128) };
+        assert_eq!(names(&least, 64), expected(&["rows 64"], &[&["narrow blocks 64", "small blocks 128"]]));
         assert_eq!(names(&Capabilities::baseline(), 64), ["rows 64", "narrow blocks 64"]);
         let processor = |dim| names(&Capabilities { processor: true, ..gpu(8, 8) }, dim);
         let by_rows =

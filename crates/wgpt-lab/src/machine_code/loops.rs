@@ -28,7 +28,7 @@ pub(crate) struct Hot {
 /// The innermost loops that multiply and add, within the smallest loop that holds them all.
 #[derive(Debug, Default)]
 pub(crate) struct Nest {
-    /// What is in the outer loop, but in no loop of `inner`.
+    /// What is in the outer loop, but in no loop of `inner`, nor between both.
     pub(crate) outer: Counts,
     /// The inner loops in order.
     pub(crate) inner: Vec<Inner>,

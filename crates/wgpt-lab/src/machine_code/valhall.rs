@@ -65,8 +65,8 @@ fn kind(op: &str, text: &str, global: bool) -> Kind {
         _ if is(&["LD_"]) => Kind::GlobalLoad(bytes()),
         _ if is(&["ST_"]) => Kind::GlobalStore(bytes()),
         // The addend of a mere product is a constant.
-        "FMA" if text.contains(".v2f16") => Kind::MultiplyAdd(2),
         "FMA" if text.ends_with("0x0.neg") => Kind::Float,
+        "FMA" if text.contains(".v2f16") => Kind::MultiplyAdd(2),
         "FMA" => Kind::MultiplyAdd(1),
         "IDP4A" | "IDPADD" => Kind::MultiplyAdd(4),
         _ if is(&["FRCP", "FRSQ", "FEXP", "FLOG", "FSQRT", "FSIN", "FCOS"]) => Kind::Special,
