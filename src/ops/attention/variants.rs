@@ -39,7 +39,7 @@ pub enum Kind {
     },
     /// A workgroup computes a block of rows together, and visits the other side in blocks.
     Blocks {
-        /// The number of f32 that a lane keeps in registers, see [`Budget`].
+        /// The number of f32 that a lane keeps in registers: results and scores of its four rows, not the operands.
         kept: u32,
         /// Bytes of workgroup memory.
         memory: u32,
