@@ -65,7 +65,7 @@ fn attention_suits_the_adapter() {
         assert_eq!(chosen(software.clone(), dim), by_rows);
     }
     // Blocks of 128 rows would be half empty.
-    assert_eq!(chosen_for(64, gpu.clone(), 32), "narrow blocks 128");
+    assert_eq!(chosen_for(64, gpu.clone(), 32), "small blocks 128");
     assert_eq!(chosen_for(3, gpu, 32), "narrow blocks 64");
 }
 
