@@ -113,7 +113,7 @@ fn turn(hot: &Hot, phases: &[Phase]) -> Turn {
 }
 
 /// All that a turn of the outer loop executes. A compiler may have written out, in the outer loop, all loops over scores or
-/// all loops over results. `None` where the loops are not those of the phases in either way.
+/// all loops over results. `None` if the loops that were found match the phases in neither form.
 fn whole(nest: &Nest, phases: &[Phase]) -> Option<Counts> {
     let of = |results: bool| phases.iter().filter(move |phase| phase.results == results).collect::<Vec<_>>();
     let written_out = |results: bool| {

@@ -163,7 +163,7 @@ fn stream(kernel: &str, constants: &Constants<'_>) -> Stream {
 pub(crate) struct Phase {
     /// A lane's multiply-adds in all its turns.
     pub(crate) multiply_adds: f64,
-    /// Those of them that compute more than padding.
+    /// How many of these are not spent on padding.
     pub(crate) needed: f64,
     /// Whether it multiplies weights of attention with rows, rather than rows with each other.
     pub(crate) results: bool,

@@ -47,7 +47,7 @@ pub const FEW: u32 = 48;
 /// What the lanes of RDNA2 to 4, NVIDIA's Turing to Blackwell, Adreno 740 and Apple's M1 keep without spilling. With 96 f32
 /// M1 spills, which has 127 registers.
 pub const MANY: u32 = 80;
-/// What those of them keep that have more registers: RDNA and NVIDIA.
+/// What lanes with still more registers keep: those of RDNA and NVIDIA.
 pub const MOST: u32 = 96;
 
 /// Vectors of a head that are staged at once, at most.

@@ -127,9 +127,8 @@ pub fn choose(gpu: &Gpu, heads: Heads, context: usize, dtype: DType) -> &'static
         Kind::Blocks { .. } => !capabilities.processor,
     };
     // In a short text, larger blocks would leave lanes idle.
-    let filled = |spec: &&AttentionVariant| match spec.kind {
-        Kind::Rows { .. } => true,
-        Kind::Blocks { .. } => PASSES.iter().all(|pass| spec.planned(*pass, heads).rows as usize <= length),
+    let filled = |spec: &&AttentionVariant| {
+        PASSES.into_iter().all(|pass| spec.block(pass, heads.dim).is_none_or(|block| block.rows as usize <= length))
     };
     let default = || {
         let found = fitting().filter(wanted).rfind(filled).or_else(|| fitting().find(wanted));
@@ -163,8 +162,7 @@ impl AttentionVariant {
                         Read::Tiles => 32 * TILE * vectors <= capabilities.workgroup_memory,
                     }
             }
-            Kind::Blocks { kept, memory } => {
-                let takes = |pass| Block::new(pass, self.budget(kept, memory), vectors).map(|block| block.memory);
+            Kind::Blocks { kept, .. } => {
                 // The smallest variants are sought within this.
                 let least = 16 << 10;
                 let limit = capabilities.workgroup_memory;
@@ -178,7 +176,9 @@ impl AttentionVariant {
                 };
                 self.lanes <= capabilities.invocations
                     && (kept == FEW || capabilities.many_registers())
-                    && PASSES.into_iter().all(|pass| takes(pass).is_some_and(|bytes| bytes <= most.min(limit)))
+                    && PASSES
+                        .into_iter()
+                        .all(|pass| self.block(pass, dim).is_some_and(|block| block.memory <= most.min(limit)))
             }
         };
         capabilities.allows(self.name) && enough
@@ -186,12 +186,7 @@ impl AttentionVariant {
 
     /// Whether there is such a kernel for heads of this width at all.
     pub fn takes(&self, dim: usize) -> bool {
-        match self.kind {
-            Kind::Rows { .. } => true,
-            Kind::Blocks { kept, memory } => {
-                PASSES.into_iter().all(|pass| Block::new(pass, self.budget(kept, memory), dim as u32 / 4).is_some())
-            }
-        }
+        matches!(self.kind, Kind::Rows { .. }) || PASSES.into_iter().all(|pass| self.block(pass, dim).is_some())
     }
 
     /// Whether lanes meet at barriers.
@@ -214,12 +209,18 @@ impl AttentionVariant {
         Planned { variant, rows: self.lanes * queries }
     }
 
-    fn budget(&self, kept: u32, memory: u32) -> Budget {
-        Budget { lanes: self.lanes, kept, memory }
+    /// The block for heads of width `dim`; `None` for the row kernels, and if there is none.
+    fn block(&self, pass: Pass, dim: usize) -> Option<Block> {
+        match self.kind {
+            Kind::Rows { .. } => None,
+            Kind::Blocks { kept, memory } => {
+                Block::new(pass, Budget { lanes: self.lanes, kept, memory }, dim as u32 / 4)
+            }
+        }
     }
 
-    fn by_blocks(&self, pass: Pass, heads: Heads, budget: Budget) -> Planned {
-        let block = Block::new(pass, budget, heads.dim as u32 / 4).expect("takes() has asked");
+    fn by_blocks(&self, pass: Pass, heads: Heads) -> Planned {
+        let block = self.block(pass, heads.dim).expect("takes() has asked");
         let kernel = match pass {
             Pass::Forward => &ATTENTION_BLOCK_FORWARD,
             Pass::BackwardQ => &ATTENTION_BLOCK_BACKWARD_Q,
@@ -237,7 +238,7 @@ impl AttentionVariant {
         };
         match self.kind {
             Kind::Rows { queries, read } => self.by_rows(kernel, heads, (queries, read)),
-            Kind::Blocks { kept, memory } => self.by_blocks(pass, heads, self.budget(kept, memory)),
+            Kind::Blocks { .. } => self.by_blocks(pass, heads),
         }
     }
 
@@ -332,13 +333,10 @@ mod tests {
     /// Blocks take as much workgroup memory as the table of blocks says.
     #[test]
     fn blocks_take_the_memory_that_they_say() {
-        for (spec, budget) in VARIANTS.iter().filter_map(|spec| match spec.kind {
-            Kind::Blocks { kept, memory } => Some((spec, spec.budget(kept, memory))),
-            Kind::Rows { .. } => None,
-        }) {
+        for spec in VARIANTS {
             for dim in [4, 12, 32, 64, 80, 128, 256] {
                 for pass in [Pass::Forward, Pass::BackwardQ, Pass::BackwardKv] {
-                    let Some(block) = Block::new(pass, budget, dim as u32 / 4) else { continue };
+                    let Some(block) = spec.block(pass, dim) else { continue };
                     let kernel = spec.planned(pass, Heads { query: 1, key_value: 1, dim }).variant;
                     let shader = Shader::new(&kernel.text(Form::native(true)).expect("composes")).expect("compiles");
                     assert_eq!(shader.workgroup_bytes(), block.memory, "{kernel}");
