@@ -132,9 +132,11 @@ def crowded(folder, model):
         good(server, "before the crowd")
         wait(lambda: metric(server, "wgpt_connections") <= 1, "connections end with their clients")
         many = [connect(server) for _ in range(60)]
-        # Which ones are refused is known only after all were accepted; it is the last ones.
-        answers = [client.recv(12) for client in many[45:]]
-        check(answers == [b"HTTP/1.1 503"] * 15, f"connections over the limit are turned away: {answers}")
+        # A refused client is told at once; one that was let in is closed without a word, because it asks nothing. Which ones
+        # are refused depends on when the connection of the last question ends, which has a place until then.
+        answers = [client.recv(12) for client in many]
+        refused = answers.count(b"HTTP/1.1 503")
+        check(15 <= refused <= 21 and refused + answers.count(b"") == 60, f"connections over the limit are turned away: {answers}")
         for client in many:
             client.close()
         wait(lambda: healthy(server), "there is room again")

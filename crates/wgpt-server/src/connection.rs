@@ -72,8 +72,9 @@ pub async fn accept(
         let (metrics, draining) = (metrics.clone(), draining.clone());
         tokio::spawn(async move {
             serve(stream, router, limits, draining).await;
-            metrics.connections.fetch_sub(1, Relaxed);
+            // What the metric says is free has been free before.
             drop((place, counted));
+            metrics.connections.fetch_sub(1, Relaxed);
         });
     }
 }
