@@ -8,7 +8,7 @@
 talker.json, beside this script, has the questions by language and intent, and what an acceptable answer looks like: regular
 expressions, given for a language, an intent or a question, of which one of "any", all of "all" and none of "none" must be
 found. An answer that says the same three times over is never acceptable. Nothing may be trained on these questions; none that is in
-data/ word by word is accepted here. Answers are the likeliest, of at most 64 tokens. Needs a built wgpt (target/release/wgpt, or WGPT_BIN).
+data/, or that a template of the demo's questions can make, is accepted here. Answers are the likeliest, of at most 64 tokens. Needs a built wgpt (target/release/wgpt, or WGPT_BIN).
 """
 
 import argparse
@@ -23,6 +23,7 @@ from serving import Server
 
 PATTERNS = ["any", "all", "none"]
 HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 # Three times the same few words, or characters of a script without spaces.
 REPEATED = [r"\b(\w+(?:\W+\w+){1,5})(?:\W+\1\b){2,}", r"([\u4e00-\u9fff，。]{2,12})\1{2,}"]
 
@@ -51,11 +52,31 @@ def words(text):
 
 def taught():
     """The users' messages in the data that models are taught, as words."""
-    for file in (HERE.parents[1] / "data").glob("*.jsonl"):
+    for file in (ROOT / "data").glob("*.jsonl"):
         for line in map(json.loads, file.read_text().splitlines()):
             prompt = line.get("prompt", [])
             messages = line.get("messages") or ([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
             yield from (words(message["content"]) for message in messages if message["role"] == "user")
+
+
+def templates():
+    """What the demo's questions can be, as regular expressions over words with a space between them."""
+    for file in (ROOT / "crates/wgpt-cli/questions").glob("*.json"):
+        for topic in json.loads(file.read_text())["topics"]:
+            values = {name: set(some) for name, some in topic.get("slots", {}).items()}
+            for fact in topic.get("facts", []):
+                for name, value in fact.items():
+                    values.setdefault(name, set()).add(value)
+            for ask in topic["ask"]:
+                parts = re.split(r"\{(\w+)\}", ask)
+                for index, name in enumerate(parts[1::2]):
+                    some = values.get(name)
+                    parts[2 * index + 1] = "(?:" + "|".join(re.escape(" ".join(words(value))) for value in some) + ")" if some else r"\w+"
+                for index in range(0, len(parts), 2):
+                    spaced = [part and " " for part in (re.match(r"\W*", parts[index])[0], re.search(r"\W*$", parts[index])[0])]
+                    middle = re.escape(" ".join(words(parts[index])))
+                    parts[index] = spaced[0] + middle + (spaced[1] if middle else "")
+                yield re.compile("".join(parts).strip())
 
 
 def answers(model, asked):
@@ -79,14 +100,15 @@ def answers(model, asked):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", type=pathlib.Path, default=HERE.parents[1] / "weights/talker.gguf", metavar="MODEL")
+    parser.add_argument("model", nargs="?", type=pathlib.Path, default=ROOT / "weights/talker.gguf", metavar="MODEL")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     asked = list(questions())
-    known = list(taught())
-    if spoilt := [question["prompt"] for question in asked if words(question["prompt"]) in known]:
-        sys.exit(f"these questions are in data/, so they tell nothing: {spoilt}")
+    known, made = list(taught()), list(templates())
+    spoils = lambda said: said in known or any(template.fullmatch(" ".join(said)) for template in made)
+    if spoilt := [question["prompt"] for question in asked if spoils(words(question["prompt"]))]:
+        sys.exit(f"these questions are taught, so they tell nothing: {spoilt}")
     tally = {}
     for question, answer in zip(asked, answers(arguments.model, asked)):
         good = accepted(question, answer)

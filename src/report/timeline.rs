@@ -11,6 +11,18 @@ table.answers td { vertical-align: top; } td.reward { text-align: right; white-s
 @media (prefers-color-scheme: dark) { .low { color: #ff922b; } .high { color: #69db7c; } }
 ";
 
+/// What several runs have in common.
+pub struct Overview {
+    /// Its heading.
+    pub title: String,
+    /// What the figures mean.
+    pub about: String,
+    /// Names and values.
+    pub facts: Vec<(String, String)>,
+    /// Curves over the runs, as SVG.
+    pub curves: String,
+}
+
 /// A run on the page.
 pub struct Chapter {
     /// Its name.
@@ -35,13 +47,16 @@ pub struct Answer {
     pub reward: f32,
 }
 
-/// The page: first the answers side by side, then each run with its curves.
+/// The page: first the overview, then the answers side by side, then each run with its curves.
 ///
 /// # Errors
 /// [`crate::Error::Drawing`] if a curve cannot be drawn.
-pub fn html(title: &str, chapters: &[Chapter]) -> Result<String> {
+pub fn html(title: &str, overview: &Overview, chapters: &[Chapter]) -> Result<String> {
     let answered: Vec<_> = chapters.iter().filter(|chapter| !chapter.answers.is_empty()).collect();
-    let mut body = String::from("<h2>The same questions after each stage</h2>\n");
+    let Overview { title: heading, about, facts, curves } = overview;
+    let (heading, about, facts) = (page::escape(heading), page::escape(about), page::rows(facts));
+    let mut body = format!("<h2>{heading}</h2>\n<p>{about}</p>\n<table>\n{facts}</table>\n{curves}\n");
+    body += "<h2>The same questions after each stage</h2>\n";
     for index in 0..answered.first().map_or(0, |chapter| chapter.answers.len()) {
         body += &format!("<h3>{}</h3>\n<table class=\"answers\">\n", page::escape(&answered[0].answers[index].prompt));
         for (chapter, answer) in answered.iter().filter_map(|chapter| Some((chapter, chapter.answers.get(index)?))) {
@@ -87,7 +102,10 @@ mod tests {
             chapter("sft", json!({ "step": 0, "train_loss": 2.0 }), vec![answer("<script>", -1.0)]),
             chapter("ppo", json!({ "step": 0, "score": 0.5, "kl": 1.0 }), vec![answer("Hello!", 0.5)]),
         ];
-        let text = html("story", &chapters).unwrap();
+        let facts = vec![("gold".into(), "> 60 %".into())];
+        let overview = Overview { title: "Rounds".into(), about: "All.".into(), facts, curves: String::new() };
+        let text = html("story", &overview, &chapters).unwrap();
+        assert!(text.contains("<p>All.</p>") && text.contains("&gt; 60 %"));
         assert!(!text.contains("<script>") && text.contains("&lt;script&gt;") && text.contains("&lt;b&gt;?"));
         assert!(text.contains("low\">-1.00") && text.contains("high\">+0.50"));
         assert_eq!(text.matches("<svg").count(), 2);

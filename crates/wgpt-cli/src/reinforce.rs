@@ -28,7 +28,7 @@ use wgpt::{
             run::{self, Run, Summary},
             settings::{Algorithm, Limits, Settings},
         },
-        reward::RewardModel,
+        reward::Ensemble,
         rlhf::{
             kl::KlController,
             response::{EARLIEST_STOP, MissingStop},
@@ -48,9 +48,14 @@ pub(super) struct Arguments {
     /// Prompts: JSON lines, a JSON list or a Parquet table, or a text whose windows are prompts
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// Judge: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT
+    /// Judge: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT; with
+    /// reward:RUN,RUN,... several reward models judge together
     #[arg(long, value_name = "JUDGE")]
     judge: String,
+    /// How much less an answer is worth about which several reward models disagree: their variance times this is
+    /// subtracted from their mean
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.5)]
+    caution: f32,
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -152,6 +157,16 @@ struct Output {
 }
 
 impl Arguments {
+    /// The reward models that judge, if any do.
+    fn models(&self) -> Option<Vec<PathBuf>> {
+        let models = self.judge.strip_prefix("reward:")?;
+        // A folder's own name may have a comma in it.
+        if Path::new(models).exists() {
+            return Some(vec![models.into()]);
+        }
+        Some(models.split(',').map(PathBuf::from).collect())
+    }
+
     /// The user's settings for a model of this context.
     fn settings(&self, recipe: &Recipe, codec: &TextCodec, context: usize, base: String) -> Result<Settings> {
         let chats = codec.conventions.template.is_some();
@@ -207,7 +222,10 @@ impl Arguments {
                 ..Limits::default()
             },
             base,
-            judge: self.judge.clone(),
+            judge: match self.models().map(|models| models.len()) {
+                Some(2..) => format!("{} with a caution of {}", self.judge, self.caution),
+                _ => self.judge.clone(),
+            },
             ..plain
         };
         settings.validate(context)?;
@@ -233,8 +251,8 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let (source, codec) = (interchange::open(&base)?, TextCodec::open(&base)?);
     let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
     drop(source);
-    let judge = match arguments.judge.strip_prefix("reward:") {
-        Some(model) => Err(Path::new(model)),
+    let judge = match arguments.models() {
+        Some(models) => Err(models),
         None => Ok(judge::open(&arguments.judge)?),
     };
     let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
@@ -253,7 +271,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let gpu = shared.open().await?;
     let judge: Box<dyn Judge> = match judge {
         Ok(judge) => judge,
-        Err(model) => Box::new(Learned(RewardModel::open(&gpu, model)?)),
+        Err(models) => Box::new(Learned(Ensemble::open(&gpu, &models, arguments.caution)?)),
     };
     let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
     let (mut learner, progress) = match state {
@@ -286,8 +304,8 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     shared.result(&output, || words(&output))
 }
 
-/// A reward model as the judge; it reads the whole conversation.
-pub(super) struct Learned(pub RewardModel);
+/// Reward models as the judge; they read the whole conversation.
+pub(super) struct Learned(pub Ensemble);
 
 impl Judge for Learned {
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {

@@ -1,6 +1,9 @@
-//! A trained reward model that judges texts.
+//! Trained reward models that judge texts.
 
-use std::{collections::VecDeque, path::Path};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 use super::{
     reader::Reader,
@@ -151,5 +154,68 @@ impl RewardModel {
             return Err(explained(&self.gpu, &self.model, texts[index], error).await);
         }
         Ok(rewards)
+    }
+}
+
+/// Several reward models as one judge that is careful where they disagree: the mean of their rewards minus `caution`
+/// times the variance (Coste et al. 2024, "Reward Model Ensembles Help Mitigate Overoptimization"). What only one of
+/// them likes is likely to be its mistake. All of them have the scale of their reference texts, so rewards can be
+/// averaged.
+pub struct Ensemble {
+    models: Vec<RewardModel>,
+    caution: f32,
+}
+
+impl Ensemble {
+    /// Loads the reward models in `paths`; with one of them, it is that model.
+    ///
+    /// # Errors
+    /// Same as [`RewardModel::open`]; [`Error::Config`] for no model, or a `caution` that is negative or not a number.
+    pub fn open(gpu: &Gpu, paths: &[PathBuf], caution: f32) -> Result<Self> {
+        if paths.is_empty() || !(caution >= 0.0 && caution.is_finite()) {
+            let reason =
+                format!("{} reward models with a caution of {caution}: one or more, and 0 or more", paths.len());
+            return Err(Error::Config(reason));
+        }
+        let models = paths.iter().map(|path| RewardModel::open(gpu, path)).collect::<Result<_>>()?;
+        Ok(Self { models, caution })
+    }
+
+    /// The reward of each answer to its prompt, in their order.
+    ///
+    /// # Errors
+    /// Same as [`RewardModel::score`].
+    pub async fn score(&self, texts: &[(Vec<Message>, String)]) -> Result<Vec<f32>> {
+        let mut rewards = Vec::with_capacity(self.models.len());
+        for model in &self.models {
+            rewards.push(model.score(texts).await?);
+        }
+        Ok(cautious(&rewards, self.caution))
+    }
+}
+
+/// Mean minus `caution` times variance over `rewards[model][text]`, for each text.
+fn cautious(rewards: &[Vec<f32>], caution: f32) -> Vec<f32> {
+    let models = rewards.len() as f32;
+    let texts = rewards.first().map_or(0, Vec::len);
+    let mean = |of: &dyn Fn(f32) -> f32, text: usize| rewards.iter().map(|model| of(model[text])).sum::<f32>() / models;
+    let one = |text| {
+        let middle = mean(&|reward| reward, text);
+        middle - caution * mean(&|reward| (reward - middle).powi(2), text)
+    };
+    (0..texts).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_models_disagree_about_is_worth_less() {
+        let rewards = [vec![1.0, 3.0, -1.0], vec![1.0, -1.0, -2.0]];
+        assert_eq!(cautious(&rewards, 0.0), [1.0, 1.0, -1.5]);
+        assert_eq!(cautious(&rewards, 0.5), [1.0, -1.0, -1.625]);
+        assert_eq!(cautious(&rewards[..1], 2.0), rewards[0]);
+        assert_eq!(cautious(&[], 1.0), [0.0; 0]);
     }
 }

@@ -14,7 +14,7 @@ mod task;
 
 pub use data::{Comparison, Data, Label};
 pub use evaluation::Evaluation;
-pub use judge::{RewardModel, rewards};
+pub use judge::{Ensemble, RewardModel, rewards};
 pub use reader::Reader;
 pub use recipe::{Objective, Recipe};
 pub use task::{Normalised, Reward};

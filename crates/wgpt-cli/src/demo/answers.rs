@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::questions::Question;
 use wgpt::{
     Result,
     gpu::Gpu,
@@ -27,10 +28,8 @@ pub(super) struct Drawn {
 
 /// An answer that can be scored.
 pub(super) struct ScorableAnswer<'a> {
-    pub prompt: &'a str,
+    pub question: &'a Question,
     pub answer: &'a str,
-    /// The answer that people gave.
-    pub expected: &'a str,
 }
 
 /// Samples one answer of the model at `path` to each of `prompts`, using `codec`.
@@ -65,6 +64,8 @@ pub(super) async fn draw(
 
 /// The rewards of answers.
 pub(super) async fn rewards(judge: &RewardModel, said: &[ScorableAnswer<'_>]) -> Result<Vec<f32>> {
-    let text = |said: &ScorableAnswer<'_>| (vec![Message::new("user", said.prompt)], said.answer.to_string());
+    let text = |said: &ScorableAnswer<'_>| {
+        (vec![Message::new("user", said.question.prompt.as_str())], said.answer.to_string())
+    };
     judge.score(&said.iter().map(text).collect::<Vec<_>>()).await
 }

@@ -1,6 +1,8 @@
 //! `wgpt demo`
 
 mod answers;
+mod gold;
+mod questions;
 mod ratings;
 mod recipe;
 mod stages;
@@ -15,32 +17,38 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::{answers::ScorableAnswer, recipe::Recipe, stages::DemoRun};
+use self::{answers::ScorableAnswer, gold::Gold, recipe::Recipe, stages::DemoRun};
 use super::{Shared, output, training};
 use wgpt::{
     Error, Result,
     io::{atomic, metrics},
-    report::timeline,
+    report::{
+        panels::{self, Panel},
+        timeline::{self, Overview},
+    },
 };
 
 /// Run the whole pipeline: a model learns to write, to chat, and to chat the way people prefer
 #[derive(Debug, Args)]
-#[command(after_help = "Six stages, on texts that come with the program:
+#[command(after_help = "Eight stages, on texts that come with the program:
   pretrain   a tokenizer, then a GPT that learns to write from plays of Shakespeare
-  sft        it learns to answer, from conversations half of which are deliberately poor
+  sft        it learns to answer everyday questions, from conversations in which two of five answers are poor
   reward     a reward model learns from ratings which answers people prefer
   ppo        the chat model is trained against the reward model
   reward2    ratings of the better model's answers make a better reward model
   ppo2       and the chat model is trained against that one
-At the end the same prompts are shown with the answers after each stage, all scored by the last reward model (0 and 1 are
-mean and standard deviation of the answers after sft), and report.html has the curves. With --rate you rate the answers.
+  reward3, ppo3    once more
+After each stage the same questions are asked, in words that no stage has trained on. The gold score is the share of them that is
+answered as it should be, by a judge that no model sees. At the end some answers are shown, all scored by the last reward model
+(0 and 1 are mean and standard deviation of the answers after sft), and report.html has the curves. With --rate you rate the
+answers.
 Ctrl-C stops after a step; --resume continues from there.
 
 Examples:
   wgpt demo
   wgpt demo --rate 20
   wgpt demo --long --out runs/talker
-  wgpt chat runs/demo/ppo2")]
+  wgpt chat runs/demo/ppo3")]
 pub(crate) struct Arguments {
     /// Folder of the runs
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
@@ -53,7 +61,7 @@ pub(crate) struct Arguments {
     long: bool,
     /// Cut every stage's steps down if the whole would take longer than this on the adapter, but not below three
     /// tenths; measured when the demo begins
-    #[arg(long, value_name = "MINUTES", default_value_t = 5.0, conflicts_with = "long", allow_negative_numbers = true)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 7.0, conflicts_with = "long", allow_negative_numbers = true)]
     minutes: f64,
     /// For tests: runs everything without learning anything
     #[arg(long, hide = true)]
@@ -82,9 +90,12 @@ struct StageResult {
     /// KL in nats per answer from the stage's initial policy, over the last quarter of its steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     kl: Option<f64>,
-    /// Share of the answers that equal, word for word, those that people gave.
+    /// Share of the answers that equal, word for word, one that was taught.
     #[serde(skip_serializing_if = "Option::is_none")]
     as_taught: Option<f64>,
+    /// Share of acceptable answers to held-out questions, from fine-tuning on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gold: Option<Gold>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     samples: Vec<Sample>,
     /// All answers after the stage, kept until the last reward model has scored them.
@@ -106,10 +117,16 @@ struct Output<'a> {
     report: String,
     model: String,
     stages: &'a [StageResult],
+    /// Gain in gold score from the first round to the last, over the same questions.
+    gain: Option<Gold>,
 }
 
 /// The stages in order.
-pub(super) const STAGES: [&str; 6] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2"];
+pub(super) const STAGES: [&str; 8] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2", "reward3", "ppo3"];
+
+/// The last stage's model is the result, and the last reward model scores all answers.
+const RESULT: &str = "ppo3";
+const JUDGE: &str = "reward3";
 
 /// The record of the stages that are done, in the demo's folder.
 const RECORD: &str = "story.json";
@@ -153,6 +170,9 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         };
         if !stage.starts_with("reward") {
             done.answers = story.answers(stage).await?;
+            // A model that only writes plays answers nothing.
+            let talks = *stage != "pretrain";
+            done.gold = talks.then(|| Gold::of(&story.gold(&done.answers), arguments.seed)).flatten();
         }
         (done.stage, done.seconds) = (stage.to_string(), begun.elapsed().as_secs_f64());
         told.push(done);
@@ -163,18 +183,22 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.close(&gpu)?;
     let report = out.join(REPORT);
     let chapters = told.iter().map(|told| chapter(&story, told)).collect::<Result<Vec<_>>>()?;
-    atomic::write(&report, timeline::html("wgpt demo: from letters to manners", &chapters)?.as_bytes())?;
-    let model = out.join("ppo2").display().to_string();
+    let page = timeline::html("wgpt demo: from letters to manners", &overview(&told)?, &chapters)?;
+    atomic::write(&report, page.as_bytes())?;
+    let model = out.join(RESULT).display().to_string();
+    let scores = |name| told.iter().find(|stage| stage.stage == name).map(|stage| story.gold(&stage.answers));
+    let gain = scores("ppo").zip(scores(RESULT)).and_then(|(first, last)| Gold::gain(&first, &last, arguments.seed));
     for stage in &mut told {
         stage.answers.clear();
     }
     // Includes the time before a --resume.
     let seconds = clock.elapsed().as_secs_f64().max(told.iter().map(|told| told.seconds).sum());
-    let output = Output { seconds, report: report.display().to_string(), model: model.clone(), stages: &told };
+    let output = Output { seconds, report: report.display().to_string(), model: model.clone(), stages: &told, gain };
     shared.result(&output, || {
         format!(
-            "{}\n{:.0} seconds; the curves are in {}\ntry: wgpt chat {model}",
+            "{}\n{}{:.0} seconds; the curves are in {}\ntry: wgpt chat {model}",
             words(&told),
+            gain.map_or(String::new(), |gain| format!("gold score, last round minus first: {}\n", gain.words())),
             seconds,
             report.display()
         )
@@ -220,21 +244,52 @@ fn save(record: &Path, arguments: &Arguments, recipe: &Recipe, told: &[StageResu
 
 /// Scores all answers of all stages with the last reward model.
 async fn judge(story: &DemoRun<'_>, told: &mut [StageResult]) -> Result<()> {
-    let judge = story.reward_model("reward2")?;
+    let judge = story.reward_model(JUDGE)?;
     for stage in told.iter_mut().filter(|stage| !stage.answers.is_empty()) {
         let said: Vec<ScorableAnswer<'_>> = story.said(&stage.answers).collect();
         let rewards = answers::rewards(&judge, &said).await?;
         stage.reward = Some(rewards.iter().map(|reward| f64::from(*reward)).sum::<f64>() / rewards.len().max(1) as f64);
-        let right = said.iter().filter(|said| said.answer.trim() == said.expected).count();
+        let right = said.iter().filter(|said| said.answer == said.question.answer).count();
         stage.as_taught = Some(right as f64 / said.len().max(1) as f64);
         let sample = |(said, reward): (&ScorableAnswer<'_>, &f32)| Sample {
-            prompt: said.prompt.to_string(),
-            answer: said.answer.trim().to_string(),
+            prompt: said.question.prompt.clone(),
+            answer: said.answer.to_string(),
             reward: *reward,
         };
         stage.samples = said.iter().zip(&rewards).take(story.recipe.shown).map(sample).collect();
     }
     Ok(())
+}
+
+/// The figures of all rounds as a table and as curves.
+fn overview(told: &[StageResult]) -> Result<Overview> {
+    let talking: Vec<_> = told.iter().filter(|stage| stage.gold.is_some()).collect();
+    let mut facts = Vec::new();
+    let mut lines = Vec::new();
+    let mut kl = 0.0;
+    for (round, stage) in talking.iter().enumerate() {
+        let judge = told.iter().take_while(|other| other.stage != stage.stage).last();
+        let accuracy = judge.and_then(|judge| judge.accuracy);
+        kl += stage.kl.unwrap_or_default();
+        let gold = stage.gold.map(|gold| gold.mean);
+        lines.push(json!({ "step": round, "gold": gold, "reward": stage.reward, "kl": kl, "accuracy": accuracy }));
+        let reward = stage.reward.map_or(String::new(), |reward| format!(", reward {reward:+.2}"));
+        let gold = stage.gold.map_or(String::new(), |gold| gold.words());
+        facts.push((stage.stage.clone(), format!("gold score {gold}{reward}")));
+    }
+    let panel = |key, title| Panel { key, title, mark: None };
+    let curves = panels::draw(
+        &lines,
+        &[
+            panel("gold", "gold score on held-out questions"),
+            panel("reward", "reward by the last reward model"),
+            panel("kl", "KL of all rounds together (nats per answer)"),
+            panel("accuracy", "held-out accuracy of the round's reward model"),
+        ],
+    )?;
+    let about = "0 is fine-tuning, then one step for each round. The gold score is the share of acceptable answers to questions \
+                 in words that no stage trained on; in brackets its 95 % interval.";
+    Ok(Overview { title: "Round after round".into(), about: about.into(), facts, curves })
 }
 
 /// A stage's chapter in the report.
@@ -244,6 +299,7 @@ fn chapter(story: &DemoRun<'_>, told: &StageResult) -> Result<timeline::Chapter>
     fact("validation loss", told.val_loss.map(|loss| format!("{loss:.3}")));
     fact("held-out accuracy", told.accuracy.map(|share| format!("{:.1} %", 100.0 * share)));
     fact("reward", told.reward.map(|reward| format!("{reward:+.2}")));
+    fact("gold score", told.gold.map(|gold| gold.words()));
     fact("answered as taught", told.as_taught.map(|share| format!("{:.0} %", 100.0 * share)));
     fact("KL", told.kl.map(|kl| format!("{kl:.2} nats per answer")));
     fact("time", Some(format!("{:.0} s", told.seconds)));
@@ -264,14 +320,14 @@ const WIDTH: usize = 76;
 fn words(told: &[StageResult]) -> String {
     let number = |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
     let share = |value: Option<f64>| value.map_or(String::new(), |value| format!("{:.0} %", 100.0 * value));
-    let head = ["stage", "val loss", "accuracy", "reward", "as taught", "KL", "seconds"];
+    let head = ["stage", "val loss", "accuracy", "reward", "gold", "as taught", "KL", "seconds"];
     let mut lines = vec![row(head.map(String::from))];
     for stage in told {
-        let StageResult { val_loss, accuracy, reward, as_taught, kl, seconds, .. } = stage;
+        let StageResult { val_loss, accuracy, reward, gold, as_taught, kl, seconds, .. } = stage;
         let reward = reward.map_or(String::new(), |reward| format!("{reward:+.2}"));
-        let cells = [number(*val_loss, 3), share(*accuracy), reward, share(*as_taught), number(*kl, 2)];
-        let [a, b, c, d, e] = cells;
-        lines.push(row([stage.stage.clone(), a, b, c, d, e, format!("{seconds:.0}")]));
+        let gold = share(gold.map(|gold| gold.mean));
+        let [a, b, d, e] = [number(*val_loss, 3), share(*accuracy), share(*as_taught), number(*kl, 2)];
+        lines.push(row([stage.stage.clone(), a, b, reward, gold, d, e, format!("{seconds:.0}")]));
     }
     let answered: Vec<_> = told.iter().filter(|stage| !stage.samples.is_empty()).collect();
     for index in 0..answered.first().map_or(0, |stage| stage.samples.len()) {
@@ -285,7 +341,7 @@ fn words(told: &[StageResult]) -> String {
     lines.join("\n")
 }
 
-fn row(cells: [String; 7]) -> String {
+fn row(cells: [String; 8]) -> String {
     let [stage, others @ ..] = cells;
     let others: String = others.iter().map(|cell| format!("{cell:>11}")).collect();
     format!("{stage:<9}{others}").trim_end().to_string()

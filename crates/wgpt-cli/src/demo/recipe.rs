@@ -2,11 +2,40 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Number of rounds of ratings and PPO.
+pub(super) const ROUNDS: usize = 3;
+
+/// The topics of the short demo, which a small model learns in a minute or two.
+const TOPICS: [&str; 12] = [
+    "greeting",
+    "farewell",
+    "thanks",
+    "how_are_you",
+    "identity",
+    "comfort",
+    "congratulate",
+    "refusal",
+    "capital",
+    "opposite",
+    "superlative",
+    "colours",
+];
+
 /// Sizes, steps and rates of all stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Recipe {
-    /// Number of prompts, each with a good and a poor answer.
+    /// Number of languages: English, then Chinese.
+    pub languages: usize,
+    /// The topics, all if none; and the most facts that are taught of each, all if none.
+    pub topics: Vec<String>,
+    pub facts: Option<usize>,
+    /// Number of conversations for fine-tuning, the most questions in one, and the share of poor answers.
+    pub conversations: usize,
+    pub turns: usize,
+    pub poor: f64,
+    /// Number of questions for PPO, and of those whose answers are rated in each round.
     pub prompts: usize,
+    pub rated: usize,
     /// Size of the vocabulary.
     pub vocabulary: usize,
     pub layers: usize,
@@ -26,10 +55,11 @@ pub(super) struct Recipe {
     pub reward_batch: usize,
     pub reward_epochs: usize,
     pub reward_lr: f32,
-    /// Answers per step, and number of steps in both rounds.
+    /// Answers per step, passes over them, and number of steps in each round.
     pub ppo_batch: usize,
-    pub ppo_steps: [u64; 2],
-    pub ppo_lr: [f32; 2],
+    pub ppo_epochs: usize,
+    pub ppo_steps: [u64; ROUNDS],
+    pub ppo_lr: [f32; ROUNDS],
     /// Initial coefficient of the KL penalty.
     pub beta: f64,
     /// Target KL in nats per answer.
@@ -39,39 +69,47 @@ pub(super) struct Recipe {
     pub max_tokens: usize,
     /// Sampling temperature everywhere.
     pub temperature: f32,
-    /// Number of prompts that are answered after each stage, and how many of them are shown.
+    /// Number of held-out questions that are asked after each stage, and how many of them are shown.
     pub asked: usize,
     pub shown: usize,
 }
 
 impl Recipe {
-    /// Three to five minutes on two cores without a GPU; cut down where it would take longer.
+    /// Four to six minutes on two cores without a GPU; cut down where it would take longer.
     pub fn short() -> Self {
         Self {
-            prompts: 64,
+            languages: 1,
+            topics: TOPICS.map(String::from).to_vec(),
+            facts: Some(4),
+            conversations: 16_000,
+            turns: 1,
+            poor: 0.4,
+            prompts: 3072,
+            rated: 1024,
             vocabulary: 1024,
-            layers: 4,
+            layers: 2,
             heads: 4,
             width: 128,
             context: 96,
             batch: 8,
-            pretrain_steps: 200,
+            pretrain_steps: 150,
             pretrain_lr: 3e-3,
-            sft_epochs: 44,
-            sft_lr: 3e-3,
+            sft_epochs: 1,
+            sft_lr: 2.5e-3,
             dropout: 0.0,
             reward_batch: 16,
-            reward_epochs: 3,
-            reward_lr: 5e-4,
-            ppo_batch: 48,
-            ppo_steps: [24, 16],
-            ppo_lr: [3e-4, 1e-4],
-            beta: 0.2,
+            reward_epochs: 2,
+            reward_lr: 8e-4,
+            ppo_batch: 96,
+            ppo_epochs: 4,
+            ppo_steps: [8, 12, 18],
+            ppo_lr: [2e-4, 2e-4, 3e-4],
+            beta: 0.1,
             target_kl: 6.0,
-            prompt_tokens: 32,
-            max_tokens: 24,
+            prompt_tokens: 40,
+            max_tokens: 32,
             temperature: 0.8,
-            asked: 64,
+            asked: 768,
             shown: 6,
         }
     }
@@ -81,7 +119,7 @@ impl Recipe {
         let cut = |steps: u64| ((steps as f64 * share).round() as u64).max(1);
         Self {
             pretrain_steps: cut(self.pretrain_steps),
-            sft_epochs: cut(self.sft_epochs as u64) as usize,
+            conversations: cut(self.conversations as u64) as usize,
             ppo_steps: self.ppo_steps.map(cut),
             ..self.clone()
         }
@@ -89,45 +127,53 @@ impl Recipe {
 
     /// Whether only the numbers of steps differ from those of `whole`.
     pub fn is_cut_from(&self, whole: &Self) -> bool {
-        let Self { pretrain_steps, sft_epochs, ppo_steps, .. } = *self;
-        *self == Self { pretrain_steps, sft_epochs, ppo_steps, ..whole.clone() }
+        let Self { pretrain_steps, conversations, ppo_steps, .. } = *self;
+        *self == Self { pretrain_steps, conversations, ppo_steps, ..whole.clone() }
     }
 
     /// Takes seconds and learns nothing, for tests.
     pub fn smallest() -> Self {
         Self {
+            conversations: 40,
             prompts: 12,
+            rated: 4,
             vocabulary: 300,
             layers: 1,
             heads: 2,
             width: 16,
-            context: 128,
+            context: 160,
             batch: 2,
             pretrain_steps: 2,
-            sft_epochs: 1,
             ppo_batch: 4,
-            ppo_steps: [1, 1],
-            reward_epochs: 1,
+            ppo_steps: [1; ROUNDS],
             prompt_tokens: 80,
-            max_tokens: 48,
+            max_tokens: 64,
             asked: 4,
             shown: 2,
             ..Self::short()
         }
     }
 
-    /// The recipe of the model in `weights/`: about fifteen minutes on two cores without a GPU.
+    /// The recipe of the model in `weights/`: about twenty-five minutes on two cores without a GPU.
     pub fn long() -> Self {
         Self {
-            prompts: 1000,
-            heads: 5,
-            width: 160,
-            pretrain_steps: 600,
+            languages: 2,
+            topics: Vec::new(),
+            facts: None,
+            conversations: 60_000,
+            turns: 3,
+            poor: 0.25,
+            vocabulary: 4096,
+            layers: 4,
+            heads: 6,
+            width: 192,
+            context: 256,
+            pretrain_steps: 100,
             pretrain_lr: 2e-3,
-            sft_epochs: 50,
             sft_lr: 2e-3,
-            ppo_batch: 64,
-            ppo_steps: [50, 30],
+            ppo_steps: [20; ROUNDS],
+            max_tokens: 48,
+            prompt_tokens: 48,
             ..Self::short()
         }
     }
@@ -135,13 +181,13 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
-    use super::Recipe;
+    use super::*;
 
     #[test]
     fn a_demo_cut_down_is_the_same_demo() {
-        let cut = Recipe::short().cut(0.3);
-        assert_eq!((cut.pretrain_steps, cut.sft_epochs, cut.ppo_steps), (60, 13, [7, 5]));
+        let cut = Recipe::short().cut(0.5);
+        assert_eq!((cut.pretrain_steps, cut.conversations, cut.ppo_steps), (75, 8_000, [4, 6, 9]));
         assert!(cut.is_cut_from(&Recipe::short()) && !cut.is_cut_from(&Recipe::long()));
-        assert_eq!(Recipe::smallest().cut(0.1).ppo_steps, [1, 1]);
+        assert_eq!(Recipe::smallest().cut(0.1).ppo_steps, [1; ROUNDS]);
     }
 }

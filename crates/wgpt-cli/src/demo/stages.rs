@@ -1,6 +1,7 @@
 //! The stages of the demo, each equivalent to the command of the same name.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -9,9 +10,10 @@ use super::{
     super::{Shared, output, pretrain, reinforce, training},
     StageResult,
     answers::{self, Drawn, ScorableAnswer},
+    questions::{self, Question, Questions, Wording},
     ratings,
-    recipe::Recipe,
-    texts::{self, Preference},
+    recipe::{ROUNDS, Recipe},
+    texts,
 };
 use wgpt::{
     Result,
@@ -33,7 +35,7 @@ use wgpt::{
             settings::{self as ppo, Algorithm},
         },
         pretrain::Pretrain,
-        reward::{self, Data, Reader, Reward, RewardModel},
+        reward::{self, Data, Ensemble, Reader, Reward, RewardModel},
         rlhf::{kl::KlController, response::MissingStop},
         settings::Common,
         sft::{self, Sft},
@@ -46,14 +48,57 @@ use wgpt::{
 /// The random stream of the answers after each stage.
 const ANSWERS: u64 = u64::from_le_bytes(*b"demo ans");
 
+/// Random streams of the questions that are rated and trained on, and of those that are held out.
+const TRAINED: u64 = u64::from_le_bytes(*b"demo tra");
+const HELD_OUT: u64 = u64::from_le_bytes(*b"demo hel");
+
 /// How many times as long as a step of pretraining the whole demo takes, with everything that is not a step.
-const STEPS: f64 = 1300.0;
+const STEPS: f64 = 3000.0;
 
 /// The smallest share of the steps with which answers still improve.
 const LEAST: f64 = 0.3;
 
 /// Maximum number of tokens of the words around a prompt.
 const ROLES: usize = 16;
+
+/// One of the rounds of ratings and PPO, from 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Round(usize);
+
+impl Round {
+    /// The round that a stage belongs to.
+    fn of(stage: &str) -> Self {
+        let number = stage.trim_start_matches(char::is_alphabetic);
+        Self(number.parse::<usize>().map_or(0, |number| number - 1).min(ROUNDS - 1))
+    }
+
+    pub fn index(self) -> usize {
+        self.0
+    }
+
+    pub fn before(self) -> Option<Self> {
+        self.0.checked_sub(1).map(Self)
+    }
+
+    /// The stage that trains its reward model.
+    pub fn reward(self) -> String {
+        self.named("reward")
+    }
+
+    /// The stage that trains its policy.
+    pub fn ppo(self) -> String {
+        self.named("ppo")
+    }
+
+    /// The stage whose policy it starts from.
+    fn base(self) -> String {
+        self.before().map_or("sft".to_string(), Self::ppo)
+    }
+
+    fn named(self, stage: &str) -> String {
+        if self.0 == 0 { stage.to_string() } else { format!("{stage}{}", self.0 + 1) }
+    }
+}
 
 /// The state shared by all stages.
 pub(super) struct DemoRun<'a> {
@@ -65,7 +110,11 @@ pub(super) struct DemoRun<'a> {
     rate: Option<usize>,
     /// The codec of the model after fine-tuning.
     codec: TextCodec,
-    preferences: Vec<Preference>,
+    pub questions: Questions,
+    /// The questions of PPO, some of whose answers are rated.
+    taught: Vec<Question>,
+    /// Questions in words that no stage trains on.
+    held_out: Vec<Question>,
     stop: Arc<AtomicBool>,
 }
 
@@ -79,15 +128,21 @@ impl<'a> DemoRun<'a> {
         rate: Option<usize>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
-        let plain = TextCodec::plain(texts::tokenizer(recipe.vocabulary)?);
+        let questions = Questions::new(recipe.languages, &recipe.topics, recipe.facts, seed)?;
+        let plain = TextCodec::plain(texts::tokenizer(&questions, recipe.vocabulary)?);
         let codec = TextCodec { conventions: plain.conventions.taught(&plain.tokenizer)?, ..plain };
         // Answers that would be cut off are left out, because they could never get a good reward.
         let fits = |text: &str, most: usize| codec.tokenizer.encode(text).is_ok_and(|ids| ids.len() < most);
-        let asks = |prompt: &str| fits(prompt, recipe.prompt_tokens.saturating_sub(ROLES));
-        let mut preferences = texts::preferences()?;
-        preferences.retain(|found| asks(&found.prompt) && fits(&found.chosen, recipe.max_tokens));
-        preferences.truncate(recipe.prompts);
-        Ok(Self { shared, gpu, recipe, out: out.to_path_buf(), seed, rate, codec, preferences, stop })
+        let both = |question: &Question| {
+            fits(&question.prompt, recipe.prompt_tokens.saturating_sub(ROLES))
+                && fits(&question.answer, recipe.max_tokens)
+        };
+        let mut known = HashSet::new();
+        let mut some =
+            |wording, stream, count| questions::different(&questions, wording, stream, count, &mut known, both);
+        let held_out = some(Wording::HeldOut, HELD_OUT, recipe.asked);
+        let taught = some(Wording::Taught, TRAINED, recipe.prompts);
+        Ok(Self { shared, gpu, recipe, out: out.to_path_buf(), seed, rate, codec, questions, taught, held_out, stop })
     }
 
     /// The folder of a stage's run.
@@ -99,14 +154,16 @@ impl<'a> DemoRun<'a> {
     pub fn introduce(&self, stage: &str) -> &'static str {
         match (stage, self.rate) {
             ("pretrain", _) => "pretraining: it learns to write, from plays of Shakespeare",
-            ("sft", _) => "fine-tuning: it learns to answer, from conversations of which half have bad manners",
+            ("sft", _) => "fine-tuning: it learns to answer, from conversations in which two of five answers are poor",
             ("reward", None) => {
-                "reward model: which of two answers people prefer, from the ratings that come with the program"
+                "reward model: which of two answers people prefer, from ratings that come with the program"
             }
             ("reward", Some(_)) => "reward model: which of two answers you prefer",
             ("ppo", _) => "PPO: answers that the reward model likes become more likely",
             ("reward2", None) => "second round: ratings of the new answers make a better reward model",
             ("reward2", Some(_)) => "second round: you rate the new answers",
+            ("reward3", None) => "third round: ratings of the answers of the second",
+            ("reward3", Some(_)) => "third round: you rate the answers of the second",
             _ => "PPO with the better reward model",
         }
     }
@@ -116,16 +173,14 @@ impl<'a> DemoRun<'a> {
         match stage {
             "pretrain" => self.pretrain().await,
             "sft" => self.sft().await,
-            "reward" => self.reward(stage, None, &["pretrain", "sft"]).await,
-            "ppo" => self.ppo(stage, "sft", "reward", 0).await,
-            "reward2" => self.reward(stage, Some("reward"), &["ppo"]).await,
-            _ => self.ppo(stage, "ppo", "reward2", 1).await,
+            _ if stage.starts_with("reward") => self.reward(Round::of(stage)).await,
+            _ => self.ppo(Round::of(stage)).await,
         }
     }
 
-    /// One answer to each of the prompts that are asked after every stage.
+    /// One answer to each of the held-out questions.
     pub async fn answers(&self, stage: &str) -> Result<Vec<String>> {
-        let prompts: Vec<_> = self.asked().map(|preference| preference.prompt.as_str()).collect();
+        let prompts: Vec<_> = self.held_out.iter().map(|question| question.prompt.as_str()).collect();
         self.draw(stage, &prompts, ANSWERS).await
     }
 
@@ -139,21 +194,19 @@ impl<'a> DemoRun<'a> {
         found
     }
 
-    /// The answers of a stage, with their prompts and the answers that people gave.
+    /// The answers of a stage to the held-out questions.
     pub fn said<'b>(&'b self, answers: &'b [String]) -> impl Iterator<Item = ScorableAnswer<'b>> {
-        self.asked().zip(answers).map(|(asked, answer)| ScorableAnswer {
-            prompt: &asked.prompt,
-            answer,
-            expected: &asked.chosen,
-        })
+        let said = |(question, answer)| ScorableAnswer { question, answer: str::trim(answer) };
+        self.held_out.iter().zip(answers.iter().map(String::as_str)).map(said)
+    }
+
+    /// 1 for each acceptable answer to a held-out question, 0 for each other one.
+    pub fn gold(&self, answers: &[String]) -> Vec<f64> {
+        self.said(answers).map(|said| f64::from(self.questions.accepts(said.question, said.answer))).collect()
     }
 
     pub fn reward_model(&self, stage: &str) -> Result<RewardModel> {
         RewardModel::open(self.gpu, &self.folder(stage))
-    }
-
-    fn asked(&self) -> impl Iterator<Item = &Preference> {
-        self.preferences.iter().take(self.recipe.asked)
     }
 
     fn drawn(&self, stream: u64) -> Drawn {
@@ -219,7 +272,8 @@ impl<'a> DemoRun<'a> {
     async fn sft(&self) -> Result<Option<StageResult>> {
         let (recipe, out) = (&self.recipe, self.folder("sft"));
         let path = self.out.join("chats.jsonl");
-        atomic::write(&path, texts::conversations(&self.preferences).as_bytes())?;
+        let talk = texts::conversations(&self.questions, recipe.conversations, recipe.turns, recipe.poor, self.seed);
+        atomic::write(&path, talk.as_bytes())?;
         let base = self.folder("pretrain");
         let settings = Settings::fine_tuning(interchange::open(&base)?.config().clone(), None);
         let common = Common { seed: self.seed, ..settings.common };
@@ -241,14 +295,16 @@ impl<'a> DemoRun<'a> {
         Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, ..StageResult::default() }))
     }
 
-    /// A reward model on top of the fine-tuned model, trained on the ratings available so far.
-    async fn reward(&self, stage: &str, earlier: Option<&str>, policies: &[&str]) -> Result<Option<StageResult>> {
-        let (recipe, out, base) = (&self.recipe, self.folder(stage), self.folder("sft"));
+    /// A reward model on top of the fine-tuned model in the first round, later one that goes on from the round before. It is
+    /// trained on the ratings of the round.
+    async fn reward(&self, round: Round) -> Result<Option<StageResult>> {
+        let (recipe, out) = (&self.recipe, self.folder(&round.reward()));
+        let base = self.folder(&round.before().map_or("sft".to_string(), Round::reward));
         let config = interchange::open(&base)?.config().clone();
         let reader = Reader::new(&self.codec, config.context)?;
         let store = match self.rate {
-            Some(pairs) => ratings::ask(self, stage, policies[policies.len() - 1], pairs).await?,
-            None => ratings::shipped(self, (stage, earlier), policies).await?,
+            Some(pairs) => ratings::ask(self, round, &round.base(), pairs).await?,
+            None => ratings::shipped(self, round, &round.base()).await?,
         };
         let data = Data::load(&store, None, &reader, |_, _| ())?;
         let objective = data.objective;
@@ -263,19 +319,23 @@ impl<'a> DemoRun<'a> {
             ..base_settings
         };
         // All rewards are on one scale: that of the fine-tuned model's answers before any were rated.
-        let talked = self.draw("sft", &self.prompts(), ANSWERS).await?;
-        let read = |(preference, answer): (&Preference, &String)| {
-            let messages = [wgpt::text::Message::new("user", preference.prompt.as_str())];
-            Some(reader.read(&messages, answer).ok()?.ids)
+        let asked = self.rated(Round(0));
+        let prompts: Vec<_> = asked.iter().map(|question| question.prompt.as_str()).collect();
+        let talked = self.draw("sft", &prompts, ANSWERS).await?;
+        let read = |(prompt, answer): (&&str, &String)| {
+            Some(reader.read(&[wgpt::text::Message::new("user", *prompt)], answer).ok()?.ids)
         };
-        let reference: Vec<_> = self.preferences.iter().zip(&talked).filter_map(read).collect();
+        let reference: Vec<_> = prompts.iter().zip(&talked).filter_map(read).collect();
         let task = Reward::new(data.comparisons, &settings, learned, Some(reference))?;
         let steps = task.steps(&settings);
         let schedule = Schedule { lr: recipe.reward_lr, steps, ..settings.schedule };
         let settings = Settings { schedule, val_every: steps.div_ceil(2).max(1), ..settings };
         let fresh = || {
             let model = load::tunable(self.gpu, &base, None, self.seed, |_, _| ())?;
-            let head = ScalarHead::new(self.gpu, config.width, Start::Normal(self.seed))?;
+            let head = match round.before() {
+                None => ScalarHead::new(self.gpu, config.width, Start::Normal(self.seed))?,
+                Some(_) => RewardModel::open(self.gpu, &base)?.head().clone(),
+            };
             Trainer::with_head(self.gpu, model, Some(head), &settings)
         };
         let trainer = self.trainer(&out, &settings, fresh)?;
@@ -284,16 +344,17 @@ impl<'a> DemoRun<'a> {
         Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, accuracy, ..StageResult::default() }))
     }
 
-    async fn ppo(&self, stage: &str, base: &str, judge: &str, round: usize) -> Result<Option<StageResult>> {
-        let (recipe, out) = (&self.recipe, self.folder(stage));
-        let base = checkpoint::resolve(&self.folder(base))?;
-        let asked = texts::asking(self.prompts().iter());
+    async fn ppo(&self, round: Round) -> Result<Option<StageResult>> {
+        let (recipe, out, judge) = (&self.recipe, self.folder(&round.ppo()), round.reward());
+        let base = checkpoint::resolve(&self.folder(&round.base()))?;
+        let asked = texts::asking(self.prompts().into_iter());
         let prompts = Prompts::listed(DataFile::of_lines(&asked), &self.codec, recipe.prompt_tokens, self.seed)?;
         let plain = ppo::Settings::recipe(Algorithm::PPO);
         let settings = ppo::Settings {
-            steps: recipe.ppo_steps[round],
+            steps: recipe.ppo_steps[round.index()],
             batch: recipe.ppo_batch,
-            lr: recipe.ppo_lr[round],
+            epochs: recipe.ppo_epochs,
+            lr: recipe.ppo_lr[round.index()],
             temperature: recipe.temperature,
             prompt_tokens: prompts.longest(),
             max_tokens: recipe.max_tokens,
@@ -302,10 +363,10 @@ impl<'a> DemoRun<'a> {
             controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: 2000.0 },
             // The reward model already uses the scale of the first fine-tuned model.
             normalise: 0,
-            common: Common { seed: self.seed + round as u64, ..plain.common },
+            common: Common { seed: self.seed + round.index() as u64, ..plain.common },
             limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
             base: adapter::fingerprint(&*interchange::open(&base)?)?,
-            judge: format!("reward:{}", self.folder(judge).display()),
+            judge: format!("reward:{}", self.folder(&judge).display()),
             prompts: format!("{:016x}", prompts.fingerprint()),
             ..plain
         };
@@ -319,7 +380,7 @@ impl<'a> DemoRun<'a> {
             None => (reinforcement::begin(self.gpu, &base, None, &settings, true)?, Progress::new(&settings)),
         };
         atomic::private_folder(&out)?;
-        let judge = Box::new(reinforce::Learned(self.reward_model(judge)?));
+        let judge = Box::new(reinforce::Learned(Ensemble::open(self.gpu, &[self.folder(&judge)], 0.0)?));
         let ppo = Ppo { settings, learner, prompts, judge, codec: self.codec.clone(), progress };
         let base = std::path::absolute(&base).map_err(wgpt::Error::io(&base, "find"))?;
         let run = Run { out: &out, base, ppo, stop: &self.stop };
@@ -330,11 +391,13 @@ impl<'a> DemoRun<'a> {
 
     /// The prompts used in training.
     pub fn prompts(&self) -> Vec<&str> {
-        self.preferences.iter().map(|preference| preference.prompt.as_str()).collect()
+        self.taught.iter().map(|question| question.prompt.as_str()).collect()
     }
 
-    pub fn preferences(&self) -> &[Preference] {
-        &self.preferences
+    /// The questions whose answers are rated in a round: others in each, while there are enough.
+    pub fn rated(&self, round: Round) -> Vec<&Question> {
+        let Recipe { rated, .. } = self.recipe;
+        self.taught.iter().cycle().skip(round.index() * rated).take(rated).collect()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,44 +1,33 @@
-//! The texts that come with the program.
+//! What the demo's models learn from: conversations, ratings, and the vocabulary for them.
 
-use serde::Deserialize;
 use serde_json::json;
 
-use super::super::pretrain::SHAKESPEARE;
+use super::{
+    super::pretrain::SHAKESPEARE,
+    questions::{Poor, Question, Questions, Wording},
+};
 use wgpt::{
-    Error, Result,
-    assets::{CHATS, PREFERENCES},
+    Result, random,
     text::{Tokenizer, tokenizer::END_OF_TEXT},
 };
 
-/// How often the conversations are repeated beside the plays when the tokenizer is trained: they are short, but the
-/// tokens are mainly for them.
-const WEIGHT: usize = 4;
+/// How many questions the tokenizer is trained on, beside the plays, for each token of its vocabulary.
+const QUESTIONS: usize = 12;
 
-/// A rating of two answers to a user's first message.
+/// Random streams: the questions of the conversations, which of them are answered poorly, and how long they are.
+pub(super) const TALK: u64 = u64::from_le_bytes(*b"demo tal");
+const POOR: u64 = u64::from_le_bytes(*b"demo poo");
+const LENGTH: u64 = u64::from_le_bytes(*b"demo len");
+
+/// The poor answers that people give: most lack manners, few misunderstand.
+const SAID: Poor = Poor { unfriendly: 0.5, other: 0.25 };
+
+/// A rating of two answers to a user's message.
 #[derive(Clone, Debug)]
 pub(super) struct Preference {
     pub prompt: String,
     pub chosen: String,
     pub rejected: String,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    prompt: serde_json::Value,
-    chosen: String,
-    rejected: String,
-}
-
-/// The shipped ratings whose answers begin a conversation, without arithmetic, which needs larger models.
-pub(super) fn preferences() -> Result<Vec<Preference>> {
-    let lines = PREFERENCES.lines().map(serde_json::from_str::<Line>);
-    let lines = lines.map(|line| line.map_err(Error::json("the shipped preferences")));
-    let first = |line: Line| {
-        let prompt = line.prompt.as_str()?.to_string();
-        let sum = prompt.contains(|letter: char| letter.is_ascii_digit());
-        (!sum).then_some(Preference { prompt, chosen: line.chosen, rejected: line.rejected })
-    };
-    Ok(lines.collect::<Result<Vec<_>>>()?.into_iter().filter_map(first).collect())
 }
 
 impl Preference {
@@ -50,32 +39,39 @@ impl Preference {
 }
 
 /// `prompts` as lines of JSONL.
-pub(super) fn asking<'a>(prompts: impl Iterator<Item = &'a &'a str>) -> String {
+pub(super) fn asking<'a>(prompts: impl Iterator<Item = &'a str>) -> String {
     prompts.map(|prompt| format!("{}\n", json!({ "prompt": prompt }))).collect()
 }
 
-/// The conversations for fine-tuning: good answers, and for each a poor one. A model trained on what people write
-/// learns both.
-pub(super) fn conversations(preferences: &[Preference]) -> String {
-    let line = |prompt: &str, answer: &str| {
-        let messages = json!([{ "role": "user", "content": prompt }, { "role": "assistant", "content": answer }]);
+/// `count` conversations of up to `turns` questions for fine-tuning, as JSONL. A share of the answers is poor: a model
+/// trained on what people write learns both.
+pub(super) fn conversations(questions: &Questions, count: usize, turns: usize, poor: f64, seed: u64) -> String {
+    let exchange = |number: u64| {
+        let question = questions.question(Wording::Taught, TALK, number);
+        let answer = match random::uniform(seed, POOR, number) < poor {
+            true => questions.poor(&question, SAID, POOR, number),
+            false => question.answer,
+        };
+        [json!({ "role": "user", "content": question.prompt }), json!({ "role": "assistant", "content": answer })]
+    };
+    let line = |number: u64| {
+        // Most people ask once.
+        let first = number * turns as u64;
+        let length = (random::uniform(seed, LENGTH, number).powi(2) * turns as f64) as u64;
+        let messages: Vec<_> = (first..=first + length).flat_map(exchange).collect();
         format!("{}\n", json!({ "messages": messages }))
     };
-    let both = |Preference { prompt, chosen, rejected }: &Preference| [line(prompt, chosen), line(prompt, rejected)];
-    preferences.iter().flat_map(both).collect()
+    (0..count as u64).map(line).collect()
 }
 
-/// A byte-level BPE vocabulary trained on the plays and the conversations.
-pub(super) fn tokenizer(vocabulary: usize) -> Result<Tokenizer> {
-    let talk: Vec<String> = CHATS
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .flat_map(|line| line["messages"].as_array().cloned().unwrap_or_default())
-        .filter_map(|message| Some(message["content"].as_str()?.to_string()))
-        .collect();
-    let talk = format!("User:\n{}\nAssistant:\n", talk.join("\nAssistant:\n"));
-    let texts = std::iter::once(SHAKESPEARE).chain(std::iter::repeat_n(talk.as_str(), WEIGHT));
-    Tokenizer::train_bpe(texts, vocabulary, &[END_OF_TEXT])
+/// A byte-level BPE vocabulary trained on the plays and on conversations.
+pub(super) fn tokenizer(questions: &Questions, vocabulary: usize) -> Result<Tokenizer> {
+    let said = |number| {
+        let Question { prompt, answer, .. } = questions.question(Wording::Taught, TALK, number);
+        format!("User:\n{prompt}\nAssistant:\n{answer}\n")
+    };
+    let talk: String = (0..(QUESTIONS * vocabulary) as u64).map(said).collect();
+    Tokenizer::train_bpe([SHAKESPEARE, &talk].into_iter(), vocabulary, &[END_OF_TEXT])
 }
 
 #[cfg(test)]
@@ -84,16 +80,16 @@ mod tests {
     use wgpt::interchange::TextCodec;
 
     #[test]
-    fn what_is_shipped_can_be_learned_from() {
-        let preferences = preferences().unwrap();
-        assert!(preferences.len() > 100);
-        assert!(preferences.iter().all(|p| p.chosen != p.rejected && !p.prompt.is_empty()));
-        let conversations = conversations(&preferences);
-        assert_eq!(conversations.lines().count(), 2 * preferences.len());
-        let tokenizer = tokenizer(1024).unwrap();
+    fn conversations_can_be_learned_from() {
+        let questions = Questions::new(1, &[], Some(4), 7).unwrap();
+        let talk = conversations(&questions, 300, 3, 0.5, 7);
+        let lines: Vec<serde_json::Value> = talk.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let turns: Vec<_> = lines.iter().map(|line| line["messages"].as_array().unwrap().len()).collect();
+        assert!(lines.len() == 300 && [2, 4, 6].iter().all(|length| turns.contains(length)), "{turns:?}");
+        let tokenizer = tokenizer(&questions, 1024).unwrap();
         let codec = TextCodec::plain(tokenizer.clone());
         assert_eq!(codec.conventions.taught(&tokenizer).unwrap().stops.len(), 1);
-        let ids = tokenizer.encode("User:\nWhat is the moon?\nAssistant:\n").unwrap();
-        assert!(ids.len() < 16, "{}", ids.len());
+        let ids = tokenizer.encode("User:\nWhat is the capital of France?\nAssistant:\n").unwrap();
+        assert!(ids.len() < 18, "{}", ids.len());
     }
 }

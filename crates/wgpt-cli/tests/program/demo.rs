@@ -7,22 +7,26 @@ use serde_json::Value;
 use crate::program::Place;
 
 #[test]
-fn six_stages_end_in_a_table_and_a_report() {
+fn eight_stages_end_in_a_table_and_a_report() {
     let place = Place::with_text(String::new());
     let demo = ["demo", "--smallest", "--out", "story", "--json"];
     let output = place.json(&demo);
     let stages = output["stages"].as_array().expect("stages");
     let name = |stage: &Value| stage["stage"].as_str().map(String::from);
     let names: Vec<_> = stages.iter().filter_map(name).collect();
-    assert_eq!(names, ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2"]);
+    assert_eq!(names, ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2", "reward3", "ppo3"]);
     assert!(output["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
     for stage in stages {
         let has = |key: &str| stage[key].is_number();
         match stage["stage"].as_str().unwrap_or_default() {
-            "reward" | "reward2" => assert!(has("accuracy") && has("val_loss"), "{stage}"),
+            "reward" | "reward2" | "reward3" => assert!(has("accuracy") && has("val_loss"), "{stage}"),
             "pretrain" | "sft" => assert!(has("val_loss") && has("reward") && has("as_taught"), "{stage}"),
             _ => assert!(has("kl") && has("reward"), "{stage}"),
         }
+        let talks = !has("accuracy") && stage["stage"] != "pretrain";
+        let gold = &stage["gold"];
+        let ordered = gold["low"].as_f64() <= gold["mean"].as_f64() && gold["mean"].as_f64() <= gold["high"].as_f64();
+        assert!(gold["mean"].is_number() == talks && ordered, "{stage}");
         if has("reward") {
             let samples = stage["samples"].as_array().expect("samples");
             assert_eq!(samples.len(), 2, "{stage}");
@@ -30,7 +34,8 @@ fn six_stages_end_in_a_table_and_a_report() {
         }
     }
     let page = std::fs::read_to_string(place.path("story/report.html")).expect("the report");
-    assert_eq!(page.matches("<svg").count(), 6);
+    assert!(output["gain"]["low"].is_number(), "{}", output["gain"]);
+    assert_eq!(page.matches("<svg").count(), 1 + 8);
 
     // Everything exists already, so only the table is created again.
     let again = place.json(&["demo", "--smallest", "--out", "story", "--resume", "--json"]);
@@ -68,9 +73,9 @@ fn you_can_be_the_one_who_rates() {
     let place = Place::with_text(String::new());
     let demo = ["demo", "--smallest", "--rate", "3", "--out", "mine", "--json"];
     let mut child = place.talk(&demo);
-    child.stdin.take().expect("a pipe").write_all("b\n".repeat(6).as_bytes()).expect("it listens");
+    child.stdin.take().expect("a pipe").write_all("b\n".repeat(9).as_bytes()).expect("it listens");
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let list = place.json(&["feedback", "list", "--feedback", "mine/feedback.sqlite", "--json"]);
-    assert_eq!(list["ratings"].as_array().map(Vec::len), Some(6), "{list}");
+    assert_eq!(list["ratings"].as_array().map(Vec::len), Some(9), "{list}");
 }

@@ -101,6 +101,12 @@ fn preferences_are_learned_resumed_and_judged_by() {
     let done = place.json(&ppo("reward:judge"));
     assert!(done["last"]["step"] == 1 && done["last"]["score"].as_f64().is_some_and(f64::is_finite), "{done}");
     std::fs::remove_dir_all(place.path("policy")).expect("the policy's run");
+    // Two judges that always agree are one.
+    let twice = place.json(&ppo("reward:judge,judge"));
+    assert_eq!(twice["last"]["score"], done["last"]["score"], "{twice}");
+    std::fs::remove_dir_all(place.path("policy")).expect("the policy's run");
+    let refused = place.failure(&ppo("reward:judge,nowhere"));
+    assert!(refused.contains("nowhere"), "{refused}");
     let refused = place.failure(&ppo("reward:base"));
     assert!(refused.contains("no head.safetensors"), "{refused}");
 
