@@ -75,7 +75,7 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    /// Four to six minutes on two cores without a GPU; cut down where it would take longer.
+    /// Five to seven minutes on two cores without a GPU; cut down where it would take longer.
     pub fn short() -> Self {
         Self {
             languages: 1,
@@ -102,8 +102,8 @@ impl Recipe {
             reward_lr: 8e-4,
             ppo_batch: 96,
             ppo_epochs: 4,
-            ppo_steps: [8, 12, 18],
-            ppo_lr: [2e-4, 2e-4, 3e-4],
+            ppo_steps: [4, 8, 12],
+            ppo_lr: [2e-4; ROUNDS],
             beta: 0.1,
             target_kl: 6.0,
             prompt_tokens: 40,
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_demo_cut_down_is_the_same_demo() {
         let cut = Recipe::short().cut(0.5);
-        assert_eq!((cut.pretrain_steps, cut.conversations, cut.ppo_steps), (75, 8_000, [4, 6, 9]));
+        assert_eq!((cut.pretrain_steps, cut.conversations, cut.ppo_steps), (75, 8_000, [2, 4, 6]));
         assert!(cut.is_cut_from(&Recipe::short()) && !cut.is_cut_from(&Recipe::long()));
         assert_eq!(Recipe::smallest().cut(0.1).ppo_steps, [1; ROUNDS]);
     }

@@ -53,7 +53,7 @@ const TRAINED: u64 = u64::from_le_bytes(*b"demo tra");
 const HELD_OUT: u64 = u64::from_le_bytes(*b"demo hel");
 
 /// How many times as long as a step of pretraining the whole demo takes, with everything that is not a step.
-const STEPS: f64 = 3000.0;
+const STEPS: f64 = 2500.0;
 
 /// The smallest share of the steps with which answers still improve.
 const LEAST: f64 = 0.3;
