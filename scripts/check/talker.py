@@ -68,15 +68,21 @@ def templates():
                 for name, value in fact.items():
                     values.setdefault(name, set()).add(value)
             for ask in topic["ask"]:
+                # Each part as its words, with a space where it begins or ends with something that is not of a word.
+                spaced = lambda text: " ".join(re.findall(r"\w+", f"{text.lower()}")) if text.strip() else ""
                 parts = re.split(r"\{(\w+)\}", ask)
-                for index, name in enumerate(parts[1::2]):
-                    some = values.get(name)
-                    parts[2 * index + 1] = "(?:" + "|".join(re.escape(" ".join(words(value))) for value in some) + ")" if some else r"\w+"
-                for index in range(0, len(parts), 2):
-                    spaced = [part and " " for part in (re.match(r"\W*", parts[index])[0], re.search(r"\W*$", parts[index])[0])]
-                    middle = re.escape(" ".join(words(parts[index])))
-                    parts[index] = spaced[0] + middle + (spaced[1] if middle else "")
-                yield re.compile("".join(parts).strip())
+                pattern = ""
+                for index, part in enumerate(parts):
+                    some = sorted(values.get(part, ())) if index % 2 else [part]
+                    if not some:
+                        pattern += r"\w+(?: \w+)*"
+                        continue
+                    edges = lambda text: (" " if re.match(r"\W", text) else "", " " if re.search(r"\W$", text) else "")
+                    one = lambda text: edges(text)[0] + re.escape(spaced(text)) + (edges(text)[1] if spaced(text) else "")
+                    pattern += "(?:" + "|".join(map(one, some)) + ")"
+                # Two spaces are one, as where a slot's value begins with a space after a word.
+                pattern = pattern.replace(r"\ ", " ")
+                yield re.compile(pattern.strip())
 
 
 def answers(model, asked):

@@ -48,7 +48,7 @@ pub struct Finding {
 fn trainings() -> [Settings; 3] {
     let nano =
         |layers, heads, width, context| Config { bias: false, ..Config::gpt2(65, context, layers, heads, width) };
-    let demo = Config { tied: true, ..Config::llama(1024, 96, 4, 4, 128) };
+    let demo = Config { tied: true, ..Config::llama(1024, 96, 2, 4, 128) };
     [(nano(4, 4, 128, 64), 12), (nano(6, 6, 384, 256), 4), (demo, 8)]
         .map(|(config, batch)| Settings { batch, ..Settings::recipe(config) })
 }

@@ -38,6 +38,9 @@ use wgpt::{
     },
 };
 
+/// By how much the disagreement of several reward models counts by default.
+const CAUTION: f32 = 0.5;
+
 /// Options of both commands.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -53,9 +56,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "JUDGE")]
     judge: String,
     /// How much less an answer is worth about which several reward models disagree: their variance times this is
-    /// subtracted from their mean
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.5)]
-    caution: f32,
+    /// subtracted from their mean [default: 0.5]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    caution: Option<f32>,
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -223,7 +226,7 @@ impl Arguments {
             },
             base,
             judge: match self.models().map(|models| models.len()) {
-                Some(2..) => format!("{} with a caution of {}", self.judge, self.caution),
+                Some(2..) => format!("{} with a caution of {}", self.judge, self.caution.unwrap_or(CAUTION)),
                 _ => self.judge.clone(),
             },
             ..plain
@@ -251,7 +254,21 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let (source, codec) = (interchange::open(&base)?, TextCodec::open(&base)?);
     let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
     drop(source);
+    let several = arguments.models().is_some_and(|models| models.len() > 1);
+    match arguments.caution {
+        Some(_) if !several => {
+            return Err(Error::Usage("--caution is for several reward models, as in --judge reward:RUN,RUN".into()));
+        }
+        Some(caution) if !(caution >= 0.0 && caution.is_finite()) => {
+            return Err(Error::Usage(format!("--caution {caution}: give a number of 0 or more")));
+        }
+        _ => (),
+    }
     let judge = match arguments.models() {
+        Some(models) if models.iter().any(|model| model.as_os_str().is_empty()) => {
+            let reason = format!("--judge {}: there is a comma without a reward model beside it", arguments.judge);
+            return Err(Error::Usage(reason));
+        }
         Some(models) => Err(models),
         None => Ok(judge::open(&arguments.judge)?),
     };
@@ -271,7 +288,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let gpu = shared.open().await?;
     let judge: Box<dyn Judge> = match judge {
         Ok(judge) => judge,
-        Err(models) => Box::new(Learned(Ensemble::open(&gpu, &models, arguments.caution)?)),
+        Err(models) => Box::new(Learned(Ensemble::open(&gpu, &models, arguments.caution.unwrap_or(CAUTION))?)),
     };
     let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
     let (mut learner, progress) = match state {

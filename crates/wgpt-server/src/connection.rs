@@ -72,7 +72,7 @@ pub async fn accept(
         let (metrics, draining) = (metrics.clone(), draining.clone());
         tokio::spawn(async move {
             serve(stream, router, limits, draining).await;
-            // What the metric says is free has been free before.
+            // The place is given back before the metric says so.
             drop((place, counted));
             metrics.connections.fetch_sub(1, Relaxed);
         });

@@ -159,8 +159,7 @@ impl RewardModel {
 
 /// Several reward models as one judge that is careful where they disagree: the mean of their rewards minus `caution`
 /// times the variance (Coste et al. 2024, "Reward Model Ensembles Help Mitigate Overoptimization"). What only one of
-/// them likes is likely to be its mistake. All of them have the scale of their reference texts, so rewards can be
-/// averaged.
+/// them likes is likely to be its mistake. Their rewards can be averaged if they were normalised on the same texts.
 pub struct Ensemble {
     models: Vec<RewardModel>,
     caution: f32,

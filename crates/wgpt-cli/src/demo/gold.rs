@@ -1,4 +1,6 @@
-//! The gold score: the share of acceptable answers to held-out questions, by a judge that no model ever sees.
+//! The gold score: the share of acceptable answers to questions in wordings that no stage trains on.
+//!
+//! The judge that decides is the one that rates answers to other questions for the reward models; PPO never sees it.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +40,10 @@ impl Gold {
         Self::of(&gains, seed)
     }
 
-    /// In percent, such as `62 % (58 to 66)`.
-    pub fn words(&self) -> String {
+    /// In hundredths with a `unit`, such as `62 % (58 to 66)`.
+    pub fn words(&self, unit: &str) -> String {
         let Self { mean, low, high } = self;
-        format!("{:.0} % ({:.0} to {:.0})", 100.0 * mean, 100.0 * low, 100.0 * high)
+        format!("{:.0} {unit} ({:.0} to {:.0})", 100.0 * mean, 100.0 * low, 100.0 * high)
     }
 }
 
@@ -58,7 +60,7 @@ mod tests {
             (gold.mean - 0.4).abs() < 1e-12 && (gold.low - 0.352).abs() < 0.006 && (gold.high - 0.448).abs() < 0.006
         );
         assert_eq!(Gold::of(&[], 1), None);
-        assert_eq!(gold.words(), format!("40 % ({:.0} to {:.0})", 100.0 * gold.low, 100.0 * gold.high));
+        assert_eq!(Gold { mean: 0.4, low: 0.352, high: 0.448 }.words("%"), "40 % (35 to 45)");
         // Pairs that all gain the same have no spread, however much the questions differ.
         let better: Vec<f64> = scores.iter().map(|score| score + 0.25).collect();
         assert_eq!(Gold::gain(&scores, &better, 1), Some(Gold { mean: 0.25, low: 0.25, high: 0.25 }));

@@ -2,6 +2,7 @@
 
 mod answers;
 mod gold;
+mod phrases;
 mod questions;
 mod ratings;
 mod recipe;
@@ -32,16 +33,15 @@ use wgpt::{
 #[derive(Debug, Args)]
 #[command(after_help = "Eight stages, on texts that come with the program:
   pretrain   a tokenizer, then a GPT that learns to write from plays of Shakespeare
-  sft        it learns to answer everyday questions, from conversations in which two of five answers are poor
+  sft        it learns to answer everyday questions, from conversations in which many answers are poor
   reward     a reward model learns from ratings which answers people prefer
   ppo        the chat model is trained against the reward model
   reward2    ratings of the better model's answers make a better reward model
   ppo2       and the chat model is trained against that one
   reward3, ppo3    once more
-After each stage the same questions are asked, in words that no stage has trained on. The gold score is the share of them that is
-answered as it should be, by a judge that no model sees. At the end some answers are shown, all scored by the last reward model
-(0 and 1 are mean and standard deviation of the answers after sft), and report.html has the curves. With --rate you rate the
-answers.
+After each stage the same questions are asked, in wordings that no stage trains on. The gold score is the share of
+acceptable answers. At the end some answers are shown, all scored by the last reward model (0 and 1 are mean and standard
+deviation of the answers after sft to other questions), and report.html has the curves. With --rate you rate the answers.
 Ctrl-C stops after a step; --resume continues from there.
 
 Examples:
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     /// Rate this many pairs of answers yourself in each round, instead of using the ratings that come with the program
     #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "20")]
     rate: Option<usize>,
-    /// Train a larger model on more data for longer: about fifteen minutes without a GPU
+    /// Train a larger model on more data for longer: about half an hour without a GPU
     #[arg(long)]
     long: bool,
     /// Cut every stage's steps down if the whole would take longer than this on the adapter, but not below three
@@ -151,6 +151,9 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     if arguments.minutes <= 0.0 || arguments.minutes.is_nan() {
         return Err(Error::Usage(format!("--minutes {}: give a number above 0", arguments.minutes)));
     }
+    if let Some(pairs) = arguments.rate.filter(|pairs| !(1..=recipe.prompts).contains(pairs)) {
+        return Err(Error::Usage(format!("--rate {pairs}: give a number of pairs from 1 to {}", recipe.prompts)));
+    }
     let (mut told, recipe) = begin(arguments, recipe)?;
     let clock = Instant::now();
     let gpu = shared.open().await?;
@@ -198,7 +201,10 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         format!(
             "{}\n{}{:.0} seconds; the curves are in {}\ntry: wgpt chat {model}",
             words(&told),
-            gain.map_or(String::new(), |gain| format!("gold score, last round minus first: {}\n", gain.words())),
+            gain.map_or(String::new(), |gain| format!(
+                "gold score, last round minus first: {}\n",
+                gain.words("points")
+            )),
             seconds,
             report.display()
         )
@@ -234,7 +240,7 @@ fn begin(arguments: &Arguments, recipe: Recipe) -> Result<(Vec<StageResult>, Rec
 
 /// The settings that must be the same when a demo is resumed.
 fn settings(arguments: &Arguments, recipe: &Recipe) -> Value {
-    json!({ "seed": arguments.seed, "rate": arguments.rate, "recipe": recipe })
+    json!({ "seed": arguments.seed, "rate": arguments.rate, "recipe": recipe, "questions": questions::fingerprint() })
 }
 
 fn save(record: &Path, arguments: &Arguments, recipe: &Recipe, told: &[StageResult]) -> Result<()> {
@@ -249,7 +255,7 @@ async fn judge(story: &DemoRun<'_>, told: &mut [StageResult]) -> Result<()> {
         let said: Vec<ScorableAnswer<'_>> = story.said(&stage.answers).collect();
         let rewards = answers::rewards(&judge, &said).await?;
         stage.reward = Some(rewards.iter().map(|reward| f64::from(*reward)).sum::<f64>() / rewards.len().max(1) as f64);
-        let right = said.iter().filter(|said| said.answer == said.question.answer).count();
+        let right = said.iter().filter(|said| said.question.answers.iter().any(|answer| answer == said.answer)).count();
         stage.as_taught = Some(right as f64 / said.len().max(1) as f64);
         let sample = |(said, reward): (&ScorableAnswer<'_>, &f32)| Sample {
             prompt: said.question.prompt.clone(),
@@ -274,7 +280,7 @@ fn overview(told: &[StageResult]) -> Result<Overview> {
         let gold = stage.gold.map(|gold| gold.mean);
         lines.push(json!({ "step": round, "gold": gold, "reward": stage.reward, "kl": kl, "accuracy": accuracy }));
         let reward = stage.reward.map_or(String::new(), |reward| format!(", reward {reward:+.2}"));
-        let gold = stage.gold.map_or(String::new(), |gold| gold.words());
+        let gold = stage.gold.map_or(String::new(), |gold| gold.words("%"));
         facts.push((stage.stage.clone(), format!("gold score {gold}{reward}")));
     }
     let panel = |key, title| Panel { key, title, mark: None };
@@ -283,7 +289,7 @@ fn overview(told: &[StageResult]) -> Result<Overview> {
         &[
             panel("gold", "gold score on held-out questions"),
             panel("reward", "reward by the last reward model"),
-            panel("kl", "KL of all rounds together (nats per answer)"),
+            panel("kl", "sum of the rounds' KLs (nats per answer)"),
             panel("accuracy", "held-out accuracy of the round's reward model"),
         ],
     )?;
@@ -299,7 +305,7 @@ fn chapter(story: &DemoRun<'_>, told: &StageResult) -> Result<timeline::Chapter>
     fact("validation loss", told.val_loss.map(|loss| format!("{loss:.3}")));
     fact("held-out accuracy", told.accuracy.map(|share| format!("{:.1} %", 100.0 * share)));
     fact("reward", told.reward.map(|reward| format!("{reward:+.2}")));
-    fact("gold score", told.gold.map(|gold| gold.words()));
+    fact("gold score", told.gold.map(|gold| gold.words("%")));
     fact("answered as taught", told.as_taught.map(|share| format!("{:.0} %", 100.0 * share)));
     fact("KL", told.kl.map(|kl| format!("{kl:.2} nats per answer")));
     fact("time", Some(format!("{:.0} s", told.seconds)));

@@ -4,13 +4,14 @@
 //! what a model understands beyond the ones that it knows word by word.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::Path,
 };
 
 use serde::Deserialize;
 
-use wgpt::{Error, Result, random};
+use super::phrases::{has, repeats, units, words};
+use wgpt::{Error, Result, hash, random};
 
 /// The files with the topics: English, then Chinese.
 const FILES: [(&str, &str); 2] =
@@ -21,9 +22,6 @@ const HELD_OUT: usize = 6;
 
 /// The share of questions in small letters, and of those without a mark at the end.
 const CARELESS: f64 = 0.25;
-
-/// How many times the same words in a row make an answer unacceptable.
-const REPEATED: usize = 3;
 
 /// Values by the name of their slot.
 type Slots = BTreeMap<String, String>;
@@ -88,6 +86,8 @@ struct Fact {
 /// A topic with its facts, at least one of them (which may be empty).
 struct Topic {
     entry: Entry,
+    /// The wordings by [`Wording`]; there may be none that is held out.
+    asks: [Vec<String>; 2],
     facts: Vec<Fact>,
     /// Which language it is in.
     language: usize,
@@ -97,8 +97,9 @@ struct Topic {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Question {
     pub prompt: String,
-    /// A good answer.
+    /// A good answer, one of all that are taught.
     pub answer: String,
+    pub answers: Vec<String>,
     language: usize,
     topic: usize,
     good: Vec<String>,
@@ -117,93 +118,130 @@ pub(super) struct Poor {
 /// Whether a question's wording is taught.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wording {
-    Taught,
-    HeldOut,
+    Taught = 0,
+    HeldOut = 1,
 }
+
+/// How often a question is drawn again that is held out.
+const ATTEMPTS: u64 = 16;
 
 /// All questions: number i of a stream depends only on the seed and i.
 pub(super) struct Questions {
     topics: Vec<Topic>,
-    /// For each topic, the sum of the weights up to it: how often it is asked.
-    weights: Vec<f64>,
+    /// For each [`Wording`] and topic, the sum of the weights up to it: how often it is asked.
+    weights: [Vec<f64>; 2],
     poor: Vec<Vec<String>>,
+    /// The words of the questions that must not be taught.
+    reserved: HashSet<String>,
     seed: u64,
 }
 
+/// A hash of all questions, by which a later program knows whether they are still the same.
+pub(super) fn fingerprint() -> String {
+    format!("{:016x}", FILES.iter().fold(0, |state, (_, text)| hash::add(state, text.as_bytes())))
+}
+
 impl Questions {
-    /// The questions of the first `languages` about `topics`, or about all if there is none. With a limit on `facts` there are
-    /// at most so many in a topic, and nothing is computed or spelled, which takes larger models.
+    /// The questions of the first `languages` about the topics in `chosen`, or about all if there is none. With a limit on
+    /// `facts` there are at most so many entries of a topic and rows of an entry, and nothing is computed or spelled, which
+    /// takes larger models.
     ///
     /// # Errors
-    /// [`Error::Data`] for a file that is not as described.
+    /// [`Error::Data`] for a file that is not as described, or that has nothing to hold out or no such topic.
     pub fn new(languages: usize, chosen: &[String], facts: Option<usize>, seed: u64) -> Result<Self> {
         let (mut topics, mut poor): (Vec<Topic>, _) = (Vec::new(), Vec::new());
         for (language, (name, text)) in FILES.iter().take(languages).enumerate() {
-            let file: File =
-                serde_json::from_str(text).map_err(|error| Error::data(Path::new(name), error.to_string()))?;
+            let wrong = |reason: String| Error::data(Path::new(name), reason);
+            let file: File = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+            if let Some(missing) = chosen.iter().find(|name| file.topics.iter().all(|entry| entry.topic != **name)) {
+                return Err(wrong(format!("has no topic {missing:?}")));
+            }
+            let (mut entries, mut known) = (HashMap::<String, usize>::new(), HashSet::new());
             for entry in file.topics {
-                if !chosen.is_empty() && !chosen.contains(&entry.topic) {
+                let count = entries.entry(entry.topic.clone()).or_default();
+                let many = facts.is_some_and(|most| *count >= most);
+                if many || !chosen.is_empty() && !chosen.contains(&entry.topic) {
                     continue;
                 }
+                entry.check().map_err(|reason| wrong(format!("topic {:?}: {reason}", entry.topic)))?;
                 let found = entry.facts(&file.numbers, facts)?;
-                let alike = |topic: &&Topic| topic.language == language && topic.entry.topic == entry.topic;
-                let many = facts.is_some_and(|most| topics.iter().filter(alike).count() >= most);
-                if !found.is_empty() && !many {
-                    topics.push(Topic { entry, facts: found, language });
+                if found.is_empty() {
+                    continue;
                 }
+                *count += 1;
+                // Wordings that differ only in capitals and marks are the same.
+                let asks: Vec<_> = entry.ask.iter().filter(|ask| known.insert(words(ask))).cloned().collect();
+                let (mut taught, mut held_out) = (Vec::new(), Vec::new());
+                for (place, ask) in (1..).zip(asks) {
+                    if place % HELD_OUT == 0 { &mut held_out } else { &mut taught }.push(ask);
+                }
+                topics.push(Topic { entry, asks: [taught, held_out], facts: found, language });
             }
             poor.push(file.poor);
         }
-        let mut sum = 0.0;
-        let weights = topics.iter().map(|Topic { entry, facts, .. }| {
-            sum += (facts.len().max(entry.ask.len()) as f64).sqrt();
-            sum
+        let weights = [0, 1].map(|wording| {
+            let mut sum = 0.0;
+            let weight = |Topic { asks, facts, .. }: &Topic| {
+                let asked = !asks[wording].is_empty();
+                sum += if asked { (facts.len().max(asks[0].len()) as f64).sqrt() } else { 0.0 };
+                sum
+            };
+            topics.iter().map(weight).collect::<Vec<_>>()
         });
-        let weights = weights.collect();
-        Ok(Self { topics, weights, poor, seed })
+        if weights.iter().any(|sums| sums.last().is_none_or(|sum| *sum == 0.0)) {
+            let reason = format!("no topic has {HELD_OUT} wordings, of which one can be held out");
+            return Err(Error::data(Path::new(FILES[0].0), reason));
+        }
+        Ok(Self { topics, weights, poor, reserved: HashSet::new(), seed })
+    }
+
+    /// From now on, no question with the same words as one of these is taught.
+    pub fn reserve(&mut self, held_out: &[Question]) {
+        self.reserved.extend(held_out.iter().map(|question| words(&question.prompt)));
     }
 
     /// A question, with one of its good answers.
     pub fn question(&self, wording: Wording, stream: u64, number: u64) -> Question {
+        let mut drawn = (0..ATTEMPTS).map(|attempt| self.draw(wording, stream, number * ATTEMPTS + attempt));
+        // Different wordings may have the same words once their slots are filled.
+        let free =
+            |question: &Question| wording == Wording::HeldOut || !self.reserved.contains(&words(&question.prompt));
+        let last = self.draw(wording, stream, number * ATTEMPTS);
+        drawn.find(free).unwrap_or(last)
+    }
+
+    fn draw(&self, wording: Wording, stream: u64, number: u64) -> Question {
         let draw = |what: u64| random::uniform(self.seed, stream, number << 8 | what);
         let pick = |what, count: usize| (draw(what) * count as f64) as usize;
-        let total = self.weights.last().copied().unwrap_or_default();
-        let begin = pick(0, self.topics.len());
-        let drawn = draw(1) * total;
-        let mut index = self.weights.partition_point(|sum| *sum <= drawn);
-        if wording == Wording::HeldOut {
-            // Small topics have no wording to spare.
-            let spare = |index: &usize| self.topics[*index].entry.ask.len() >= HELD_OUT;
-            let others = || (0..self.topics.len()).map(|step| (begin + step) % self.topics.len());
-            index = if spare(&index) { index } else { others().find(spare).unwrap_or(index) };
-        }
-        let Topic { entry, facts, language } = &self.topics[index];
-        let held_out = |place: &usize| (place % HELD_OUT == HELD_OUT - 1) == (wording == Wording::HeldOut);
-        let places: Vec<_> = (0..entry.ask.len()).filter(held_out).collect();
-        let ask = &entry.ask[places[pick(2, places.len())]];
-        let Fact { mut asked, mut answered } = facts[pick(3, facts.len())].clone();
+        let sums = &self.weights[wording as usize];
+        let drawn = draw(0) * sums.last().copied().unwrap_or_default();
+        let index = sums.partition_point(|sum| *sum <= drawn);
+        let Topic { entry, asks, facts, language } = &self.topics[index];
+        let asks = &asks[wording as usize];
+        let ask = &asks[pick(1, asks.len())];
+        let Fact { mut asked, mut answered } = facts[pick(2, facts.len())].clone();
         for (what, (name, values)) in (16..).zip(&entry.slots) {
             let value = &values[pick(what, values.len())];
             asked.insert(name.clone(), value.clone());
             answered.insert(name.clone(), value.clone());
         }
         let all = |templates: &[String]| templates.iter().map(|template| filled(template, &answered)).collect();
-        let prompt = capital(filled(ask, &asked), ask);
-        // People are often in a hurry.
-        let prompt = if draw(5) < CARELESS {
-            prompt.trim_end_matches(['.', '?', '!', '。', '？', '！']).into()
-        } else {
-            prompt
-        };
-        let prompt = if draw(6) < CARELESS { prompt.to_lowercase() } else { prompt };
-        Question {
-            prompt,
-            answer: capital(filled(&entry.answer[pick(4, entry.answer.len())], &answered), ""),
-            language: *language,
-            topic: index,
-            good: all(&entry.good),
-            bad: all(&entry.bad),
+        let mut prompt = filled(ask, &asked);
+        // Numbers stay as they are said.
+        if ask.starts_with('{') && entry.make.is_none() {
+            prompt = capital(&prompt);
         }
+        // People are often in a hurry.
+        if draw(3) < CARELESS {
+            prompt.truncate(prompt.trim_end_matches(['.', '?', '!', '。', '？', '！']).len());
+        }
+        if draw(4) < CARELESS {
+            prompt = prompt.to_lowercase();
+        }
+        let answers: Vec<_> = entry.answer.iter().map(|template| capital(&filled(template, &answered))).collect();
+        let answer = answers[pick(5, answers.len())].clone();
+        let (good, bad) = (all(&entry.good), all(&entry.bad));
+        Question { prompt, answer, answers, language: *language, topic: index, good, bad }
     }
 
     /// A poor answer to a question: an unfriendly one, one to another question, or the same words over and over.
@@ -242,6 +280,18 @@ impl Questions {
 }
 
 impl Entry {
+    /// Whether it has all that a question needs; otherwise, what it lacks.
+    fn check(&self) -> std::result::Result<(), String> {
+        let empty = |what: &str| Err(format!("has no {what}"));
+        match self {
+            Self { ask, .. } if ask.is_empty() => empty("ask"),
+            Self { answer, .. } if answer.is_empty() => empty("answer"),
+            Self { good, .. } if good.is_empty() => empty("good"),
+            Self { slots, .. } if slots.values().any(Vec::is_empty) => empty("value in one of its slots"),
+            _ => Ok(()),
+        }
+    }
+
     /// Its facts, at most `most`; none if they are computed and there is a limit.
     fn facts(&self, numbers: &[String], most: Option<usize>) -> Result<Vec<Fact>> {
         let same = |slots: &Slots| Fact { asked: slots.clone(), answered: slots.clone() };
@@ -296,81 +346,23 @@ fn filled(template: &str, slots: &Slots) -> String {
     text + rest
 }
 
-/// The text with a capital letter, if its template begins with a slot: a value in the middle of a sentence has none.
-fn capital(text: String, template: &str) -> String {
-    if !template.is_empty() && !template.starts_with('{') || template.starts_with("{a}") {
-        return text;
-    }
+/// The text with a capital letter: values are written as in the middle of a sentence.
+fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// The words of a text, and each character of a script without spaces, with the index of the byte after it.
-fn units(text: &str) -> Vec<(usize, &str)> {
-    let mut found: Vec<(usize, &str)> = Vec::new();
-    let mut begun = None;
-    for (index, letter) in text.char_indices().chain([(text.len(), ' ')]) {
-        let word = letter.is_alphanumeric() && letter < '\u{2e80}';
-        match begun {
-            None if word => begun = Some(index),
-            Some(start) if !word => {
-                found.push((index, &text[start..index]));
-                begun = None;
-            }
-            _ => (),
-        }
-        if !word && letter.is_alphanumeric() {
-            let end = index + letter.len_utf8();
-            found.push((end, &text[index..end]));
-        }
-    }
-    found
-}
-
-/// Whether a text has a phrase, not as a part of a longer word. Both are in lower case.
-fn has(text: &str, phrase: &str) -> bool {
-    let word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() && letter < '\u{2e80}');
-    let joined = |left: Option<char>, right: Option<char>| word(left) && word(right);
-    text.match_indices(phrase).any(|(start, found)| {
-        let end = start + found.len();
-        !joined(text[..start].chars().next_back(), found.chars().next())
-            && !joined(found.chars().next_back(), text[end..].chars().next())
-    })
-}
-
-/// Whether a text says the same [`REPEATED`] times in a row; a single word or character once more than that, as a dog
-/// does.
-fn repeats(text: &str) -> bool {
-    let units = units(text);
-    let units: Vec<&str> = units.iter().map(|(_, unit)| *unit).collect();
-    (1..=8).any(|length: usize| {
-        let times = REPEATED + usize::from(length == 1);
-        let mut windows = units.windows(length * times);
-        windows.any(|window| window.chunks(length).all(|chunk| chunk == &window[..length]))
-    })
-}
-
-/// `count` different questions in a wording, none of them among `known`, which become known. There may be fewer.
+/// `count` different questions in a wording, or fewer if there are no more that fit.
 pub(super) fn different(
     questions: &Questions,
     wording: Wording,
     stream: u64,
     count: usize,
-    known: &mut HashSet<String>,
     fits: impl Fn(&Question) -> bool,
 ) -> Vec<Question> {
+    let mut known = HashSet::new();
     let drawn = (0..16 * count as u64).map(|number| questions.question(wording, stream, number));
-    let mut new = |question: &Question| fits(question) && known.insert(question.prompt.to_lowercase());
-    let mut found = Vec::with_capacity(count);
-    for question in drawn {
-        if found.len() == count {
-            break;
-        }
-        if new(&question) {
-            found.push(question);
-        }
-    }
-    found
+    drawn.filter(|question| known.insert(words(&question.prompt)) && fits(question)).take(count).collect()
 }
 
 #[cfg(test)]
@@ -394,24 +386,29 @@ mod tests {
 
     #[test]
     fn held_out_wordings_are_never_taught() {
-        let questions = Questions::new(2, &[], None, 7).unwrap();
+        let mut questions = Questions::new(2, &[], None, 7).unwrap();
+        for language in 0..2 {
+            let of = |wording: usize| {
+                let topics = questions.topics.iter().filter(move |topic| topic.language == language);
+                topics.flat_map(move |topic| topic.asks[wording].iter().map(|ask| words(ask)))
+            };
+            let taught: HashSet<_> = of(0).collect();
+            assert!(of(1).count() > 500 && of(1).all(|ask| !taught.contains(&ask)));
+        }
+        let held_out = different(&questions, Wording::HeldOut, 1, 2_000, |_| true);
+        assert_eq!(held_out.len(), 2_000);
+        questions.reserve(&held_out);
         let taught: HashSet<_> =
-            (0..50_000).map(|n| questions.question(Wording::Taught, 0, n).prompt.to_lowercase()).collect();
-        let held_out: Vec<_> =
-            (0..2_000).map(|n| questions.question(Wording::HeldOut, 1, n).prompt.to_lowercase()).collect();
-        let spoilt: HashSet<_> = held_out.iter().filter(|prompt| taught.contains(*prompt)).collect();
+            (0..50_000).map(|n| words(&questions.question(Wording::Taught, 0, n).prompt)).collect();
+        let spoilt: Vec<_> = held_out.iter().filter(|question| taught.contains(&words(&question.prompt))).collect();
         assert!(spoilt.is_empty(), "{spoilt:?}");
-        let mut known = taught.clone();
-        let some = different(&questions, Wording::HeldOut, 1, 100, &mut known, |_| true);
-        assert_eq!((some.len(), known.len()), (100, taught.len() + 100));
     }
 
     #[test]
-    fn phrases_are_found_as_words() {
-        assert!(has("it is 4.", "4") && !has("it is 14", "4") && !has("other", "the"));
-        assert!(has("法国的首都是巴黎。", "巴黎") && has("c-a-t", "c-a-t"));
-        assert!(repeats("the the the the") && !repeats("moo moo moo") && repeats("go away go away go away"));
-        assert!(repeats("你好吗你好吗你好吗") && !repeats("汪汪汪"));
-        assert_eq!(units("Go on, 你好").len(), 4);
+    fn what_the_files_lack_is_said() {
+        let message = Questions::new(1, &["weather on Mars".into()], None, 7).err().unwrap().to_string();
+        assert!(message.contains("en.json") && message.contains("weather on Mars"), "{message}");
+        let message = Questions::new(0, &[], None, 7).err().unwrap().to_string();
+        assert!(message.contains("can be held out"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! The source of the ratings: someone who knows good answers, or the person at the terminal.
+//! The source of the ratings: a judge that knows good answers, or the person at the terminal.
 
 use super::{
     super::rate,
@@ -19,9 +19,9 @@ const RATED: Poor = Poor { unfriendly: 0.1, other: 0.8 };
 
 /// The ratings of a round, each of which asks other questions. A good answer is preferred to a poor one and to an answer of
 /// the policy that is not acceptable, and an acceptable answer of the policy to a poor one.
-pub(super) async fn shipped(story: &DemoRun<'_>, round: Round, policy: &str) -> Result<Store> {
+pub(super) async fn judged(story: &DemoRun<'_>, round: Round, policy: &str) -> Result<Store> {
     let mut lines = String::new();
-    let asked = story.rated(round);
+    let asked = story.rated(round, story.recipe.rated);
     let prompts: Vec<_> = asked.iter().map(|question| question.prompt.as_str()).collect();
     let said = story.draw(policy, &prompts, STREAM).await?;
     let mut poor = 0;
@@ -43,7 +43,7 @@ pub(super) async fn shipped(story: &DemoRun<'_>, round: Round, policy: &str) -> 
             }
         }
     }
-    story.shared.say(format_args!("{poor} of {} answers after {policy} are not what people want", said.len()));
+    story.shared.say(format_args!("{poor} of {} answers after {policy} are not acceptable", said.len()));
     let path = story.path(&format!("{}-ratings.jsonl", round.reward()));
     atomic::write(&path, lines.as_bytes())?;
     Ok(import::in_memory(&path, |_| ())?.0)
@@ -53,11 +53,10 @@ pub(super) async fn shipped(story: &DemoRun<'_>, round: Round, policy: &str) -> 
 pub(super) async fn ask(story: &DemoRun<'_>, round: Round, policy: &str, pairs: usize) -> Result<Store> {
     let prompts = story.path(&format!("{}-prompts.jsonl", round.reward()));
     let database = story.path("feedback.sqlite");
-    // Each round uses a different part of the prompts.
-    let first = round.index() * pairs;
-    let all = story.prompts();
-    atomic::write(&prompts, asking(all.iter().copied().cycle().skip(first).take(pairs)).as_bytes())?;
-    let sampling = Sampling { temperature: story.recipe.temperature, seed: first as u64, ..Sampling::default() };
+    let asked = story.rated(round, pairs);
+    atomic::write(&prompts, asking(asked.iter().map(|question| question.prompt.as_str())).as_bytes())?;
+    let seed = (round.index() * pairs) as u64;
+    let sampling = Sampling { temperature: story.recipe.temperature, seed, ..Sampling::default() };
     let (folder, most) = (story.folder(policy), story.recipe.max_tokens);
     rate::of_two(story.shared, story.gpu, &folder, &prompts, &database, sampling, most).await?;
     let store = Store::open(&database)?;

@@ -26,7 +26,7 @@ const TOPICS: [&str; 12] = [
 pub(super) struct Recipe {
     /// Number of languages: English, then Chinese.
     pub languages: usize,
-    /// The topics, all if none; and the most facts that are taught of each, all if none.
+    /// The topics, all if none; and the most entries of each, and facts of each entry, all if none.
     pub topics: Vec<String>,
     pub facts: Option<usize>,
     /// Number of conversations for fine-tuning, the most questions in one, and the share of poor answers.
@@ -154,7 +154,7 @@ impl Recipe {
         }
     }
 
-    /// The recipe of the model in `weights/`: about twenty-five minutes on two cores without a GPU.
+    /// A larger model that learns all topics in both languages: about half an hour on two cores without a GPU.
     pub fn long() -> Self {
         Self {
             languages: 2,

@@ -1,7 +1,6 @@
 //! The stages of the demo, each equivalent to the command of the same name.
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -16,10 +15,13 @@ use super::{
     texts,
 };
 use wgpt::{
-    Result,
+    Error, Result,
     gpu::Gpu,
     interchange::{self, TextCodec, adapter, load},
-    io::{atomic, checkpoint},
+    io::{
+        atomic,
+        checkpoint::{self, Checkpoint},
+    },
     model::{
         Config, Gpt,
         heads::{ScalarHead, Start},
@@ -128,7 +130,7 @@ impl<'a> DemoRun<'a> {
         rate: Option<usize>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
-        let questions = Questions::new(recipe.languages, &recipe.topics, recipe.facts, seed)?;
+        let mut questions = Questions::new(recipe.languages, &recipe.topics, recipe.facts, seed)?;
         let plain = TextCodec::plain(texts::tokenizer(&questions, recipe.vocabulary)?);
         let codec = TextCodec { conventions: plain.conventions.taught(&plain.tokenizer)?, ..plain };
         // Answers that would be cut off are left out, because they could never get a good reward.
@@ -137,11 +139,16 @@ impl<'a> DemoRun<'a> {
             fits(&question.prompt, recipe.prompt_tokens.saturating_sub(ROLES))
                 && fits(&question.answer, recipe.max_tokens)
         };
-        let mut known = HashSet::new();
-        let mut some =
-            |wording, stream, count| questions::different(&questions, wording, stream, count, &mut known, both);
-        let held_out = some(Wording::HeldOut, HELD_OUT, recipe.asked);
-        let taught = some(Wording::Taught, TRAINED, recipe.prompts);
+        let held_out = questions::different(&questions, Wording::HeldOut, HELD_OUT, recipe.asked, both);
+        questions.reserve(&held_out);
+        let taught = questions::different(&questions, Wording::Taught, TRAINED, recipe.prompts, both);
+        for (found, wanted, what) in
+            [(held_out.len(), recipe.asked, "to ask"), (taught.len(), recipe.prompts, "to train on")]
+        {
+            if found < wanted {
+                shared.say(format_args!("only {found} of {wanted} questions {what} are short enough"));
+            }
+        }
         Ok(Self { shared, gpu, recipe, out: out.to_path_buf(), seed, rate, codec, questions, taught, held_out, stop })
     }
 
@@ -154,10 +161,8 @@ impl<'a> DemoRun<'a> {
     pub fn introduce(&self, stage: &str) -> &'static str {
         match (stage, self.rate) {
             ("pretrain", _) => "pretraining: it learns to write, from plays of Shakespeare",
-            ("sft", _) => "fine-tuning: it learns to answer, from conversations in which two of five answers are poor",
-            ("reward", None) => {
-                "reward model: which of two answers people prefer, from ratings that come with the program"
-            }
+            ("sft", _) => "fine-tuning: it learns to answer, from conversations in which many answers are poor",
+            ("reward", None) => "reward model: which of two answers is preferred, by someone who knows good ones",
             ("reward", Some(_)) => "reward model: which of two answers you prefer",
             ("ppo", _) => "PPO: answers that the reward model likes become more likely",
             ("reward2", None) => "second round: ratings of the new answers make a better reward model",
@@ -296,7 +301,7 @@ impl<'a> DemoRun<'a> {
     }
 
     /// A reward model on top of the fine-tuned model in the first round, later one that goes on from the round before. It is
-    /// trained on the ratings of the round.
+    /// trained on the ratings of the round; a person's few ratings of all rounds are learned together.
     async fn reward(&self, round: Round) -> Result<Option<StageResult>> {
         let (recipe, out) = (&self.recipe, self.folder(&round.reward()));
         let base = self.folder(&round.before().map_or("sft".to_string(), Round::reward));
@@ -304,7 +309,7 @@ impl<'a> DemoRun<'a> {
         let reader = Reader::new(&self.codec, config.context)?;
         let store = match self.rate {
             Some(pairs) => ratings::ask(self, round, &round.base(), pairs).await?,
-            None => ratings::shipped(self, round, &round.base()).await?,
+            None => ratings::judged(self, round, &round.base()).await?,
         };
         let data = Data::load(&store, None, &reader, |_, _| ())?;
         let objective = data.objective;
@@ -319,7 +324,7 @@ impl<'a> DemoRun<'a> {
             ..base_settings
         };
         // All rewards are on one scale: that of the fine-tuned model's answers before any were rated.
-        let asked = self.rated(Round(0));
+        let asked = self.rated(Round(0), recipe.rated);
         let prompts: Vec<_> = asked.iter().map(|question| question.prompt.as_str()).collect();
         let talked = self.draw("sft", &prompts, ANSWERS).await?;
         let read = |(prompt, answer): (&&str, &String)| {
@@ -334,7 +339,11 @@ impl<'a> DemoRun<'a> {
             let model = load::tunable(self.gpu, &base, None, self.seed, |_, _| ())?;
             let head = match round.before() {
                 None => ScalarHead::new(self.gpu, config.width, Start::Normal(self.seed))?,
-                Some(_) => RewardModel::open(self.gpu, &base)?.head().clone(),
+                Some(_) => {
+                    let found = state::head(self.gpu, &Checkpoint::open(&base)?, config.width)?;
+                    found
+                        .ok_or_else(|| Error::checkpoint(&base, "the reward model has no head; start the demo again"))?
+                }
             };
             Trainer::with_head(self.gpu, model, Some(head), &settings)
         };
@@ -347,8 +356,10 @@ impl<'a> DemoRun<'a> {
     async fn ppo(&self, round: Round) -> Result<Option<StageResult>> {
         let (recipe, out, judge) = (&self.recipe, self.folder(&round.ppo()), round.reward());
         let base = checkpoint::resolve(&self.folder(&round.base()))?;
+        // Each round begins with other questions.
+        let seed = self.seed.wrapping_add(round.index() as u64);
         let asked = texts::asking(self.prompts().into_iter());
-        let prompts = Prompts::listed(DataFile::of_lines(&asked), &self.codec, recipe.prompt_tokens, self.seed)?;
+        let prompts = Prompts::listed(DataFile::of_lines(&asked), &self.codec, recipe.prompt_tokens, seed)?;
         let plain = ppo::Settings::recipe(Algorithm::PPO);
         let settings = ppo::Settings {
             steps: recipe.ppo_steps[round.index()],
@@ -363,7 +374,7 @@ impl<'a> DemoRun<'a> {
             controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: 2000.0 },
             // The reward model already uses the scale of the first fine-tuned model.
             normalise: 0,
-            common: Common { seed: self.seed + round.index() as u64, ..plain.common },
+            common: Common { seed, ..plain.common },
             limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
             base: adapter::fingerprint(&*interchange::open(&base)?)?,
             judge: format!("reward:{}", self.folder(&judge).display()),
@@ -382,7 +393,7 @@ impl<'a> DemoRun<'a> {
         atomic::private_folder(&out)?;
         let judge = Box::new(reinforce::Learned(Ensemble::open(self.gpu, &[self.folder(&judge)], 0.0)?));
         let ppo = Ppo { settings, learner, prompts, judge, codec: self.codec.clone(), progress };
-        let base = std::path::absolute(&base).map_err(wgpt::Error::io(&base, "find"))?;
+        let base = std::path::absolute(&base).map_err(Error::io(&base, "find"))?;
         let run = Run { out: &out, base, ppo, stop: &self.stop };
         let summary = reinforce::show(self.shared, self.gpu, run).await?;
         let told = StageResult { kl: Some(summary.last_quarter_kl), ..StageResult::default() };
@@ -394,10 +405,9 @@ impl<'a> DemoRun<'a> {
         self.taught.iter().map(|question| question.prompt.as_str()).collect()
     }
 
-    /// The questions whose answers are rated in a round: others in each, while there are enough.
-    pub fn rated(&self, round: Round) -> Vec<&Question> {
-        let Recipe { rated, .. } = self.recipe;
-        self.taught.iter().cycle().skip(round.index() * rated).take(rated).collect()
+    /// `count` questions whose answers are rated in a round: others in each, while there are enough.
+    pub fn rated(&self, round: Round, count: usize) -> Vec<&Question> {
+        self.taught.iter().cycle().skip(round.index() * count).take(count).collect()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use wgpt::{
 const QUESTIONS: usize = 12;
 
 /// Random streams: the questions of the conversations, which of them are answered poorly, and how long they are.
-pub(super) const TALK: u64 = u64::from_le_bytes(*b"demo tal");
+const TALK: u64 = u64::from_le_bytes(*b"demo tal");
 const POOR: u64 = u64::from_le_bytes(*b"demo poo");
 const LENGTH: u64 = u64::from_le_bytes(*b"demo len");
 
@@ -57,8 +57,8 @@ pub(super) fn conversations(questions: &Questions, count: usize, turns: usize, p
     let line = |number: u64| {
         // Most people ask once.
         let first = number * turns as u64;
-        let length = (random::uniform(seed, LENGTH, number).powi(2) * turns as f64) as u64;
-        let messages: Vec<_> = (first..=first + length).flat_map(exchange).collect();
+        let further = (random::uniform(seed, LENGTH, number).powi(2) * turns as f64) as u64;
+        let messages: Vec<_> = (first..=first + further).flat_map(exchange).collect();
         format!("{}\n", json!({ "messages": messages }))
     };
     (0..count as u64).map(line).collect()

@@ -37,9 +37,24 @@ fn eight_stages_end_in_a_table_and_a_report() {
     assert!(output["gain"]["low"].is_number(), "{}", output["gain"]);
     assert_eq!(page.matches("<svg").count(), 1 + 8);
 
+    // Interrupted in the middle, it goes on there and ends as it would have.
+    let record = place.path("story/story.json");
+    let mut story: Value = serde_json::from_slice(&std::fs::read(&record).expect("the record")).expect("JSON");
+    story["stages"].as_array_mut().expect("stages").truncate(5);
+    std::fs::write(&record, story.to_string()).expect("the record");
+    for stage in ["ppo2", "reward3", "ppo3"] {
+        std::fs::remove_dir_all(place.path("story").join(stage)).expect("a stage");
+    }
+    let resumed = place.json(&["demo", "--smallest", "--out", "story", "--resume", "--json"]);
+    let scores = |output: &Value| {
+        let stages = output["stages"].as_array().expect("stages").iter();
+        Value::from(stages.map(|stage| stage["gold"]["mean"].clone()).collect::<Vec<_>>())
+    };
+    assert!(alike(&scores(&resumed), &scores(&output)), "{}\n{}", resumed["stages"], output["stages"]);
+
     // Everything exists already, so only the table is created again.
     let again = place.json(&["demo", "--smallest", "--out", "story", "--resume", "--json"]);
-    assert!(alike(&again["stages"], &output["stages"]), "{}\n{}", again["stages"], output["stages"]);
+    assert!(alike(&again["stages"], &resumed["stages"]), "{}\n{}", again["stages"], resumed["stages"]);
     let said = place.failure(&["report", "story"]);
     let page = place.path("story").join("report.html");
     assert!(page.exists() && said.contains("its report is story") && said.contains("wgpt report story/ppo"), "{said}");
@@ -67,10 +82,12 @@ fn alike(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// A rater at the terminal, with one pair in each round.
+/// A rater at the terminal, with three pairs in each round.
 #[test]
 fn you_can_be_the_one_who_rates() {
     let place = Place::with_text(String::new());
+    let refused = place.failure(&["demo", "--smallest", "--rate", "0", "--out", "mine"]);
+    assert!(refused.contains("from 1 to"), "{refused}");
     let demo = ["demo", "--smallest", "--rate", "3", "--out", "mine", "--json"];
     let mut child = place.talk(&demo);
     child.stdin.take().expect("a pipe").write_all("b\n".repeat(9).as_bytes()).expect("it listens");

@@ -120,6 +120,16 @@ fn preferences_are_learned_resumed_and_judged_by() {
         "two texts are at -1 and 1: {found:?}"
     );
     assert!(place.path("light/checkpoint-00000024/adapter_model.safetensors").is_file());
+
+    // What two judges disagree about is worth less the more cautious one is.
+    let cautious = |caution| {
+        let done = place.json(&[&ppo("reward:judge,light")[..], &["--caution", caution]].concat());
+        std::fs::remove_dir_all(place.path("policy")).expect("the policy's run");
+        done["first"]["raw_score"].as_f64().expect("a score")
+    };
+    assert!(cautious("0") > cautious("2"));
+    let refused = place.failure(&[&ppo("reward:judge")[..], &["--caution", "1"]].concat());
+    assert!(refused.contains("several reward models"), "{refused}");
 }
 
 #[test]
