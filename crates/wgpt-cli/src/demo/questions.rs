@@ -261,7 +261,7 @@ impl Questions {
                 let answer = &question.answer;
                 let words = 1 + (draw(1) * 3.0) as usize;
                 let starts = units(answer).into_iter().map(|(end, _)| end);
-                let some = &answer[..starts.take(words).last().unwrap_or(answer.len())];
+                let some = &answer[..starts.take(words).next_back().unwrap_or(answer.len())];
                 let between = if some.is_ascii() { " " } else { "" };
                 vec![some; 4 + (draw(2) * 4.0) as usize].join(between)
             }
