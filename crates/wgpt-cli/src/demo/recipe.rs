@@ -75,13 +75,13 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    /// Five to seven minutes on two cores without a GPU; cut down where it would take longer.
+    /// Six to seven minutes on two cores without a GPU; cut down where it would take longer.
     pub fn short() -> Self {
         Self {
             languages: 1,
             topics: TOPICS.map(String::from).to_vec(),
             facts: Some(4),
-            conversations: 16_000,
+            conversations: 28_000,
             turns: 1,
             poor: 0.4,
             prompts: 3072,
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_demo_cut_down_is_the_same_demo() {
         let cut = Recipe::short().cut(0.5);
-        assert_eq!((cut.pretrain_steps, cut.conversations, cut.ppo_steps), (75, 8_000, [2, 4, 6]));
+        assert_eq!((cut.pretrain_steps, cut.conversations, cut.ppo_steps), (75, 14_000, [2, 4, 6]));
         assert!(cut.is_cut_from(&Recipe::short()) && !cut.is_cut_from(&Recipe::long()));
         assert_eq!(Recipe::smallest().cut(0.1).ppo_steps, [1; ROUNDS]);
     }

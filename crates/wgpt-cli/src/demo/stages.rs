@@ -55,7 +55,7 @@ const TRAINED: u64 = u64::from_le_bytes(*b"demo tra");
 const HELD_OUT: u64 = u64::from_le_bytes(*b"demo hel");
 
 /// How many times as long as a step of pretraining the whole demo takes, with everything that is not a step.
-const STEPS: f64 = 2500.0;
+const STEPS: f64 = 2000.0;
 
 /// The smallest share of the steps with which answers still improve.
 const LEAST: f64 = 0.3;
@@ -243,7 +243,7 @@ impl<'a> DemoRun<'a> {
         let bar = output::bar(1, self.shared.quiet);
         bar.set_message("compiling, and timing a step");
         let step = || plan::rehearse(self.gpu, Gpt::new(self.gpu, &settings.config, self.seed)?, &settings);
-        let taken = self.gpu.time(1, 2, step).await?;
+        let taken = self.gpu.time(2, 6, step).await?;
         bar.finish_and_clear();
         let share = seconds / (STEPS * taken);
         if share < 1.0 {
