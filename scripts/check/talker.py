@@ -69,7 +69,6 @@ def templates():
                     values.setdefault(name, set()).add(value)
             for ask in topic["ask"]:
                 # Each part as its words, with a space where it begins or ends with something that is not of a word.
-                spaced = lambda text: " ".join(re.findall(r"\w+", f"{text.lower()}")) if text.strip() else ""
                 parts = re.split(r"\{(\w+)\}", ask)
                 pattern = ""
                 for index, part in enumerate(parts):
@@ -78,9 +77,9 @@ def templates():
                         pattern += r"\w+(?: \w+)*"
                         continue
                     edges = lambda text: (" " if re.match(r"\W", text) else "", " " if re.search(r"\W$", text) else "")
-                    one = lambda text: edges(text)[0] + re.escape(spaced(text)) + (edges(text)[1] if spaced(text) else "")
+                    one = lambda text: edges(text)[0] + re.escape(" ".join(words(text))) + (edges(text)[1] if words(text) else "")
                     pattern += "(?:" + "|".join(map(one, some)) + ")"
-                # Two spaces are one, as where a slot's value begins with a space after a word.
+                # re.escape has put backslashes before the spaces.
                 pattern = pattern.replace(r"\ ", " ")
                 yield re.compile(pattern.strip())
 

@@ -161,13 +161,24 @@ struct Output {
 
 impl Arguments {
     /// The reward models that judge, if any do.
-    fn models(&self) -> Option<Vec<PathBuf>> {
-        let models = self.judge.strip_prefix("reward:")?;
-        // A folder's own name may have a comma in it.
-        if Path::new(models).exists() {
-            return Some(vec![models.into()]);
-        }
-        Some(models.split(',').map(PathBuf::from).collect())
+    fn models(&self) -> Result<Option<Vec<PathBuf>>> {
+        let models: Option<Vec<PathBuf>> = self.judge.strip_prefix("reward:").map(|models| {
+            // A folder's own name may have a comma in it.
+            let one = Path::new(models).exists();
+            if one { vec![models.into()] } else { models.split(',').map(PathBuf::from).collect() }
+        });
+        let several = models.as_ref().is_some_and(|models| models.len() > 1);
+        let reason = match self.caution {
+            Some(_) if !several => "--caution is for several reward models, as in --judge reward:RUN,RUN".to_string(),
+            Some(caution) if !(caution >= 0.0 && caution.is_finite()) => {
+                format!("--caution {caution}: give a number of 0 or more")
+            }
+            _ if models.iter().flatten().any(|model| model.as_os_str().is_empty()) => {
+                format!("--judge {}: there is a comma without a reward model beside it", self.judge)
+            }
+            _ => return Ok(models),
+        };
+        Err(Error::Usage(reason))
     }
 
     /// The user's settings for a model of this context.
@@ -225,10 +236,6 @@ impl Arguments {
                 ..Limits::default()
             },
             base,
-            judge: match self.models().map(|models| models.len()) {
-                Some(2..) => format!("{} with a caution of {}", self.judge, self.caution.unwrap_or(CAUTION)),
-                _ => self.judge.clone(),
-            },
             ..plain
         };
         settings.validate(context)?;
@@ -254,22 +261,15 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let (source, codec) = (interchange::open(&base)?, TextCodec::open(&base)?);
     let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
     drop(source);
-    let several = arguments.models().is_some_and(|models| models.len() > 1);
-    match arguments.caution {
-        Some(_) if !several => {
-            return Err(Error::Usage("--caution is for several reward models, as in --judge reward:RUN,RUN".into()));
+    let caution = arguments.caution.unwrap_or(CAUTION);
+    let mut name = arguments.judge.clone();
+    let judge = match arguments.models()? {
+        Some(models) => {
+            if models.len() > 1 {
+                name += &format!(" with a caution of {caution}");
+            }
+            Err(models)
         }
-        Some(caution) if !(caution >= 0.0 && caution.is_finite()) => {
-            return Err(Error::Usage(format!("--caution {caution}: give a number of 0 or more")));
-        }
-        _ => (),
-    }
-    let judge = match arguments.models() {
-        Some(models) if models.iter().any(|model| model.as_os_str().is_empty()) => {
-            let reason = format!("--judge {}: there is a comma without a reward model beside it", arguments.judge);
-            return Err(Error::Usage(reason));
-        }
-        Some(models) => Err(models),
         None => Ok(judge::open(&arguments.judge)?),
     };
     let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
@@ -279,8 +279,8 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     }
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
     // Rows are padded to the longest prompt.
-    let settings =
-        Settings { prompt_tokens: prompts.longest(), prompts: format!("{:016x}", prompts.fingerprint()), ..settings };
+    let fingerprint = format!("{:016x}", prompts.fingerprint());
+    let settings = Settings { prompt_tokens: prompts.longest(), prompts: fingerprint, judge: name, ..settings };
     if let Some(state) = &state {
         settings.agrees_with(&state.settings)?;
     }
@@ -288,7 +288,7 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let gpu = shared.open().await?;
     let judge: Box<dyn Judge> = match judge {
         Ok(judge) => judge,
-        Err(models) => Box::new(Learned(Ensemble::open(&gpu, &models, arguments.caution.unwrap_or(CAUTION))?)),
+        Err(models) => Box::new(Learned(Ensemble::open(&gpu, &models, caution)?)),
     };
     let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
     let (mut learner, progress) = match state {

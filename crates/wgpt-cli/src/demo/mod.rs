@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     /// Folder of the runs
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
-    /// Rate this many pairs of answers yourself in each round, instead of using the ratings that come with the program
+    /// Rate this many pairs of answers yourself in each round, instead of the program, which knows good answers
     #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "20")]
     rate: Option<usize>,
     /// Train a larger model on more data for longer: about half an hour without a GPU

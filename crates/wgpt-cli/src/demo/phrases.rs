@@ -3,12 +3,17 @@
 /// How many times the same words in a row make an answer unacceptable.
 const REPEATED: usize = 3;
 
+/// Whether a letter is one of a word in a script with spaces between words.
+fn of_word(letter: char) -> bool {
+    letter.is_alphanumeric() && letter < '\u{2e80}'
+}
+
 /// The words of a text, and each character of a script without spaces, with the index of the byte after it.
 pub(super) fn units(text: &str) -> Vec<(usize, &str)> {
     let mut found: Vec<(usize, &str)> = Vec::new();
     let mut begun = None;
     for (index, letter) in text.char_indices().chain([(text.len(), ' ')]) {
-        let word = letter.is_alphanumeric() && letter < '\u{2e80}';
+        let word = of_word(letter);
         match begun {
             None if word => begun = Some(index),
             Some(start) if !word => {
@@ -27,8 +32,7 @@ pub(super) fn units(text: &str) -> Vec<(usize, &str)> {
 
 /// Whether a text has a phrase, not as a part of a longer word. Both are in lower case.
 pub(super) fn has(text: &str, phrase: &str) -> bool {
-    let word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() && letter < '\u{2e80}');
-    let joined = |left: Option<char>, right: Option<char>| word(left) && word(right);
+    let joined = |left: Option<char>, right: Option<char>| left.is_some_and(of_word) && right.is_some_and(of_word);
     text.match_indices(phrase).any(|(start, found)| {
         let end = start + found.len();
         !joined(text[..start].chars().next_back(), found.chars().next())

@@ -142,9 +142,9 @@ pub(super) fn fingerprint() -> String {
 }
 
 impl Questions {
-    /// The questions of the first `languages` about the topics in `chosen`, or about all if there is none. With a limit on
-    /// `facts` there are at most so many entries of a topic and rows of an entry, and nothing is computed or spelled, which
-    /// takes larger models.
+    /// The questions of the first `languages` about the topics in `chosen`, or about all topics if `chosen` is empty. `facts`
+    /// limits both the entries of a topic and the rows of an entry. With such a limit nothing is computed or spelled, because
+    /// that takes larger models.
     ///
     /// # Errors
     /// [`Error::Data`] for a file that is not as described, or that has nothing to hold out or no such topic.
@@ -206,8 +206,7 @@ impl Questions {
         // Different wordings may have the same words once their slots are filled.
         let free =
             |question: &Question| wording == Wording::HeldOut || !self.reserved.contains(&words(&question.prompt));
-        let last = self.draw(wording, stream, number * ATTEMPTS);
-        drawn.find(free).unwrap_or(last)
+        drawn.find(free).unwrap_or_else(|| self.draw(wording, stream, number * ATTEMPTS))
     }
 
     fn draw(&self, wording: Wording, stream: u64, number: u64) -> Question {
@@ -259,9 +258,9 @@ impl Questions {
             }
             _ => {
                 let answer = &question.answer;
-                let words = 1 + (draw(1) * 3.0) as usize;
-                let starts = units(answer).into_iter().map(|(end, _)| end);
-                let some = &answer[..starts.take(words).next_back().unwrap_or(answer.len())];
+                let count = 1 + (draw(1) * 3.0) as usize;
+                let ends = units(answer).into_iter().map(|(end, _)| end);
+                let some = &answer[..ends.take(count).next_back().unwrap_or(answer.len())];
                 let between = if some.is_ascii() { " " } else { "" };
                 vec![some; 4 + (draw(2) * 4.0) as usize].join(between)
             }
@@ -316,14 +315,14 @@ impl Entry {
             }
         };
         let digits = |number: &i32| number.to_string();
-        let words = |number: &i32| numbers.get(*number as usize).cloned().unwrap_or_else(|| number.to_string());
+        let in_words = |number: &i32| numbers.get(*number as usize).cloned().unwrap_or_else(|| number.to_string());
         let row = |(a, b, result): &(i32, i32, i32), said: &dyn Fn(&i32) -> String| {
             Slots::from([("a".into(), said(a)), ("b".into(), said(b)), ("result".into(), digits(result))])
         };
         let both = |fact| {
             let answered = row(fact, &digits);
             // Digits are the usual way.
-            let asked = [answered.clone(), answered.clone(), row(fact, &words)];
+            let asked = [answered.clone(), answered.clone(), row(fact, &in_words)];
             asked.map(|asked| Fact { asked, answered: answered.clone() })
         };
         Ok(found.iter().flat_map(both).collect())

@@ -4,7 +4,7 @@ use super::{
     super::rate,
     questions::{Poor, Question},
     stages::{DemoRun, Round},
-    texts::{Preference, asking},
+    texts::{asking, preference},
 };
 use wgpt::{Error, Result, infer::sampler::Sampling, io::atomic};
 use wgpt_server::feedback::{Store, import};
@@ -22,17 +22,13 @@ const RATED: Poor = Poor { unfriendly: 0.1, other: 0.8 };
 pub(super) async fn judged(story: &DemoRun<'_>, round: Round, policy: &str) -> Result<Store> {
     let mut lines = String::new();
     let asked = story.rated(round, story.recipe.rated);
-    let prompts: Vec<_> = asked.iter().map(|question| question.prompt.as_str()).collect();
-    let said = story.draw(policy, &prompts, STREAM).await?;
+    let said = story.draw(policy, asked.iter().copied(), STREAM).await?;
     let mut poor = 0;
     for (number, (question, answer)) in (0..).zip(asked.iter().zip(&said)) {
         let Question { prompt, answer: good, .. } = question;
         let answer = answer.trim();
         let bad = story.questions.poor(question, RATED, POOR ^ round.index() as u64, number);
-        let mut rate = |chosen: &str, rejected: &str| {
-            let (chosen, rejected) = (chosen.to_string(), rejected.to_string());
-            lines += &Preference { prompt: prompt.clone(), chosen, rejected }.line();
-        };
+        let mut rate = |chosen: &str, rejected: &str| lines += &preference(prompt, chosen, rejected);
         rate(good, &bad);
         if story.questions.accepts(question, answer) {
             rate(answer, &bad);
@@ -49,12 +45,11 @@ pub(super) async fn judged(story: &DemoRun<'_>, round: Round, policy: &str) -> R
     Ok(import::in_memory(&path, |_| ())?.0)
 }
 
-/// Asks the person at the terminal for ratings, and stores them together with those of the previous rounds.
+/// Asks the person at the terminal to rate answers. The store returned holds the ratings of the previous rounds too.
 pub(super) async fn ask(story: &DemoRun<'_>, round: Round, policy: &str, pairs: usize) -> Result<Store> {
     let prompts = story.path(&format!("{}-prompts.jsonl", round.reward()));
     let database = story.path("feedback.sqlite");
-    let asked = story.rated(round, pairs);
-    atomic::write(&prompts, asking(asked.iter().map(|question| question.prompt.as_str())).as_bytes())?;
+    atomic::write(&prompts, asking(story.rated(round, pairs)).as_bytes())?;
     let seed = (round.index() * pairs) as u64;
     let sampling = Sampling { temperature: story.recipe.temperature, seed, ..Sampling::default() };
     let (folder, most) = (story.folder(policy), story.recipe.max_tokens);

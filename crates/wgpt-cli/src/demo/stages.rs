@@ -1,6 +1,7 @@
 //! The stages of the demo, each equivalent to the command of the same name.
 
 use std::{
+    cell::OnceCell,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -117,6 +118,8 @@ pub(super) struct DemoRun<'a> {
     taught: Vec<Question>,
     /// Questions in words that no stage trains on.
     held_out: Vec<Question>,
+    /// The fine-tuned model's answers to the questions of the first round, once they were drawn.
+    talked: OnceCell<Vec<String>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -149,7 +152,20 @@ impl<'a> DemoRun<'a> {
                 shared.say(format_args!("only {found} of {wanted} questions {what} are short enough"));
             }
         }
-        Ok(Self { shared, gpu, recipe, out: out.to_path_buf(), seed, rate, codec, questions, taught, held_out, stop })
+        Ok(Self {
+            shared,
+            gpu,
+            recipe,
+            out: out.to_path_buf(),
+            seed,
+            rate,
+            codec,
+            questions,
+            taught,
+            held_out,
+            talked: OnceCell::new(),
+            stop,
+        })
     }
 
     /// The folder of a stage's run.
@@ -185,16 +201,22 @@ impl<'a> DemoRun<'a> {
 
     /// One answer to each of the held-out questions.
     pub async fn answers(&self, stage: &str) -> Result<Vec<String>> {
-        let prompts: Vec<_> = self.held_out.iter().map(|question| question.prompt.as_str()).collect();
-        self.draw(stage, &prompts, ANSWERS).await
+        self.draw(stage, &self.held_out, ANSWERS).await
     }
 
-    /// One answer of a stage's model to each prompt.
-    pub async fn draw(&self, stage: &str, prompts: &[&str], stream: u64) -> Result<Vec<String>> {
+    /// One answer of a stage's model to each question.
+    pub async fn draw<'q>(
+        &self,
+        stage: &str,
+        questions: impl IntoIterator<Item = &'q Question>,
+        stream: u64,
+    ) -> Result<Vec<String>> {
+        let prompts: Vec<_> = questions.into_iter().map(|question| question.prompt.as_str()).collect();
         let bar = output::bar(prompts.len() as u64, self.shared.quiet);
         bar.set_message(format!("answers of {stage}"));
         let (folder, codec, drawn) = (self.folder(stage), &self.codec, self.drawn(stream));
-        let found = answers::draw(self.gpu, &folder, codec, prompts, drawn, |done| bar.set_position(done as u64)).await;
+        let found =
+            answers::draw(self.gpu, &folder, codec, &prompts, drawn, |done| bar.set_position(done as u64)).await;
         bar.finish_and_clear();
         found
     }
@@ -325,12 +347,17 @@ impl<'a> DemoRun<'a> {
         };
         // All rewards are on one scale: that of the fine-tuned model's answers before any were rated.
         let asked = self.rated(Round(0), recipe.rated);
-        let prompts: Vec<_> = asked.iter().map(|question| question.prompt.as_str()).collect();
-        let talked = self.draw("sft", &prompts, ANSWERS).await?;
-        let read = |(prompt, answer): (&&str, &String)| {
-            Some(reader.read(&[wgpt::text::Message::new("user", *prompt)], answer).ok()?.ids)
+        let talked = match self.talked.get() {
+            Some(talked) => talked,
+            None => {
+                let talked = self.draw("sft", asked.iter().copied(), ANSWERS).await?;
+                self.talked.get_or_init(|| talked)
+            }
         };
-        let reference: Vec<_> = prompts.iter().zip(&talked).filter_map(read).collect();
+        let read = |(question, answer): (&&Question, &String)| {
+            Some(reader.read(&[wgpt::text::Message::new("user", question.prompt.as_str())], answer).ok()?.ids)
+        };
+        let reference: Vec<_> = asked.iter().zip(talked).filter_map(read).collect();
         let task = Reward::new(data.comparisons, &settings, learned, Some(reference))?;
         let steps = task.steps(&settings);
         let schedule = Schedule { lr: recipe.reward_lr, steps, ..settings.schedule };
@@ -358,7 +385,7 @@ impl<'a> DemoRun<'a> {
         let base = checkpoint::resolve(&self.folder(&round.base()))?;
         // Each round begins with other questions.
         let seed = self.seed.wrapping_add(round.index() as u64);
-        let asked = texts::asking(self.prompts().into_iter());
+        let asked = texts::asking(&self.taught);
         let prompts = Prompts::listed(DataFile::of_lines(&asked), &self.codec, recipe.prompt_tokens, seed)?;
         let plain = ppo::Settings::recipe(Algorithm::PPO);
         let settings = ppo::Settings {
@@ -398,11 +425,6 @@ impl<'a> DemoRun<'a> {
         let summary = reinforce::show(self.shared, self.gpu, run).await?;
         let told = StageResult { kl: Some(summary.last_quarter_kl), ..StageResult::default() };
         Ok((!summary.stopped).then_some(told))
-    }
-
-    /// The prompts used in training.
-    pub fn prompts(&self) -> Vec<&str> {
-        self.taught.iter().map(|question| question.prompt.as_str()).collect()
     }
 
     /// `count` questions whose answers are rated in a round: others in each, while there are enough.

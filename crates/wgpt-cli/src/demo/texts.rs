@@ -22,25 +22,14 @@ const LENGTH: u64 = u64::from_le_bytes(*b"demo len");
 /// The poor answers that people give: most lack manners, few misunderstand.
 const SAID: Poor = Poor { unfriendly: 0.5, other: 0.25 };
 
-/// A rating of two answers to a user's message.
-#[derive(Clone, Debug)]
-pub(super) struct Preference {
-    pub prompt: String,
-    pub chosen: String,
-    pub rejected: String,
+/// A rating of two answers to a user's message, as a line of JSONL.
+pub(super) fn preference(prompt: &str, chosen: &str, rejected: &str) -> String {
+    format!("{}\n", json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected }))
 }
 
-impl Preference {
-    /// The rating as a line of JSONL.
-    pub fn line(&self) -> String {
-        let Self { prompt, chosen, rejected } = self;
-        format!("{}\n", json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected }))
-    }
-}
-
-/// `prompts` as lines of JSONL.
-pub(super) fn asking<'a>(prompts: impl Iterator<Item = &'a str>) -> String {
-    prompts.map(|prompt| format!("{}\n", json!({ "prompt": prompt }))).collect()
+/// The prompts of `questions` as lines of JSONL.
+pub(super) fn asking<'a>(questions: impl IntoIterator<Item = &'a Question>) -> String {
+    questions.into_iter().map(|question| format!("{}\n", json!({ "prompt": question.prompt }))).collect()
 }
 
 /// `count` conversations of up to `turns` questions for fine-tuning, as JSONL. A share of the answers is poor: a model
