@@ -46,42 +46,36 @@ def questions():
                 yield {"language": language, "intent": intent, "prompt": question["prompt"]} | patterns
 
 
-def words(text):
-    return re.findall(r"\w+", text.lower())
+def plain(text):
+    """A text's letters and digits in small letters: two wordings that differ only in marks and spaces are the same."""
+    return re.sub(r"[\W_]", "", text.lower())
 
 
 def taught():
-    """The users' messages in the data that models are taught, as words."""
+    """The users' messages in the data that models are taught."""
     for file in (ROOT / "data").glob("*.jsonl"):
         for line in map(json.loads, file.read_text().splitlines()):
             prompt = line.get("prompt", [])
             messages = line.get("messages") or ([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
-            yield from (words(message["content"]) for message in messages if message["role"] == "user")
+            yield from (plain(message["content"]) for message in messages if message["role"] == "user")
 
 
 def templates():
-    """What the demo's questions can be, as regular expressions over words with a space between them."""
+    """What the demo's questions can be, as regular expressions over what `plain` leaves of a question."""
     for file in (ROOT / "crates/wgpt-cli/questions").glob("*.json"):
-        for topic in json.loads(file.read_text())["topics"]:
+        content = json.loads(file.read_text())
+        for topic in content["topics"]:
             values = {name: set(some) for name, some in topic.get("slots", {}).items()}
             for fact in topic.get("facts", []):
                 for name, value in fact.items():
                     values.setdefault(name, set()).add(value)
+            alternatives = lambda texts: "(?:" + "|".join(sorted({re.escape(plain(text)) for text in texts})) + ")"
+            numbers = alternatives(content["numbers"])[:-1] + r"|\d+)"
+            computed = alternatives(topic["words"]) if "words" in topic else numbers
             for ask in topic["ask"]:
-                # Each part as its words, with a space where it begins or ends with something that is not of a word.
                 parts = re.split(r"\{(\w+)\}", ask)
-                pattern = ""
-                for index, part in enumerate(parts):
-                    some = sorted(values.get(part, ())) if index % 2 else [part]
-                    if not some:
-                        pattern += r"\w+(?: \w+)*"
-                        continue
-                    edges = lambda text: (" " if re.match(r"\W", text) else "", " " if re.search(r"\W$", text) else "")
-                    one = lambda text: edges(text)[0] + re.escape(" ".join(words(text))) + (edges(text)[1] if words(text) else "")
-                    pattern += "(?:" + "|".join(map(one, some)) + ")"
-                # re.escape has put backslashes before the spaces.
-                pattern = pattern.replace(r"\ ", " ")
-                yield re.compile(pattern.strip())
+                of_slot = lambda name: alternatives(values[name]) if name in values else computed
+                yield re.compile("".join(of_slot(part) if index % 2 else plain(part) for index, part in enumerate(parts)))
 
 
 def answers(model, asked):
@@ -111,8 +105,8 @@ def main():
     arguments = parser.parse_args()
     asked = list(questions())
     known, made = list(taught()), list(templates())
-    spoils = lambda said: said in known or any(template.fullmatch(" ".join(said)) for template in made)
-    if spoilt := [question["prompt"] for question in asked if spoils(words(question["prompt"]))]:
+    spoils = lambda said: said in known or any(template.fullmatch(said) for template in made)
+    if spoilt := [question["prompt"] for question in asked if spoils(plain(question["prompt"]))]:
         sys.exit(f"these questions are taught, so they tell nothing: {spoilt}")
     tally = {}
     for question, answer in zip(asked, answers(arguments.model, asked)):
