@@ -28,13 +28,14 @@ use wgpt::{
     text::Tokenizer,
     train::{
         self,
-        judge::{Function, ScoredAnswer},
+        judge::{Function, Judge, ScoredAnswer},
         ppo::{
             Ppo, Progress,
             learner::Learner,
             prompts::Prompts,
             run::{self, Run},
             settings::{Algorithm, Limits as Guarded, Settings},
+            statistics::Statistics,
         },
         rlhf::kl::KlController,
         run::Event,
@@ -149,7 +150,7 @@ fn ppo(gpu: &Gpu, settings: Settings, adapters: bool) -> Ppo {
     let ids = codec.tokenizer.encode(TEXT).expect("tokens");
     let prompts = Prompts::windows(ids, settings.prompt_tokens, settings.common.seed);
     let progress = Progress::new(&settings);
-    Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress }
+    Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), gold: None, codec, progress }
 }
 
 /// The first update has ratio 1 and clips nothing, so sampling and training see the same distributions; and accumulation
@@ -179,6 +180,21 @@ fn the_first_ratio_is_1_and_micro_batches_change_nothing() {
         }
         assert!(whole[2].kl > 0.0 && whole[2].approx_kl > 0.0, "{:?}", whole[2]);
     }
+}
+
+/// A gold judge is asked about every step's answers, and changes nothing.
+#[test]
+fn a_gold_judge_teaches_nothing() {
+    let device = device();
+    let run = |gold: bool| {
+        let mut ppo = ppo(&device.gpu, settings(), false);
+        ppo.gold = gold.then(|| -> Box<dyn Judge> { Box::new(Function(|_: ScoredAnswer<'_>| 0.25)) });
+        (0..2).map(|_| pollster::block_on(ppo.step()).expect("a step").statistics).collect::<Vec<_>>()
+    };
+    let (with, without) = (run(true), run(false));
+    assert!(with.iter().all(|step| step.gold == Some(0.25)), "{with:?}");
+    let blind: Vec<_> = with.into_iter().map(|step| Statistics { gold: None, ..step }).collect();
+    assert_eq!(blind, without);
 }
 
 /// With a fixed beta the best policy is known, pi* = ref exp(r / beta) / Z (row J of the acceptance figures).
@@ -222,7 +238,7 @@ fn a_bandit_finds_the_best_policy() {
     let judge =
         Function(move |said: ScoredAnswer<'_>| rewards[(said.answer.bytes().next().unwrap_or(b'a') - b'a') as usize]);
     let (prompts, progress) = (Prompts::windows(vec![0, 0], 1, 1), Progress::new(&settings));
-    let mut ppo = Ppo { settings, learner, prompts, judge: Box::new(judge), codec, progress };
+    let mut ppo = Ppo { settings, learner, prompts, judge: Box::new(judge), gold: None, codec, progress };
     let divergence = |p: &[f64]| p.iter().zip(&best).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
     let first = divergence(&reference);
     for _ in 0..ppo.settings.steps {
@@ -279,7 +295,7 @@ fn run_in(gpu: &Gpu, folder: &Path, name: &str, settings: &Settings, stop_at: u6
         Err(_) => (run::begin(gpu, &base, None, &settings, true)?, Progress::new(&settings)),
     };
     let prompts = Prompts::windows(codec.tokenizer.encode(TEXT)?, settings.prompt_tokens, settings.common.seed);
-    let ppo = Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), codec, progress };
+    let ppo = Ppo { settings, learner, prompts, judge: Box::new(Function(letters)), gold: None, codec, progress };
     let run = Run { out: &out, base, ppo, stop: &stop };
     pollster::block_on(run.run(|event| {
         if let Event::Step(report) = event {

@@ -255,13 +255,11 @@ pub enum Error {
         /// What went wrong.
         cause: GuardCause,
     },
-    /// A demo was stopped before its end.
+    /// A command of several stages was stopped before its end.
     #[error("stopped in stage {stage}")]
     Stopped {
         /// The unfinished stage.
         stage: String,
-        /// The demo's folder.
-        out: PathBuf,
     },
     /// The caller asked the work to stop.
     #[error("stopped")]
@@ -383,6 +381,21 @@ pub enum GuardCause {
         share: f64,
         /// Its limit.
         most: f64,
+    },
+    /// The judge likes the answers better and better, and they become worse.
+    #[error(
+        "the gold score has fallen from {best:.3} to {gold:.3} while the score rose from {before:.3} to {score:.3} (means \
+         of twenty steps): the policy fools its judge"
+    )]
+    OverOptimised {
+        /// The best mean gold score.
+        best: f64,
+        /// The mean gold score now.
+        gold: f64,
+        /// The mean score of the steps with the best gold score.
+        before: f64,
+        /// The mean score now.
+        score: f64,
     },
     /// Answers have become short.
     #[error(

@@ -6,7 +6,9 @@ use serde_json::Value;
 use super::curve::{self, Points, smoothed, thinned, thousands};
 use crate::{Error, Result};
 
-const SIZE: (u32, u32) = (860, 560);
+/// Width of a drawing, and height of a row of two panels.
+const WIDTH: u32 = 860;
+const HEIGHT: u32 = 280;
 // As in the loss curve, mid-tones on a transparent background read well on white and on black.
 const INK: RGBColor = RGBColor(125, 133, 144);
 const LINE: RGBColor = RGBColor(59, 130, 246);
@@ -23,14 +25,15 @@ pub struct Panel {
     pub mark: Option<f64>,
 }
 
-/// Score, KL, beta and entropy.
-pub fn reinforcement(target_kl: Option<f64>) -> [Panel; 4] {
+/// Score, KL, beta and entropy, and the gold score if there is one.
+pub fn reinforcement(target_kl: Option<f64>) -> [Panel; 5] {
     let panel = |key, title, mark| Panel { key, title, mark };
     [
         panel("score", "score", None),
         panel("kl", "KL to the reference (nats per answer)", target_kl),
         panel("beta", "beta, coefficient of the KL penalty", None),
         panel("entropy", "entropy (nats per token)", None),
+        panel("gold", "gold score", None),
     ]
 }
 
@@ -48,7 +51,7 @@ pub fn reinforces(lines: &[Value]) -> bool {
 }
 
 /// Draws each panel's metric over `step`, two panels side by side: every step as a thin line, smoothed as a thick one.
-/// Lines without the metric are skipped.
+/// Lines without the metric are skipped, and so are panels without a line.
 ///
 /// # Errors
 /// [`Error::Usage`] if no line has any of the metrics; [`Error::Drawing`] if the drawing library fails.
@@ -63,12 +66,13 @@ pub fn draw(lines: &[Value], panels: &[Panel]) -> Result<String> {
         return Err(Error::Usage(reason));
     }
     let mut svg = String::new();
-    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-    let parts = area.split_evenly((panels.len().div_ceil(2), 2));
-    for ((panel, points), part) in all.iter().zip(&parts).filter(|((_, points), _)| !points.is_empty()) {
+    let filled = all.iter().filter(|(_, points)| !points.is_empty());
+    let rows = filled.clone().count().div_ceil(2);
+    let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT * rows as u32)).into_drawing_area();
+    for ((panel, points), part) in filled.zip(&area.split_evenly((rows, 2))) {
         chart(part, panel, points).map_err(|e| Error::drawing(format!("the curve of {}", panel.key), e))?;
     }
-    drop((area, parts));
+    drop(area);
     Ok(svg)
 }
 

@@ -31,7 +31,7 @@ pub struct Chapter {
     pub about: String,
     /// Names and values.
     pub facts: Vec<(String, String)>,
-    /// The lines of its `metrics.jsonl`.
+    /// The lines of its `metrics.jsonl`; none if nothing was trained.
     pub lines: Vec<Value>,
     /// The model's answers after the run: the same prompts in the same order for every run that has any.
     pub answers: Vec<Answer>,
@@ -71,7 +71,7 @@ pub fn html(title: &str, overview: &Overview, chapters: &[Chapter]) -> Result<St
         body += "</table>\n";
     }
     for chapter in chapters {
-        let curves = panels::of_run(&chapter.lines)?;
+        let curves = if chapter.lines.is_empty() { String::new() } else { panels::of_run(&chapter.lines)? };
         body += &format!(
             "<section>\n<h2>{}</h2>\n<p>{}</p>\n<table>\n{}</table>\n{curves}\n</section>\n",
             page::escape(&chapter.name),

@@ -100,7 +100,7 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(100);
         python::extend(&mut environment);
-        on_large_stack(|| environment.add_template_owned("chat", without_generation_tags(template)))?;
+        on_large_stack(|| environment.add_template_owned("chat", without_generation_tags(template)).map_err(error))?;
         Ok(Self { environment, tokens })
     }
 
@@ -150,20 +150,41 @@ impl ChatTemplate {
                 pad_token => padding.as_str(), tools => Value::from(()), documents => Value::from(()),
             }
         };
-        on_large_stack(|| self.environment.get_template("chat")?.render(known))
+        on_large_stack(|| {
+            let template = self.environment.get_template("chat").map_err(error)?;
+            template.render(known).map_err(error)
+        })
     }
 }
 
 /// A browser's stack size cannot be changed; a template nested too deeply ends the page's worker.
 #[cfg(target_family = "wasm")]
-fn on_large_stack<T>(work: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T> {
-    work().map_err(error)
+pub(crate) fn on_large_stack<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    work()
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, minijinja::Error> + Send) -> Result<T> {
+std::thread_local! {
+    /// Whether this thread's stack has [`STACK`] bytes.
+    static LARGE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs `work` on a thread with [`STACK`] bytes of stack. Starting a thread takes longer than rendering a conversation, so
+/// callers that render many wrap all of them in this.
+///
+/// # Errors
+/// The errors of `work`, and [`Error::Template`] if it panics or there is no memory for the stack.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    if LARGE.get() {
+        return work();
+    }
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work().map_err(error));
+        let work = || {
+            LARGE.set(true);
+            work()
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let thread = thread.map_err(|e| Error::Template(format!("no memory to run it: {e}")))?;
         thread.join().unwrap_or_else(|_| Err(Error::Template("the template engine failed".into())))
     })

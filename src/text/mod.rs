@@ -17,6 +17,7 @@ pub mod layout;
 pub mod messages;
 pub mod packing;
 mod parquet;
+pub mod phrases;
 pub mod pretokenizer;
 pub mod shards;
 pub mod spans;

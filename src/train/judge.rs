@@ -9,7 +9,15 @@ use std::{
 
 use serde_json::json;
 
-use crate::{Error, Result, assets::SENTIMENT, error::counted, text::Message};
+use crate::{
+    Error, Result,
+    assets::SENTIMENT,
+    error::counted,
+    text::{
+        Message,
+        phrases::{has, repeats},
+    },
+};
 
 /// An answer to score.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +207,7 @@ pub struct Exact;
 impl Judge for Exact {
     fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
         let right = |said: &ScoredAnswer<'_>| match said.expected {
-            None => Err(unanswered(said.prompt)),
+            None => Err(unanswered("exact", said.prompt)),
             Some(expected) => Ok(if same(said.answer, expected) { 1.0 } else { 0.0 }),
         };
         said.iter().map(right).collect()
@@ -210,11 +218,33 @@ impl Judge for Exact {
     }
 }
 
+/// 1 for an answer that has the expected one in it, as whole words in large or small letters, and does not say the same over
+/// and over; else 0. Several expected ones, any of which will do, have ` | ` between them.
+#[derive(Debug)]
+pub struct Contains;
+
+impl Judge for Contains {
+    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
+        let right = |said: &ScoredAnswer<'_>| {
+            let expected = said.expected.ok_or_else(|| unanswered("contains", said.prompt))?.to_lowercase();
+            let answer = said.answer.to_lowercase();
+            let mut phrases = expected.split(" | ").map(str::trim).filter(|phrase| !phrase.is_empty());
+            let found = phrases.any(|phrase| has(&answer, phrase));
+            Ok(if found && !repeats(&answer) { 1.0 } else { 0.0 })
+        };
+        said.iter().map(right).collect()
+    }
+
+    fn needs_expected(&self) -> bool {
+        true
+    }
+}
+
 /// The error about a prompt whose right answer is not known.
-pub(super) fn unanswered(prompt: &str) -> Error {
+pub(super) fn unanswered(judge: &str, prompt: &str) -> Error {
     let prompt: String = prompt.chars().take(60).collect();
     let reason = format!("needs the right answer to {prompt:?}: give \"answer\" beside every prompt");
-    Error::Judge { judge: "exact".to_string(), reason }
+    Error::Judge { judge: judge.to_string(), reason }
 }
 
 fn same(answer: &str, expected: &str) -> bool {
@@ -245,6 +275,7 @@ pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
         ("lexicon", file) => Ok(Box::new(Lexicon::open(Path::new(file))?)),
         ("script", command) if !command.is_empty() => Ok(Box::new(Script::open(command)?)),
         ("exact", "") => Ok(Box::new(Exact)),
+        ("contains", "") => Ok(Box::new(Contains)),
         ("length", wanted) if wanted.parse::<usize>().is_ok() => {
             let wanted: f32 = wanted.parse().unwrap_or_default();
             Ok(Box::new(Function(move |said: ScoredAnswer<'_>| {
@@ -256,7 +287,8 @@ pub fn open(spec: &str) -> Result<Box<dyn Judge>> {
             Ok(Box::new(Function(move |said: ScoredAnswer<'_>| said.answer.matches(&text).count() as f32)))
         }
         _ => {
-            let known = "lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS or pattern:TEXT";
+            let known = "lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, contains, length:CHARACTERS or \
+                         pattern:TEXT";
             Err(Error::setting("judge", spec, format!("give {known}")))
         }
     }
@@ -330,6 +362,18 @@ mod tests {
         assert_eq!(score("none", "#### 42"), 0.0);
         assert_eq!(score("-3", "-3"), 1.0);
         assert!(Exact.score(&[said("42", None)]).is_err());
+    }
+
+    #[test]
+    fn an_answer_contains_one_that_is_expected() {
+        let score = |answer, expected| Contains.score(&[said(answer, Some(expected))]).unwrap()[0];
+        assert_eq!(score("It is PARIS.", "Paris"), 1.0);
+        assert_eq!(score("It is in Parish.", "Paris | the city of light"), 0.0);
+        assert_eq!(score("The city of light!", "Paris | the city of light"), 1.0);
+        assert_eq!(score("首都是巴黎。", "巴黎"), 1.0);
+        assert_eq!(score("Paris Paris Paris Paris", "Paris"), 0.0);
+        assert_eq!(score("Paris", ""), 0.0);
+        assert!(Contains.score(&[said("Paris", None)]).unwrap_err().to_string().contains("contains"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     Error, Result,
     interchange::TextCodec,
     text::{
-        Batch,
+        Batch, chat,
         conversations::{self, Mistake, Mistakes},
         packing::{Examples, Packing},
         spans,
@@ -32,7 +32,11 @@ impl Data {
     ///
     /// # Errors
     /// [`Error::Data`] with every mistake if nothing is left, [`Error::Template`], [`Error::Io`].
-    pub fn load(path: &Path, codec: &TextCodec, context: usize, mut progress: impl FnMut(u64)) -> Result<Self> {
+    pub fn load(path: &Path, codec: &TextCodec, context: usize, progress: impl FnMut(u64) + Send) -> Result<Self> {
+        chat::on_large_stack(|| Self::read(path, codec, context, progress))
+    }
+
+    fn read(path: &Path, codec: &TextCodec, context: usize, mut progress: impl FnMut(u64)) -> Result<Self> {
         let TextCodec { tokenizer, conventions } = codec;
         let template = conventions.chat(tokenizer)?;
         let mut data = Self::default();

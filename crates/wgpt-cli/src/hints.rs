@@ -113,9 +113,7 @@ fn hint(error: &Error) -> Option<String> {
             return Some(format!("; {}", on_origin(origin.as_ref(), "try `wgpt doctor`")));
         }
         Error::Guarded { cause, .. } => return Some(format!("; {}", on_guard(cause))),
-        Error::Stopped { out, .. } => {
-            return Some(format!("; wgpt demo --resume --out {} goes on from there", out.display()));
-        }
+        Error::Stopped { .. } => "; the same command with --resume goes on from there",
         Error::NoVariant { .. } => "; see wgpt doctor",
         _ => return None,
     };
@@ -140,6 +138,9 @@ pub(crate) fn on_guard(cause: &GuardCause) -> &'static str {
         GuardCause::NotFinite { origin, .. } => on_origin(origin.as_ref(), "lower --lr"),
         GuardCause::SamplingGap { .. } => "try `wgpt doctor`",
         GuardCause::Kl { .. } => "lower --lr, or raise --kl or --max-kl",
+        GuardCause::OverOptimised { .. } => {
+            "use the checkpoint as it is, or go on with new ratings of its answers or with several reward models"
+        }
         GuardCause::Repetition { .. } | GuardCause::Shortness { .. } => "lower --target-kl, or mend the judge",
     }
 }

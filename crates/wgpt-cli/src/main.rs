@@ -5,6 +5,7 @@
 // Both macros panic if the output is closed; see the module `output`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod best_of;
 mod cache;
 mod chat;
 mod convert;
@@ -18,6 +19,7 @@ mod generate;
 mod grpo;
 mod hints;
 mod info;
+mod judges;
 mod merge;
 mod options;
 mod output;
@@ -32,6 +34,7 @@ mod recipe;
 mod reinforce;
 mod report;
 mod reward;
+mod rounds;
 mod serve;
 mod sft;
 mod shaders;
@@ -65,6 +68,8 @@ use wgpt::{
   wgpt ppo --model runs/book --prompts book.txt --judge lexicon --out runs/happy
                                                  reinforce what a judge likes
   wgpt dpo --model runs/talker --data pairs.jsonl  teach it what people prefer
+  wgpt loop --model runs/talker --prompts questions.jsonl --ratings people
+                                                 rounds of ratings and reinforcement
   wgpt chat                                      talk with the small model that comes with wgpt
   wgpt chat model.gguf                           talk with a model
   wgpt serve --model model.gguf                  a page to talk on, and OpenAI's endpoints
@@ -112,6 +117,8 @@ enum Command {
     Ppo(Box<ppo::Arguments>),
     Grpo(Box<grpo::Arguments>),
     Dpo(Box<dpo::Arguments>),
+    Loop(Box<rounds::Arguments>),
+    BestOf(best_of::Arguments),
     Reward(Box<reward::Arguments>),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
@@ -141,6 +148,8 @@ fn main() -> ExitCode {
         Command::Ppo(arguments) => pollster::block_on(ppo::run(&shared, &arguments)),
         Command::Grpo(arguments) => pollster::block_on(grpo::run(&shared, &arguments)),
         Command::Dpo(arguments) => pollster::block_on(dpo::run(&shared, &arguments)),
+        Command::BestOf(arguments) => pollster::block_on(best_of::run(&shared, &arguments)),
+        Command::Loop(arguments) => pollster::block_on(rounds::run(&shared, &arguments)),
         Command::Reward(arguments) => pollster::block_on(reward::run(&shared, &arguments)),
         Command::Generate(arguments) => pollster::block_on(generate::run(&shared, &arguments)),
         Command::Chat(arguments) => pollster::block_on(chat::run(&shared, &arguments)),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     Shared, hints,
+    judges::Named,
     options::LoraArguments,
     output,
     ranks::{self, RankArguments},
@@ -21,14 +22,12 @@ use wgpt::{
     optim::AdamW,
     parallel::Group,
     train::{
-        judge::{self, Judge, ScoredAnswer},
         ppo::{
             Ppo, Progress,
             prompts::Prompts,
             run::{self, Run, Summary},
             settings::{Algorithm, Limits, Settings},
         },
-        reward::Ensemble,
         rlhf::{
             kl::KlController,
             response::{EARLIEST_STOP, MissingStop},
@@ -37,9 +36,6 @@ use wgpt::{
         settings::Common,
     },
 };
-
-/// By how much the disagreement of several reward models counts by default.
-const CAUTION: f32 = 0.5;
 
 /// Options of both commands.
 #[derive(Debug, Args)]
@@ -51,14 +47,18 @@ pub(super) struct Arguments {
     /// Prompts: JSON lines, a JSON list or a Parquet table, or a text whose windows are prompts
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// Judge: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, length:CHARACTERS, or pattern:TEXT; with
-    /// reward:RUN,RUN,... several reward models judge together
+    /// Judge: lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, contains, length:CHARACTERS, or pattern:TEXT;
+    /// with reward:RUN,RUN,... several reward models judge together
     #[arg(long, value_name = "JUDGE")]
     judge: String,
     /// How much less an answer is worth about which several reward models disagree: their variance times this is
     /// subtracted from their mean [default: 0.5]
     #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     caution: Option<f32>,
+    /// A second judge, which scores the same answers and teaches nothing: by what they are really for. The run stops if
+    /// its scores fall while those of --judge rise
+    #[arg(long, value_name = "JUDGE")]
+    gold: Option<String>,
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -160,27 +160,6 @@ struct Output {
 }
 
 impl Arguments {
-    /// The reward models that judge, if any do.
-    fn models(&self) -> Result<Option<Vec<PathBuf>>> {
-        let models: Option<Vec<PathBuf>> = self.judge.strip_prefix("reward:").map(|models| {
-            // A folder's own name may have a comma in it.
-            let one = Path::new(models).exists();
-            if one { vec![models.into()] } else { models.split(',').map(PathBuf::from).collect() }
-        });
-        let several = models.as_ref().is_some_and(|models| models.len() > 1);
-        let reason = match self.caution {
-            Some(_) if !several => "--caution is for several reward models, as in --judge reward:RUN,RUN".to_string(),
-            Some(caution) if !(caution >= 0.0 && caution.is_finite()) => {
-                format!("--caution {caution}: give a number of 0 or more")
-            }
-            _ if models.iter().flatten().any(|model| model.as_os_str().is_empty()) => {
-                format!("--judge {}: there is a comma without a reward model beside it", self.judge)
-            }
-            _ => return Ok(models),
-        };
-        Err(Error::Usage(reason))
-    }
-
     /// The user's settings for a model of this context.
     fn settings(&self, recipe: &Recipe, codec: &TextCodec, context: usize, base: String) -> Result<Settings> {
         let chats = codec.conventions.template.is_some();
@@ -261,35 +240,23 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let (source, codec) = (interchange::open(&base)?, TextCodec::open(&base)?);
     let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
     drop(source);
-    let caution = arguments.caution.unwrap_or(CAUTION);
-    let mut name = arguments.judge.clone();
-    let judge = match arguments.models()? {
-        Some(models) => {
-            if models.len() > 1 {
-                name += &format!(" with a caution of {caution}");
-            }
-            Err(models)
-        }
-        None => Ok(judge::open(&arguments.judge)?),
-    };
+    let judge = Named::read("judge", &arguments.judge, arguments.caution)?;
+    let gold = arguments.gold.as_ref().map(|gold| Named::read("gold", gold, None)).transpose()?;
     let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
     let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.common.seed)?;
-    if let Ok(judge) = &judge {
-        prompts.suit(&**judge)?;
-    }
+    [Some(&judge), gold.as_ref()].into_iter().flatten().try_for_each(|judge| judge.suits(&prompts))?;
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
     // Rows are padded to the longest prompt.
     let fingerprint = format!("{:016x}", prompts.fingerprint());
-    let settings = Settings { prompt_tokens: prompts.longest(), prompts: fingerprint, judge: name, ..settings };
+    let settings =
+        Settings { prompt_tokens: prompts.longest(), prompts: fingerprint, judge: judge.name.clone(), ..settings };
     if let Some(state) = &state {
         settings.agrees_with(&state.settings)?;
     }
 
     let gpu = shared.open().await?;
-    let judge: Box<dyn Judge> = match judge {
-        Ok(judge) => judge,
-        Err(models) => Box::new(Learned(Ensemble::open(&gpu, &models, caution)?)),
-    };
+    let judge = judge.open(&gpu)?;
+    let gold = gold.map(|gold| gold.open(&gpu)).transpose()?;
     let value = matches!(recipe.algorithm, Algorithm::Ppo { .. });
     let (mut learner, progress) = match state {
         Some(state) => {
@@ -313,22 +280,12 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
         out.display()
     ));
     let (count, left_out) = (prompts.count(), prompts.left_out.values().map(|(count, _)| count).sum());
-    let ppo = Ppo { settings, learner, prompts, judge, codec, progress };
+    let ppo = Ppo { settings, learner, prompts, judge, gold, codec, progress };
     let base = std::path::absolute(&base).map_err(Error::io(&base, "find"))?;
     let stop = training::stop_on_interrupt(training::SAVES);
     let summary = show(shared, &gpu, Run { out, base, ppo, stop: &stop }).await?;
     let output = Output { summary, out: out.display().to_string(), prompts: count, left_out };
     shared.result(&output, || words(&output))
-}
-
-/// Reward models as the judge; they read the whole conversation.
-pub(super) struct Learned(pub Ensemble);
-
-impl Judge for Learned {
-    fn score(&mut self, said: &[ScoredAnswer<'_>]) -> Result<Vec<f32>> {
-        let texts: Vec<_> = said.iter().map(|said| (said.messages.to_vec(), said.answer.to_string())).collect();
-        pollster::block_on(self.0.score(&texts))
-    }
 }
 
 /// The path of the initial weights.
@@ -354,7 +311,8 @@ pub(super) async fn show(shared: &Shared, gpu: &Gpu, run: Run<'_>) -> Result<Sum
             Event::Preparing => bar.set_message("scoring the reference"),
             Event::Step(StepReport { step, seconds, numbers }) => {
                 let (score, kl, beta) = (numbers.score, numbers.kl, numbers.beta);
-                let words = format!("score {score:.3}, KL {kl:.2}, beta {beta:.3}");
+                let gold = numbers.gold.map_or(String::new(), |gold| format!(", gold {gold:.3}"));
+                let words = format!("score {score:.3}{gold}, KL {kl:.2}, beta {beta:.3}");
                 bar.set_message(words.clone());
                 bar.set_position(*step);
                 // Without a terminal there is no bar, so an occasional line shows progress.

@@ -1,6 +1,6 @@
 //! `wgpt report`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -12,46 +12,73 @@ use wgpt::{
     io::{atomic, checkpoint::Checkpoint, metrics},
     model::{Config, parameters},
     report::{
+        against_kl,
         page::{self, Page},
         panels,
     },
 };
 
-/// Write the curves and samples of a run as a page
+/// Write the curves and samples of a run as a page, or compare runs
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Several runs of wgpt ppo or wgpt grpo are compared: their score and gold score over the KL, as a picture.
+
+Examples:
   wgpt report runs/shakespeare
-  wgpt report runs/shakespeare --out page.html")]
+  wgpt report runs/shakespeare --out page.html
+  wgpt report runs/one runs/several --out comparison.svg"
+)]
 pub(crate) struct Arguments {
-    /// Folder of the run
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
-    /// File to write [default: report.html in the run's folder]
+    /// Folder of the run, or folders of the runs to compare
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// File to write [default: report.html in the run's folder; comparison.svg for several]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
-    if demo::is_demo(&arguments.run) {
-        let folder = arguments.run.display();
-        let (report, stages) = (arguments.run.join(demo::REPORT), demo::STAGES.join(", "));
+    match &*arguments.runs {
+        [run] => page_of(shared, run, arguments.out.as_deref()),
+        runs => compare(shared, runs, arguments.out.as_deref()),
+    }
+}
+
+/// A picture of several runs.
+fn compare(shared: &Shared, runs: &[PathBuf], out: Option<&Path>) -> Result<()> {
+    let read = |run: &PathBuf| {
+        let name = run.file_name().unwrap_or(run.as_os_str()).to_string_lossy().into_owned();
+        Ok((name, metrics::read(&run.join("metrics.jsonl"))?))
+    };
+    let svg = against_kl::draw(&runs.iter().map(read).collect::<Result<Vec<_>>>()?)?;
+    let out = out.unwrap_or(Path::new("comparison.svg"));
+    atomic::write(out, svg.as_bytes())?;
+    let result = json!({ "report": out.display().to_string(), "runs": runs.len() });
+    shared.result(&result, || format!("the picture is in {}", out.display()))
+}
+
+/// The page of one run.
+fn page_of(shared: &Shared, run: &Path, out: Option<&Path>) -> Result<()> {
+    if demo::is_demo(run) {
+        let folder = run.display();
+        let (report, stages) = (run.join(demo::REPORT), demo::STAGES.join(", "));
         let own = match report.is_file() {
             true => format!("its report is {}", report.display()),
             false => "it writes its own report at its end".to_string(),
         };
         let reason = format!("is the folder of a demo: {own}; its runs are {stages}, as in `wgpt report {folder}/ppo`");
-        return Err(Error::data(&arguments.run, reason));
+        return Err(Error::data(run, reason));
     }
-    let lines = metrics::read(&arguments.run.join("metrics.jsonl"))?;
+    let lines = metrics::read(&run.join("metrics.jsonl"))?;
     let curve_svg = panels::of_run(&lines)?;
-    let checkpoint = Checkpoint::open(&arguments.run)?;
-    let title = arguments.run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+    let checkpoint = Checkpoint::open(run)?;
+    let title = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
     let val_loss = lines.iter().rev().find_map(|line| line["val_loss"].as_f64());
     let facts = facts(&lines, &checkpoint)?;
     let samples = page::samples(&lines);
     let html = page::html(&Page { title: &title, facts: &facts, curve_svg: &curve_svg, samples: &samples });
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("report.html"));
+    let out = out.map_or_else(|| run.join("report.html"), Path::to_path_buf);
     atomic::write(&out, html.as_bytes())?;
     let key = if panels::reinforces(&lines) { "score" } else { "train_loss" };
     let steps = lines.iter().filter(|line| !line[key].is_null()).count();

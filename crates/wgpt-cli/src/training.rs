@@ -1,8 +1,11 @@
 //! The output of every training command, while it runs and at the end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{Shared, output, ranks};
@@ -10,9 +13,14 @@ use wgpt::{
     Result,
     error::counted,
     gpu::Gpu,
+    interchange::TextCodec,
+    io::{atomic, checkpoint},
     train::{
+        Settings,
         run::{Event, Sample, StepReport},
+        state,
         supervised::{Summary, Supervised, Task},
+        trainer::Trainer,
     },
 };
 use wgpt_server::signals;
@@ -92,4 +100,35 @@ pub(super) fn words(summary: &Summary) -> String {
         summary.tokens_per_second,
         summary.ms_per_step,
     )
+}
+
+/// A trainer, and the lowest validation loss so far: fresh, or the state in which the run in `out` stopped.
+pub(super) fn trainer(
+    gpu: &Gpu,
+    out: &Path,
+    settings: &Settings,
+    fresh: impl FnOnce() -> Result<Trainer>,
+) -> Result<(Trainer, Option<f64>)> {
+    if checkpoint::resolve(out).is_err() {
+        return Ok((fresh()?, None));
+    }
+    let (trainer, _, state) = state::resume(gpu, out)?;
+    settings.agrees_with(&state.settings)?;
+    Ok((trainer, state.best_val_loss))
+}
+
+/// Runs a task in the folder `out`, until its end or until `stop`. Returns the task, and the summary unless it was stopped.
+pub(super) async fn learn<T: Task>(
+    shared: &Shared,
+    gpu: &Gpu,
+    (out, stop): (&Path, &AtomicBool),
+    settings: Settings,
+    task: T,
+    codec: TextCodec,
+    (trainer, best_val_loss): (Trainer, Option<f64>),
+) -> Result<(Option<Summary>, T)> {
+    atomic::private_folder(out)?;
+    let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss, stop };
+    let summary = run(shared, gpu, &mut stage).await?;
+    Ok(((!summary.stopped).then_some(summary), stage.task))
 }

@@ -96,7 +96,7 @@ impl Reinforcer {
         let (policy, reference) = (Gpt::from_source(gpu, &source)?, Gpt::from_source(gpu, &source)?);
         let learner = Learner::new(gpu, policy, Some(reference), true, &settings)?;
         let progress = Progress::new(&settings);
-        Ok(Self { ppo: Ppo { settings, learner, prompts, judge, codec, progress } })
+        Ok(Self { ppo: Ppo { settings, learner, prompts, judge, gold: None, codec, progress } })
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Ppo {
     pub prompts: Prompts,
     /// Scores the answers.
     pub judge: Box<dyn Judge>,
+    /// Scores them too, by what the answers are really for, and is never learned from: whether it still rises with the
+    /// judge's scores tells learning from over-optimisation (Gao et al. 2022).
+    pub gold: Option<Box<dyn Judge>>,
     /// Text to tokens and back.
     pub codec: TextCodec,
     /// Where the run is.
@@ -123,6 +126,7 @@ impl Ppo {
         let own = exchange::share(&group, settings.batch, settings.algorithm.group());
         let own_episodes = self.rollout(first + own.start as u64, own.len()).await?;
         let raw = self.judged(&own_episodes)?;
+        let gold = self.gold(&own_episodes)?;
         let own_rollouts = self.learner.read(&own_episodes, &settings).await?;
         // From here on every rank knows all episodes.
         let prompts = (first..first + settings.batch as u64).map(|episode| self.prompt(episode)).collect();
@@ -132,7 +136,7 @@ impl Ppo {
             Algorithm::Ppo { .. } => ppo_samples(rollout, &scores.counted, beta, &settings),
             Algorithm::Grpo { group } => grpo_samples(rollout, &scores.counted, group),
         };
-        let before = statistics::of_episodes(step, &episodes, &scores, &samples);
+        let before = Statistics { gold, ..statistics::of_episodes(step, &episodes, &scores, &samples) };
 
         let mut pending = Vec::new();
         let each = settings.batch / settings.minibatches;
@@ -216,29 +220,15 @@ impl Ppo {
 
     /// The judge's scores of the episodes.
     fn judged(&mut self, episodes: &[Episode]) -> Result<Vec<f32>> {
-        let text = |episode: &Episode| {
-            let Episode { answer, .. } = episode;
-            let kept = answer.tokens.len() - usize::from(answer.stopped);
-            self.codec.tokenizer.decode(&answer.tokens[..kept])
-        };
-        let answers: Vec<_> = episodes.iter().map(text).collect();
-        let said = episodes.iter().zip(&answers).map(|(Episode { prompt, .. }, answer)| ScoredAnswer {
-            prompt: &prompt.text,
-            messages: &prompt.messages,
-            answer,
-            expected: prompt.expected.as_deref(),
-        });
-        let scores = self.judge.score(&said.collect::<Vec<_>>())?;
-        match scores.len() == episodes.len() && scores.iter().all(|score| f64::from(*score).abs() <= LARGEST_SCORE) {
-            true => Ok(scores),
-            false => Err(Error::Judge {
-                judge: self.settings.judge.clone(),
-                reason: match scores.len() == episodes.len() {
-                    true => format!("gave a score that is not a number from -{LARGEST_SCORE:e} to {LARGEST_SCORE:e}"),
-                    false => format!("gave {} scores for {} answers", scores.len(), episodes.len()),
-                },
-            }),
-        }
+        scored(&mut *self.judge, &self.settings.judge, episodes, &self.codec)
+    }
+
+    /// The mean gold score of all ranks' episodes, of which this rank has `own`.
+    fn gold(&mut self, own: &[Episode]) -> Result<Option<f64>> {
+        let Some(gold) = &mut self.gold else { return Ok(None) };
+        let own = scored(&mut **gold, "gold", own, &self.codec)?;
+        let all = self.learner.group().gather_numbers(&own).wait()?.concat();
+        Ok(Some(moments(&all).0))
     }
 
     /// Called before the first step: sets the mean and deviation of the scores from [`Settings::normalise`] samples of
@@ -282,6 +272,31 @@ impl Ppo {
         let pairs: Vec<_> = episodes.iter().zip(&samples).collect();
         self.learner.rehearse(&pairs, &self.settings)
     }
+}
+
+/// A judge's scores of episodes.
+fn scored(judge: &mut dyn Judge, name: &str, episodes: &[Episode], codec: &TextCodec) -> Result<Vec<f32>> {
+    let text = |episode: &Episode| {
+        let Episode { answer, .. } = episode;
+        let kept = answer.tokens.len() - usize::from(answer.stopped);
+        codec.tokenizer.decode(&answer.tokens[..kept])
+    };
+    let answers: Vec<_> = episodes.iter().map(text).collect();
+    let said = episodes.iter().zip(&answers).map(|(Episode { prompt, .. }, answer)| ScoredAnswer {
+        prompt: &prompt.text,
+        messages: &prompt.messages,
+        answer,
+        expected: prompt.expected.as_deref(),
+    });
+    let scores = judge.score(&said.collect::<Vec<_>>())?;
+    let reason = if scores.len() != episodes.len() {
+        format!("gave {} scores for {} answers", scores.len(), episodes.len())
+    } else if !scores.iter().all(|score| f64::from(*score).abs() <= LARGEST_SCORE) {
+        format!("gave a score that is not a number from -{LARGEST_SCORE:e} to {LARGEST_SCORE:e}")
+    } else {
+        return Ok(scores);
+    };
+    Err(Error::Judge { judge: name.to_string(), reason })
 }
 
 /// Rewards per token from scores and the KL penalty, whitened; advantages by GAE, whitened over the batch.

@@ -115,12 +115,7 @@ impl Prompts {
                 Ok(())
             },
         )?;
-        let mut hasher = Hasher::default();
-        for prompt in &prompts {
-            hasher.add(bytemuck::cast_slice(&prompt.ids));
-            hasher.add(prompt.expected.as_deref().unwrap_or("\0").as_bytes());
-        }
-        Ok(Self { source: Source::List(prompts), seed, hash: hasher.finish(), left_out, unit })
+        Ok(Self { hash: hash_of(&prompts), source: Source::List(prompts), seed, left_out, unit })
     }
 
     /// Every window of `width` tokens of a text.
@@ -131,20 +126,20 @@ impl Prompts {
         Self { source: Source::Windows(ids, width.max(1)), seed, hash, left_out: BTreeMap::new(), unit: "line" }
     }
 
-    /// Refuses a judge that cannot score answers to these prompts.
+    /// Refuses the judge called `name` if it cannot score answers to these prompts.
     ///
     /// # Errors
     /// [`Error::Judge`] naming the first prompt without a right answer.
-    pub fn suit(&self, judge: &dyn Judge) -> Result<()> {
+    pub fn suit(&self, judge: &dyn Judge, name: &str) -> Result<()> {
         if !judge.needs_expected() {
             return Ok(());
         }
         match &self.source {
             Source::List(prompts) => match prompts.iter().find(|prompt| prompt.expected.is_none()) {
-                Some(prompt) => Err(judge::unanswered(&prompt.text)),
+                Some(prompt) => Err(judge::unanswered(name, &prompt.text)),
                 None => Ok(()),
             },
-            Source::Windows(..) => Err(judge::unanswered("windows of a text")),
+            Source::Windows(..) => Err(judge::unanswered(name, "windows of a text")),
         }
     }
 
@@ -162,6 +157,27 @@ impl Prompts {
             Source::List(prompts) => prompts.len(),
             Source::Windows(ids, width) => ids.len().saturating_sub(*width),
         }
+    }
+
+    /// The listed prompts in the order of their file; none if they are windows of a text.
+    pub fn list(&self) -> &[Prompt] {
+        match &self.source {
+            Source::List(prompts) => prompts,
+            Source::Windows(..) => &[],
+        }
+    }
+
+    /// The same prompts in the order of another seed.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Those of the listed prompts that `keep` is true for.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Prompt) -> bool) -> Self {
+        let kept: Vec<_> = self.list().iter().filter(|prompt| keep(prompt)).cloned().collect();
+        Self { hash: hash_of(&kept), source: Source::List(kept), left_out: BTreeMap::new(), ..*self }
     }
 
     /// A hash of all prompts.
@@ -193,6 +209,15 @@ impl Prompts {
         };
         self.left_out.iter().map(words).collect()
     }
+}
+
+fn hash_of(prompts: &[Prompt]) -> u64 {
+    let mut hasher = Hasher::default();
+    for prompt in prompts {
+        hasher.add(bytemuck::cast_slice(&prompt.ids));
+        hasher.add(prompt.expected.as_deref().unwrap_or("\0").as_bytes());
+    }
+    hasher.finish()
 }
 
 /// `0..count` in a random order for this epoch (Fisher-Yates shuffle).
@@ -298,6 +323,9 @@ mod tests {
         assert!(first.contains(&"ab?".to_string()) && first.contains(&"c".to_string()), "an epoch has each once");
         let expected = (0..2).find_map(|i| Some(prompts.get(i, &codec())).filter(|p| p.text == "ab?")).unwrap();
         assert_eq!(expected.expected.as_deref(), Some("12"));
+        let some = prompts.only(|prompt| prompt.text == "c");
+        assert_eq!((some.count(), some.get(5, &codec()).text.as_str()), (1, "c"));
+        assert_ne!(some.fingerprint(), prompts.fingerprint());
         let epochs: Vec<_> = (0..40).step_by(2).map(|i| prompts.get(i, &codec()).text).collect();
         assert!(epochs.iter().any(|text| text == "c") && epochs.iter().any(|text| text == "ab?"), "orders differ");
     }

@@ -19,6 +19,9 @@ pub struct Statistics {
     pub score_deviation: f64,
     /// The judge's score.
     pub raw_score: f64,
+    /// The gold judge's score, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gold: Option<f64>,
     /// The KL divergence from the reference: the sum of log pi - log ref over an answer, in nats.
     pub kl: f64,
     /// The coefficient of the KL penalty in this step.
@@ -82,6 +85,7 @@ pub(super) fn of_episodes(step: u64, episodes: &[Episode], scores: &Scores, samp
         score,
         score_deviation: variance.sqrt(),
         raw_score: moments(&scores.raw).0,
+        gold: None,
         kl: mean(&|_, sample| episode_kl(&sample.rollout.logprobs, &sample.rollout.reference)),
         beta: 0.0,
         entropy: moments(&flat(|sample| &sample.rollout.entropies)).0,

@@ -1,8 +1,5 @@
 //! `wgpt demo`
 
-mod answers;
-mod gold;
-mod phrases;
 mod questions;
 mod ratings;
 mod recipe;
@@ -18,15 +15,22 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::{answers::ScorableAnswer, gold::Gold, recipe::Recipe, stages::DemoRun};
-use super::{Shared, output, training};
+use self::{
+    recipe::Recipe,
+    stages::{DemoRun, ScorableAnswer},
+};
+use super::{
+    Shared, output,
+    rounds::{
+        gold::Gold,
+        overview::{self, Figures},
+    },
+    training,
+};
 use wgpt::{
     Error, Result,
     io::{atomic, metrics},
-    report::{
-        panels::{self, Panel},
-        timeline::{self, Overview},
-    },
+    report::timeline::{self, Overview},
 };
 
 /// Run the whole pipeline: a model learns to write, to chat, and to chat the way people prefer
@@ -169,7 +173,7 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         shared.say(format_args!("\n== {} of {}: {}", index + 1, STAGES.len(), story.introduce(stage)));
         let begun = Instant::now();
         let Some(mut done) = story.stage(stage).await? else {
-            return Err(Error::Stopped { stage: stage.to_string(), out: out.clone() });
+            return Err(Error::Stopped { stage: stage.to_string() });
         };
         if !stage.starts_with("reward") {
             done.answers = story.answers(stage).await?;
@@ -253,7 +257,7 @@ async fn judge(story: &DemoRun<'_>, told: &mut [StageResult]) -> Result<()> {
     let judge = story.reward_model(JUDGE)?;
     for stage in told.iter_mut().filter(|stage| !stage.answers.is_empty()) {
         let said: Vec<ScorableAnswer<'_>> = story.said(&stage.answers).collect();
-        let rewards = answers::rewards(&judge, &said).await?;
+        let rewards = stages::rewards(&judge, &said).await?;
         stage.reward = Some(rewards.iter().map(|reward| f64::from(*reward)).sum::<f64>() / rewards.len().max(1) as f64);
         let right = said.iter().filter(|said| said.question.answers.iter().any(|answer| answer == said.answer)).count();
         stage.as_taught = Some(right as f64 / said.len().max(1) as f64);
@@ -269,33 +273,20 @@ async fn judge(story: &DemoRun<'_>, told: &mut [StageResult]) -> Result<()> {
 
 /// The figures of all rounds as a table and as curves.
 fn overview(told: &[StageResult]) -> Result<Overview> {
-    let talking: Vec<_> = told.iter().filter(|stage| stage.gold.is_some()).collect();
-    let mut facts = Vec::new();
-    let mut lines = Vec::new();
-    let mut kl = 0.0;
-    for (round, stage) in talking.iter().enumerate() {
+    let figures = |stage: &StageResult| {
         let judge = told.iter().take_while(|other| other.stage != stage.stage).last();
-        let accuracy = judge.and_then(|judge| judge.accuracy);
-        kl += stage.kl.unwrap_or_default();
-        let gold = stage.gold.map(|gold| gold.mean);
-        lines.push(json!({ "step": round, "gold": gold, "reward": stage.reward, "kl": kl, "accuracy": accuracy }));
-        let reward = stage.reward.map_or(String::new(), |reward| format!(", reward {reward:+.2}"));
-        let gold = stage.gold.map_or(String::new(), |gold| gold.words("%"));
-        facts.push((stage.stage.clone(), format!("gold score {gold}{reward}")));
-    }
-    let panel = |key, title| Panel { key, title, mark: None };
-    let curves = panels::draw(
-        &lines,
-        &[
-            panel("gold", "gold score on held-out questions"),
-            panel("reward", "reward by the last reward model"),
-            panel("kl", "sum of the rounds' KLs (nats per answer)"),
-            panel("accuracy", "held-out accuracy of the round's reward model"),
-        ],
-    )?;
-    let about = "0 is fine-tuning, then one step for each round. The gold score is the share of acceptable answers to questions \
-                 in words that no stage trained on; in brackets its 95 % interval.";
-    Ok(Overview { title: "Round after round".into(), about: about.into(), facts, curves })
+        Figures {
+            name: stage.stage.clone(),
+            gold: stage.gold,
+            reward: stage.reward,
+            kl: stage.kl,
+            accuracy: judge.and_then(|judge| judge.accuracy),
+        }
+    };
+    let talking: Vec<_> = told.iter().filter(|stage| stage.gold.is_some()).map(figures).collect();
+    let about = "The gold score is the share of acceptable answers to questions in words that no stage trained on; in brackets \
+                 its 95 % interval.";
+    overview::overview(&talking, |gold| gold.words("%"), about)
 }
 
 /// A stage's chapter in the report.

@@ -10,8 +10,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::phrases::{has, repeats, units, words};
-use wgpt::{Error, Result, hash, random};
+use wgpt::{
+    Error, Result, hash, random,
+    text::phrases::{has, repeats, units, words},
+};
 
 /// The files with the topics: English, then Chinese.
 const FILES: [(&str, &str); 2] =
@@ -104,6 +106,13 @@ pub(super) struct Question {
     topic: usize,
     good: Vec<String>,
     bad: Vec<String>,
+}
+
+impl Question {
+    /// The phrases of which an acceptable answer has one, as the judge `contains` reads them.
+    pub fn expected(&self) -> String {
+        self.good.join(" | ")
+    }
 }
 
 /// The shares of kinds of poor answers; the rest say the same words over and over.

@@ -7,43 +7,35 @@ use std::{
 };
 
 use super::{
-    super::{Shared, output, pretrain, reinforce, training},
+    super::{
+        Shared, output, pretrain,
+        rounds::{
+            answers::{self, Drawn},
+            train::{self, Rated, Training},
+        },
+        training,
+    },
     StageResult,
-    answers::{self, Drawn, ScorableAnswer},
     questions::{self, Question, Questions, Wording},
     ratings,
     recipe::{ROUNDS, Recipe},
     texts,
 };
 use wgpt::{
-    Error, Result,
+    Result,
     gpu::Gpu,
-    interchange::{self, TextCodec, adapter, load},
-    io::{
-        atomic,
-        checkpoint::{self, Checkpoint},
-    },
-    model::{
-        Config, Gpt,
-        heads::{ScalarHead, Start},
-    },
-    optim::Schedule,
-    text::{DataFile, shards},
+    interchange::{self, TextCodec, load},
+    io::atomic,
+    model::{Config, Gpt, build::Storage},
+    text::{DataFile, Message, shards},
     train::{
         Settings, plan,
-        ppo::{
-            Ppo, Progress,
-            prompts::Prompts,
-            run::{self as reinforcement, Run},
-            settings::{self as ppo, Algorithm},
-        },
+        ppo::prompts::Prompts,
         pretrain::Pretrain,
-        reward::{self, Data, Ensemble, Reader, Reward, RewardModel},
-        rlhf::{kl::KlController, response::MissingStop},
+        reward::{Reader, RewardModel},
         settings::Common,
         sft::{self, Sft},
-        state,
-        supervised::{Summary, Supervised, Task},
+        supervised::{Summary, Task},
         trainer::Trainer,
     },
 };
@@ -101,6 +93,20 @@ impl Round {
     fn named(self, stage: &str) -> String {
         if self.0 == 0 { stage.to_string() } else { format!("{stage}{}", self.0 + 1) }
     }
+}
+
+/// An answer that can be scored.
+pub(super) struct ScorableAnswer<'a> {
+    pub question: &'a Question,
+    pub answer: &'a str,
+}
+
+/// The rewards of answers.
+pub(super) async fn rewards(judge: &RewardModel, said: &[ScorableAnswer<'_>]) -> Result<Vec<f32>> {
+    let text = |said: &ScorableAnswer<'_>| {
+        (vec![Message::new("user", said.question.prompt.as_str())], said.answer.to_string())
+    };
+    judge.score(&said.iter().map(text).collect::<Vec<_>>()).await
 }
 
 /// The state shared by all stages.
@@ -214,9 +220,11 @@ impl<'a> DemoRun<'a> {
         let prompts: Vec<_> = questions.into_iter().map(|question| question.prompt.as_str()).collect();
         let bar = output::bar(prompts.len() as u64, self.shared.quiet);
         bar.set_message(format!("answers of {stage}"));
-        let (folder, codec, drawn) = (self.folder(stage), &self.codec, self.drawn(stream));
-        let found =
-            answers::draw(self.gpu, &folder, codec, &prompts, drawn, |done| bar.set_position(done as u64)).await;
+        let asked = answers::asked(&self.codec, &prompts)?;
+        let asked: Vec<_> = asked.iter().map(Vec::as_slice).collect();
+        let model = load::frozen(self.gpu, &self.folder(stage), Storage::AsStored, |_, _| ())?;
+        let (codec, drawn) = (&self.codec, self.drawn(stream));
+        let found = answers::draw(self.gpu, &model, codec, &asked, drawn, |done| bar.set_position(done as u64)).await;
         bar.finish_and_clear();
         found
     }
@@ -290,9 +298,9 @@ impl<'a> DemoRun<'a> {
         let split = shards::prepare(&text, tokenizer, &out, settings.val_fraction, &mut |_, _| {})?;
         split.check_window(settings.context)?;
         let fresh = || Trainer::new(self.gpu, Gpt::new(self.gpu, &config, self.seed)?, &settings);
-        let trainer = self.trainer(&out, &settings, fresh)?;
+        let trainer = training::trainer(self.gpu, &out, &settings, fresh)?;
         let plain = TextCodec::plain(tokenizer.clone());
-        let summary = self.learn(&out, settings.clone(), Pretrain { split }, plain, trainer).await?.0;
+        let summary = self.learn(&out, settings.clone(), Pretrain { split }, plain, trainer).await?;
         Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, ..StageResult::default() }))
     }
 
@@ -301,6 +309,9 @@ impl<'a> DemoRun<'a> {
         let path = self.out.join("chats.jsonl");
         let talk = texts::conversations(&self.questions, recipe.conversations, recipe.turns, recipe.poor, self.seed);
         atomic::write(&path, talk.as_bytes())?;
+        // For experiments with the commands: `wgpt ppo --prompts runs/demo/prompts.jsonl --gold contains`.
+        atomic::write(&self.out.join("prompts.jsonl"), texts::asking(&self.taught).as_bytes())?;
+        atomic::write(&self.out.join("held-out.jsonl"), texts::asking(&self.held_out).as_bytes())?;
         let base = self.folder("pretrain");
         let settings = Settings::fine_tuning(interchange::open(&base)?.config().clone(), None);
         let common = Common { seed: self.seed, ..settings.common };
@@ -317,36 +328,21 @@ impl<'a> DemoRun<'a> {
             ..settings
         };
         let fresh = || Trainer::new(self.gpu, load::tunable(self.gpu, &base, None, self.seed, |_, _| ())?, &settings);
-        let trainer = self.trainer(&out, &settings, fresh)?;
-        let summary = self.learn(&out, settings.clone(), task, self.codec.clone(), trainer).await?.0;
+        let trainer = training::trainer(self.gpu, &out, &settings, fresh)?;
+        let summary = self.learn(&out, settings.clone(), task, self.codec.clone(), trainer).await?;
         Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, ..StageResult::default() }))
     }
 
     /// A reward model on top of the fine-tuned model in the first round, later one that goes on from the round before. It is
     /// trained on the ratings of the round; a person's few ratings of all rounds are learned together.
     async fn reward(&self, round: Round) -> Result<Option<StageResult>> {
-        let (recipe, out) = (&self.recipe, self.folder(&round.reward()));
         let base = self.folder(&round.before().map_or("sft".to_string(), Round::reward));
-        let config = interchange::open(&base)?.config().clone();
-        let reader = Reader::new(&self.codec, config.context)?;
         let store = match self.rate {
             Some(pairs) => ratings::ask(self, round, &round.base(), pairs).await?,
             None => ratings::judged(self, round, &round.base()).await?,
         };
-        let data = Data::load(&store, None, &reader, |_, _| ())?;
-        let objective = data.objective;
-        let learned = reward::Recipe { epochs: recipe.reward_epochs, ..reward::Recipe::new(objective) };
-        let base_settings = Settings::reward(config.clone(), learned);
-        let settings = Settings {
-            common: Common { seed: self.seed, ..base_settings.common },
-            batch: recipe.reward_batch,
-            context: config.context,
-            val_fraction: 0.1,
-            data: Some(format!("{:016x}", data.fingerprint())),
-            ..base_settings
-        };
         // All rewards are on one scale: that of the fine-tuned model's answers before any were rated.
-        let asked = self.rated(Round(0), recipe.rated);
+        let asked = self.rated(Round(0), self.recipe.rated);
         let talked = match self.talked.get() {
             Some(talked) => talked,
             None => {
@@ -354,77 +350,46 @@ impl<'a> DemoRun<'a> {
                 self.talked.get_or_init(|| talked)
             }
         };
+        let reader = Reader::new(&self.codec, self.recipe.context)?;
         let read = |(question, answer): (&&Question, &String)| {
-            Some(reader.read(&[wgpt::text::Message::new("user", question.prompt.as_str())], answer).ok()?.ids)
+            Some(reader.read(&[Message::new("user", question.prompt.as_str())], answer).ok()?.ids)
         };
-        let reference: Vec<_> = asked.iter().zip(talked).filter_map(read).collect();
-        let task = Reward::new(data.comparisons, &settings, learned, Some(reference))?;
-        let steps = task.steps(&settings);
-        let schedule = Schedule { lr: recipe.reward_lr, steps, ..settings.schedule };
-        let settings = Settings { schedule, val_every: steps.div_ceil(2).max(1), ..settings };
-        let fresh = || {
-            let model = load::tunable(self.gpu, &base, None, self.seed, |_, _| ())?;
-            let head = match round.before() {
-                None => ScalarHead::new(self.gpu, config.width, Start::Normal(self.seed))?,
-                Some(_) => {
-                    let found = state::head(self.gpu, &Checkpoint::open(&base)?, config.width)?;
-                    found
-                        .ok_or_else(|| Error::checkpoint(&base, "the reward model has no head; start the demo again"))?
-                }
-            };
-            Trainer::with_head(self.gpu, model, Some(head), &settings)
-        };
-        let trainer = self.trainer(&out, &settings, fresh)?;
-        let (summary, task) = self.learn(&out, settings.clone(), task, self.codec.clone(), trainer).await?;
-        let accuracy = task.evaluation.as_ref().and_then(|evaluation| evaluation.accuracy);
-        Ok(summary.map(|summary| StageResult { val_loss: summary.val_loss, accuracy, ..StageResult::default() }))
+        let reference = asked.iter().zip(talked).filter_map(read).collect();
+        let out = self.folder(&round.reward());
+        let learned = self.training(round, self.seed).reward(&base, &out, &store, reference).await?;
+        Ok(learned.map(|Rated { val_loss, accuracy }| StageResult { val_loss, accuracy, ..StageResult::default() }))
     }
 
     async fn ppo(&self, round: Round) -> Result<Option<StageResult>> {
-        let (recipe, out, judge) = (&self.recipe, self.folder(&round.ppo()), round.reward());
-        let base = checkpoint::resolve(&self.folder(&round.base()))?;
         // Each round begins with other questions.
         let seed = self.seed.wrapping_add(round.index() as u64);
-        let asked = texts::asking(&self.taught);
-        let prompts = Prompts::listed(DataFile::of_lines(&asked), &self.codec, recipe.prompt_tokens, seed)?;
-        let plain = ppo::Settings::recipe(Algorithm::PPO);
-        let settings = ppo::Settings {
-            steps: recipe.ppo_steps[round.index()],
-            batch: recipe.ppo_batch,
-            epochs: recipe.ppo_epochs,
-            lr: recipe.ppo_lr[round.index()],
-            temperature: recipe.temperature,
-            prompt_tokens: prompts.longest(),
-            max_tokens: recipe.max_tokens,
-            stops: self.codec.conventions.stops.clone(),
-            missing_stop: MissingStop::Score(-1.0),
-            controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: 2000.0 },
-            // The reward model already uses the scale of the first fine-tuned model.
-            normalise: 0,
-            common: Common { seed, ..plain.common },
-            limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
-            base: adapter::fingerprint(&*interchange::open(&base)?)?,
-            judge: format!("reward:{}", self.folder(&judge).display()),
-            prompts: format!("{:016x}", prompts.fingerprint()),
-            ..plain
-        };
-        settings.validate(interchange::open(&base)?.config().context)?;
-        let state = checkpoint::resolve(&out).is_ok().then(|| reinforcement::state(&out)).transpose()?;
-        let (learner, progress) = match state {
-            Some(state) => {
-                settings.agrees_with(&state.settings)?;
-                (reinforcement::resume(self.gpu, &out, &state, true)?, state.progress)
-            }
-            None => (reinforcement::begin(self.gpu, &base, None, &settings, true)?, Progress::new(&settings)),
-        };
-        atomic::private_folder(&out)?;
-        let judge = Box::new(reinforce::Learned(Ensemble::open(self.gpu, &[self.folder(&judge)], 0.0)?));
-        let ppo = Ppo { settings, learner, prompts, judge, codec: self.codec.clone(), progress };
-        let base = std::path::absolute(&base).map_err(Error::io(&base, "find"))?;
-        let run = Run { out: &out, base, ppo, stop: &self.stop };
-        let summary = reinforce::show(self.shared, self.gpu, run).await?;
+        let asked = DataFile::of_lines(&texts::asking(&self.taught));
+        let prompts = Prompts::listed(asked, &self.codec, self.recipe.prompt_tokens, seed)?;
+        let (base, out, judge) = (self.folder(&round.base()), self.folder(&round.ppo()), self.folder(&round.reward()));
+        let summary = self.training(round, seed).ppo(&base, &out, (&[judge], 0.0), prompts, None).await?;
         let told = StageResult { kl: Some(summary.last_quarter_kl), ..StageResult::default() };
         Ok((!summary.stopped).then_some(told))
+    }
+
+    fn training(&self, round: Round, seed: u64) -> Training<'_> {
+        let recipe = &self.recipe;
+        let recipe = train::Recipe {
+            reward_batch: recipe.reward_batch,
+            reward_epochs: recipe.reward_epochs,
+            reward_lr: recipe.reward_lr,
+            val_fraction: 0.1,
+            batch: recipe.ppo_batch,
+            epochs: recipe.ppo_epochs,
+            steps: recipe.ppo_steps[round.index()],
+            lr: recipe.ppo_lr[round.index()],
+            beta: recipe.beta,
+            target_kl: recipe.target_kl,
+            horizon: 2000.0,
+            temperature: recipe.temperature,
+            max_tokens: recipe.max_tokens,
+            save_every: 10,
+        };
+        Training { shared: self.shared, gpu: self.gpu, codec: &self.codec, recipe, seed, stop: &self.stop }
     }
 
     /// `count` questions whose answers are rated in a round: others in each, while there are enough.
@@ -436,32 +401,14 @@ impl<'a> DemoRun<'a> {
         self.out.join(name)
     }
 
-    /// A fresh trainer, or the state in which the run in `out` stopped.
-    fn trainer(
-        &self,
-        out: &Path,
-        settings: &Settings,
-        fresh: impl FnOnce() -> Result<Trainer>,
-    ) -> Result<(Trainer, Option<f64>)> {
-        if checkpoint::resolve(out).is_err() {
-            return Ok((fresh()?, None));
-        }
-        let (trainer, _, state) = state::resume(self.gpu, out)?;
-        settings.agrees_with(&state.settings)?;
-        Ok((trainer, state.best_val_loss))
-    }
-
     async fn learn<T: Task>(
         &self,
         out: &Path,
         settings: Settings,
         task: T,
         codec: TextCodec,
-        (trainer, best_val_loss): (Trainer, Option<f64>),
-    ) -> Result<(Option<Summary>, T)> {
-        atomic::private_folder(out)?;
-        let mut stage = Supervised { out, settings, task, codec, trainer, best_val_loss, stop: &self.stop };
-        let summary = training::run(self.shared, self.gpu, &mut stage).await?;
-        Ok(((!summary.stopped).then_some(summary), stage.task))
+        trainer: (Trainer, Option<f64>),
+    ) -> Result<Option<Summary>> {
+        Ok(training::learn(self.shared, self.gpu, (out, &self.stop), settings, task, codec, trainer).await?.0)
     }
 }

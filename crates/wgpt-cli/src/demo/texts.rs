@@ -27,9 +27,12 @@ pub(super) fn preference(prompt: &str, chosen: &str, rejected: &str) -> String {
     format!("{}\n", json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected }))
 }
 
-/// The prompts of `questions` as lines of JSONL.
+/// The prompts of `questions` as lines of JSONL, each with what an acceptable answer has in it.
 pub(super) fn asking<'a>(questions: impl IntoIterator<Item = &'a Question>) -> String {
-    questions.into_iter().map(|question| format!("{}\n", json!({ "prompt": question.prompt }))).collect()
+    questions
+        .into_iter()
+        .map(|question| format!("{}\n", json!({ "prompt": question.prompt, "answer": question.expected() })))
+        .collect()
 }
 
 /// `count` conversations of up to `turns` questions for fine-tuning, as JSONL. A share of the answers is poor: a model

@@ -15,6 +15,7 @@ mod ppo;
 mod program;
 mod resume;
 mod reward;
+mod rounds;
 mod serve;
 mod server;
 mod sft;

@@ -1,6 +1,4 @@
-//! The gold score: the share of acceptable answers to questions in wordings that no stage trains on.
-//!
-//! The judge that decides is the one that rates answers to other questions for the reward models; PPO never sees it.
+//! The gold score: the mean score of answers to prompts that no stage trains on, by a judge that no model sees.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +11,7 @@ const STREAM: u64 = u64::from_le_bytes(*b"gold boo");
 
 /// A mean over questions with its 95 % interval, by the percentile bootstrap over questions (Efron 1979).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Gold {
+pub(crate) struct Gold {
     pub mean: f64,
     pub low: f64,
     pub high: f64,
@@ -38,6 +36,12 @@ impl Gold {
     pub fn gain(before: &[f64], after: &[f64], seed: u64) -> Option<Self> {
         let gains: Vec<f64> = before.iter().zip(after).map(|(before, after)| after - before).collect();
         Self::of(&gains, seed)
+    }
+
+    /// As numbers, such as `0.62 (0.58 to 0.66)`.
+    pub fn plain(&self) -> String {
+        let Self { mean, low, high } = self;
+        format!("{mean:.3} ({low:.3} to {high:.3})")
     }
 
     /// In hundredths with a `unit`, such as `62 % (58 to 66)`.

@@ -8,8 +8,8 @@ fn of_word(letter: char) -> bool {
     letter.is_alphanumeric() && letter < '\u{2e80}'
 }
 
-/// The words of a text, and each character of a script without spaces, with the index of the byte after it.
-pub(super) fn units(text: &str) -> Vec<(usize, &str)> {
+/// The words of a text, and each character of a script without spaces, with the index of the byte after each.
+pub fn units(text: &str) -> Vec<(usize, &str)> {
     let mut found: Vec<(usize, &str)> = Vec::new();
     let mut begun = None;
     for (index, letter) in text.char_indices().chain([(text.len(), ' ')]) {
@@ -31,7 +31,7 @@ pub(super) fn units(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// Whether a text has a phrase, not as a part of a longer word. Both are in lower case.
-pub(super) fn has(text: &str, phrase: &str) -> bool {
+pub fn has(text: &str, phrase: &str) -> bool {
     let joined = |left: Option<char>, right: Option<char>| left.is_some_and(of_word) && right.is_some_and(of_word);
     text.match_indices(phrase).any(|(start, found)| {
         let end = start + found.len();
@@ -40,20 +40,19 @@ pub(super) fn has(text: &str, phrase: &str) -> bool {
     })
 }
 
-/// Whether a text says the same [`REPEATED`] times in a row; a single word or character once more than that, as a dog
-/// does.
-pub(super) fn repeats(text: &str) -> bool {
+/// Whether a text says the same three times in a row; a single word or character four times, since a dog says it three times.
+pub fn repeats(text: &str) -> bool {
     let units = units(text);
     let units: Vec<&str> = units.iter().map(|(_, unit)| *unit).collect();
     (1..=8).any(|length: usize| {
         let times = REPEATED + usize::from(length == 1);
         let mut windows = units.windows(length * times);
-        windows.any(|window| window.chunks(length).all(|chunk| chunk == &window[..length]))
+        windows.any(|window| window.chunks(length).all(|chunk| window.starts_with(chunk)))
     })
 }
 
 /// A text's words in small letters, with a space between them: what remains of it if capitals and marks do not count.
-pub(super) fn words(text: &str) -> String {
+pub fn words(text: &str) -> String {
     let text = text.to_lowercase();
     units(&text).into_iter().map(|(_, unit)| unit).collect::<Vec<_>>().join(" ")
 }
