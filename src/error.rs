@@ -385,7 +385,7 @@ pub enum GuardCause {
     /// The judge likes the answers better and better, and they become worse.
     #[error(
         "the gold score has fallen from {best:.3} to {gold:.3} while the score rose from {before:.3} to {score:.3} (means \
-         of twenty steps): the policy fools its judge"
+         of several steps): the policy fools its judge"
     )]
     OverOptimised {
         /// The best mean gold score.

@@ -104,7 +104,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     asked = list(questions())
-    known, made = list(taught()), list(templates())
+    known, made = set(taught()), list(templates())
     spoils = lambda said: said in known or any(template.fullmatch(said) for template in made)
     if spoilt := [question["prompt"] for question in asked if spoils(plain(question["prompt"]))]:
         sys.exit(f"these questions are taught, so they tell nothing: {spoilt}")

@@ -44,7 +44,7 @@ pub fn draw(runs: &[Run]) -> Result<String> {
         }
     }
     let golds: Vec<_> = runs.iter().map(|(_, lines)| path(lines, "gold")).collect();
-    let mut panels = vec![("score, in deviations of the reference's scores", scores)];
+    let mut panels = vec![("score", scores)];
     if golds.iter().any(|path| !path.is_empty()) {
         panels.push(("gold score", golds));
     }

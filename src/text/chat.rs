@@ -170,7 +170,7 @@ std::thread_local! {
 }
 
 /// Runs `work` on a thread with [`STACK`] bytes of stack. Starting a thread takes longer than rendering a conversation, so
-/// callers that render many wrap all of them in this.
+/// fine-tuning, which renders thousands, wraps all of them in this.
 ///
 /// # Errors
 /// The errors of `work`, and [`Error::Template`] if it panics or there is no memory for the stack.

@@ -8,17 +8,19 @@ use serde_json::json;
 
 use super::{
     Shared,
-    judges::Named,
+    judges::NamedJudge,
     options::LoadArguments,
     output,
     rounds::{
-        answers::{self, Drawn, scored},
+        answers::{self, Drawing, scored},
         gold::Gold,
     },
 };
 use wgpt::{
     Error, Result,
     error::counted,
+    infer::sampler::Sampling,
+    interchange::{self, TextCodec},
     io::atomic,
     train::ppo::prompts::{Prompt, Prompts},
 };
@@ -34,7 +36,8 @@ With --out the best answers are written as conversations, for wgpt sft (rejectio
 A judge is lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, contains, length:CHARACTERS, or pattern:TEXT.
 
 Examples:
-  wgpt best-of --model runs/demo/sft --prompts runs/demo/held-out.jsonl --judge reward:runs/demo/reward --gold contains
+  wgpt best-of --model runs/demo/sft --prompts runs/demo/held-out.jsonl --judge reward:runs/demo/reward --gold contains \\
+    --max-tokens 32
   wgpt best-of --model model.gguf --prompts questions.jsonl --judge reward:runs/judge --samples 8 --out best.jsonl
   wgpt sft --model runs/talker --data best.jsonl --out runs/better"
 )]
@@ -48,7 +51,7 @@ pub(crate) struct Arguments {
     /// The judge that chooses; with reward:RUN,RUN,... several reward models judge together
     #[arg(long, value_name = "JUDGE")]
     judge: String,
-    /// How much less an answer is worth about which several reward models disagree [default: 0.5]
+    /// How much an answer loses when several reward models disagree about it [default: 0.5]
     #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     caution: Option<f32>,
     /// A judge of the answers chosen
@@ -106,11 +109,11 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         }
     }
     // All errors in the input are found before a GPU is opened.
-    let judge = Named::read("judge", &arguments.judge, arguments.caution)?;
-    let gold = arguments.gold.as_ref().map(|gold| Named::read("gold", gold, None)).transpose()?;
-    let gpu = shared.open().await?;
-    let (model, codec) = shared.load(&gpu, &arguments.model, &arguments.load)?;
-    let width = answers::prompt_tokens(arguments.prompt_tokens, model.config().context, arguments.max_tokens)?;
+    let judge = NamedJudge::read("judge", &arguments.judge, arguments.caution)?;
+    let gold = arguments.gold.as_ref().map(|gold| NamedJudge::read("gold", gold, None)).transpose()?;
+    let codec = TextCodec::open(&arguments.model)?;
+    let context = interchange::open(&arguments.model)?.config().context;
+    let width = answers::prompt_tokens(arguments.prompt_tokens, context, arguments.max_tokens)?;
     let prompts = Prompts::open(&arguments.prompts, &codec, width, arguments.seed)?;
     prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
     [Some(&judge), gold.as_ref()].into_iter().flatten().try_for_each(|judge| judge.suits(&prompts))?;
@@ -119,6 +122,15 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         let reason = "is a text: give JSON lines, a JSON list or a table with a prompt in each record";
         return Err(Error::data(&arguments.prompts, reason));
     }
+    if let Some(folder) =
+        arguments.out.as_ref().and_then(|out| out.parent()).filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.is_dir()
+    {
+        return Err(Error::data(folder, "no such folder, so --out cannot be written"));
+    }
+    Sampling { temperature: arguments.temperature, ..Sampling::default() }.validate()?;
+    let gpu = shared.open().await?;
+    let (model, codec) = shared.load(&gpu, &arguments.model, &arguments.load)?;
     let (mut judge, mut gold) = (judge.open(&gpu)?, gold.map(|gold| gold.open(&gpu)).transpose()?);
     let bar = output::bar((list.len() * arguments.samples) as u64, shared.quiet);
     // For each prompt, the score and the gold score of every answer, and the best answer so far.
@@ -126,16 +138,17 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let mut best: Vec<Option<(f32, String)>> = vec![None; list.len()];
     let asked: Vec<_> = list.iter().map(|prompt| &*prompt.ids).collect();
     for sample in 0..arguments.samples {
-        let drawn = Drawn {
+        let drawing = Drawing {
             max_tokens: arguments.max_tokens,
             temperature: arguments.temperature,
             seed: arguments.seed.wrapping_add(sample as u64),
             rows: arguments.batch,
         };
         let before = sample * list.len();
-        let drawing =
-            answers::draw(&gpu, &model, &codec, &asked, drawn, |done| bar.set_position((before + done) as u64));
-        let answers: Vec<_> = drawing.await?.iter().map(|answer| answer.trim().to_string()).collect();
+        let answering =
+            answers::draw(&gpu, &model, &codec, &asked, drawing, |done| bar.set_position((before + done) as u64));
+        let drawn = answering.await?;
+        let answers: Vec<_> = drawn.iter().map(|answer| answer.text.trim().to_string()).collect();
         let scores = judge.score(&scored(&list, &answers))?;
         let golds = match &mut gold {
             Some(gold) => gold.score(&scored(&list, &answers))?,
@@ -144,7 +157,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         for (index, answer) in answers.into_iter().enumerate() {
             let score = scores[index];
             found[index].push((score, golds[index]));
-            if best[index].as_ref().is_none_or(|(most, _)| score > *most) {
+            // What was cut off would teach to stop in the middle of a sentence.
+            if drawn[index].ended && best[index].as_ref().is_none_or(|(most, _)| score > *most) {
                 best[index] = Some((score, answer));
             }
         }
@@ -153,15 +167,21 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     shared.close(&gpu)?;
     if let Some(out) = &arguments.out {
         let line = |(prompt, best): (&&Prompt, &Option<(f32, String)>)| {
+            let (_, answer) = best.as_ref()?;
             let message = |role: &str, content: &str| json!({ "role": role, "content": content });
             let asked = prompt.messages.iter().map(|said| message(&said.role, &said.content));
-            let answer = best.as_ref().map_or("", |(_, answer)| answer);
             let messages: Vec<_> = asked.chain([message("assistant", answer)]).collect();
-            format!("{}\n", json!({ "messages": messages }))
+            Some(format!("{}\n", json!({ "messages": messages })))
         };
-        atomic::write(out, list.iter().zip(&best).map(line).collect::<String>().as_bytes())?;
+        atomic::write(out, list.iter().zip(&best).filter_map(line).collect::<String>().as_bytes())?;
+        let cut = best.iter().filter(|best| best.is_none()).count();
+        if cut > 0 {
+            let none = counted(cut, "prompt");
+            shared.say(format_args!("{none} left out of {}: all answers were cut off", out.display()));
+        }
     }
-    let sizes = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= arguments.samples);
+    let doubled = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < arguments.samples);
+    let sizes = doubled.chain([arguments.samples]);
     let row = |n: usize| {
         let mean = |of: fn(&(f32, f32)) -> f32| {
             let each: Vec<f64> = found.iter().map(|answers| best_of(answers, of, n)).collect();
@@ -204,13 +224,14 @@ fn best_of(answers: &[(f32, f32)], of: fn(&(f32, f32)) -> f32, n: usize) -> f64 
 }
 
 fn words(output: &Output) -> String {
-    let mut lines = vec!["   n       KL  score                      gold score".to_string()];
+    let gold = if output.best_of.iter().any(|row| row.gold.is_some()) { "gold score" } else { "" };
+    let mut lines = vec![format!("   n       KL  {:<27}{gold}", "score").trim_end().to_string()];
     for Row { n, kl, score, gold } in &output.best_of {
         let gold = gold.map_or(String::new(), |gold| gold.plain());
         lines.push(format!("{n:>4}{kl:>9.2}  {:<27}{gold}", score.plain()).trim_end().to_string());
     }
     if let Some(out) = &output.out {
-        lines.push(format!("the best of {} to each prompt are in {out}", counted(output.samples, "answer")));
+        lines.push(format!("the best of {} to each prompt is in {out}", counted(output.samples, "answer")));
     }
     lines.join("\n")
 }

@@ -55,6 +55,9 @@ fn set_by(path: &str) -> SetBy {
         "data" => return SetBy::Content("--data or --feedback"),
         "base" => return SetBy::Content("--model"),
         "prompts" => return SetBy::Content("--prompts"),
+        // Prompts that are held out of the others depend on both.
+        "held_out" => return SetBy::Content("--prompts or --held-out"),
+        "model" => return SetBy::Content("--model"),
         "config.vocabulary" => return SetBy::Content("--data or --tokenizer"),
         "algorithm.whiten_rewards" => return SetBy::Switch("--no-whiten-rewards"),
         "algorithm.whiten_advantages" => return SetBy::Switch("--no-whiten-advantages"),

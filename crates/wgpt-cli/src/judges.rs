@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use wgpt::{
     Error, Result,
     gpu::Gpu,
+    io::checkpoint,
     train::{
         judge::{self, Judge, ScoredAnswer},
         ppo::prompts::Prompts,
@@ -13,10 +14,10 @@ use wgpt::{
 };
 
 /// By how much the disagreement of several reward models counts by default.
-const CAUTION: f32 = 0.5;
+pub(crate) const CAUTION: f32 = 0.5;
 
 /// A judge whose name was read, checked as far as possible without a GPU.
-pub(crate) struct Named {
+pub(crate) struct NamedJudge {
     /// The option's value, with what else decides about scores.
     pub name: String,
     kind: Kind,
@@ -27,11 +28,12 @@ enum Kind {
     Ready(Box<dyn Judge>),
 }
 
-impl Named {
+impl NamedJudge {
     /// Reads the value of the option `--{option}`. `caution` is that of several reward models.
     ///
     /// # Errors
-    /// [`Error::Usage`] for reward models that cannot be meant, and the errors of [`judge::open`].
+    /// [`Error::Usage`] for reward models that cannot be meant, [`Error::Checkpoint`] for those that do not exist, and the errors
+    /// of [`judge::open`].
     pub fn read(option: &'static str, value: &str, caution: Option<f32>) -> Result<Self> {
         let Some(models) = value.strip_prefix("reward:") else {
             return match caution {
@@ -51,6 +53,7 @@ impl Named {
         if models.iter().any(|model| model.as_os_str().is_empty()) {
             return Err(Error::Usage(format!("--{option} {value}: there is a comma without a reward model beside it")));
         }
+        models.iter().try_for_each(|model| checkpoint::resolve(model).map(drop))?;
         let several = models.len() > 1;
         match caution {
             Some(_) if !several => return Err(alone()),

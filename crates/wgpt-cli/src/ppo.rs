@@ -20,7 +20,8 @@ out better than expected more likely, while staying close to the initial model: 
 Prompts are lines of {\"prompt\": \"...\"}, {\"messages\": [...]} or {\"question\": \"...\", \"answer\": \"...\"}, or a text.
 A script judge reads a line {\"prompt\", \"answer\", \"expected\"} per answer and writes a number per line.
 With --lora-rank the reference is the model without its adapters, so the weights are in memory only once.
-A run stops by itself if numbers are not finite, the KL explodes, or answers repeat themselves or become empty.
+A run stops by itself if numbers are not finite, the KL explodes, answers repeat themselves or become empty, or the
+scores of --gold fall while those of --judge rise.
 
 Examples:
   wgpt ppo --model runs/shakespeare --prompts shakespeare.txt --judge lexicon --out runs/happy

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Shared, hints,
-    judges::Named,
+    judges::NamedJudge,
     options::LoraArguments,
     output,
     ranks::{self, RankArguments},
@@ -51,8 +51,8 @@ pub(super) struct Arguments {
     /// with reward:RUN,RUN,... several reward models judge together
     #[arg(long, value_name = "JUDGE")]
     judge: String,
-    /// How much less an answer is worth about which several reward models disagree: their variance times this is
-    /// subtracted from their mean [default: 0.5]
+    /// How much an answer loses when several reward models disagree about it: their variance times this is subtracted
+    /// from their mean [default: 0.5]
     #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     caution: Option<f32>,
     /// A second judge, which scores the same answers and teaches nothing: by what they are really for. The run stops if
@@ -240,8 +240,8 @@ async fn train(shared: &Shared, group: &Group, arguments: &Arguments, recipe: &R
     let (source, codec) = (interchange::open(&base)?, TextCodec::open(&base)?);
     let (context, fingerprint) = (source.config().context, adapter::fingerprint(&*source)?);
     drop(source);
-    let judge = Named::read("judge", &arguments.judge, arguments.caution)?;
-    let gold = arguments.gold.as_ref().map(|gold| Named::read("gold", gold, None)).transpose()?;
+    let judge = NamedJudge::read("judge", &arguments.judge, arguments.caution)?;
+    let gold = arguments.gold.as_ref().map(|gold| NamedJudge::read("gold", gold, None)).transpose()?;
     let settings = arguments.settings(recipe, &codec, context, fingerprint)?;
     let prompts = Prompts::open(&arguments.prompts, &codec, settings.prompt_tokens, settings.common.seed)?;
     [Some(&judge), gold.as_ref()].into_iter().flatten().try_for_each(|judge| judge.suits(&prompts))?;

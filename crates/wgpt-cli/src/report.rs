@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Shared, demo};
+use super::{Shared, demo, rounds};
 use wgpt::{
     Error, Result,
     error::counted,
@@ -47,9 +47,13 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 
 /// A picture of several runs.
 fn compare(shared: &Shared, runs: &[PathBuf], out: Option<&Path>) -> Result<()> {
+    let last = |run: &PathBuf| run.file_name().map(std::ffi::OsStr::to_os_string);
     let read = |run: &PathBuf| {
-        let name = run.file_name().unwrap_or(run.as_os_str()).to_string_lossy().into_owned();
-        Ok((name, metrics::read(&run.join("metrics.jsonl"))?))
+        // Runs of the same name in different folders.
+        let alike = runs.iter().filter(|other| last(other) == last(run)).count() > 1;
+        let name = last(run).filter(|_| !alike).unwrap_or_else(|| run.clone().into_os_string());
+        several_runs(run)?;
+        Ok((name.to_string_lossy().into_owned(), metrics::read(&run.join("metrics.jsonl"))?))
     };
     let svg = against_kl::draw(&runs.iter().map(read).collect::<Result<Vec<_>>>()?)?;
     let out = out.unwrap_or(Path::new("comparison.svg"));
@@ -58,18 +62,27 @@ fn compare(shared: &Shared, runs: &[PathBuf], out: Option<&Path>) -> Result<()> 
     shared.result(&result, || format!("the picture is in {}", out.display()))
 }
 
+/// Refuses the folder of a demo or loop, which has several runs in it.
+fn several_runs(folder: &Path) -> Result<()> {
+    let (kind, stage, report) = if demo::is_demo(folder) {
+        ("demo", "ppo", demo::REPORT)
+    } else if folder.join(rounds::RECORD).is_file() {
+        ("loop", "ppo1", rounds::REPORT)
+    } else {
+        return Ok(());
+    };
+    let (name, report) = (folder.display(), folder.join(report));
+    let own = match report.is_file() {
+        true => format!("its report is {}", report.display()),
+        false => "it writes its own report at its end".to_string(),
+    };
+    let reason = format!("is the folder of a {kind}: {own}; give one of its runs, as in `wgpt report {name}/{stage}`");
+    Err(Error::data(folder, reason))
+}
+
 /// The page of one run.
 fn page_of(shared: &Shared, run: &Path, out: Option<&Path>) -> Result<()> {
-    if demo::is_demo(run) {
-        let folder = run.display();
-        let (report, stages) = (run.join(demo::REPORT), demo::STAGES.join(", "));
-        let own = match report.is_file() {
-            true => format!("its report is {}", report.display()),
-            false => "it writes its own report at its end".to_string(),
-        };
-        let reason = format!("is the folder of a demo: {own}; its runs are {stages}, as in `wgpt report {folder}/ppo`");
-        return Err(Error::data(run, reason));
-    }
+    several_runs(run)?;
     let lines = metrics::read(&run.join("metrics.jsonl"))?;
     let curve_svg = panels::of_run(&lines)?;
     let checkpoint = Checkpoint::open(run)?;

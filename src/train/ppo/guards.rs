@@ -8,11 +8,11 @@ use crate::{error::GuardCause, train::run::Verdict};
 /// A larger difference in nats between sampling and training is not explained by rounding.
 const LARGEST_GAP: f64 = 0.1;
 
-/// Number of steps over which gold scores are averaged.
-const WINDOW: usize = 20;
+/// Gold scores are averaged over a quarter of a run's steps, within these numbers.
+const WINDOW: [u64; 2] = [5, 20];
 
 /// How many standard errors the mean gold score may fall below its best. The best of many noisy means is high by luck: with 4.5
-/// one in four hundred runs of 200 steps is stopped in which nothing changes.
+/// one in two hundred runs of 200 steps is stopped in which nothing changes, and fewer of shorter ones.
 const FALL: f64 = 4.5;
 
 /// The first number of a step that is not finite.
@@ -35,7 +35,7 @@ pub struct Guards {
     first_length: Option<f64>,
     /// Consecutive steps over a limit.
     strikes: u64,
-    /// Score and gold score of the last [`WINDOW`] steps.
+    /// Score and gold score of the last steps, as many as are averaged.
     #[serde(default)]
     recent: Vec<(f64, f64)>,
     /// Mean score and mean gold score of those steps in a row that had the best gold score.
@@ -47,8 +47,8 @@ pub struct Guards {
 }
 
 impl Guards {
-    /// Judges a step.
-    pub fn check(&mut self, step: &Statistics, limits: &Limits) -> Verdict {
+    /// Judges a step of a run of `steps`.
+    pub fn check(&mut self, step: &Statistics, limits: &Limits, steps: u64) -> Verdict {
         if let Some((what, value)) = not_finite(step) {
             return Verdict::Stop(GuardCause::NotFinite { what, value, origin: None });
         }
@@ -62,7 +62,7 @@ impl Guards {
         } else if step.response_length < limits.length * first {
             Some(GuardCause::Shortness { tokens: step.response_length, first })
         } else {
-            step.gold.and_then(|gold| self.over_optimised(step.score, gold))
+            step.gold.and_then(|gold| self.over_optimised(step.score, gold, steps))
         };
         self.strikes = if cause.is_some() { self.strikes + 1 } else { 0 };
         match cause {
@@ -74,25 +74,26 @@ impl Guards {
 
     /// Remembers a step's scores. Returns a cause if the gold score is lower than it was by more than chance, and the score
     /// higher.
-    fn over_optimised(&mut self, score: f64, gold: f64) -> Option<GuardCause> {
+    fn over_optimised(&mut self, score: f64, gold: f64, steps: u64) -> Option<GuardCause> {
+        let window = (steps / 4).clamp(WINDOW[0], WINDOW[1]) as usize;
         if let Some((_, before)) = self.recent.last() {
             self.noise = (self.noise.0 + (gold - before).powi(2), self.noise.1 + 1);
         }
-        if self.recent.len() == WINDOW {
+        if self.recent.len() == window {
             self.recent.remove(0);
         }
         self.recent.push((score, gold));
-        if self.recent.len() < WINDOW {
+        if self.recent.len() < window {
             return None;
         }
-        let mean = |of: &dyn Fn(&(f64, f64)) -> f64| self.recent.iter().map(of).sum::<f64>() / WINDOW as f64;
+        let mean = |of: &dyn Fn(&(f64, f64)) -> f64| self.recent.iter().map(of).sum::<f64>() / window as f64;
         let (score, gold) = (mean(&|step| step.0), mean(&|step| step.1));
         let (before, best) = *self.best.get_or_insert((score, gold));
         if gold >= best {
             self.best = Some((score, gold));
         }
         // A difference of two steps has twice the variance of a step, and so has that of two means of a mean.
-        let error = (self.noise.0 / self.noise.1.max(1) as f64 / WINDOW as f64).sqrt();
+        let error = (self.noise.0 / self.noise.1.max(1) as f64 / window as f64).sqrt();
         (gold < best - FALL * error && score > before).then_some(GuardCause::OverOptimised {
             best,
             gold,
@@ -122,7 +123,7 @@ mod tests {
     fn what_lasts_stops_the_run() {
         let limits = Limits { kl: 30.0, ..Limits::default() };
         let mut guards = Guards::default();
-        let mut check = |change: fn(&mut Statistics)| guards.check(&step(change), &limits);
+        let mut check = |change: fn(&mut Statistics)| guards.check(&step(change), &limits, 200);
         assert_eq!(check(|_| ()), Verdict::Fine);
         assert!(matches!(check(|step| step.kl = 31.0), Verdict::Suspicious(_)));
         assert_eq!(check(|_| ()), Verdict::Fine, "a single one is forgiven");
@@ -150,26 +151,29 @@ mod tests {
     #[test]
     fn a_gold_score_that_falls_while_the_score_rises_stops_the_run() {
         let noise = |number: usize| [0.02, -0.02, 0.01, -0.01][number % 4];
-        let run = |gold: fn(f64) -> f64, score: fn(f64) -> f64| {
+        let run_of = |steps: usize, gold: fn(f64) -> f64, score: fn(f64) -> f64| {
             let mut guards = Guards::default();
-            (0..100).find(|number| {
-                let time = *number as f64 / 100.0;
+            (0..steps).find(|number| {
+                let time = *number as f64 / steps as f64;
                 let step = step(|step| (step.score, step.gold) = (score(time), Some(gold(time) + noise(*number))));
-                says(guards.check(&step, &Limits::default()), "fools its judge")
+                says(guards.check(&step, &Limits::default(), steps as u64), "fools its judge")
             })
         };
+        let run = |gold, score| run_of(100, gold, score);
         let peak = |time: f64| 0.6 - (time - 0.5).powi(2);
         let stopped = run(peak, |time| time).expect("over-optimised");
         assert!((65..90).contains(&stopped), "{stopped}");
         assert_eq!(run(peak, |time| -time), None, "a run whose score falls too is bad, but fools nobody");
         assert_eq!(run(|time| time, |time| time), None);
         assert_eq!(run(|_| 0.5, |time| time), None, "noise is no fall");
+        let short = run_of(20, |time| if time < 0.5 { 0.6 } else { 0.3 }, |time| time);
+        assert!(short.is_some(), "a round of few steps");
     }
 
     #[test]
     fn what_is_no_number_stops_at_once() {
         let mut guards = Guards::default();
-        let mut check = |change: fn(&mut Statistics)| guards.check(&step(change), &Limits::default());
+        let mut check = |change: fn(&mut Statistics)| guards.check(&step(change), &Limits::default(), 200);
         assert!(says(check(|step| step.entropy = f64::NAN), "entropy"));
         assert!(says(check(|step| step.gradient_norm = f32::INFINITY), "gradient"));
     }

@@ -243,7 +243,7 @@ impl Stage for Reinforcement {
     }
 
     fn verdict(&mut self, numbers: &Statistics) -> Verdict {
-        let mut verdict = self.ppo.progress.guards.check(numbers, &self.ppo.settings.limits);
+        let mut verdict = self.ppo.progress.guards.check(numbers, &self.ppo.settings.limits, self.ppo.settings.steps);
         if let Verdict::Stop(GuardCause::NotFinite { origin, .. }) = &mut verdict {
             *origin = self.origin.take();
         }

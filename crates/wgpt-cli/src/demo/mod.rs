@@ -126,7 +126,7 @@ struct Output<'a> {
 }
 
 /// The stages in order.
-pub(super) const STAGES: [&str; 8] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2", "reward3", "ppo3"];
+const STAGES: [&str; 8] = ["pretrain", "sft", "reward", "ppo", "reward2", "ppo2", "reward3", "ppo3"];
 
 /// The last stage's model is the result, and the last reward model scores all answers.
 const RESULT: &str = "ppo3";

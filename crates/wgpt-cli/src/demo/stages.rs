@@ -10,8 +10,8 @@ use super::{
     super::{
         Shared, output, pretrain,
         rounds::{
-            answers::{self, Drawn},
-            train::{self, Rated, Training},
+            answers::{self, Drawing},
+            train::{self, RewardResult, Training},
         },
         training,
     },
@@ -223,10 +223,10 @@ impl<'a> DemoRun<'a> {
         let asked = answers::asked(&self.codec, &prompts)?;
         let asked: Vec<_> = asked.iter().map(Vec::as_slice).collect();
         let model = load::frozen(self.gpu, &self.folder(stage), Storage::AsStored, |_, _| ())?;
-        let (codec, drawn) = (&self.codec, self.drawn(stream));
-        let found = answers::draw(self.gpu, &model, codec, &asked, drawn, |done| bar.set_position(done as u64)).await;
+        let (codec, drawing) = (&self.codec, self.drawing(stream));
+        let found = answers::draw(self.gpu, &model, codec, &asked, drawing, |done| bar.set_position(done as u64)).await;
         bar.finish_and_clear();
-        found
+        Ok(found?.into_iter().map(|answer| answer.text).collect())
     }
 
     /// The answers of a stage to the held-out questions.
@@ -244,9 +244,9 @@ impl<'a> DemoRun<'a> {
         RewardModel::open(self.gpu, &self.folder(stage))
     }
 
-    fn drawn(&self, stream: u64) -> Drawn {
+    fn drawing(&self, stream: u64) -> Drawing {
         let Recipe { max_tokens, temperature, ppo_batch, .. } = self.recipe;
-        Drawn { max_tokens, temperature, seed: self.seed ^ stream, rows: ppo_batch }
+        Drawing { max_tokens, temperature, seed: self.seed ^ stream, rows: ppo_batch }
     }
 
     /// The settings of pretraining.
@@ -357,7 +357,11 @@ impl<'a> DemoRun<'a> {
         let reference = asked.iter().zip(talked).filter_map(read).collect();
         let out = self.folder(&round.reward());
         let learned = self.training(round, self.seed).reward(&base, &out, &store, reference).await?;
-        Ok(learned.map(|Rated { val_loss, accuracy }| StageResult { val_loss, accuracy, ..StageResult::default() }))
+        Ok(learned.map(|RewardResult { val_loss, accuracy }| StageResult {
+            val_loss,
+            accuracy,
+            ..StageResult::default()
+        }))
     }
 
     async fn ppo(&self, round: Round) -> Result<Option<StageResult>> {

@@ -13,9 +13,9 @@ use wgpt::{
     train::{judge::ScoredAnswer, ppo::prompts::Prompt},
 };
 
-/// The sampling settings of answers.
+/// How answers are drawn.
 #[derive(Clone, Copy)]
-pub(crate) struct Drawn {
+pub(crate) struct Drawing {
     pub max_tokens: usize,
     pub temperature: f32,
     pub seed: u64,
@@ -23,8 +23,18 @@ pub(crate) struct Drawn {
     pub rows: usize,
 }
 
+/// An answer that was drawn.
+pub(crate) struct Drawn {
+    pub text: String,
+    /// Whether the model ended it; otherwise it was cut off.
+    pub ended: bool,
+}
+
 /// The most tokens of a prompt: those `wanted`, or what the context has room for beside an answer.
 pub(crate) fn prompt_tokens(wanted: Option<usize>, context: usize, max_tokens: usize) -> Result<usize> {
+    if max_tokens == 0 {
+        return Err(Error::setting("max_tokens", 0, "give at least 1"));
+    }
     let room = context.saturating_sub(max_tokens);
     match wanted.unwrap_or(room) {
         prompt if prompt > 0 && prompt <= room => Ok(prompt),
@@ -53,20 +63,20 @@ pub(crate) async fn draw(
     model: &Gpt,
     codec: &TextCodec,
     asked: &[&[u32]],
-    drawn: Drawn,
+    drawing: Drawing,
     mut progress: impl FnMut(usize),
-) -> Result<Vec<String>> {
+) -> Result<Vec<Drawn>> {
     let TextCodec { tokenizer, conventions } = codec;
-    let sampling = Sampling { temperature: drawn.temperature, seed: drawn.seed, ..Sampling::default() };
-    let limits = Limits { count: drawn.max_tokens, stops: &conventions.stops, earliest: 0, width: 0 };
+    let sampling = Sampling { temperature: drawing.temperature, seed: drawing.seed, ..Sampling::default() };
+    let limits = Limits { count: drawing.max_tokens, stops: &conventions.stops, earliest: 0, width: 0 };
     let mut texts = Vec::with_capacity(asked.len());
-    for (batch, prompts) in asked.chunks(drawn.rows).enumerate() {
-        let number = |index: usize| (batch * drawn.rows + index) as u64;
+    for (batch, prompts) in asked.chunks(drawing.rows).enumerate() {
+        let number = |index: usize| (batch * drawing.rows + index) as u64;
         let requests: Vec<_> =
             prompts.iter().enumerate().map(|(index, prompt)| Request { prompt, episode: number(index) }).collect();
         for answer in continue_all(gpu, model, &requests, limits, &sampling, |_| ()).await? {
             let end = answer.tokens.len() - usize::from(answer.stopped);
-            texts.push(tokenizer.decode(&answer.tokens[..end]));
+            texts.push(Drawn { text: tokenizer.decode(&answer.tokens[..end]), ended: answer.stopped });
         }
         progress(texts.len());
     }

@@ -9,6 +9,7 @@ pub(crate) mod train;
 
 use std::{
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
     time::Instant,
 };
 
@@ -21,30 +22,40 @@ use self::{
     overview::Figures,
     ratings::Source,
     stages::{Loop, Stage},
+    train::Recipe,
 };
-use super::{Shared, judges::Named, training};
+use super::{
+    Shared,
+    judges::{CAUTION, NamedJudge},
+    training,
+};
 use wgpt::{
-    Error, Result, hash,
+    Error, Result,
+    error::counted,
+    hash,
     interchange::{self, TextCodec, adapter},
     io::{atomic, metrics},
     report::timeline::{self, Answer, Chapter},
     train::ppo::prompts::{Prompt, Prompts},
 };
 
-/// One in this many prompts is held out, if no file of held-out prompts is given.
+/// About one in this many prompts is held out, if no file of held-out prompts is given.
 const HELD_OUT: u64 = 6;
 
 /// Number of answers that the report shows.
 const SHOWN: usize = 8;
 
+/// The page about all rounds, in the loop's folder.
+pub(crate) const REPORT: &str = "report.html";
+
 /// The record of what is done, in the loop's folder.
-const RECORD: &str = "rounds.json";
+pub(crate) const RECORD: &str = "rounds.json";
 
 /// Train a chat model in rounds: its answers are rated, reward models learn from the ratings, PPO learns from those
 #[derive(Debug, Args)]
 #[command(after_help = "In every round
-  1. two answers to each of --rated prompts are rated: by a person at the terminal (people), by a judge, or by whoever
-     wrote a file or database of ratings, which is read anew in each round;
+  1. answers to each of --rated prompts are rated: two by a person at the terminal (people), or those and one to another
+     prompt by a judge; or there is a file or database of ratings, which is read anew in each round;
   2. reward models learn from the ratings, going on from those of the round before;
   3. PPO trains the model against them, close to the model of the round before.
 Then the model answers the held-out prompts: no stage trains on these. The gold score is the mean score of the answers by
@@ -55,7 +66,8 @@ gold score, reward, KL and accuracy of all rounds. Ctrl-C stops after a step; th
 A judge is lexicon, lexicon:FILE, reward:RUN, script:COMMAND, exact, contains, length:CHARACTERS, or pattern:TEXT.
 
 Examples:
-  wgpt loop --model runs/demo/sft --prompts runs/demo/prompts.jsonl --ratings contains --lr 2e-4 --reward-lr 8e-4
+  wgpt loop --model runs/demo/sft --prompts runs/demo/prompts.jsonl --ratings contains --lr 2e-4 --reward-lr 8e-4 \\
+    --max-tokens 32
   wgpt loop --model model.gguf --prompts questions.jsonl --ratings people --rated 20
   wgpt loop --model runs/talker --prompts questions.jsonl --ratings pairs.jsonl --gold script:./score.py --reward-models 4
   wgpt chat runs/loop/ppo3")]
@@ -72,7 +84,7 @@ pub(crate) struct Arguments {
     /// Judge of the answers to held-out prompts [default: the judge that rates, if one does]
     #[arg(long, value_name = "JUDGE")]
     gold: Option<String>,
-    /// Prompts that are only asked, never trained on [default: every sixth of --prompts]
+    /// Prompts that are only asked, never trained on [default: about a sixth of --prompts]
     #[arg(long, value_name = "FILE")]
     held_out: Option<PathBuf>,
     /// Folder of the runs
@@ -87,10 +99,10 @@ pub(crate) struct Arguments {
     /// Reward models of each round, which judge together
     #[arg(long, default_value_t = 1)]
     reward_models: usize,
-    /// How much less an answer is worth about which they disagree: their variance times this is subtracted from their
-    /// mean
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.5, allow_negative_numbers = true)]
-    caution: f32,
+    /// How much an answer loses when they disagree about it: their variance times this is subtracted from their mean
+    /// [default: 0.5]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    caution: Option<f32>,
     /// Learning rate of the reward models
     #[arg(long, default_value_t = 5e-5)]
     reward_lr: f32,
@@ -126,6 +138,33 @@ pub(crate) struct Arguments {
     resume: bool,
 }
 
+impl Arguments {
+    /// By how much the disagreement of several reward models counts.
+    fn caution(&self) -> f32 {
+        self.caution.unwrap_or(CAUTION)
+    }
+
+    fn recipe(&self) -> Recipe {
+        let Self { reward_lr, reward_epochs, steps, batch, lr, target_kl, temperature, max_tokens, .. } = *self;
+        Recipe {
+            reward_batch: 16,
+            reward_epochs,
+            reward_lr,
+            val_fraction: 0.1,
+            batch,
+            epochs: 4,
+            steps,
+            lr,
+            beta: 0.1,
+            target_kl,
+            horizon: 2000.0,
+            temperature,
+            max_tokens,
+            save_every: steps.div_ceil(10).max(1),
+        }
+    }
+}
+
 /// What was done, and its figures.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct StageResult {
@@ -134,7 +173,8 @@ struct StageResult {
     /// Mean held-out accuracy of the round's reward models.
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<f64>,
-    /// KL in nats per answer from the round's initial policy, over the last quarter of its steps.
+    /// KL in nats per answer from the round's initial policy, over the last quarter of its steps; of the last step for a round
+    /// that ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     kl: Option<f64>,
     /// Why the round ended early, if it did.
@@ -176,8 +216,17 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
         return Err(Error::Usage(format!("{name} 0: give at least 1")));
     }
-    if !(arguments.caution >= 0.0 && arguments.caution.is_finite()) {
-        return Err(Error::Usage(format!("--caution {}: give a number of 0 or more", arguments.caution)));
+    match arguments.caution {
+        Some(_) if arguments.reward_models == 1 => {
+            return Err(Error::Usage("--caution is for several reward models: give --reward-models 2 or more".into()));
+        }
+        Some(caution) if !(caution >= 0.0 && caution.is_finite()) => {
+            return Err(Error::Usage(format!("--caution {caution}: give a number of 0 or more")));
+        }
+        _ => {}
+    }
+    if !(arguments.reward_lr > 0.0 && arguments.reward_lr.is_finite()) {
+        return Err(Error::Usage(format!("--reward-lr {}: give a positive number", arguments.reward_lr)));
     }
     // All errors in the input are found before a GPU is opened or a file written.
     let source = Source::read(&arguments.ratings)?;
@@ -192,10 +241,13 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         judge.suits(&prompts)?;
     }
     if let Some(gold) = &gold {
-        let gold = Named::read("gold", gold, None)?;
+        let gold = NamedJudge::read("gold", gold, None)?;
         gold.suits(&prompts)?;
         gold.suits(&held_out)?;
     }
+    source.check()?;
+    let context = interchange::open(&arguments.model)?.config().context;
+    arguments.recipe().ppo(&codec, prompts.longest(), arguments.seed).validate(context)?;
     let settings = settings(arguments, &prompts, &held_out)?;
     let mut done = begin(arguments, &settings)?;
     let gpu = shared.open().await?;
@@ -225,7 +277,12 @@ fn prompts(shared: &Shared, arguments: &Arguments, codec: &TextCodec) -> Result<
         Some(path) => {
             let held_out = read(path)?;
             let known: std::collections::HashSet<_> = held_out.list().iter().map(|prompt| &prompt.ids).collect();
-            (all.only(|prompt| !known.contains(&prompt.ids)), held_out.clone())
+            let taught = all.only(|prompt| !known.contains(&prompt.ids));
+            if taught.count() < all.count() {
+                let both = counted(all.count() - taught.count(), "prompt");
+                shared.say(format_args!("{both} left out of --prompts because --held-out has the same"));
+            }
+            (taught, held_out.clone())
         }
         None => {
             let chosen = |prompt: &Prompt| hash::add(0, prompt.text.as_bytes()) % HELD_OUT == 0;
@@ -234,7 +291,10 @@ fn prompts(shared: &Shared, arguments: &Arguments, codec: &TextCodec) -> Result<
     };
     for (found, what) in [(&taught, "to train on"), (&held_out, "to hold out")] {
         if found.count() == 0 {
-            return Err(Error::data(&arguments.prompts, format!("leaves no prompt {what}: give more prompts")));
+            return Err(Error::data(
+                &arguments.prompts,
+                format!("leaves no prompt {what}: give more prompts, or --held-out"),
+            ));
         }
     }
     Ok((taught, held_out))
@@ -250,7 +310,7 @@ fn settings(arguments: &Arguments, prompts: &Prompts, held_out: &Prompts) -> Res
         "gold": arguments.gold,
         "rated": arguments.rated,
         "reward_models": arguments.reward_models,
-        "caution": arguments.caution,
+        "caution": arguments.caution(),
         "reward_lr": arguments.reward_lr,
         "reward_epochs": arguments.reward_epochs,
         "steps": arguments.steps,
@@ -284,7 +344,14 @@ fn begin(arguments: &Arguments, settings: &Value) -> Result<Vec<StageResult>> {
     if let Some(error) = settings.as_object().into_iter().flatten().find_map(differs) {
         return Err(error);
     }
-    serde_json::from_value(found["stages"].clone()).map_err(|error| Error::data(&record, error.to_string()))
+    let done: Vec<StageResult> =
+        serde_json::from_value(found["stages"].clone()).map_err(|error| Error::data(&record, error.to_string()))?;
+    let rounds = done.len() / 2;
+    if rounds > arguments.rounds {
+        let reason = format!("the loop in {} has {rounds} already: give at least as many", out.display());
+        return Err(Error::Usage(format!("--rounds {}: {reason}", arguments.rounds)));
+    }
+    Ok(done)
 }
 
 fn save(record: &Path, settings: &Value, done: &[StageResult]) -> Result<()> {
@@ -301,6 +368,9 @@ impl Loop<'_> {
             self.shared.say(format_args!("\n== {} of {}: {}", index + 1, stages.len(), self.introduce(*stage)));
             let begun = Instant::now();
             let name = stage.name();
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped { stage: name });
+            }
             let Some(mut result) = self.stage(*stage).await? else { return Err(Error::Stopped { stage: name }) };
             if !matches!(stage, Stage::Reward(_)) {
                 self.ask(*stage, &mut result).await?;
@@ -322,7 +392,7 @@ impl Loop<'_> {
             stage.rewards.clear();
         }
         let model = self.folder(Stage::Ppo(self.arguments.rounds)).display().to_string();
-        let report = out.join("report.html").display().to_string();
+        let report = out.join(REPORT).display().to_string();
         let output = Output { seconds, report, model, stages: done, gain };
         self.shared.result(&output, || words(&output))
     }
@@ -347,7 +417,7 @@ impl Loop<'_> {
             "The gold score is the mean score of the answers to held-out prompts; in brackets its 95 % interval.";
         let overview = overview::overview(&figures(done), Gold::plain, about)?;
         let page = timeline::html("wgpt loop", &overview, &chapters)?;
-        atomic::write(&self.arguments.out.join("report.html"), page.as_bytes())
+        atomic::write(&self.arguments.out.join(REPORT), page.as_bytes())
     }
 }
 

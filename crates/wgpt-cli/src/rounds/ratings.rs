@@ -8,28 +8,32 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    super::{judges::Named, rate},
+    super::{judges::NamedJudge, rate},
     answers::scored,
     stages::{Loop, RATED},
 };
 use wgpt::{
     Error, Result, error::counted, infer::sampler::Sampling, io::atomic, text::Message, train::ppo::prompts::Prompt,
 };
-use wgpt_server::feedback::{Store, import};
+use wgpt_server::feedback::{
+    Store,
+    export::{Format, export},
+    import,
+};
 
 /// Who rates.
 pub(super) enum Source {
     People,
     File(PathBuf),
     /// The judge was checked; it is opened anew for each round.
-    Judge(Box<Named>),
+    Judge(Box<NamedJudge>),
 }
 
 impl Source {
     /// Reads the value of `--ratings`.
     ///
     /// # Errors
-    /// The errors of [`Named::read`] for what is neither `people` nor a file.
+    /// The errors of [`NamedJudge::read`] for what is neither `people` nor a file.
     pub fn read(value: &str) -> Result<Self> {
         if value == "people" {
             return Ok(Self::People);
@@ -40,7 +44,18 @@ impl Source {
         if Path::new(value).extension().is_some() && !value.contains(':') {
             return Err(Error::data(Path::new(value), "no such file of ratings"));
         }
-        Ok(Self::Judge(Box::new(Named::read("ratings", value, None)?)))
+        Ok(Self::Judge(Box::new(NamedJudge::read("ratings", value, None)?)))
+    }
+
+    /// Reads a file's ratings once, to find what is wrong with it before anything is done.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a file without ratings.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::File(path) => of_file(path).map(drop),
+            Self::People | Self::Judge(_) => Ok(()),
+        }
     }
 
     pub fn is_judge(&self) -> bool {
@@ -48,26 +63,39 @@ impl Source {
     }
 }
 
-/// The ratings that the reward models of a round learn from.
+/// The ratings that the reward models of a round learn from. They are kept in a file of the round, written whole or not at all, so
+/// that an interrupted round goes on with the same.
 pub(super) async fn collect(rounds: &Loop<'_>, round: usize, policy: &Path) -> Result<Store> {
-    match &rounds.source {
-        Source::People => ask(rounds, round, policy).await,
-        Source::File(path) => {
-            let store = if is_database(path)? { Store::open(path)? } else { import::in_memory(path, |_| ())?.0 };
-            match store.count()? {
-                0 => Err(Error::data(path, "holds no ratings; see wgpt feedback import --help")),
-                _ => Ok(store),
+    let path = rounds.arguments.out.join(format!("ratings{round}.jsonl"));
+    if !path.exists() {
+        match &rounds.source {
+            Source::People => drop(export(&ask(rounds, round, policy).await?, &path, Format::Ratings)?),
+            Source::File(file) => {
+                let (store, remarks) = of_file(file)?;
+                remarks.iter().for_each(|remark| rounds.shared.say(format_args!("{}: {remark}", file.display())));
+                export(&store, &path, Format::Ratings)?;
             }
+            Source::Judge(_) => atomic::write(&path, judged(rounds, round, policy).await?.as_bytes())?,
         }
-        Source::Judge(_) => {
-            let path = rounds.arguments.out.join(format!("ratings{round}.jsonl"));
-            // Written whole or not at all, so a resumed round goes on with the same ratings.
-            if !path.exists() {
-                let lines = judged(rounds, round, policy).await?;
-                atomic::write(&path, lines.as_bytes())?;
-            }
-            Ok(import::in_memory(&path, |_| ())?.0)
+    }
+    Ok(import::in_memory(&path, |_| ())?.0)
+}
+
+/// The ratings of a data file or a database, and what could not be read of it.
+fn of_file(path: &Path) -> Result<(Store, Vec<String>)> {
+    let (store, remarks) = match is_database(path)? {
+        true => (Store::open(path)?, Vec::new()),
+        false => {
+            let (store, imported) = import::in_memory(path, |_| ())?;
+            (store, imported.mistakes.lines(imported.unit))
         }
+    };
+    match store.count()? {
+        0 => {
+            let reason = "holds no ratings; see wgpt feedback import --help".to_string();
+            Err(Error::data(path, [vec![reason], remarks].concat().join("\n")))
+        }
+        _ => Ok((store, remarks)),
     }
 }
 
@@ -94,7 +122,7 @@ async fn judged(rounds: &Loop<'_>, round: usize, policy: &Path) -> Result<String
     let answers = rounds.draw(policy, &twice, RATED.wrapping_add(round as u64)).await?;
     let (first, second) = answers.split_at(count);
     let elsewhere: Vec<String> = (0..count).map(|index| first[(index + 1) % count].clone()).collect();
-    let mut judge = Named::read("ratings", &rounds.arguments.ratings, None)?.open(&rounds.gpu)?;
+    let mut judge = NamedJudge::read("ratings", &rounds.arguments.ratings, None)?.open(&rounds.gpu)?;
     let mut scores = Vec::with_capacity(3);
     for answers in [first, second, &elsewhere] {
         scores.push(judge.score(&scored(&prompts, answers))?);

@@ -2,16 +2,19 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
-    super::{Shared, judges::Named, output},
+    super::{Shared, judges::NamedJudge, output},
     Arguments, StageResult,
-    answers::{self, Drawn, scored},
+    answers::{self, Drawing, scored},
     gold::Gold,
     ratings::{self, Source},
-    train::{Rated, Recipe, Training},
+    train::{RewardResult, Training},
 };
 use wgpt::{
     Error, Result,
@@ -69,6 +72,12 @@ pub(super) struct Loop<'a> {
     pub stop: Arc<AtomicBool>,
 }
 
+/// Whether a round that a guard stopped is over: the policy went wrong, not the numbers, and the checkpoint from before is the
+/// round's result.
+fn ends_round(cause: &GuardCause) -> bool {
+    !matches!(cause, GuardCause::NotFinite { .. } | GuardCause::SamplingGap { .. })
+}
+
 impl Loop<'_> {
     pub fn introduce(&self, stage: Stage) -> String {
         match stage {
@@ -111,6 +120,9 @@ impl Loop<'_> {
         let policy = self.folder(Self::before(round));
         let store = ratings::collect(self, round, &policy).await?;
         let reference = self.reference().await?;
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let mut accuracies = Vec::new();
         for (number, out) in (0..).zip(self.reward_models(round)) {
             let base = match round {
@@ -120,7 +132,7 @@ impl Loop<'_> {
             // Models that began alike would agree in their mistakes too.
             let training = self.training(self.arguments.seed.wrapping_add(number));
             let learned = training.reward(&base, &out, &store, reference.clone()).await?;
-            let Some(Rated { accuracy, .. }) = learned else { return Ok(None) };
+            let Some(RewardResult { accuracy, .. }) = learned else { return Ok(None) };
             accuracies.extend(accuracy);
         }
         let count = accuracies.len();
@@ -132,19 +144,17 @@ impl Loop<'_> {
         // Each round begins with other prompts.
         let seed = self.arguments.seed.wrapping_add(round as u64);
         let (base, out) = (self.folder(Self::before(round)), self.folder(Stage::Ppo(round)));
-        let judges = (&*self.reward_models(round), self.arguments.caution);
-        let gold = self.gold.as_ref().map(|gold| Named::read("gold", gold, None)?.open(&self.gpu)).transpose()?;
+        let judges = (&*self.reward_models(round), self.arguments.caution());
+        let gold = self.gold.as_ref().map(|gold| NamedJudge::read("gold", gold, None)?.open(&self.gpu)).transpose()?;
         let outcome = self.training(seed).ppo(&base, &out, judges, self.prompts.clone().seeded(seed), gold).await;
         match outcome {
             Ok(summary) if summary.stopped => Ok(None),
             Ok(summary) => Ok(Some(StageResult { kl: Some(summary.last_quarter_kl), ..StageResult::default() })),
-            // The checkpoint from before is the round's result.
-            Err(Error::Guarded { step, cause: cause @ GuardCause::OverOptimised { .. } })
-                if checkpoint::resolve(&out).is_ok() =>
-            {
+            Err(Error::Guarded { step, cause }) if ends_round(&cause) && checkpoint::resolve(&out).is_ok() => {
                 self.shared.say(format_args!("the round ends after step {step}: {cause}"));
                 let lines = metrics::read(&out.join("metrics.jsonl"))?;
-                let kl = lines.iter().rev().find_map(|line| line["kl"].as_f64());
+                let mut kls = lines.iter().filter(|line| line["step"].as_u64() < Some(step));
+                let kl = kls.rfind(|line| line["kl"].is_number()).and_then(|line| line["kl"].as_f64());
                 Ok(Some(StageResult { kl, stopped: Some(cause.to_string()), ..StageResult::default() }))
             }
             Err(error) => Err(error),
@@ -152,28 +162,11 @@ impl Loop<'_> {
     }
 
     fn training(&self, seed: u64) -> Training<'_> {
-        let Arguments { reward_lr, reward_epochs, steps, batch, lr, target_kl, temperature, max_tokens, .. } =
-            *self.arguments;
-        let recipe = Recipe {
-            reward_batch: 16,
-            reward_epochs,
-            reward_lr,
-            val_fraction: 0.1,
-            batch,
-            epochs: 4,
-            steps,
-            lr,
-            beta: 0.1,
-            target_kl,
-            horizon: 2000.0,
-            temperature,
-            max_tokens,
-            save_every: steps.div_ceil(10).max(1),
-        };
+        let recipe = self.arguments.recipe();
         Training { shared: self.shared, gpu: &self.gpu, codec: &self.codec, recipe, seed, stop: &self.stop }
     }
 
-    /// Number of the first prompt whose answers are rated in a round.
+    /// The prompts whose answers are rated in a round: others in each, while there are enough.
     pub fn rated(&self, round: usize) -> impl Iterator<Item = &Prompt> {
         let (list, count) = (self.prompts.list(), self.arguments.rated.min(self.prompts.count()));
         list.iter().cycle().skip((round - 1) * count % list.len()).take(count)
@@ -185,14 +178,14 @@ impl Loop<'_> {
         bar.set_message(format!("answers of {}", model.display()));
         let asked: Vec<_> = prompts.iter().map(|prompt| &*prompt.ids).collect();
         let Arguments { max_tokens, temperature, seed, batch, .. } = *self.arguments;
-        let drawn = Drawn { max_tokens, temperature, seed: seed ^ stream, rows: batch };
+        let drawing = Drawing { max_tokens, temperature, seed: seed ^ stream, rows: batch };
         let model = load::frozen(&self.gpu, model, Storage::AsStored, |_, _| ())?;
-        let found = answers::draw(&self.gpu, &model, &self.codec, &asked, drawn, |done| {
+        let found = answers::draw(&self.gpu, &model, &self.codec, &asked, drawing, |done| {
             bar.set_position(done as u64);
         });
         let found = found.await;
         bar.finish_and_clear();
-        Ok(found?.iter().map(|answer| answer.trim().to_string()).collect())
+        Ok(found?.iter().map(|answer| answer.text.trim().to_string()).collect())
     }
 
     /// The first model's answers, which set the scale of all rewards.
@@ -209,7 +202,7 @@ impl Loop<'_> {
         let prompts: Vec<_> = self.held_out.list().iter().collect();
         result.answers = self.draw(&self.folder(stage), &prompts, ASKED).await?;
         if let Some(gold) = &self.gold {
-            let mut gold = Named::read("gold", gold, None)?.open(&self.gpu)?;
+            let mut gold = NamedJudge::read("gold", gold, None)?.open(&self.gpu)?;
             let scores = gold.score(&scored(&prompts, &result.answers))?;
             result.scores = scores.into_iter().map(f64::from).collect();
             result.gold = Gold::of(&result.scores, self.arguments.seed);
@@ -223,7 +216,7 @@ impl Loop<'_> {
     /// Scores all answers with the last reward models.
     pub async fn judge(&self, done: &mut [StageResult]) -> Result<()> {
         let judges = self.reward_models(self.arguments.rounds);
-        let judge = Ensemble::open(&self.gpu, &judges, self.arguments.caution)?;
+        let judge = Ensemble::open(&self.gpu, &judges, self.arguments.caution())?;
         let messages = |prompt: &Prompt| prompt.messages.clone();
         for stage in done.iter_mut().filter(|stage| !stage.answers.is_empty()) {
             let texts: Vec<(Vec<Message>, String)> =

@@ -63,6 +63,36 @@ pub(crate) struct Recipe {
     pub save_every: u64,
 }
 
+impl Recipe {
+    /// The settings of PPO, but for what they were made from.
+    pub fn ppo(&self, codec: &TextCodec, prompt_tokens: usize, seed: u64) -> ppo::Settings {
+        let plain = ppo::Settings::recipe(Algorithm::PPO);
+        ppo::Settings {
+            steps: self.steps,
+            batch: self.batch,
+            epochs: self.epochs,
+            lr: self.lr,
+            temperature: self.temperature,
+            prompt_tokens,
+            max_tokens: self.max_tokens,
+            stops: codec.conventions.stops.clone(),
+            missing_stop: MissingStop::Score(-1.0),
+            controller: KlController::Adaptive { beta: self.beta, target: self.target_kl, horizon: self.horizon },
+            // Reward models already use the scale of the first chat model.
+            normalise: 0,
+            common: Common { seed, save_every: self.save_every, ..plain.common },
+            limits: ppo::Limits { kl: 5.0 * self.target_kl, ..ppo::Limits::default() },
+            ..plain
+        }
+    }
+}
+
+/// The held-out accuracy that a reward model's run has written.
+fn evaluated(run: &Path) -> Option<f64> {
+    let text = std::fs::read(run.join("evaluation.json")).ok()?;
+    serde_json::from_slice::<serde_json::Value>(&text).ok()?["accuracy"].as_f64()
+}
+
 /// A round's training.
 pub(crate) struct Training<'a> {
     pub shared: &'a Shared,
@@ -76,7 +106,7 @@ pub(crate) struct Training<'a> {
 
 /// What a reward model learned.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rated {
+pub(crate) struct RewardResult {
     pub val_loss: Option<f64>,
     /// Share of the held-out comparisons that it decides as they were rated.
     pub accuracy: Option<f64>,
@@ -91,11 +121,12 @@ impl Training<'_> {
         out: &Path,
         ratings: &dyn RatingSource,
         reference: Vec<Vec<u32>>,
-    ) -> Result<Option<Rated>> {
+    ) -> Result<Option<RewardResult>> {
         let recipe = &self.recipe;
         let config = interchange::open(base)?.config().clone();
         let reader = Reader::new(self.codec, config.context)?;
         let data = Data::load(ratings, None, &reader, |_, _| ())?;
+        data.remarks().iter().for_each(|remark| self.shared.say(format_args!("ratings: {remark}")));
         let learned = reward::Recipe { epochs: recipe.reward_epochs, ..reward::Recipe::new(data.objective) };
         let plain = Settings::reward(config.clone(), learned);
         let settings = Settings {
@@ -126,8 +157,12 @@ impl Training<'_> {
         let codec = self.codec.clone();
         let (summary, task) =
             learn(self.shared, self.gpu, (out, self.stop), settings.clone(), task, codec, trainer).await?;
-        let accuracy = task.evaluation.as_ref().and_then(|evaluation| evaluation.accuracy);
-        Ok(summary.map(|summary| Rated { val_loss: summary.val_loss, accuracy }))
+        // A run that was complete already evaluates nothing.
+        let accuracy = match &task.evaluation {
+            Some(evaluation) => evaluation.accuracy,
+            None => evaluated(out),
+        };
+        Ok(summary.map(|summary| RewardResult { val_loss: summary.val_loss, accuracy }))
     }
 
     /// Trains the policy at `base` in `out`, or resumes it, against the reward models in `judges`, which are less sure of an
@@ -140,29 +175,14 @@ impl Training<'_> {
         prompts: Prompts,
         gold: Option<Box<dyn Judge>>,
     ) -> Result<Summary> {
-        let recipe = &self.recipe;
         let base = checkpoint::resolve(base).unwrap_or_else(|_| base.to_path_buf());
-        let plain = ppo::Settings::recipe(Algorithm::PPO);
-        let names: Vec<_> = judges.iter().map(|judge| judge.display().to_string()).collect();
+        // Names, since the folder around them may be moved.
+        let names: Vec<_> = judges.iter().filter_map(|judge| Some(judge.file_name()?.to_string_lossy())).collect();
         let settings = ppo::Settings {
-            steps: recipe.steps,
-            batch: recipe.batch,
-            epochs: recipe.epochs,
-            lr: recipe.lr,
-            temperature: recipe.temperature,
-            prompt_tokens: prompts.longest(),
-            max_tokens: recipe.max_tokens,
-            stops: self.codec.conventions.stops.clone(),
-            missing_stop: MissingStop::Score(-1.0),
-            controller: KlController::Adaptive { beta: recipe.beta, target: recipe.target_kl, horizon: recipe.horizon },
-            // Reward models already use the scale of the first chat model.
-            normalise: 0,
-            common: Common { seed: self.seed, save_every: recipe.save_every, ..plain.common },
-            limits: ppo::Limits { kl: 5.0 * recipe.target_kl, ..ppo::Limits::default() },
             base: adapter::fingerprint(&*interchange::open(&base)?)?,
             judge: format!("reward:{}", names.join(",")),
             prompts: format!("{:016x}", prompts.fingerprint()),
-            ..plain
+            ..self.recipe.ppo(self.codec, prompts.longest(), self.seed)
         };
         settings.validate(interchange::open(&base)?.config().context)?;
         let state = checkpoint::resolve(out).is_ok().then(|| reinforcement::state(out)).transpose()?;
