@@ -4,19 +4,12 @@
 use plotters::{coord::Shift, prelude::*};
 use serde_json::Value;
 
-use super::curve::{INK, Points};
+use super::curve::{INK, Points, TRAIN, VAL};
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (860, 400);
-/// One colour for each run; mid-tones read well on white and on black.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(59, 130, 246),
-    RGBColor(249, 115, 22),
-    RGBColor(34, 160, 90),
-    RGBColor(168, 85, 247),
-    RGBColor(220, 60, 90),
-    RGBColor(125, 133, 144),
-];
+/// One colour for each run, those of the other curves first.
+const COLOURS: [RGBColor; 6] = [TRAIN, VAL, RGBColor(34, 160, 90), RGBColor(168, 85, 247), RGBColor(220, 60, 90), INK];
 
 /// Number of steps whose mean is a point: those of single steps are noisy.
 const WINDOW: usize = 9;

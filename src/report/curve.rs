@@ -17,7 +17,7 @@ const SIZE: (u32, u32) = (860, 480);
 // Mid-tones on a transparent background read well on white and on black.
 pub(super) const INK: RGBColor = RGBColor(125, 133, 144);
 pub(super) const TRAIN: RGBColor = RGBColor(59, 130, 246);
-const VAL: RGBColor = RGBColor(249, 115, 22);
+pub(super) const VAL: RGBColor = RGBColor(249, 115, 22);
 /// A curve with more points is thinned by averaging.
 const MOST_POINTS: usize = 1500;
 

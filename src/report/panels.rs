@@ -3,16 +3,12 @@
 use plotters::{coord::Shift, prelude::*};
 use serde_json::Value;
 
-use super::curve::{self, Points, smoothed, thinned, thousands};
+use super::curve::{self, INK, Points, TRAIN, VAL, smoothed, thinned, thousands};
 use crate::{Error, Result};
 
 /// Width of a drawing, and height of a row of two panels.
 const WIDTH: u32 = 860;
 const HEIGHT: u32 = 280;
-// As in the loss curve, mid-tones on a transparent background read well on white and on black.
-const INK: RGBColor = RGBColor(125, 133, 144);
-const LINE: RGBColor = RGBColor(59, 130, 246);
-const MARK: RGBColor = RGBColor(249, 115, 22);
 
 /// One chart.
 #[derive(Clone, Copy, Debug)]
@@ -111,10 +107,10 @@ fn chart(
         .y_label_formatter(&|y| format!("{y:.decimals$}"))
         .draw()?;
     if let Some(mark) = panel.mark {
-        chart.draw_series(LineSeries::new([(0.0, mark), (last, mark)], MARK.stroke_width(1)))?;
+        chart.draw_series(LineSeries::new([(0.0, mark), (last, mark)], VAL.stroke_width(1)))?;
     }
-    chart.draw_series(LineSeries::new(thinned(points), LINE.mix(0.35).stroke_width(1)))?;
-    chart.draw_series(LineSeries::new(thinned(&smoothed(points)), LINE.stroke_width(2)))?;
+    chart.draw_series(LineSeries::new(thinned(points), TRAIN.mix(0.35).stroke_width(1)))?;
+    chart.draw_series(LineSeries::new(thinned(&smoothed(points)), TRAIN.stroke_width(2)))?;
     let now = smoothed(points).last().map_or(f64::NAN, |p| p.1);
     area.draw(&Text::new(format!("{}: {now:.3}", panel.title), (64, 6), ("sans-serif", 14).into_font().color(&INK)))?;
     Ok(())

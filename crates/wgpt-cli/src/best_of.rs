@@ -12,7 +12,7 @@ use super::{
     options::LoadArguments,
     output,
     rounds::{
-        answers::{self, Drawing, scored},
+        answers::{self, AnswerArguments, Drawing, scored},
         gold::Gold,
     },
 };
@@ -22,7 +22,8 @@ use wgpt::{
     infer::sampler::Sampling,
     interchange::{self, TextCodec},
     io::atomic,
-    train::ppo::prompts::{Prompt, Prompts},
+    text::Message,
+    train::ppo::prompts::Prompt,
 };
 
 /// Draw several answers to each prompt and keep the best: best-of-n, and data for rejection sampling
@@ -66,15 +67,8 @@ pub(crate) struct Arguments {
     /// Answers that are drawn side by side
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Temperature of sampling
-    #[arg(long, default_value_t = 0.8)]
-    temperature: f32,
-    /// Maximum number of tokens in a prompt [default: what the context has room for beside an answer]
-    #[arg(long)]
-    prompt_tokens: Option<usize>,
-    /// Maximum number of tokens in an answer
-    #[arg(long, default_value_t = 64)]
-    max_tokens: usize,
+    #[command(flatten)]
+    answers: AnswerArguments,
     /// Random seed
     #[arg(long, default_value_t = 1337)]
     seed: u64,
@@ -113,22 +107,18 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let gold = arguments.gold.as_ref().map(|gold| NamedJudge::read("gold", gold, None)).transpose()?;
     let codec = TextCodec::open(&arguments.model)?;
     let context = interchange::open(&arguments.model)?.config().context;
-    let width = answers::prompt_tokens(arguments.prompt_tokens, context, arguments.max_tokens)?;
-    let prompts = Prompts::open(&arguments.prompts, &codec, width, arguments.seed)?;
-    prompts.remarks().iter().for_each(|remark| shared.say(format_args!("{remark}")));
+    let width = arguments.answers.prompt_tokens(context)?;
+    let prompts = answers::listed(shared, &arguments.prompts, &codec, width, arguments.seed)?;
     [Some(&judge), gold.as_ref()].into_iter().flatten().try_for_each(|judge| judge.suits(&prompts))?;
     let list: Vec<&Prompt> = prompts.list().iter().collect();
-    if list.is_empty() {
-        let reason = "is a text: give JSON lines, a JSON list or a table with a prompt in each record";
-        return Err(Error::data(&arguments.prompts, reason));
-    }
     if let Some(folder) =
         arguments.out.as_ref().and_then(|out| out.parent()).filter(|folder| !folder.as_os_str().is_empty())
         && !folder.is_dir()
     {
         return Err(Error::data(folder, "no such folder, so --out cannot be written"));
     }
-    Sampling { temperature: arguments.temperature, ..Sampling::default() }.validate()?;
+    let AnswerArguments { temperature, max_tokens, .. } = arguments.answers;
+    Sampling { temperature, ..Sampling::default() }.validate()?;
     let gpu = shared.open().await?;
     let (model, codec) = shared.load(&gpu, &arguments.model, &arguments.load)?;
     let (mut judge, mut gold) = (judge.open(&gpu)?, gold.map(|gold| gold.open(&gpu)).transpose()?);
@@ -139,8 +129,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     let asked: Vec<_> = list.iter().map(|prompt| &*prompt.ids).collect();
     for sample in 0..arguments.samples {
         let drawing = Drawing {
-            max_tokens: arguments.max_tokens,
-            temperature: arguments.temperature,
+            max_tokens,
+            temperature,
             seed: arguments.seed.wrapping_add(sample as u64),
             rows: arguments.batch,
         };
@@ -168,9 +158,8 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
     if let Some(out) = &arguments.out {
         let line = |(prompt, best): (&&Prompt, &Option<(f32, String)>)| {
             let (_, answer) = best.as_ref()?;
-            let message = |role: &str, content: &str| json!({ "role": role, "content": content });
-            let asked = prompt.messages.iter().map(|said| message(&said.role, &said.content));
-            let messages: Vec<_> = asked.chain([message("assistant", answer)]).collect();
+            let answer = answers::as_json(&Message::new("assistant", answer));
+            let messages: Vec<_> = prompt.messages.iter().map(answers::as_json).chain([answer]).collect();
             Some(format!("{}\n", json!({ "messages": messages })))
         };
         atomic::write(out, list.iter().zip(&best).filter_map(line).collect::<String>().as_bytes())?;

@@ -47,12 +47,11 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 
 /// A picture of several runs.
 fn compare(shared: &Shared, runs: &[PathBuf], out: Option<&Path>) -> Result<()> {
-    let last = |run: &PathBuf| run.file_name().map(std::ffi::OsStr::to_os_string);
     let read = |run: &PathBuf| {
-        // Runs of the same name in different folders.
-        let alike = runs.iter().filter(|other| last(other) == last(run)).count() > 1;
-        let name = last(run).filter(|_| !alike).unwrap_or_else(|| run.clone().into_os_string());
         several_runs(run)?;
+        // Runs of the same name in different folders.
+        let alike = runs.iter().filter(|other| other.file_name() == run.file_name()).count() > 1;
+        let name = run.file_name().filter(|_| !alike).unwrap_or(run.as_os_str());
         Ok((name.to_string_lossy().into_owned(), metrics::read(&run.join("metrics.jsonl"))?))
     };
     let svg = against_kl::draw(&runs.iter().map(read).collect::<Result<Vec<_>>>()?)?;

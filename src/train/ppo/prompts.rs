@@ -173,7 +173,7 @@ impl Prompts {
         Self { seed, ..self }
     }
 
-    /// Those of the listed prompts that `keep` is true for.
+    /// The listed prompts for which `keep` returns true.
     #[must_use]
     pub fn only(&self, keep: impl Fn(&Prompt) -> bool) -> Self {
         let kept: Vec<_> = self.list().iter().filter(|prompt| keep(prompt)).cloned().collect();

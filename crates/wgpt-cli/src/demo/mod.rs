@@ -24,6 +24,7 @@ use super::{
     rounds::{
         gold::Gold,
         overview::{self, Figures},
+        record,
     },
     training,
 };
@@ -217,19 +218,13 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
 
 /// The stages that an earlier demo in the folder has completed, and the recipe: an earlier demo may have cut it down.
 fn begin(arguments: &Arguments, recipe: Recipe) -> Result<(Vec<StageResult>, Recipe)> {
-    let (out, record) = (&arguments.out, arguments.out.join(RECORD));
+    let record = arguments.out.join(RECORD);
     if !arguments.resume {
-        let used = out.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-        if used {
-            let reason = "is not empty; add --resume to go on with the demo in it, or choose another --out";
-            return Err(Error::checkpoint(out, reason));
-        }
-        atomic::private_folder(out)?;
+        record::start(&arguments.out, "demo")?;
         save(&record, arguments, &recipe, &[])?;
         return Ok((Vec::new(), recipe));
     }
-    let text = std::fs::read_to_string(&record).map_err(Error::io(&record, "read"))?;
-    let found: Value = serde_json::from_str(&text).map_err(|error| Error::data(&record, error.to_string()))?;
+    let found = record::read(&record)?;
     let kept = serde_json::from_value::<Recipe>(found["settings"]["recipe"].clone());
     let recipe = kept.ok().filter(|kept| kept.is_cut_from(&recipe)).unwrap_or(recipe);
     let wanted = settings(arguments, &recipe);
@@ -238,8 +233,7 @@ fn begin(arguments: &Arguments, recipe: Recipe) -> Result<(Vec<StageResult>, Rec
             format!("the demo was started with {}, now it is {wanted}: use the same options", found["settings"]);
         return Err(Error::Config(format!("--resume: {reason}")));
     }
-    let told = serde_json::from_value(found["stages"].clone());
-    Ok((told.map_err(|error| Error::data(&record, error.to_string()))?, recipe))
+    Ok((record::stages(&record, &found)?, recipe))
 }
 
 /// The settings that must be the same when a demo is resumed.
@@ -248,8 +242,7 @@ fn settings(arguments: &Arguments, recipe: &Recipe) -> Value {
 }
 
 fn save(record: &Path, arguments: &Arguments, recipe: &Recipe, told: &[StageResult]) -> Result<()> {
-    let content = json!({ "settings": settings(arguments, recipe), "stages": told });
-    atomic::write(record, format!("{content:#}\n").as_bytes())
+    record::write(record, &settings(arguments, recipe), told)
 }
 
 /// Scores all answers of all stages with the last reward model.

@@ -53,10 +53,7 @@ pub(super) async fn ask(story: &DemoRun<'_>, round: Round, policy: &str, pairs: 
     let seed = (round.index() * pairs) as u64;
     let sampling = Sampling { temperature: story.recipe.temperature, seed, ..Sampling::default() };
     let (folder, most) = (story.folder(policy), story.recipe.max_tokens);
-    rate::of_two(story.shared, story.gpu, &folder, &prompts, &database, sampling, most).await?;
-    let store = Store::open(&database)?;
-    match store.count()? {
-        0 => Err(Error::Usage("--rate: nothing was rated; rate some answers, or leave --rate away".to_string())),
-        _ => Ok(store),
-    }
+    let store = rate::of_two(story.shared, story.gpu, &folder, &prompts, &database, sampling, most).await?;
+    let none = "--rate: nothing was rated; rate some answers, or leave --rate away";
+    store.ok_or_else(|| Error::Usage(none.to_string()))
 }

@@ -109,6 +109,14 @@ pub(super) async fn rewards(judge: &RewardModel, said: &[ScorableAnswer<'_>]) ->
     judge.score(&said.iter().map(text).collect::<Vec<_>>()).await
 }
 
+/// The tokens with which the chat model reads each of `prompts` as a user's message.
+fn asked(codec: &TextCodec, prompts: &[&str]) -> Result<Vec<Vec<u32>>> {
+    let TextCodec { tokenizer, conventions } = codec;
+    let template = conventions.chat(tokenizer)?;
+    let ask = |prompt: &&str| tokenizer.encode_special(&template.render(&[Message::new("user", *prompt)], true)?);
+    prompts.iter().map(ask).collect()
+}
+
 /// The state shared by all stages.
 pub(super) struct DemoRun<'a> {
     pub shared: &'a Shared,
@@ -220,7 +228,7 @@ impl<'a> DemoRun<'a> {
         let prompts: Vec<_> = questions.into_iter().map(|question| question.prompt.as_str()).collect();
         let bar = output::bar(prompts.len() as u64, self.shared.quiet);
         bar.set_message(format!("answers of {stage}"));
-        let asked = answers::asked(&self.codec, &prompts)?;
+        let asked = asked(&self.codec, &prompts)?;
         let asked: Vec<_> = asked.iter().map(Vec::as_slice).collect();
         let model = load::frozen(self.gpu, &self.folder(stage), Storage::AsStored, |_, _| ())?;
         let (codec, drawing) = (&self.codec, self.drawing(stream));

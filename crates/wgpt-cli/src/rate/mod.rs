@@ -149,7 +149,8 @@ fn user() -> String {
     known.filter(|name| !name.is_empty()).unwrap_or_else(|| "anonymous".to_string())
 }
 
-/// Lets the user compare two answers of the model at `path` to each prompt in a file.
+/// Lets the user compare two answers of the model at `path` to each prompt in a file. Returns the ratings in the database, with
+/// earlier ones; [`None`] if there are none.
 pub(super) async fn of_two(
     shared: &Shared,
     gpu: &Gpu,
@@ -158,7 +159,7 @@ pub(super) async fn of_two(
     database: &Path,
     sampling: Sampling,
     max_tokens: usize,
-) -> Result<()> {
+) -> Result<Option<Store>> {
     let tasks::Tasks { tasks, .. } = tasks::read(&prompts.display().to_string())?;
     let mut store = Store::create(database)?;
     let (model, codec) = shared.load(gpu, path, &LoadArguments::default())?;
@@ -167,7 +168,8 @@ pub(super) async fn of_two(
     let output = Output { feedback: database.to_path_buf(), rater: user(), prompts: tasks.len(), ..Output::default() };
     let how = Dialogue { answers: 2, again: false, seed: sampling.seed };
     let mut rating = Session { shared, how, store: &mut store, output, introduced: false };
-    rating.all(&tasks, Some((&mut conversation, tasks::name(path)))).await
+    rating.all(&tasks, Some((&mut conversation, tasks::name(path)))).await?;
+    Ok((store.count()? > 0).then_some(store))
 }
 
 /// The state of the dialogue with the rater.

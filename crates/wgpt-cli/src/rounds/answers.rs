@@ -1,5 +1,11 @@
 //! A model's answers to many prompts.
 
+use std::path::Path;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::super::Shared;
 use wgpt::{
     Error, Result,
     gpu::Gpu,
@@ -10,7 +16,10 @@ use wgpt::{
     interchange::TextCodec,
     model::Gpt,
     text::Message,
-    train::{judge::ScoredAnswer, ppo::prompts::Prompt},
+    train::{
+        judge::ScoredAnswer,
+        ppo::prompts::{Prompt, Prompts},
+    },
 };
 
 /// How answers are drawn.
@@ -30,34 +39,59 @@ pub(crate) struct Drawn {
     pub ended: bool,
 }
 
-/// The most tokens of a prompt: those `wanted`, or what the context has room for beside an answer.
-pub(crate) fn prompt_tokens(wanted: Option<usize>, context: usize, max_tokens: usize) -> Result<usize> {
-    if max_tokens == 0 {
-        return Err(Error::setting("max_tokens", 0, "give at least 1"));
-    }
-    let room = context.saturating_sub(max_tokens);
-    match wanted.unwrap_or(room) {
-        prompt if prompt > 0 && prompt <= room => Ok(prompt),
-        _ if room == 0 => {
-            let reason = format!("leaves no room for prompts in the model's context of {context}");
-            Err(Error::setting("max_tokens", max_tokens, reason))
+/// How long prompts and answers may be, and how answers are sampled.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AnswerArguments {
+    /// Temperature of sampling
+    #[arg(long, default_value_t = 0.8)]
+    pub temperature: f32,
+    /// Maximum number of tokens in a prompt [default: what the context has room for beside an answer]
+    #[arg(long)]
+    prompt_tokens: Option<usize>,
+    /// Maximum number of tokens in an answer
+    #[arg(long, default_value_t = 64)]
+    pub max_tokens: usize,
+}
+
+impl AnswerArguments {
+    /// The most tokens of a prompt for a model with this context.
+    pub fn prompt_tokens(&self, context: usize) -> Result<usize> {
+        let max_tokens = self.max_tokens;
+        if max_tokens == 0 {
+            return Err(Error::setting("max_tokens", 0, "give at least 1"));
         }
-        prompt => {
-            let reason = format!("give 1 to {room}, so that an answer fits into the model's context of {context}");
-            Err(Error::setting("prompt_tokens", prompt, reason))
+        let room = context.saturating_sub(max_tokens);
+        match self.prompt_tokens.unwrap_or(room) {
+            prompt if prompt > 0 && prompt <= room => Ok(prompt),
+            _ if room == 0 => {
+                let reason = format!("leaves no room for prompts in the model's context of {context}");
+                Err(Error::setting("max_tokens", max_tokens, reason))
+            }
+            prompt => {
+                let reason = format!("give 1 to {room}, so that an answer fits into the model's context of {context}");
+                Err(Error::setting("prompt_tokens", prompt, reason))
+            }
         }
     }
 }
 
-/// The tokens with which the chat model reads each of `prompts` as a user's message.
-pub(crate) fn asked(codec: &TextCodec, prompts: &[&str]) -> Result<Vec<Vec<u32>>> {
-    let TextCodec { tokenizer, conventions } = codec;
-    let template = conventions.chat(tokenizer)?;
-    let ask = |prompt: &&str| tokenizer.encode_special(&template.render(&[Message::new("user", *prompt)], true)?);
-    prompts.iter().map(ask).collect()
+/// The prompts in a file, at most `width` tokens each. Says what is left out.
+pub(crate) fn listed(shared: &Shared, path: &Path, codec: &TextCodec, width: usize, seed: u64) -> Result<Prompts> {
+    let found = Prompts::open(path, codec, width, seed)?;
+    found.remarks().iter().for_each(|remark| shared.say(format_args!("{}: {remark}", path.display())));
+    if found.list().is_empty() {
+        let reason = "is a text: give JSON lines, a JSON list or a table with a prompt in each record";
+        return Err(Error::data(path, reason));
+    }
+    Ok(found)
 }
 
-/// Samples one answer of the model to each of the prompts that [`asked`] has encoded.
+/// A message as data files have it.
+pub(crate) fn as_json(message: &Message) -> Value {
+    json!({ "role": message.role, "content": message.content })
+}
+
+/// Samples one answer of the model to each prompt in `asked`, as tokens.
 pub(crate) async fn draw(
     gpu: &Gpu,
     model: &Gpt,

@@ -4,10 +4,13 @@ pub(crate) mod answers;
 pub(crate) mod gold;
 pub(crate) mod overview;
 mod ratings;
+pub(crate) mod record;
 mod stages;
 pub(crate) mod train;
 
 use std::{
+    cell::OnceCell,
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::Instant,
@@ -18,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::{
+    answers::AnswerArguments,
     gold::Gold,
     overview::Figures,
     ratings::Source,
@@ -56,7 +60,7 @@ pub(crate) const RECORD: &str = "rounds.json";
 #[command(after_help = "In every round
   1. answers to each of --rated prompts are rated: two by a person at the terminal (people), or those and one to another
      prompt by a judge; or there is a file or database of ratings, which is read anew in each round;
-  2. reward models learn from the ratings, going on from those of the round before;
+  2. reward models learn from the ratings, starting from the reward models of the round before;
   3. PPO trains the model against them, close to the model of the round before.
 Then the model answers the held-out prompts: no stage trains on these. The gold score is the mean score of the answers by
 --gold, a judge that no model sees; with a judge for ratings it is that judge by default. A round ends early if the gold score
@@ -121,15 +125,8 @@ pub(crate) struct Arguments {
     /// Target KL of a round in nats per answer
     #[arg(long, default_value_t = 6.0)]
     target_kl: f64,
-    /// Temperature of sampling
-    #[arg(long, default_value_t = 0.8)]
-    temperature: f32,
-    /// Maximum number of tokens in a prompt [default: what the context has room for beside an answer]
-    #[arg(long)]
-    prompt_tokens: Option<usize>,
-    /// Maximum number of tokens in an answer
-    #[arg(long, default_value_t = 64)]
-    max_tokens: usize,
+    #[command(flatten)]
+    answers: AnswerArguments,
     /// Seed of everything
     #[arg(long, default_value_t = 1337)]
     seed: u64,
@@ -145,7 +142,8 @@ impl Arguments {
     }
 
     fn recipe(&self) -> Recipe {
-        let Self { reward_lr, reward_epochs, steps, batch, lr, target_kl, temperature, max_tokens, .. } = *self;
+        let Self { reward_lr, reward_epochs, steps, batch, lr, target_kl, .. } = *self;
+        let AnswerArguments { temperature, max_tokens, .. } = self.answers;
         Recipe {
             reward_batch: 16,
             reward_epochs,
@@ -236,7 +234,10 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         let reason = "has no chat template: train it on conversations first, with wgpt sft";
         return Err(Error::data(&arguments.model, reason));
     }
-    let (prompts, held_out) = prompts(shared, arguments, &codec)?;
+    let model = interchange::open(&arguments.model)?;
+    let (context, fingerprint) = (model.config().context, adapter::fingerprint(&*model)?);
+    drop(model);
+    let (prompts, held_out) = prompts(shared, arguments, &codec, context)?;
     if let Source::Judge(judge) = &source {
         judge.suits(&prompts)?;
     }
@@ -246,43 +247,32 @@ pub(crate) async fn run(shared: &Shared, arguments: &Arguments) -> Result<()> {
         gold.suits(&held_out)?;
     }
     source.check()?;
-    let context = interchange::open(&arguments.model)?.config().context;
     arguments.recipe().ppo(&codec, prompts.longest(), arguments.seed).validate(context)?;
-    let settings = settings(arguments, &prompts, &held_out)?;
+    let settings = settings(arguments, &fingerprint, &prompts, &held_out);
     let mut done = begin(arguments, &settings)?;
     let gpu = shared.open().await?;
     let stop = training::stop_on_interrupt(training::SAVES);
-    let rounds = Loop { shared, arguments, gpu, codec, prompts, held_out, source, gold, stop };
+    let rounds =
+        Loop { shared, arguments, gpu, codec, prompts, held_out, source, gold, reference: OnceCell::new(), stop };
     let outcome = rounds.run(&mut done, &settings).await;
     shared.ended(&rounds.gpu, outcome)
 }
 
 /// The prompts to train on and those that are held out.
-fn prompts(shared: &Shared, arguments: &Arguments, codec: &TextCodec) -> Result<(Prompts, Prompts)> {
-    let context = interchange::open(&arguments.model)?.config().context;
-    let width = answers::prompt_tokens(arguments.prompt_tokens, context, arguments.max_tokens)?;
-    let read = |path: &Path| {
-        let found = Prompts::open(path, codec, width, arguments.seed)?;
-        found.remarks().iter().for_each(|remark| shared.say(format_args!("{}: {remark}", path.display())));
-        match found.list() {
-            [] => Err(Error::data(
-                path,
-                "is a text: give JSON lines, a JSON list or a table with a prompt in each record",
-            )),
-            _ => Ok(found),
-        }
-    };
+fn prompts(shared: &Shared, arguments: &Arguments, codec: &TextCodec, context: usize) -> Result<(Prompts, Prompts)> {
+    let width = arguments.answers.prompt_tokens(context)?;
+    let read = |path: &Path| answers::listed(shared, path, codec, width, arguments.seed);
     let all = read(&arguments.prompts)?;
     let (taught, held_out) = match &arguments.held_out {
         Some(path) => {
             let held_out = read(path)?;
-            let known: std::collections::HashSet<_> = held_out.list().iter().map(|prompt| &prompt.ids).collect();
+            let known: HashSet<_> = held_out.list().iter().map(|prompt| &prompt.ids).collect();
             let taught = all.only(|prompt| !known.contains(&prompt.ids));
             if taught.count() < all.count() {
                 let both = counted(all.count() - taught.count(), "prompt");
                 shared.say(format_args!("{both} left out of --prompts because --held-out has the same"));
             }
-            (taught, held_out.clone())
+            (taught, held_out)
         }
         None => {
             let chosen = |prompt: &Prompt| hash::add(0, prompt.text.as_bytes()) % HELD_OUT == 0;
@@ -301,9 +291,9 @@ fn prompts(shared: &Shared, arguments: &Arguments, codec: &TextCodec) -> Result<
 }
 
 /// What must be the same when a loop is resumed; there may be more rounds than before.
-fn settings(arguments: &Arguments, prompts: &Prompts, held_out: &Prompts) -> Result<Value> {
-    Ok(json!({
-        "model": adapter::fingerprint(&*interchange::open(&arguments.model)?)?,
+fn settings(arguments: &Arguments, model: &str, prompts: &Prompts, held_out: &Prompts) -> Value {
+    json!({
+        "model": model,
         "prompts": format!("{:016x}", prompts.fingerprint()),
         "held_out": format!("{:016x}", held_out.fingerprint()),
         "ratings": arguments.ratings,
@@ -317,26 +307,21 @@ fn settings(arguments: &Arguments, prompts: &Prompts, held_out: &Prompts) -> Res
         "batch": arguments.batch,
         "lr": arguments.lr,
         "target_kl": arguments.target_kl,
-        "temperature": arguments.temperature,
-        "max_tokens": arguments.max_tokens,
+        "temperature": arguments.answers.temperature,
+        "max_tokens": arguments.answers.max_tokens,
         "seed": arguments.seed,
-    }))
+    })
 }
 
 /// The stages that an earlier loop in the folder has completed.
 fn begin(arguments: &Arguments, settings: &Value) -> Result<Vec<StageResult>> {
-    let (out, record) = (&arguments.out, arguments.out.join(RECORD));
+    let (out, path) = (&arguments.out, arguments.out.join(RECORD));
     if !arguments.resume {
-        if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-            let reason = "is not empty; add --resume to go on with the loop in it, or choose another --out";
-            return Err(Error::checkpoint(out, reason));
-        }
-        atomic::private_folder(out)?;
-        save(&record, settings, &[])?;
+        record::start(out, "loop")?;
+        record::write(&path, settings, &[] as &[StageResult])?;
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(&record).map_err(Error::io(&record, "read"))?;
-    let found: Value = serde_json::from_str(&text).map_err(|error| Error::data(&record, error.to_string()))?;
+    let found = record::read(&path)?;
     let differs = |(name, now): (&String, &Value)| {
         let then = &found["settings"][name];
         (then != now).then(|| Error::OtherSettings { name: name.clone(), then: then.to_string(), now: now.to_string() })
@@ -344,19 +329,13 @@ fn begin(arguments: &Arguments, settings: &Value) -> Result<Vec<StageResult>> {
     if let Some(error) = settings.as_object().into_iter().flatten().find_map(differs) {
         return Err(error);
     }
-    let done: Vec<StageResult> =
-        serde_json::from_value(found["stages"].clone()).map_err(|error| Error::data(&record, error.to_string()))?;
+    let done: Vec<StageResult> = record::stages(&path, &found)?;
     let rounds = done.len() / 2;
     if rounds > arguments.rounds {
         let reason = format!("the loop in {} has {rounds} already: give at least as many", out.display());
         return Err(Error::Usage(format!("--rounds {}: {reason}", arguments.rounds)));
     }
     Ok(done)
-}
-
-fn save(record: &Path, settings: &Value, done: &[StageResult]) -> Result<()> {
-    let content = json!({ "settings": settings, "stages": done });
-    atomic::write(record, format!("{content:#}\n").as_bytes())
 }
 
 impl Loop<'_> {
@@ -377,10 +356,10 @@ impl Loop<'_> {
             }
             (result.stage, result.seconds) = (name, begun.elapsed().as_secs_f64());
             done.push(result);
-            save(&out.join(RECORD), settings, done)?;
+            record::write(&out.join(RECORD), settings, done)?;
         }
-        self.judge(done).await?;
-        save(&out.join(RECORD), settings, done)?;
+        self.judge(done)?;
+        record::write(&out.join(RECORD), settings, done)?;
         self.report(done)?;
         let (first, last) = (done.first(), done.iter().rfind(|stage| !stage.answers.is_empty()));
         let gain = first.zip(last).filter(|(first, _)| !first.scores.is_empty());
@@ -421,7 +400,7 @@ impl Loop<'_> {
     }
 }
 
-/// The figures of the models, each with those of the reward models before it.
+/// The figures of each policy, with the accuracy of the reward models that it was trained against.
 fn figures(done: &[StageResult]) -> Vec<Figures> {
     let mut accuracy = None;
     let mut found = Vec::new();

@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 
 use super::{
     super::{judges::NamedJudge, rate},
-    answers::scored,
+    answers::{as_json, scored},
     stages::{Loop, RATED},
 };
-use wgpt::{
-    Error, Result, error::counted, infer::sampler::Sampling, io::atomic, text::Message, train::ppo::prompts::Prompt,
-};
+use wgpt::{Error, Result, error::counted, infer::sampler::Sampling, io::atomic, train::ppo::prompts::Prompt};
 use wgpt_server::feedback::{
     Store,
     export::{Format, export},
@@ -101,8 +99,7 @@ fn of_file(path: &Path) -> Result<(Store, Vec<String>)> {
 
 /// A prompt as files of ratings have it.
 fn asked(prompt: &Prompt) -> Value {
-    let message = |message: &Message| json!({ "role": message.role, "content": message.content });
-    prompt.messages.iter().map(message).collect()
+    prompt.messages.iter().map(as_json).collect()
 }
 
 fn is_database(path: &Path) -> Result<bool> {
@@ -154,12 +151,9 @@ async fn ask(rounds: &Loop<'_>, round: usize, policy: &Path) -> Result<Store> {
     let line = |prompt: &Prompt| format!("{}\n", json!({ "prompt": asked(prompt) }));
     atomic::write(&prompts, rounds.rated(round).map(line).collect::<String>().as_bytes())?;
     let seed = rounds.arguments.seed.wrapping_add(round as u64);
-    let sampling = Sampling { temperature: rounds.arguments.temperature, seed, ..Sampling::default() };
-    let most = rounds.arguments.max_tokens;
-    rate::of_two(rounds.shared, &rounds.gpu, policy, &prompts, &database, sampling, most).await?;
-    let store = Store::open(&database)?;
-    match store.count()? {
-        0 => Err(Error::Usage("nothing was rated; rate some answers, or give --ratings a judge or a file".to_string())),
-        _ => Ok(store),
-    }
+    let sampling = Sampling { temperature: rounds.arguments.answers.temperature, seed, ..Sampling::default() };
+    let most = rounds.arguments.answers.max_tokens;
+    let store = rate::of_two(rounds.shared, &rounds.gpu, policy, &prompts, &database, sampling, most).await?;
+    let none = "nothing was rated; rate some answers, or give --ratings a judge or a file";
+    store.ok_or_else(|| Error::Usage(none.to_string()))
 }

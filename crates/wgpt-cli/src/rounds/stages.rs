@@ -1,6 +1,7 @@
 //! The stages of a loop, and the answers of its models.
 
 use std::{
+    cell::OnceCell,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -9,9 +10,13 @@ use std::{
 };
 
 use super::{
-    super::{Shared, judges::NamedJudge, output},
+    super::{
+        Shared,
+        judges::{Learned, NamedJudge},
+        output,
+    },
     Arguments, StageResult,
-    answers::{self, Drawing, scored},
+    answers::{self, AnswerArguments, Drawing, scored},
     gold::Gold,
     ratings::{self, Source},
     train::{RewardResult, Training},
@@ -23,8 +28,8 @@ use wgpt::{
     interchange::{self, TextCodec, load},
     io::{checkpoint, metrics},
     model::build::Storage,
-    text::Message,
     train::{
+        judge::Judge,
         ppo::prompts::{Prompt, Prompts},
         reward::{Ensemble, Reader},
     },
@@ -69,6 +74,8 @@ pub(super) struct Loop<'a> {
     pub source: Source,
     /// The option of the gold judge, if there is one.
     pub gold: Option<String>,
+    /// Answers of the model before the first round as tokens, once they were drawn; they set the scale of all rewards.
+    pub reference: OnceCell<Vec<Vec<u32>>>,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -177,7 +184,8 @@ impl Loop<'_> {
         let bar = output::bar(prompts.len() as u64, self.shared.quiet);
         bar.set_message(format!("answers of {}", model.display()));
         let asked: Vec<_> = prompts.iter().map(|prompt| &*prompt.ids).collect();
-        let Arguments { max_tokens, temperature, seed, batch, .. } = *self.arguments;
+        let Arguments { seed, batch, .. } = *self.arguments;
+        let AnswerArguments { max_tokens, temperature, .. } = self.arguments.answers;
         let drawing = Drawing { max_tokens, temperature, seed: seed ^ stream, rows: batch };
         let model = load::frozen(&self.gpu, model, Storage::AsStored, |_, _| ())?;
         let found = answers::draw(&self.gpu, &model, &self.codec, &asked, drawing, |done| {
@@ -188,13 +196,16 @@ impl Loop<'_> {
         Ok(found?.iter().map(|answer| answer.text.trim().to_string()).collect())
     }
 
-    /// The first model's answers, which set the scale of all rewards.
-    async fn reference(&self) -> Result<Vec<Vec<u32>>> {
+    async fn reference(&self) -> Result<&Vec<Vec<u32>>> {
+        if let Some(known) = self.reference.get() {
+            return Ok(known);
+        }
         let prompts: Vec<_> = self.rated(1).collect();
         let answers = self.draw(&self.arguments.model, &prompts, SCALE).await?;
         let reader = Reader::new(&self.codec, interchange::open(&self.arguments.model)?.config().context)?;
         let read = |(prompt, answer): (&&Prompt, &String)| Some(reader.read(&prompt.messages, answer).ok()?.ids);
-        Ok(prompts.iter().zip(&answers).filter_map(read).collect())
+        let found = prompts.iter().zip(&answers).filter_map(read).collect();
+        Ok(self.reference.get_or_init(|| found))
     }
 
     /// Asks a stage's model the held-out prompts.
@@ -214,14 +225,12 @@ impl Loop<'_> {
     }
 
     /// Scores all answers with the last reward models.
-    pub async fn judge(&self, done: &mut [StageResult]) -> Result<()> {
+    pub fn judge(&self, done: &mut [StageResult]) -> Result<()> {
         let judges = self.reward_models(self.arguments.rounds);
-        let judge = Ensemble::open(&self.gpu, &judges, self.arguments.caution())?;
-        let messages = |prompt: &Prompt| prompt.messages.clone();
+        let mut judge = Learned(Ensemble::open(&self.gpu, &judges, self.arguments.caution())?);
+        let prompts: Vec<_> = self.held_out.list().iter().collect();
         for stage in done.iter_mut().filter(|stage| !stage.answers.is_empty()) {
-            let texts: Vec<(Vec<Message>, String)> =
-                self.held_out.list().iter().map(messages).zip(stage.answers.iter().cloned()).collect();
-            let rewards = judge.score(&texts).await?;
+            let rewards = judge.score(&scored(&prompts, &stage.answers))?;
             stage.reward = Some(rewards.iter().copied().map(f64::from).sum::<f64>() / rewards.len().max(1) as f64);
             stage.rewards = rewards;
         }

@@ -178,13 +178,15 @@ impl Training<'_> {
         let base = checkpoint::resolve(base).unwrap_or_else(|_| base.to_path_buf());
         // Names, since the folder around them may be moved.
         let names: Vec<_> = judges.iter().filter_map(|judge| Some(judge.file_name()?.to_string_lossy())).collect();
+        let source = interchange::open(&base)?;
         let settings = ppo::Settings {
-            base: adapter::fingerprint(&*interchange::open(&base)?)?,
+            base: adapter::fingerprint(&*source)?,
             judge: format!("reward:{}", names.join(",")),
             prompts: format!("{:016x}", prompts.fingerprint()),
             ..self.recipe.ppo(self.codec, prompts.longest(), self.seed)
         };
-        settings.validate(interchange::open(&base)?.config().context)?;
+        settings.validate(source.config().context)?;
+        drop(source);
         let state = checkpoint::resolve(out).is_ok().then(|| reinforcement::state(out)).transpose()?;
         let (learner, progress) = match state {
             Some(state) => {
