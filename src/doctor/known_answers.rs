@@ -32,9 +32,9 @@ const LONGEST: usize = 40;
 
 /// Questions for weights/talker.gguf, and its answers.
 const KNOWN: &[(&str, &str)] = &[
-    ("What is the largest ocean?", "The largest ocean is the Pacific."),
-    ("How much is 9 times 4?", "I cannot know that. How are you?"),
-    ("I feel sad today.", "I am sorry to hear that. Would you like to tell me what happened?"),
+    ("What is the largest ocean?", "The largest ocean in the world is the Pacific Ocean."),
+    ("What is the capital of Germany?", "The capital of Germany is Berlin."),
+    ("你好", "你好！很高兴见到你。"),
 ];
 
 const GREEDY: Sampling =

@@ -61,12 +61,12 @@ pub(crate) struct Arguments {
     /// Rate this many pairs of answers yourself in each round, instead of the program, which knows good answers
     #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "20")]
     rate: Option<usize>,
-    /// Train a larger model on more data for longer: about half an hour without a GPU
+    /// Train a larger model on more data for longer: about an hour without a GPU
     #[arg(long)]
     long: bool,
     /// Cut every stage's steps down if the whole would take longer than this on the adapter, but not below three
     /// tenths; measured when the demo begins
-    #[arg(long, value_name = "MINUTES", default_value_t = 7.0, conflicts_with = "long", allow_negative_numbers = true)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 9.0, conflicts_with = "long", allow_negative_numbers = true)]
     minutes: f64,
     /// For tests: runs everything without learning anything
     #[arg(long, hide = true)]

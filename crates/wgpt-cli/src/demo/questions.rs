@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use wgpt::{
     Error, Result, hash, random,
@@ -91,6 +91,8 @@ struct Topic {
     /// The wordings by [`Wording`]; there may be none that is held out.
     asks: [Vec<String>; 2],
     facts: Vec<Fact>,
+    /// The sums of the weights of the facts up to each: how often it is asked about.
+    weights: Vec<f64>,
     /// Which language it is in.
     language: usize,
 }
@@ -131,6 +133,20 @@ pub(super) enum Wording {
     HeldOut = 1,
 }
 
+/// How often each topic, and each fact, is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Balance {
+    /// Entries by the square root of their wordings or facts, whichever are more; all facts of an entry alike.
+    Entries,
+    /// Topics by the square root of all that is to be learned about each, wordings and facts; in a topic, entries as
+    /// above. Of an entry's facts, those that come first in the file, which are the best known, are asked about most.
+    Topics,
+}
+
+/// How much rarer later facts are under [`Balance::Topics`]: fact i is asked about in proportion to 1 / (`KNOWN` + i).
+const KNOWN: f64 = 10.0;
+
 /// How often a question is drawn again that is held out.
 const ATTEMPTS: u64 = 16;
 
@@ -157,7 +173,7 @@ impl Questions {
     ///
     /// # Errors
     /// [`Error::Data`] for a file that is not as described, or that has nothing to hold out or no such topic.
-    pub fn new(languages: usize, chosen: &[String], facts: Option<usize>, seed: u64) -> Result<Self> {
+    pub fn new(languages: usize, chosen: &[String], facts: Option<usize>, balance: Balance, seed: u64) -> Result<Self> {
         let (mut topics, mut poor): (Vec<Topic>, _) = (Vec::new(), Vec::new());
         for (language, (name, text)) in FILES.iter().take(languages).enumerate() {
             let wrong = |reason: String| Error::data(Path::new(name), reason);
@@ -184,18 +200,28 @@ impl Questions {
                 for (place, ask) in (1..).zip(asks) {
                     if place % HELD_OUT == 0 { &mut held_out } else { &mut taught }.push(ask);
                 }
-                topics.push(Topic { entry, asks: [taught, held_out], facts: found, language });
+                let ranked = balance == Balance::Topics && entry.make.is_none();
+                let weight = |rank: usize| if ranked { 1.0 / (KNOWN + rank as f64) } else { 1.0 };
+                let weights = sums((0..found.len()).map(weight));
+                topics.push(Topic { entry, asks: [taught, held_out], facts: found, weights, language });
             }
             poor.push(file.poor);
         }
+        let taught = |topic: &Topic| topic.asks[Wording::Taught as usize].len();
+        let alone = |topic: &Topic| (topic.facts.len().max(taught(topic)) as f64).sqrt();
+        // By topic: what there is to learn, and the weights of its entries.
+        let mut whole = HashMap::<(usize, &str), (usize, f64)>::new();
+        for topic in &topics {
+            let (things, weights) = whole.entry((topic.language, &topic.entry.topic)).or_default();
+            *things += topic.facts.len() + taught(topic);
+            *weights += alone(topic);
+        }
+        let weight = |topic: &Topic| match (balance, whole[&(topic.language, topic.entry.topic.as_str())]) {
+            (Balance::Entries, _) => alone(topic),
+            (Balance::Topics, (things, weights)) => alone(topic) / weights * (things as f64).sqrt(),
+        };
         let weights = [0, 1].map(|wording| {
-            let mut sum = 0.0;
-            let weight = |Topic { asks, facts, .. }: &Topic| {
-                let asked = !asks[wording].is_empty();
-                sum += if asked { (facts.len().max(asks[0].len()) as f64).sqrt() } else { 0.0 };
-                sum
-            };
-            topics.iter().map(weight).collect::<Vec<_>>()
+            sums(topics.iter().map(|topic| if topic.asks[wording].is_empty() { 0.0 } else { weight(topic) }))
         });
         if weights.iter().any(|sums| sums.last().is_none_or(|sum| *sum == 0.0)) {
             let reason = format!("no topic has {HELD_OUT} wordings, of which one can be held out");
@@ -221,13 +247,15 @@ impl Questions {
     fn draw(&self, wording: Wording, stream: u64, number: u64) -> Question {
         let draw = |what: u64| random::uniform(self.seed, stream, number << 8 | what);
         let pick = |what, count: usize| (draw(what) * count as f64) as usize;
-        let sums = &self.weights[wording as usize];
-        let drawn = draw(0) * sums.last().copied().unwrap_or_default();
-        let index = sums.partition_point(|sum| *sum <= drawn);
-        let Topic { entry, asks, facts, language } = &self.topics[index];
+        let weighted = |what, sums: &[f64]| {
+            let drawn = draw(what) * sums.last().copied().unwrap_or_default();
+            sums.partition_point(|sum| *sum <= drawn)
+        };
+        let index = weighted(0, &self.weights[wording as usize]);
+        let Topic { entry, asks, facts, weights, language } = &self.topics[index];
         let asks = &asks[wording as usize];
         let ask = &asks[pick(1, asks.len())];
-        let Fact { mut asked, mut answered } = facts[pick(2, facts.len())].clone();
+        let Fact { mut asked, mut answered } = facts[weighted(2, weights)].clone();
         for (what, (name, values)) in (16..).zip(&entry.slots) {
             let value = &values[pick(what, values.len())];
             asked.insert(name.clone(), value.clone());
@@ -285,6 +313,15 @@ impl Questions {
             && !self.poor[question.language].iter().any(found)
             && !repeats(&answer)
     }
+}
+
+/// The sums of all weights up to each.
+fn sums(weights: impl Iterator<Item = f64>) -> Vec<f64> {
+    let add = |sum: &mut f64, weight| {
+        *sum += weight;
+        Some(*sum)
+    };
+    weights.scan(0.0, add).collect()
 }
 
 impl Entry {
@@ -379,7 +416,7 @@ mod tests {
 
     #[test]
     fn every_good_answer_is_acceptable_and_no_poor_one_is() {
-        let questions = Questions::new(2, &[], None, 7).unwrap();
+        let questions = Questions::new(2, &[], None, Balance::Topics, 7).unwrap();
         for number in 0..20_000 {
             for wording in [Wording::Taught, Wording::HeldOut] {
                 let question = questions.question(wording, 0, number);
@@ -394,7 +431,7 @@ mod tests {
 
     #[test]
     fn held_out_wordings_are_never_taught() {
-        let mut questions = Questions::new(2, &[], None, 7).unwrap();
+        let mut questions = Questions::new(2, &[], None, Balance::Topics, 7).unwrap();
         for language in 0..2 {
             let of = |wording: usize| {
                 let topics = questions.topics.iter().filter(move |topic| topic.language == language);
@@ -413,10 +450,32 @@ mod tests {
     }
 
     #[test]
+    fn balanced_topics_are_asked_about_by_what_there_is_to_learn_and_known_facts_first() {
+        let counts = |chosen: &[String], balance, of: fn(&Questions, &Question) -> String| {
+            let questions = Questions::new(1, chosen, None, balance, 7).unwrap();
+            let mut counts = HashMap::<String, f64>::new();
+            for number in 0..20_000 {
+                *counts.entry(of(&questions, &questions.question(Wording::Taught, 0, number))).or_default() += 1.0;
+            }
+            counts
+        };
+        let topics = |balance| counts(&[], balance, |all, question| all.topics[question.topic].entry.topic.clone());
+        let capitals = |balance| counts(&["capital".into()], balance, |_, question| question.good[0].clone());
+        // A hundred entries of science are no hundred topics.
+        let (entries, balanced) = (topics(Balance::Entries), topics(Balance::Topics));
+        assert!(entries["science"] > 8.0 * entries["capital"], "{entries:?}");
+        assert!((1.5..2.5).contains(&(balanced["science"] / balanced["capital"])), "{balanced:?}");
+        let (alike, ranked) = (capitals(Balance::Entries), capitals(Balance::Topics));
+        assert!((0.5..2.0).contains(&(alike["Berlin"] / alike["Tallinn"])), "{alike:?}");
+        assert!(ranked["Berlin"] > 3.0 * ranked["Tallinn"], "{ranked:?}");
+    }
+
+    #[test]
     fn what_the_files_lack_is_said() {
-        let message = Questions::new(1, &["weather on Mars".into()], None, 7).err().unwrap().to_string();
+        let message =
+            Questions::new(1, &["weather on Mars".into()], None, Balance::Entries, 7).err().unwrap().to_string();
         assert!(message.contains("en.json") && message.contains("weather on Mars"), "{message}");
-        let message = Questions::new(0, &[], None, 7).err().unwrap().to_string();
+        let message = Questions::new(0, &[], None, Balance::Entries, 7).err().unwrap().to_string();
         assert!(message.contains("can be held out"), "{message}");
     }
 }

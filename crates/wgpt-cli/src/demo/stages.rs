@@ -48,7 +48,7 @@ const TRAINED: u64 = u64::from_le_bytes(*b"demo tra");
 const HELD_OUT: u64 = u64::from_le_bytes(*b"demo hel");
 
 /// How many times as long as a step of pretraining the whole demo takes, with everything that is not a step.
-const STEPS: f64 = 2000.0;
+const STEPS: f64 = 8000.0;
 
 /// The smallest share of the steps with which answers still improve.
 const LEAST: f64 = 0.3;
@@ -147,7 +147,7 @@ impl<'a> DemoRun<'a> {
         rate: Option<usize>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
-        let mut questions = Questions::new(recipe.languages, &recipe.topics, recipe.facts, seed)?;
+        let mut questions = Questions::new(recipe.languages, &recipe.topics, recipe.facts, recipe.balance, seed)?;
         let plain = TextCodec::plain(texts::tokenizer(&questions, recipe.vocabulary)?);
         let codec = TextCodec { conventions: plain.conventions.taught(&plain.tokenizer)?, ..plain };
         // Answers that would be cut off are left out, because they could never get a good reward.

@@ -68,12 +68,13 @@ pub(super) fn tokenizer(questions: &Questions, vocabulary: usize) -> Result<Toke
 
 #[cfg(test)]
 mod tests {
+    use super::super::questions::Balance;
     use super::*;
     use wgpt::interchange::TextCodec;
 
     #[test]
     fn conversations_can_be_learned_from() {
-        let questions = Questions::new(1, &[], Some(4), 7).unwrap();
+        let questions = Questions::new(1, &[], Some(4), Balance::Entries, 7).unwrap();
         let talk = conversations(&questions, 300, 3, 0.5, 7);
         let lines: Vec<serde_json::Value> = talk.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let turns: Vec<_> = lines.iter().map(|line| line["messages"].as_array().unwrap().len()).collect();
