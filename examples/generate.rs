@@ -52,7 +52,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let talker = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/talker.gguf");
     let model = arguments.next().unwrap_or_else(|| talker.to_string());
-    let prompt = arguments.next().unwrap_or_else(|| "The largest ocean".to_string());
+    let prompt = arguments.next().unwrap_or_else(|| "User:\nWhat is the largest ocean?\nAssistant:\n".to_string());
     if let Err(error) = pollster::block_on(run(Path::new(&model), &prompt)) {
         eprintln!("generate: {error}");
         std::process::exit(1);
