@@ -19,7 +19,7 @@ fn a_model_without_a_template_goes_on_with_the_text() {
 fn without_a_model_the_one_that_comes_along_talks() {
     let place = Place::with_text("");
     for (asked, answer) in
-        [("Hi", "Hello! What can I do for you?"), ("What is the capital of France?", "The capital of France is Paris.")]
+        [("你好", "你好！很高兴见到你。"), ("What is the capital of France?", "The capital of France is Paris.")]
     {
         let said = place.json(&["chat", "--prompt", asked, "--temperature", "0", "--json"]);
         assert_eq!((said["content"].as_str(), &said["finish"]), (Some(answer), &"stop".into()), "{said}");
