@@ -8,7 +8,7 @@ use super::curve::{INK, Points, TRAIN, VAL};
 use crate::{Error, Result};
 
 const SIZE: (u32, u32) = (860, 400);
-/// One colour for each run, those of the other curves first.
+/// A colour for each run, beginning with the colours that the other charts use.
 const COLOURS: [RGBColor; 6] = [TRAIN, VAL, RGBColor(34, 160, 90), RGBColor(168, 85, 247), RGBColor(220, 60, 90), INK];
 
 /// Number of steps whose mean is a point: those of single steps are noisy.
